@@ -1,0 +1,111 @@
+"""Connections to PostgreSQL: libpq's ways only, errors told apart by whether trying again may help."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
+
+from scribe.errors import ScribeError, TryAgainError, UsageError
+
+# FATAL answers of a server that is there but cannot serve now (English, and by the class of the fault).
+_BUSY = re.compile(
+    r"too many (clients|connections)|remaining connection slots|starting up|shutting down|in recovery"
+    r"|not yet accepting|terminating connection|server closed the connection"
+)
+
+
+def export_connection(parameters: Mapping[str, str | None]) -> None:
+    """Put connection flags into this process's environment, where psycopg and PostgreSQL's programs find them.
+
+    parameters: dbname (a name, conninfo string or URI), host, port, user; None where the flag was not given.
+    A password in a conninfo string thus never reaches a command line. Raises UsageError.
+    """
+    variables = {
+        option.keyword.decode(): option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar
+    }
+    given = {name: value for name, value in parameters.items() if value is not None}
+    dbname = given.get("dbname", "")
+    if "=" in dbname or dbname.startswith(("postgres://", "postgresql://")):
+        try:
+            given = {k: str(v) for k, v in conninfo_to_dict(given.pop("dbname"), **given).items()}
+        except psycopg.ProgrammingError as error:
+            raise UsageError(f"invalid connection string: {str(error).strip()}") from None
+    for keyword, value in given.items():
+        if keyword not in variables:
+            raise UsageError(f'connection option "{keyword}" cannot be given here')
+        os.environ[variables[keyword]] = value
+
+
+def _failure(error: psycopg.OperationalError) -> ScribeError:
+    text = " ".join(str(error).split())
+    first = re.sub(r"^connection failed: ", "", text)
+    answer = pq.PGconn.ping(b"")
+    if answer == pq.Ping.OK and not _BUSY.search(text):
+        return UsageError(f"could not connect: {first}", 'Check PGHOST, PGPORT, PGUSER, PGDATABASE and "~/.pgpass".')
+    return TryAgainError(f"could not connect: {first}", 'Check the server with "pg_isready".')
+
+
+def connect(*, dbname: str | None = None, replication: bool = False, options: str = "") -> psycopg.Connection[Any]:
+    """Open a connection with autocommit on, by libpq's environment.
+
+    dbname: instead of PGDATABASE; replication: a walsender connection to that database; options: further
+    "-c name=value" server options. Raises TryAgainError when the server is away, UsageError when it refuses us.
+    """
+    parameters: dict[str, Any] = {"application_name": "pg_scribe", "client_encoding": "utf8"}
+    if dbname is not None:
+        parameters["dbname"] = dbname
+    if replication:
+        parameters["replication"] = "database"
+    merged = f"{os.environ.get('PGOPTIONS', '')} {options}".strip()
+    if merged:
+        parameters["options"] = merged
+    try:
+        conn = psycopg.connect("", autocommit=True, **parameters)
+    except psycopg.OperationalError as error:
+        raise _failure(error) from None
+    return conn
+
+
+def fetch_value(conn: psycopg.Connection[Any], query: str, parameters: Sequence[Any] | None = None) -> Any:
+    """Return the first column of the query's first row, None when there is no row."""
+    row = conn.execute(query, parameters).fetchone()  # type: ignore[arg-type]
+    return None if row is None else row[0]
+
+
+def plugin_options(conn: psycopg.Connection[Any], plugin: str) -> str:
+    """Return the server option that lets this connection's role use plugin, or "".
+
+    Since the minor releases of August 2026 a server loads only the output plugins in output_plugin_libraries
+    (CVE-2026-6471); a superuser may set it for one connection; an older server does not know it.
+    """
+    known = fetch_value(conn, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'output_plugin_libraries'")
+    if known is None or plugin in [entry.strip().strip("'\"") for entry in known.split(",")]:
+        return ""
+    if not fetch_value(conn, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"):
+        return ""
+    return f"-c output_plugin_libraries={plugin}"
+
+
+def find_program(name: str) -> str:
+    """Return the path of one of PostgreSQL's programs. Raises UsageError when PATH does not have it."""
+    path = shutil.which(name)
+    if path is None:
+        raise UsageError(f'could not find program "{name}"', "Add PostgreSQL's bin directory to PATH.")
+    return path
+
+
+def program_version(name: str) -> int:
+    """Return the major version of one of PostgreSQL's programs. Raises UsageError when it is not there."""
+    text = subprocess.run([find_program(name), "--version"], capture_output=True, text=True, check=True).stdout
+    match = re.search(r"\(PostgreSQL\) (\d+)", text)
+    if match is None:
+        raise UsageError(f'could not read the version of "{name}"')
+    return int(match[1])
