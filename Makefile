@@ -1,0 +1,121 @@
+# pg_scribe: what can be made. Overridable: PG_CONFIG, PYTHON, PREFIX, DESTDIR, systemdsystemunitdir.
+
+SHELL = /bin/sh
+.SUFFIXES:
+.NOTPARALLEL:
+.DEFAULT_GOAL = help
+MAKEFLAGS += --no-print-directory
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+systemdsystemunitdir ?= $(PREFIX)/lib/systemd/system
+libdir = $(PREFIX)/lib/pg_scribe
+docdir = $(PREFIX)/share/doc/pg_scribe
+
+# Deferred on purpose: a recipe may install the server these look for.
+PG_CONFIG ?= $(shell tools/find-pg-config)
+PYTHON ?= $(shell tools/find-python)
+export PG_CONFIG PYTHON
+
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+VENV = .venv
+PY = $(VENV)/bin/python
+SHELL_FILES = $(shell grep -rlE '^.!/(usr/bin/env |bin/)(ba)?sh' bin tools .ci decoder bench tests 2>/dev/null) lib/scribe.sh
+
+# Other users (postgres) run what is built here, whatever the umask of the person who builds it.
+BUILD = umask 022 && tools/build-decoder
+
+.PHONY: help
+help:  ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-18s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo:  ## back up and restore a busy throw-away database, and prove the copies equal
+	@tools/install-dependencies.sh
+	@$(MAKE) -s build
+	@$(PY) tools/demo.py
+
+.PHONY: check
+check:  ## lint and all tests, on one server version
+	@tools/install-dependencies.sh
+	@$(MAKE) build dev
+	@$(MAKE) lint check-decoder check-python check-bats
+
+.PHONY: check-quick
+check-quick:  ## lint and the tests that take less than two minutes
+	@tools/install-dependencies.sh
+	@$(MAKE) build dev
+	@$(MAKE) lint check-decoder check-bats
+	@$(PY) -m pytest -m 'not slow'
+
+.PHONY: lint
+lint: dev  ## shellcheck, ruff and mypy
+	shellcheck -x $(SHELL_FILES)
+	shellcheck -x -s bash tests/bats/*.bats tests/bats/helpers.bash
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+.PHONY: check-decoder
+check-decoder:
+	@tools/check-decoder
+
+.PHONY: check-python
+check-python: dev
+	$(PY) -m pytest
+
+.PHONY: check-bats
+check-bats:
+	tests/bats/run
+
+.PHONY: check-versions
+check-versions: dev  ## the end-to-end tests once for each server in PG_CONFIGS="..."
+	@test -n "$(PG_CONFIGS)" || { echo 'check-versions: error: PG_CONFIGS is not set' >&2; \
+	    echo 'check-versions: hint: Run "make check-versions PG_CONFIGS=\"/usr/lib/postgresql/17/bin/pg_config ...\"".' >&2; exit 2; }
+	@for pg_config in $(PG_CONFIGS); do \
+	    echo "== $$($$pg_config --version)"; \
+	    $(MAKE) build PG_CONFIG=$$pg_config && \
+	    $(MAKE) check-decoder PG_CONFIG=$$pg_config && \
+	    PG_CONFIG=$$pg_config $(PY) -m pytest -m 'not unit' && \
+	    $(MAKE) check-bats PG_CONFIG=$$pg_config || exit 1; \
+	done
+
+.PHONY: build
+build: $(VENV)/runtime.stamp  ## the decoder for PG_CONFIG and the Python environment
+	@$(BUILD)
+
+.PHONY: install-decoder
+install-decoder:  ## only the decoder, into the library directory of PG_CONFIG's server
+	@$(BUILD) --install --destdir '$(DESTDIR)'
+
+.PHONY: dev
+dev: $(VENV)/dev.stamp
+
+$(VENV)/runtime.stamp: requirements.txt
+	@tools/make-environment $(VENV) runtime requirements.txt
+
+$(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements-dev.txt
+	@tools/make-environment $(VENV) dev requirements-dev.txt
+
+# The installed tree has the layout of this one, so that nothing has to be rewritten; PREFIX/bin holds links into it.
+.PHONY: install
+install: build  ## programs, library and decoder; PREFIX, DESTDIR, PG_CONFIG; live settings are never touched
+	@umask 022 && tools/install-tree '$(DESTDIR)' '$(PREFIX)' '$(systemdsystemunitdir)'
+	@$(BUILD) --install --destdir '$(DESTDIR)'
+
+.PHONY: uninstall
+uninstall:  ## remove what install put there; archives and settings stay
+	@tools/install-tree --remove '$(DESTDIR)' '$(PREFIX)' '$(systemdsystemunitdir)'
+	@$(BUILD) --remove --destdir '$(DESTDIR)'
+
+.PHONY: bench
+bench: build  ## benchmarks, each as a ratio to a named peer on the same work
+	@$(PY) bench/run.py
+
+.PHONY: dist
+dist:  ## a source archive of the committed tree
+	git archive --prefix=pg_scribe-$(VERSION)/ -o pg_scribe-$(VERSION).tar.gz HEAD
+
+.PHONY: clean
+clean:  ## remove everything that was built
+	rm -rf build $(VENV) $(VENV).lock .pytest_cache .mypy_cache .ruff_cache .hypothesis pg_scribe-*.tar.gz
+	find bin lib tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,88 @@
+"""What two equal databases have in common, and a readable report of where they differ.
+
+A state leaves out what pg_scribe itself puts into a database: the schema scribe and the event triggers scribe_*.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+State = dict[str, list[str]]
+DUMP_OPTIONS = "-c extra_float_digits=3 -c datestyle=iso -c timezone=utc -c bytea_output=hex -c search_path="
+# A table with more rows than this is compared by count and digest instead of row by row.
+ROWS_COMPARED_AS_TEXT = 20_000
+LINES_SHOWN = 40
+
+_RELATIONS = """
+    SELECT c.oid::pg_catalog.regclass::text, c.relkind::text
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe')
+      AND n.nspname !~ '^pg_' AND (c.relkind <> 'm' OR c.relispopulated)
+    ORDER BY 1"""
+_LARGE_OBJECTS = """
+    SELECT oid, lomowner::pg_catalog.regrole, pg_catalog.md5(pg_catalog.lo_get(oid))
+    FROM pg_catalog.pg_largeobject_metadata ORDER BY 1"""
+
+
+_OUR_TRIGGER = re.compile(r'--\n-- Name: (EVENT TRIGGER )?"?scribe_[^;]*; Type: (EVENT TRIGGER|COMMENT)')
+_NOISE = re.compile(r"^(--.*)?$|^\\(un)?restrict |^SET |^SELECT pg_catalog.set_config")
+
+
+def dump_state(conn: psycopg.Connection[Any], pg_dump: str, env: Mapping[str, str]) -> State:
+    """Return schema, rows, sequences and large objects of a database under readable names.
+
+    conn was opened with DUMP_OPTIONS; pg_dump runs in env, which names the same database.
+    """
+    state: State = {"schema": _dump_schema(pg_dump, env)}
+    for relation, kind in conn.execute(_RELATIONS).fetchall():
+        if kind == "S":
+            row = conn.execute(f"SELECT last_value, is_called FROM {relation}").fetchone()  # type: ignore[arg-type]
+            state[f"sequence {relation}"] = [str(row)]
+        else:
+            state[f"rows of {relation}"] = _dump_rows(conn, relation)
+    for oid, owner, digest in conn.execute(_LARGE_OBJECTS).fetchall():
+        state[f"large object {oid}"] = [f"owner {owner} md5 {digest}"]
+    return state
+
+
+def _dump_schema(pg_dump: str, env: Mapping[str, str]) -> list[str]:
+    text = subprocess.run([pg_dump, "-s", "-N", "scribe"], env=env, capture_output=True, text=True, check=True).stdout
+    blocks = [block for block in re.split(r"(?m)^(?=--\n-- Name: )", text) if not _OUR_TRIGGER.match(block)]
+    return [line for line in "".join(blocks).splitlines() if not _NOISE.match(line)]
+
+
+def _dump_rows(conn: psycopg.Connection[Any], relation: str) -> list[str]:
+    """Return a table's rows as sorted text, or, for a large one, their number and a digest that ignores their order."""
+    count = conn.execute(f"SELECT count(*) FROM ONLY {relation}").fetchone()[0]  # type: ignore[arg-type,index]
+    if count > ROWS_COMPARED_AS_TEXT:
+        sums = ", ".join(f"sum(hashtextextended(t::text, {seed})::numeric)" for seed in (1, 2))
+        digest = conn.execute(f"SELECT {sums} FROM ONLY {relation} t").fetchone()  # type: ignore[arg-type]
+        return [f"{count} rows, digest {digest}"]
+    with conn.cursor().copy(f"COPY (SELECT * FROM ONLY {relation}) TO STDOUT") as copy:  # type: ignore[arg-type]
+        text = b"".join(bytes(block) for block in copy)
+    return sorted(line.decode(errors="backslashreplace") for line in text.split(b"\n")[:-1])
+
+
+def assert_equal(left: State, right: State, names: tuple[str, str] = ("source", "restored")) -> None:
+    """Raise AssertionError with a readable difference unless two dump()s are equal."""
+    report: list[str] = []
+    for key in sorted(left.keys() | right.keys()):
+        a, b = left.get(key), right.get(key)
+        if a == b:
+            continue
+        if a is None or b is None:
+            report.append(f"{key}: only in {names[0] if b is None else names[1]}")
+            continue
+        lines = list(difflib.unified_diff(a, b, names[0], names[1], lineterm="", n=2 if key == "schema" else 0))
+        report.append(f"{key}: {len(a)} and {len(b)} lines")
+        report += lines[:LINES_SHOWN]
+        if len(lines) > LINES_SHOWN:
+            report.append(f"... and {len(lines) - LINES_SHOWN} more")
+    if report:
+        raise AssertionError("the databases differ\n" + "\n".join(report))

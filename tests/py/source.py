@@ -1,0 +1,138 @@
+"""A source database, its archive, and pg_scribe's programs run against them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from cluster import ROOT, Cluster, poll
+
+
+class Scribe:
+    """One source database with its archive, and the programs run against them."""
+
+    def __init__(self, cluster: Cluster, dbname: str, archive: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.cluster = cluster
+        self.dbname = dbname
+        self.archive = archive
+        self.settings = dict(settings or {})
+        self.streams: list[subprocess.Popen[bytes]] = []
+        self.log = archive.parent / f"{archive.name}.stream.log"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Return the environment the programs run in."""
+        return self.cluster.env | {"PGDATABASE": self.dbname, "SCRIBE_ARCHIVE": str(self.archive), **self.settings}
+
+    @property
+    def slot(self) -> str:
+        """Return the name of the replication slot."""
+        return self.settings.get("SCRIBE_SLOT", f"scribe_{self.dbname}")
+
+    def run(
+        self,
+        program: str,
+        *arguments: str,
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 300,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end; check: fail unless it exits with 0."""
+        result = subprocess.run(
+            [str(ROOT / "bin" / program), *arguments],
+            env=self.env | dict(env or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and result.returncode:
+            said = result.stdout + result.stderr
+            raise AssertionError(f"{program} {' '.join(arguments)} exited {result.returncode}\n{said}")
+        return result
+
+    def start_stream(
+        self, *arguments: str, wait: bool = True, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start scribe-stream in the background, and wait until the slot is being read."""
+        with open(self.log, "ab") as log:
+            stream = subprocess.Popen(
+                [str(ROOT / "bin/scribe-stream"), *arguments],
+                env=self.env | dict(env or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.streams.append(stream)
+        if wait:
+            poll(lambda: self._is_streaming(stream), 60, "streaming")
+        return stream
+
+    def _is_streaming(self, stream: subprocess.Popen[bytes]) -> bool:
+        if stream.poll() is not None:
+            raise AssertionError(
+                f"scribe-stream exited {stream.returncode}\n{self.log.read_text(errors='replace')[-2000:]}"
+            )
+        active = "SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = '{}'"
+        return self.cluster.query(active.format(self.slot)) == [(True,)]
+
+    def stop_stream(self, signum: int = signal.SIGTERM, timeout: float = 60) -> int:
+        """Send the signal to the last stream started and return its exit status."""
+        stream = self.streams.pop()
+        stream.send_signal(signum)
+        return stream.wait(timeout)
+
+    def kill_stream(self) -> None:
+        """Kill the last stream started with SIGKILL: that one process, as an out-of-memory killer would."""
+        self.stop_stream(signal.SIGKILL)
+
+    def restore_with_psql(self, target: str, base: Path | None = None) -> None:
+        """Restore with psql alone, as the format promises: the base, then every later segment in the order of names."""
+        base = base or sorted((self.archive / "base").iterdir())[-1]
+        self.cluster.createdb(target)
+        self._psql_file(next(base.glob("base.sql*")), target)
+        after = self.cluster.value("SELECT lsn::text FROM scribe.position", target)
+        start = "".join(f"{int(half, 16):08X}" for half in after.split("/"))
+        for segment in sorted((self.archive / "incremental").glob("*.sql*")):
+            if segment.name.split("-")[1].split(".")[0] > start:
+                self._psql_file(segment, target)
+
+    def _psql_file(self, path: Path, target: str) -> None:
+        reader = "zstdcat" if path.suffix == ".zst" else "cat"
+        script = 'set -o pipefail; "$0" "$1" | psql -X -q -v ON_ERROR_STOP=1 -d "$2" >/dev/null'
+        result = subprocess.run(
+            ["bash", "-c", script, reader, str(path), target],
+            env=self.cluster.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            raise AssertionError(f"psql could not run {path.name}: {result.stderr[-2000:]}")
+
+    def close(self) -> None:
+        """End what is still running and remove the slot and the database."""
+        for stream in self.streams:
+            stream.kill()
+            stream.wait()
+        self.streams.clear()
+        if not self.cluster.running():
+            return
+        poll(self._drop_slot, 30, "dropping the slot")
+        self.cluster.dropdb(self.dbname)
+
+    def _drop_slot(self) -> bool:
+        rows = self.cluster.query(
+            f"SELECT active_pid FROM pg_catalog.pg_replication_slots WHERE slot_name = '{self.slot}'"
+        )
+        if not rows:
+            return True
+        if rows[0][0]:
+            self.cluster.query(f"SELECT pg_catalog.pg_terminate_backend({rows[0][0]})")
+            return False
+        self.cluster.query(f"SELECT pg_catalog.pg_drop_replication_slot('{self.slot}')")
+        return True
