@@ -33,7 +33,7 @@ help:  ## print this list
 demo:  ## back up and restore a busy throw-away database, and prove the copies equal
 	@tools/install-dependencies.sh
 	@$(MAKE) -s build
-	@$(PY) tools/demo.py
+	@PYTHONPATH=tests/py $(PY) -P tools/demo.py
 
 .PHONY: check
 check:  ## lint and all tests, on one server version

@@ -198,7 +198,7 @@ class Cluster:
     def query(self, statement: str, dbname: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
         with self.connect(dbname) as conn:
-            cursor = conn.execute(statement)  # type: ignore[arg-type]
+            cursor = conn.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     def value(self, statement: str, dbname: str = "postgres") -> Any:
@@ -229,7 +229,7 @@ class Cluster:
 
     def _run_with_names(self, statement: str, *names: str) -> None:
         with self.connect() as conn:
-            conn.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))  # type: ignore[arg-type]
+            conn.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     @property
     def version_num(self) -> int:

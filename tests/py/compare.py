@@ -42,7 +42,7 @@ def dump_state(conn: psycopg.Connection[Any], pg_dump: str, env: Mapping[str, st
     state: State = {"schema": _dump_schema(pg_dump, env)}
     for relation, kind in conn.execute(_RELATIONS).fetchall():
         if kind == "S":
-            row = conn.execute(f"SELECT last_value, is_called FROM {relation}").fetchone()  # type: ignore[arg-type]
+            row = conn.execute(f"SELECT last_value, is_called FROM {relation}").fetchone()
             state[f"sequence {relation}"] = [str(row)]
         else:
             state[f"rows of {relation}"] = _dump_rows(conn, relation)
@@ -59,12 +59,12 @@ def _dump_schema(pg_dump: str, env: Mapping[str, str]) -> list[str]:
 
 def _dump_rows(conn: psycopg.Connection[Any], relation: str) -> list[str]:
     """Return a table's rows as sorted text, or, for a large one, their number and a digest that ignores their order."""
-    count = conn.execute(f"SELECT count(*) FROM ONLY {relation}").fetchone()[0]  # type: ignore[arg-type,index]
+    (count,) = conn.execute(f"SELECT count(*) FROM ONLY {relation}").fetchall()[0]
     if count > ROWS_COMPARED_AS_TEXT:
         sums = ", ".join(f"sum(hashtextextended(t::text, {seed})::numeric)" for seed in (1, 2))
-        digest = conn.execute(f"SELECT {sums} FROM ONLY {relation} t").fetchone()  # type: ignore[arg-type]
+        digest = conn.execute(f"SELECT {sums} FROM ONLY {relation} t").fetchone()
         return [f"{count} rows, digest {digest}"]
-    with conn.cursor().copy(f"COPY (SELECT * FROM ONLY {relation}) TO STDOUT") as copy:  # type: ignore[arg-type]
+    with conn.cursor().copy(f"COPY (SELECT * FROM ONLY {relation}) TO STDOUT") as copy:
         text = b"".join(bytes(block) for block in copy)
     return sorted(line.decode(errors="backslashreplace") for line in text.split(b"\n")[:-1])
 

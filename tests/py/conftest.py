@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+import shutil
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,17 @@ ALLOWED_SKIPS = ("server version:", "not root:")
 _numbers = itertools.count(1)
 
 
+def remove_old_clusters() -> None:
+    """Remove what failed runs of an hour ago and earlier have kept."""
+    for mark in Path("/tmp").glob("scr*/kept"):
+        if mark.stat().st_mtime < time.time() - 3600:
+            shutil.rmtree(mark.parent, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The session's cluster. Its files stay, and their place is printed, when a test failed."""
+    remove_old_clusters()
     private = Cluster()
     install_decoder(private.pg_config)
     try:
@@ -30,7 +40,8 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         failed = request.session.testsfailed > 0
         private.remove(keep_files=failed)
         if failed:
-            print(f"\nthe server's files are kept in {private.directory}")
+            (private.directory / "kept").touch()
+            print(f"\nthe server's files are kept in {private.directory} until a run an hour from now or later")
 
 
 @pytest.fixture
@@ -53,7 +64,7 @@ def scribe(cluster: Cluster, tmp_path: Path) -> Iterator[Scribe]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip nobody expects into a failure, where that is asked for."""
     report = yield
     if os.environ.get("PG_SCRIBE_CI") == "1" and report.skipped and not hasattr(report, "wasxfail"):

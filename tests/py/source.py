@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -95,10 +96,9 @@ class Scribe:
         base = base or sorted((self.archive / "base").iterdir())[-1]
         self.cluster.createdb(target)
         self._psql_file(next(base.glob("base.sql*")), target)
-        after = self.cluster.value("SELECT lsn::text FROM scribe.position", target)
-        start = "".join(f"{int(half, 16):08X}" for half in after.split("/"))
+        consistent_point = json.loads((base / "manifest.json").read_text())["consistent_point"]
         for segment in sorted((self.archive / "incremental").glob("*.sql*")):
-            if segment.name.split("-")[1].split(".")[0] > start:
+            if segment.name.split("-")[1].split(".")[0] > consistent_point:
                 self._psql_file(segment, target)
 
     def _psql_file(self, path: Path, target: str) -> None:
@@ -114,12 +114,16 @@ class Scribe:
         if result.returncode:
             raise AssertionError(f"psql could not run {path.name}: {result.stderr[-2000:]}")
 
-    def close(self) -> None:
-        """End what is still running and remove the slot and the database."""
+    def kill_streams(self) -> None:
+        """End every stream that is still running."""
         for stream in self.streams:
             stream.kill()
             stream.wait()
         self.streams.clear()
+
+    def close(self) -> None:
+        """End what is still running and remove the slot and the database."""
+        self.kill_streams()
         if not self.cluster.running():
             return
         poll(self._drop_slot, 30, "dropping the slot")
