@@ -80,6 +80,15 @@ def fetch_value(conn: psycopg.Connection[Any], query: str, parameters: Sequence[
     return None if row is None else row[0]
 
 
+def patient_options(conn: psycopg.Connection[Any]) -> str:
+    """Return the server options that keep a long-running connection to conn's server from being timed out."""
+    version = conn.info.server_version
+    names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
+    names += ["idle_session_timeout"] if version >= 140000 else []
+    names += ["transaction_timeout"] if version >= 170000 else []
+    return " ".join(f"-c {name}=0" for name in names)
+
+
 def plugin_options(conn: psycopg.Connection[Any], plugin: str) -> str:
     """Return the server option that lets this connection's role use plugin, or "".
 
