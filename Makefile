@@ -57,7 +57,7 @@ lint: dev  ## shellcheck, ruff and mypy
 
 .PHONY: check-decoder
 check-decoder:
-	@tools/check-decoder
+	@$(BUILD) --check
 
 .PHONY: check-python
 check-python: dev

@@ -97,7 +97,7 @@ apt_install() {
         made_policy=yes
     fi
     status=0
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
         -o Dpkg::Options::=--force-confold --no-install-recommends install "$@" || status=$?
     [ -z "$made_policy" ] || as_root rm -f "$policy"
     return "$status"
@@ -115,7 +115,7 @@ command -v apt-get >/dev/null ||
         "Run \"tools/install-dependencies.sh\" as root once."
 
 forbid_main_cluster
-as_root apt-get -q -o DPkg::Lock::Timeout=300 update || die "could not update the package lists" "Check /etc/apt/sources.list."
+as_root apt-get -qq -o DPkg::Lock::Timeout=300 update || die "could not update the package lists" "Check /etc/apt/sources.list."
 packages=$(missing | sort -u | tr '\n' ' ')     # again: only now is it known which server the distribution has
 [ -n "${packages% }" ] || die "could not find a PostgreSQL server package" "Check /etc/apt/sources.list."
 # shellcheck disable=SC2086 # a list of words

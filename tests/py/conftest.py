@@ -17,7 +17,7 @@ from cluster import Cluster, install_decoder
 from source import Scribe
 
 # Reasons that say nothing is missing from this machine.
-ALLOWED_SKIPS = ("server version:", "not root:")
+ALLOWED_SKIPS = ("server version:", "not root:", "place:")
 _numbers = itertools.count(1)
 
 
