@@ -1,0 +1,54 @@
+/*
+ * compat.h
+ *	  The differences between PostgreSQL versions, all of them.
+ */
+#ifndef SCRIBE_COMPAT_H
+#define SCRIBE_COMPAT_H
+
+#include "postgres.h"
+
+#include "replication/logical.h"
+#include "replication/output_plugin.h"
+#include "replication/reorderbuffer.h"
+
+/* 17 took the wrapper struct round decoded tuples away */
+#if PG_VERSION_NUM >= 170000
+#define change_new_tuple(change) ((change)->data.tp.newtuple)
+#define change_old_tuple(change) ((change)->data.tp.oldtuple)
+#else
+#define change_new_tuple(change) \
+	((change)->data.tp.newtuple ? &(change)->data.tp.newtuple->tuple : NULL)
+#define change_old_tuple(change) \
+	((change)->data.tp.oldtuple ? &(change)->data.tp.oldtuple->tuple : NULL)
+#endif
+
+#if PG_VERSION_NUM >= 150000
+#define txn_commit_time(txn) ((txn)->xact_time.commit_time)
+#define update_progress(ctx, skipped) OutputPluginUpdateProgress(ctx, skipped)
+#else
+#define txn_commit_time(txn) ((txn)->commit_time)
+#define update_progress(ctx, skipped) OutputPluginUpdateProgress(ctx)
+#endif
+
+/* 13 does not say how many digits it wrote */
+#if PG_VERSION_NUM >= 140000
+#define int64_text(value, text) pg_lltoa(value, text)
+#else
+#define int64_text(value, text) (pg_lltoa(value, text), (int) strlen(text))
+#endif
+
+/* from 16 on core itself keeps the client informed during long transactions */
+#if PG_VERSION_NUM >= 150000 && PG_VERSION_NUM < 160000
+#define SCRIBE_KEEPS_ALIVE
+#endif
+
+/* pg_attribute.attgenerated: virtual came with 18 */
+#define SCRIBE_GENERATED_VIRTUAL 'v'
+
+/* newer versions declare one or both themselves */
+#if PG_VERSION_NUM < 160000
+extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
+#endif
+extern PGDLLEXPORT void _PG_init(void);
+
+#endif							/* SCRIBE_COMPAT_H */

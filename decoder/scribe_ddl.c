@@ -1,0 +1,461 @@
+/*
+ * scribe_ddl.c
+ *	  Rows of scribe.ddl_history as DDL blocks, and what they tell the decoder.
+ */
+#include "scribe_decoder.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_event_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+typedef struct Audit
+{
+	char	   *kind;
+	char	   *tag;
+	char	   *statement;
+	bool		exact;
+	char	   *reason;
+	char	   *role;
+	char	   *search_path;
+	char	  **settings;
+	int			nsettings;
+	List	   *relids;
+	char	  **quiet;
+	int			nquiet;
+} Audit;
+
+/* what the header of a segment sets; anything else goes back by RESET */
+static const struct
+{
+	const char *name;
+	const char *value;
+}			header_settings[] = {
+	{"standard_conforming_strings", "on"},
+	{"datestyle", "ISO"},
+	{"intervalstyle", "postgres"},
+	{"timezone", "UTC"},
+	{"xmloption", "content"},
+	{"lc_monetary", "C"},
+	{"default_tablespace", ""},
+	{"default_table_access_method", "heap"},
+	{"check_function_bodies", "off"},
+	{NULL, NULL}
+};
+
+/*
+ * A column by name, or NULL where it is absent, of another type or NULL.
+ */
+static Datum
+audit_column(Relation rel, HeapTuple tuple, const char *name, Oid type, bool *isnull)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && att->atttypid == type && strcmp(NameStr(att->attname), name) == 0)
+			return heap_getattr(tuple, i + 1, desc, isnull);
+	}
+	*isnull = true;
+	return (Datum) 0;
+}
+
+static char *
+audit_text(Relation rel, HeapTuple tuple, const char *name)
+{
+	bool		isnull;
+	Datum		value = audit_column(rel, tuple, name, TEXTOID, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+static char **
+audit_texts(Relation rel, HeapTuple tuple, const char *name, int *count)
+{
+	bool		isnull;
+	Datum		value = audit_column(rel, tuple, name, TEXTARRAYOID, &isnull);
+	Datum	   *items;
+	bool	   *nulls;
+	char	  **texts;
+
+	*count = 0;
+	if (isnull)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
+					  &items, &nulls, count);
+	texts = palloc(sizeof(char *) * (*count + 1));
+	for (int i = 0; i < *count; i++)
+		texts[i] = nulls[i] ? pstrdup("") : TextDatumGetCString(items[i]);
+	return texts;
+}
+
+static List *
+audit_oids(Relation rel, HeapTuple tuple, const char *name)
+{
+	bool		isnull;
+	Datum		value = audit_column(rel, tuple, name, OIDARRAYOID, &isnull);
+	Datum	   *items;
+	bool	   *nulls;
+	int			count;
+	List	   *oids = NIL;
+
+	if (isnull)
+		return NIL;
+	deconstruct_array(DatumGetArrayTypeP(value), OIDOID, sizeof(Oid), true, TYPALIGN_INT,
+					  &items, &nulls, &count);
+	for (int i = 0; i < count; i++)
+		if (!nulls[i])
+			oids = lappend_oid(oids, DatumGetObjectId(items[i]));
+	return oids;
+}
+
+static void
+read_audit(Audit *audit, Relation rel, HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		exact = audit_column(rel, tuple, "exact", BOOLOID, &isnull);
+
+	audit->exact = isnull || DatumGetBool(exact);
+	audit->kind = audit_text(rel, tuple, "kind");
+	audit->tag = audit_text(rel, tuple, "tag");
+	audit->statement = audit_text(rel, tuple, "statement");
+	audit->reason = audit_text(rel, tuple, "reason");
+	audit->role = audit_text(rel, tuple, "role");
+	audit->search_path = audit_text(rel, tuple, "search_path");
+	audit->settings = audit_texts(rel, tuple, "settings", &audit->nsettings);
+	audit->relids = audit_oids(rel, tuple, "relids");
+	audit->quiet = audit_texts(rel, tuple, "quiet", &audit->nquiet);
+	if (audit->tag == NULL)
+		audit->tag = "UNKNOWN";
+}
+
+/*
+ * Is the list, as SHOW prints it, one that SET reads in the same way?
+ */
+static bool
+path_is_plain(const char *path)
+{
+	while (*path)
+	{
+		if (*path == '"')
+		{
+			int			len = strcspn(++path, "\"");
+
+			if (len == 0 || path[len] == '\0' || path[len + 1] == '"')
+				return false;
+			for (int i = 0; i < len; i++)
+				if ((unsigned char) path[i] < 0x20 || path[i] == 0x7f || path[i] == '\\' || path[i] == ':')
+					return false;
+			path += len + 1;
+		}
+		else
+		{
+			int			len = strspn(path, "abcdefghijklmnopqrstuvwxyz0123456789_");
+			char	   *word = pnstrdup(path, len);
+
+			if (len == 0 || quote_identifier(word) != word)
+				return false;
+			path += len;
+		}
+		if (*path == ',')
+		{
+			path++;
+			path += strspn(path, " ");
+			if (*path == '\0')
+				return false;
+		}
+		else if (*path)
+			return false;
+	}
+	return true;
+}
+
+static void
+append_search_path(StringInfo out, const char *path)
+{
+	if (path[0] == '\0' || strcmp(path, "\"\"") == 0)
+		appendStringInfoString(out, "SET LOCAL search_path = '';\n");
+	else if (path_is_plain(path))
+		appendStringInfo(out, "SET LOCAL search_path = %s;\n", path);
+	else
+	{
+		appendStringInfoString(out, "SELECT pg_catalog.set_config('search_path', ");
+		append_literal(out, path, strlen(path));
+		appendStringInfoString(out, ", true);\n");
+	}
+}
+
+static bool
+is_setting_name(const char *name)
+{
+	return *name && name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+								"0123456789_.")] == '\0';
+}
+
+static void
+append_settings(StringInfo out, Audit *audit)
+{
+	for (int i = 0; i + 1 < audit->nsettings; i += 2)
+	{
+		if (!is_setting_name(audit->settings[i]))
+		{
+			appendStringInfoString(out, "-- warning: setting left out: ");
+			append_one_line(out, audit->settings[i]);
+			appendStringInfoChar(out, '\n');
+			continue;
+		}
+		appendStringInfo(out, "SET LOCAL %s = ", audit->settings[i]);
+		append_literal(out, audit->settings[i + 1], strlen(audit->settings[i + 1]));
+		appendStringInfoString(out, ";\n");
+	}
+}
+
+static void
+append_settings_back(StringInfo out, Audit *audit)
+{
+	for (int i = 0; i + 1 < audit->nsettings; i += 2)
+	{
+		const char *value = NULL;
+
+		if (!is_setting_name(audit->settings[i]))
+			continue;
+		for (int k = 0; header_settings[k].name; k++)
+			if (pg_strcasecmp(header_settings[k].name, audit->settings[i]) == 0)
+				value = header_settings[k].value;
+		if (value)
+			appendStringInfo(out, "SET LOCAL %s = '%s';\n", audit->settings[i], value);
+		else
+			appendStringInfo(out, "RESET %s;\n", audit->settings[i]);
+	}
+}
+
+/*
+ * ENABLE ALWAYS or REPLICA as the event trigger has it, or NULL.
+ */
+static const char *
+event_trigger_mode(const char *name)
+{
+	HeapTuple	tuple = SearchSysCache1(EVENTTRIGGERNAME, CStringGetDatum(name));
+	char		enabled;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	enabled = ((Form_pg_event_trigger) GETSTRUCT(tuple))->evtenabled;
+	ReleaseSysCache(tuple);
+	if (enabled == TRIGGER_FIRES_ALWAYS)
+		return "ENABLE ALWAYS";
+	if (enabled == TRIGGER_FIRES_ON_REPLICA)
+		return "ENABLE REPLICA";
+	return NULL;
+}
+
+static void
+append_event_triggers(StringInfo out, Audit *audit, bool disable)
+{
+	for (int i = 0; i < audit->nquiet; i++)
+	{
+		const char *mode = event_trigger_mode(audit->quiet[i]);
+
+		if (mode == NULL)
+			continue;
+		appendStringInfoString(out, "ALTER EVENT TRIGGER ");
+		append_identifier(out, audit->quiet[i]);
+		appendStringInfo(out, " %s;\n", disable ? "DISABLE" : mode);
+	}
+}
+
+/*
+ * The statement in a form that can neither be misread nor forge a line.
+ */
+static void
+append_executed(StringInfo out, const char *text)
+{
+	StringInfoData literal;
+	StringInfoData tag;
+	int			start;
+
+	initStringInfo(&literal);
+	append_literal(&literal, text, strlen(text));
+	start = literal.data[0] == 'E' ? 1 : 0;
+
+	initStringInfo(&tag);
+	appendStringInfoString(&tag, "$scribe$");
+	for (int i = 1; strstr(text, tag.data) != NULL; i++)
+	{
+		resetStringInfo(&tag);
+		appendStringInfo(&tag, "$scribe%d$", i);
+	}
+	appendStringInfo(out, "DO LANGUAGE plpgsql %sBEGIN EXECUTE E", tag.data);
+	appendBinaryStringInfo(out, literal.data + start, literal.len - start);
+	appendStringInfo(out, "; END%s;\n", tag.data);
+}
+
+static void
+append_statement(StringInfo out, Audit *audit)
+{
+	const char *text = audit->statement;
+	char	   *inside = text_without_concurrently(text, audit->tag);
+	bool		standard = true;
+
+	if (inside)
+	{
+		appendStringInfoString(out, "-- CONCURRENTLY left out\n");
+		text = inside;
+	}
+	for (int i = 0; i + 1 < audit->nsettings; i += 2)
+		if (pg_strcasecmp(audit->settings[i], "standard_conforming_strings") == 0 &&
+			pg_strcasecmp(audit->settings[i + 1], "on") != 0)
+			standard = false;
+
+	if (standard && text_is_plain(text))
+		appendStringInfo(out, "%s\n;\n", text);
+	else
+		append_executed(out, text);
+}
+
+static void
+write_block(ScribeState *state, Audit *audit)
+{
+	StringInfo	out = &state->out;
+
+	if (audit->statement == NULL || audit->statement[strspn(audit->statement, " \t\r\n")] == '\0')
+	{
+		output_warning(state, "%s without its statement: %s", audit->tag,
+					   audit->reason ? audit->reason : "no reason given");
+		return;
+	}
+
+	output_begin(state);
+	appendStringInfoString(out, "-- ddl ");
+	append_one_line(out, audit->tag);
+	if (!audit->exact)
+	{
+		appendStringInfoString(out, " inexact: ");
+		append_one_line(out, audit->reason ? audit->reason : "no reason given");
+	}
+	appendStringInfoChar(out, '\n');
+
+	append_event_triggers(out, audit, true);
+	if (audit->search_path)
+		append_search_path(out, audit->search_path);
+	append_settings(out, audit);
+	if (audit->role)
+	{
+		appendStringInfoString(out, "SET LOCAL ROLE ");
+		append_identifier(out, audit->role);
+		appendStringInfoString(out, ";\n");
+	}
+
+	append_statement(out, audit);
+
+	if (audit->role)
+		appendStringInfoString(out, "RESET ROLE;\n");
+	append_settings_back(out, audit);
+	if (audit->search_path)
+		appendStringInfoString(out, "SET LOCAL search_path = '';\n");
+	append_event_triggers(out, audit, false);
+	appendStringInfoString(out, "-- ddl end");
+	state->ddl++;
+	output_end_line(state);
+}
+
+/*
+ * CREATE TABLE AS: its rows, if any, made us write the table already.
+ */
+static void
+write_created(ScribeState *state, Audit *audit)
+{
+	Relation	rel;
+
+	if (audit->relids == NIL)
+	{
+		output_warning(state, "%s could not be carried: no table recorded", audit->tag);
+		return;
+	}
+	rel = RelationIdGetRelation(linitial_oid(audit->relids));
+	if (!RelationIsValid(rel))
+	{
+		output_warning(state, "%s could not be carried: table %u not found",
+					   audit->tag, linitial_oid(audit->relids));
+		return;
+	}
+	write_create(state, rel);
+	RelationClose(rel);
+}
+
+/*
+ * A complete UPDATE must not wake triggers that the source's rows woke.
+ */
+static void
+quiet_relids(ScribeState *state, List *relids)
+{
+	ListCell   *cell;
+
+	foreach(cell, relids)
+	{
+		Relation	rel = RelationIdGetRelation(lfirst_oid(cell));
+
+		if (!RelationIsValid(rel))
+			continue;
+		quiet_relation(state, relation_lookup(state, rel));
+		RelationClose(rel);
+	}
+}
+
+static void
+announce(ScribeState *state, List *relids)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->txn_cxt);
+
+	state->announced = list_concat_unique_oid(state->announced, relids);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * A row was added to scribe.ddl_history.
+ */
+void
+write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
+{
+	Audit		audit;
+
+	read_audit(&audit, rel, tuple);
+	run_end(state);
+	if (state->loud != NULL)
+		restore_triggers(state);
+
+	if (audit.kind == NULL)
+		output_warning(state, "DDL of no kind left out: %s", audit.tag);
+	else if (strcmp(audit.kind, "ddl") == 0)
+	{
+		write_block(state, &audit);
+		announce(state, audit.relids);
+	}
+	else if (strcmp(audit.kind, "create") == 0)
+		write_created(state, &audit);
+	else if (strcmp(audit.kind, "fill") == 0)
+	{
+		quiet_relids(state, audit.relids);
+		write_block(state, &audit);
+		restore_triggers(state);
+	}
+	else if (strcmp(audit.kind, "script") == 0)
+		state->script++;
+	else if (strcmp(audit.kind, "scripted") == 0)
+		state->script = Max(state->script - 1, 0);
+	else if (strcmp(audit.kind, "refill") == 0)
+	{
+		state->refill = audit.relids ? linitial_oid(audit.relids) : InvalidOid;
+		state->refill_begun = false;
+	}
+	else if (strcmp(audit.kind, "refilled") == 0)
+		state->refill = InvalidOid;
+	else
+		output_warning(state, "DDL of unknown kind %s left out: %s", audit.kind, audit.tag);
+}

@@ -1,0 +1,261 @@
+/*
+ * scribe_decoder.c
+ *	  Logical decoding output plugin: a database's changes as plain SQL.
+ *
+ * docs/format.md describes what is written.  This file has the callbacks in
+ * the order in which they are called.
+ */
+#include "scribe_decoder.h"
+
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "replication/walsender.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+PG_MODULE_MAGIC;
+
+#define KEEPALIVE_CHANGES 100
+
+static void scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
+static void scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
+static void scribe_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+						  Relation rel, ReorderBufferChange *change);
+static void scribe_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+							int nrelations, Relation relations[], ReorderBufferChange *change);
+static void scribe_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
+						   bool transactional, const char *prefix, Size size, const char *message);
+static void scribe_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
+static void scribe_shutdown(LogicalDecodingContext *ctx);
+
+#ifdef SCRIBE_HAVE_CAPTURE
+extern void scribe_capture_init(void);
+#endif
+
+void
+_PG_init(void)
+{
+#ifdef SCRIBE_HAVE_CAPTURE
+	scribe_capture_init();
+#endif
+}
+
+void
+_PG_output_plugin_init(OutputPluginCallbacks *cb)
+{
+	cb->startup_cb = scribe_startup;
+	cb->begin_cb = scribe_begin;
+	cb->change_cb = scribe_change;
+	cb->truncate_cb = scribe_truncate;
+	cb->message_cb = scribe_message;
+	cb->commit_cb = scribe_commit;
+	cb->shutdown_cb = scribe_shutdown;
+}
+
+static void
+read_options(ScribeState *state, List *options)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst(cell);
+		const char *value = option->arg ? strVal(option->arg) : "true";
+
+		if (strcmp(option->defname, "include-position") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unrecognized option \"%s\" of scribe_decoder", option->defname)));
+		if (!parse_bool(value, &state->include_position))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("could not parse value \"%s\" for option \"%s\"",
+							value, option->defname)));
+	}
+}
+
+/*
+ * Output must not depend on settings of the server, the database or the role.
+ * A walsender is ours alone; a session that calls the SQL functions gets its
+ * own settings back.
+ */
+static void
+pin_settings(ScribeState *state)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			pinned[] = {
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"TimeZone", "UTC"},
+		{"extra_float_digits", "3"},
+		{"bytea_output", "hex"},
+		{"lc_monetary", "C"},
+		{"xmloption", "content"},
+		{"search_path", ""},
+		{"quote_all_identifiers", "off"}
+	};
+
+	if (!am_walsender)
+		state->guc_level = NewGUCNestLevel();
+	for (int i = 0; i < (int) lengthof(pinned); i++)
+		(void) set_config_option(pinned[i].name, pinned[i].value, PGC_USERSET, PGC_S_SESSION,
+								 am_walsender ? GUC_ACTION_SET : GUC_ACTION_SAVE,
+								 true, 0, false);
+}
+
+static void
+scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
+{
+	ScribeState *state = palloc0(sizeof(ScribeState));
+
+	options->output_type = OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
+	options->receive_rewrites = false;
+	ctx->output_plugin_private = state;
+
+	state->ctx = ctx;
+	state->include_position = true;
+	read_options(state, ctx->output_plugin_options);
+	if (is_init)
+		return;
+
+	state->change_cxt = AllocSetContextCreate(ctx->context, "scribe change", ALLOCSET_DEFAULT_SIZES);
+	state->txn_cxt = AllocSetContextCreate(ctx->context, "scribe transaction", ALLOCSET_SMALL_SIZES);
+	output_init(state);
+	run_init(state);
+	relations_init(state);
+	pin_settings(state);
+}
+
+static void
+scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	ScribeState *state = ctx->output_plugin_private;
+
+	MemoryContextReset(state->txn_cxt);
+	state->txn = txn;
+	state->serial++;
+	state->stretch++;
+	state->begun = false;
+	state->inserted = state->updated = state->deleted = state->truncated = state->ddl = 0;
+	state->script = 0;
+	state->refill = InvalidOid;
+	state->announced = NIL;
+	state->loud = NULL;
+}
+
+/*
+ * A long transaction may hold nothing for us: tell the client we are alive.
+ */
+static void
+keep_alive(ScribeState *state)
+{
+#ifdef SCRIBE_KEEPS_ALIVE
+	if (++state->unsent >= KEEPALIVE_CHANGES)
+	{
+		update_progress(state->ctx, false);
+		state->unsent = 0;
+	}
+#endif
+}
+
+static void
+scribe_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			  Relation rel, ReorderBufferChange *change)
+{
+	ScribeState *state = ctx->output_plugin_private;
+	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
+	ScribeRelation *relation = relation_lookup(state, rel);
+	HeapTuple	newtuple = change_new_tuple(change);
+	HeapTuple	oldtuple = change_old_tuple(change);
+
+	if (relation->use == RELATION_AUDIT)
+	{
+		if (change->action == REORDER_BUFFER_CHANGE_INSERT && newtuple != NULL)
+			write_ddl(state, rel, newtuple);
+	}
+	else if (relation_is_written(state, rel, relation))
+	{
+		switch (change->action)
+		{
+			case REORDER_BUFFER_CHANGE_INSERT:
+				write_insert(state, rel, relation, newtuple);
+				break;
+			case REORDER_BUFFER_CHANGE_UPDATE:
+				write_update(state, rel, relation, oldtuple, newtuple);
+				break;
+			case REORDER_BUFFER_CHANGE_DELETE:
+				write_delete(state, rel, relation, oldtuple);
+				break;
+			default:
+				elog(ERROR, "unexpected change action %d", (int) change->action);
+		}
+	}
+
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(state->change_cxt);
+	keep_alive(state);
+}
+
+static void
+scribe_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+				int nrelations, Relation relations[], ReorderBufferChange *change)
+{
+	ScribeState *state = ctx->output_plugin_private;
+	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
+
+	write_truncate(state, nrelations, relations,
+				   change->data.truncate.restart_seqs, change->data.truncate.cascade);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(state->change_cxt);
+}
+
+/*
+ * Anybody may write messages, so they name points in time and nothing else.
+ */
+static void
+scribe_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
+			   bool transactional, const char *prefix, Size size, const char *message)
+{
+	ScribeState *state = ctx->output_plugin_private;
+	char		name[64];
+
+	if (!transactional || strcmp(prefix, "scribe.mark") != 0 || size == 0 || size >= sizeof(name))
+		return;
+	memcpy(name, message, size);
+	name[size] = '\0';
+	if (strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != size)
+		return;
+
+	run_end(state);
+	output_begin(state);
+	appendStringInfo(&state->out, "-- mark %s", name);
+	output_end_line(state);
+}
+
+static void
+scribe_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn)
+{
+	ScribeState *state = ctx->output_plugin_private;
+	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
+
+	run_end(state);
+	restore_triggers(state);
+	output_commit(state, txn->end_lsn);
+	update_progress(ctx, !state->begun);
+	state->txn = NULL;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(state->change_cxt);
+}
+
+static void
+scribe_shutdown(LogicalDecodingContext *ctx)
+{
+	ScribeState *state = ctx->output_plugin_private;
+
+	if (state->guc_level > 0)
+		AtEOXact_GUC(false, state->guc_level);
+}

@@ -1,0 +1,225 @@
+/*
+ * scribe_decoder.h
+ *	  What the parts of the decoder know of each other.
+ *
+ *	  scribe_decoder.c	callbacks, options, settings
+ *	  scribe_output.c	frames and the message buffer
+ *	  scribe_literal.c	values and names as SQL text
+ *	  scribe_relation.c	what is remembered of each relation
+ *	  scribe_identity.c	how a row of a relation is found again
+ *	  scribe_rows.c		row changes as single statements
+ *	  scribe_runs.c		runs of row changes as set-based statements
+ *	  scribe_ddl.c		rows of scribe.ddl_history as DDL blocks
+ *	  scribe_text.c		is a statement's text safe for psql?
+ *	  scribe_create.c	CREATE TABLE from the catalog
+ */
+#ifndef SCRIBE_DECODER_H
+#define SCRIBE_DECODER_H
+
+#include "compat.h"
+
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "utils/rel.h"
+
+/* how the text of a value is made */
+typedef enum ValueClass
+{
+	VALUE_OTHER,				/* the type's output function */
+	VALUE_TEXT,					/* a varlena whose bytes are its text */
+	VALUE_BOOL,
+	VALUE_INT2,
+	VALUE_INT4,
+	VALUE_INT8,
+	VALUE_OID
+} ValueClass;
+
+typedef struct ScribeColumn
+{
+	const char *name;			/* quoted */
+	Oid			type;
+	int16		len;
+	bool		byval;
+	bool		live;			/* written: neither dropped nor generated */
+	bool		stored;			/* part of the row image: not dropped, not virtual */
+	bool		always;			/* GENERATED ALWAYS AS IDENTITY */
+	bool		key;			/* part of the replica identity's key */
+	bool		lead;			/* leads an index the planner may use */
+	ValueClass	class;
+	FmgrInfo	output;
+	const char *cast;			/* "::schema.type" */
+	/* set where the column is a key or leads an index */
+	const char *equals;			/* " = " or " OPERATOR(schema.=) " */
+	const char *collate;		/* "" or " COLLATE schema.name" */
+	bool		equals_cast;	/* the literal beside equals needs the cast */
+} ScribeColumn;
+
+typedef enum RelationUse
+{
+	RELATION_ROWS,
+	RELATION_IGNORED,
+	RELATION_AUDIT				/* scribe.ddl_history */
+} RelationUse;
+
+typedef struct ScribeRelation
+{
+	Oid			relid;			/* hash key, must be first */
+	bool		valid;
+	MemoryContext cxt;			/* everything below that is a pointer */
+	RelationUse use;
+	const char *name;			/* schema-qualified, quoted */
+	const char *only;			/* "ONLY " where the table has children */
+	const char *insert_head;	/* up to and with "VALUES " */
+	const char *copy_head;		/* the whole COPY line */
+	const char *quiet;			/* lines that disable triggers and rules, or NULL */
+	const char *loud;			/* and enable them again */
+	TransactionId created;		/* xid of CREATE TABLE */
+
+	int			natts;
+	ScribeColumn *columns;
+	int			nlive;
+	int		   *live;			/* indexes of live columns */
+	int			nkeys;
+	int		   *keys;			/* indexes of key columns, in index order */
+	bool		full;			/* REPLICA IDENTITY FULL */
+	bool		set_update;		/* a run of UPDATEs may be one statement */
+	bool		set_delete;		/* likewise DELETEs */
+	int			ntypes;
+	uint32	   *types;			/* syscache hashes of the types it names */
+
+	/* room for one change */
+	Datum	   *values;
+	bool	   *nulls;
+	Datum	   *old_values;
+	bool	   *old_nulls;
+	bool	   *set;			/* columns an UPDATE sets */
+
+	/* serial numbers of what was last done; they survive a rebuild */
+	uint64		touched;		/* transaction that looked at it */
+	uint64		suppressed;		/* transaction whose rows are not written */
+	uint64		warned;			/* transaction that was warned of */
+	uint64		quieted;		/* stretch in which its triggers are off */
+} ScribeRelation;
+
+typedef enum RunKind
+{
+	RUN_NONE,
+	RUN_INSERT,					/* VALUES rows of one INSERT */
+	RUN_COPY,
+	RUN_UPDATE_ONE,				/* one UPDATE, its terminator held back */
+	RUN_UPDATE_SET,				/* VALUES join */
+	RUN_DELETE_ONE,
+	RUN_DELETE_IN,				/* IN list */
+	RUN_DELETE_SET				/* VALUES join */
+} RunKind;
+
+typedef struct Slice
+{
+	int			start;
+	int			len;
+} Slice;
+
+#define RUN_SEEN_SIZE 2048		/* power of 2, well above RUN_MAX_ROWS */
+
+typedef struct ScribeRun
+{
+	RunKind		kind;
+	ScribeRelation *relation;
+	int64		rows;
+	Size		bytes;			/* about what the statement holds */
+	int			start;			/* offset in out of the held statement */
+	int			joint;			/* offset of the blank after VALUES */
+	int			nslices;		/* room in the two arrays */
+	Slice	   *slices;			/* literals of the held statement, by column */
+	bool	   *set;			/* columns the run sets */
+	uint64	   *seen;			/* hashes of keys in the statement */
+	StringInfoData scratch;
+} ScribeRun;
+
+typedef struct ScribeState
+{
+	LogicalDecodingContext *ctx;
+	MemoryContext change_cxt;	/* reset after each change */
+	MemoryContext txn_cxt;		/* reset at each transaction */
+	bool		include_position;
+	int			guc_level;		/* 0 in a walsender */
+
+	StringInfoData out;			/* text not sent yet; lines end in \n */
+	ScribeRun	run;
+
+	/* the transaction */
+	ReorderBufferTXN *txn;
+	uint64		serial;			/* of the transaction, for ScribeRelation */
+	uint64		stretch;		/* of triggers being off */
+	bool		begun;
+	int64		inserted;
+	int64		updated;
+	int64		deleted;
+	int64		truncated;
+	int64		ddl;
+	int			script;			/* depth of extension scripts */
+	Oid			refill;			/* relation whose rows are sent anew */
+	bool		refill_begun;
+	List	   *announced;		/* OIDs the DDL so far created */
+	StringInfo	loud;			/* statements that enable triggers again */
+	int			unsent;			/* changes since something was sent */
+} ScribeState;
+
+/* scribe_output.c */
+extern void output_init(ScribeState *state);
+extern void output_end_line(ScribeState *state);
+extern void output_begin(ScribeState *state);
+extern void output_commit(ScribeState *state, XLogRecPtr end_lsn);
+extern void output_warning(ScribeState *state, const char *fmt,...) pg_attribute_printf(2, 3);
+extern void append_one_line(StringInfo buf, const char *text);
+
+/* scribe_literal.c */
+extern void append_value(StringInfo buf, ScribeColumn *column, Datum value);
+extern void append_value_or_null(StringInfo buf, ScribeColumn *column, Datum value, bool isnull);
+extern void append_copy_row(StringInfo buf, ScribeRelation *relation);
+extern void append_literal(StringInfo buf, const char *text, Size len);
+extern void append_identifier(StringInfo buf, const char *name);
+extern void append_qualified(StringInfo buf, const char *schema, const char *name);
+extern bool has_control(const char *text);
+
+/* scribe_relation.c */
+extern void relations_init(ScribeState *state);
+extern ScribeRelation *relation_lookup(ScribeState *state, Relation rel);
+extern char *type_name(Oid type);
+
+/* scribe_identity.c */
+extern void find_identity(Relation rel, ScribeRelation *relation);
+
+/* scribe_rows.c */
+extern void write_insert(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTuple newtuple);
+extern void write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
+						 HeapTuple oldtuple, HeapTuple newtuple);
+extern void write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTuple oldtuple);
+extern void write_truncate(ScribeState *state, int nrelations, Relation relations[],
+						   bool restart, bool cascade);
+extern void quiet_relation(ScribeState *state, ScribeRelation *relation);
+extern void restore_triggers(ScribeState *state);
+extern bool relation_is_written(ScribeState *state, Relation rel, ScribeRelation *relation);
+
+/* scribe_runs.c */
+extern void run_init(ScribeState *state);
+extern void run_end(ScribeState *state);
+extern void run_insert(ScribeState *state, ScribeRelation *relation);
+extern void run_update(ScribeState *state, ScribeRelation *relation);
+extern void run_delete(ScribeState *state, ScribeRelation *relation);
+extern void append_set(ScribeState *state, ScribeRelation *relation, Slice *slices);
+extern void append_key_where(StringInfo buf, ScribeRelation *relation,
+							 Datum *values, Slice *slices, int origin);
+
+/* scribe_ddl.c */
+extern void write_ddl(ScribeState *state, Relation rel, HeapTuple tuple);
+
+/* scribe_text.c */
+extern bool text_is_plain(const char *text);
+extern char *text_without_concurrently(const char *text, const char *tag);
+
+/* scribe_create.c */
+extern bool created_here(ScribeState *state, ScribeRelation *relation);
+extern void write_create(ScribeState *state, Relation rel);
+
+#endif							/* SCRIBE_DECODER_H */

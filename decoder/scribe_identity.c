@@ -1,0 +1,167 @@
+/*
+ * scribe_identity.c
+ *	  How a row of a relation is found again: the key of its replica identity,
+ *	  or the image of the whole row helped by the columns that lead an index.
+ */
+#include "scribe_decoder.h"
+
+#include "access/htup_details.h"
+#include "access/stratnum.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "utils/lsyscache.h"
+#include "utils/relcache.h"
+#include "utils/syscache.h"
+
+/*
+ * Fill in how the column is compared by the index column that holds it.
+ * Returns false where the index has no equality operator.
+ */
+static bool
+find_equality(ScribeColumn *column, Relation rel, int att, Relation index, int position)
+{
+	Oid			input = index->rd_opcintype[position];
+	Oid			operator = get_opfamily_member(index->rd_opfamily[position], input, input,
+											   BTEqualStrategyNumber);
+	Oid			collation = index->rd_indcollation[position];
+	HeapTuple	tuple;
+	Form_pg_operator form;
+	StringInfoData text;
+
+	if (!OidIsValid(operator))
+		return false;
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+
+	if (form->oprnamespace == PG_CATALOG_NAMESPACE && strcmp(NameStr(form->oprname), "=") == 0)
+		column->equals = " = ";
+	else
+	{
+		initStringInfo(&text);
+		appendStringInfoString(&text, " OPERATOR(");
+		append_identifier(&text, get_namespace_name(form->oprnamespace));
+		appendStringInfo(&text, ".%s) ", NameStr(form->oprname));
+		column->equals = text.data;
+	}
+	ReleaseSysCache(tuple);
+
+	/* the bare literal must become exactly what the operator compares */
+	column->equals_cast = !(column->type == input ||
+							(column->type == VARCHAROID && input == TEXTOID)) ||
+		column->equals[1] != '=';
+
+	column->collate = "";
+	if (OidIsValid(collation) && collation != TupleDescAttr(RelationGetDescr(rel), att)->attcollation)
+	{
+		tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
+		if (!HeapTupleIsValid(tuple))
+			return false;
+		initStringInfo(&text);
+		appendStringInfoString(&text, " COLLATE ");
+		append_qualified(&text,
+						 get_namespace_name(((Form_pg_collation) GETSTRUCT(tuple))->collnamespace),
+						 NameStr(((Form_pg_collation) GETSTRUCT(tuple))->collname));
+		column->collate = text.data;
+		ReleaseSysCache(tuple);
+	}
+	return true;
+}
+
+static bool
+has_predicate(Relation index)
+{
+	return !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
+}
+
+static void
+find_key(Relation rel, ScribeRelation *relation, Relation index)
+{
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+	{
+		int			att = index->rd_index->indkey.values[i] - 1;
+
+		if (att < 0 || !find_equality(&relation->columns[att], rel, att, index, i))
+		{
+			relation->nkeys = 0;
+			return;
+		}
+		relation->columns[att].key = true;
+		relation->keys[relation->nkeys++] = att;
+	}
+}
+
+/*
+ * A column that leads an index helps the planner to find the row's image.
+ */
+static void
+find_lead(Relation rel, ScribeRelation *relation, Relation index)
+{
+	int			att = index->rd_index->indkey.values[0] - 1;
+	ScribeColumn *column;
+
+	if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisvalid ||
+		has_predicate(index) || att < 0)
+		return;
+	column = &relation->columns[att];
+	if (column->lead || column->type >= FirstNormalObjectId)
+		return;
+	column->lead = find_equality(column, rel, att, index, 0) &&
+		column->equals[1] == '=' && column->collate[0] == '\0';
+}
+
+/*
+ * In which order a statement changes its rows must not matter, so no other
+ * unique or exclusion constraint may watch the rows of a set-based UPDATE.
+ */
+static bool
+may_set(ScribeRelation *relation, bool other_unique)
+{
+	for (int i = 0; i < relation->nkeys; i++)
+		if (relation->columns[relation->keys[i]].collate[0] != '\0')
+			return false;
+	for (int i = 0; i < relation->natts; i++)
+		if (relation->columns[i].always && !relation->columns[i].key)
+			return false;
+	return !other_unique;
+}
+
+void
+find_identity(Relation rel, ScribeRelation *relation)
+{
+	Oid			replica = RelationGetReplicaIndex(rel);
+	bool		other_unique = false;
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+
+	relation->full = rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
+
+	foreach(cell, indexes)
+	{
+		/* without a lock, as core does it under a historic snapshot */
+		Relation	index = RelationIdGetRelation(lfirst_oid(cell));
+
+		if (!RelationIsValid(index))
+			continue;
+		if (relation->full)
+			find_lead(rel, relation, index);
+		else if (lfirst_oid(cell) == replica)
+			find_key(rel, relation, index);
+		else if (index->rd_index->indisunique || index->rd_index->indisexclusion)
+			other_unique = true;
+		RelationClose(index);
+	}
+	list_free(indexes);
+
+	if (relation->nkeys > 0)
+	{
+		relation->set_delete = may_set(relation, false);
+		relation->set_update = may_set(relation, other_unique);
+	}
+}

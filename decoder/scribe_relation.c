@@ -1,0 +1,417 @@
+/*
+ * scribe_relation.c
+ *	  What is remembered of each relation, so that a row costs no lookup.
+ *
+ * Everything is read through the historic snapshot and thrown away when the
+ * relation, a schema or one of the types it names changes.
+ */
+#include "scribe_decoder.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+/* callbacks cannot be taken back, so they look here; NULL outside decoding */
+static HTAB *relations = NULL;
+static MemoryContext relations_cxt = NULL;
+static ScribeRelation *latest = NULL;
+
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	ScribeRelation *relation;
+
+	if (relations == NULL)
+		return;
+	if (OidIsValid(relid))
+	{
+		relation = hash_search(relations, &relid, HASH_FIND, NULL);
+		if (relation)
+			relation->valid = false;
+		return;
+	}
+	hash_seq_init(&status, relations);
+	while ((relation = hash_seq_search(&status)) != NULL)
+		relation->valid = false;
+}
+
+static void
+schema_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	relation_changed(arg, InvalidOid);
+}
+
+static void
+type_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	HASH_SEQ_STATUS status;
+	ScribeRelation *relation;
+
+	if (relations == NULL)
+		return;
+	hash_seq_init(&status, relations);
+	while ((relation = hash_seq_search(&status)) != NULL)
+	{
+		if (hashvalue == 0)
+			relation->valid = false;
+		for (int i = 0; relation->valid && i < relation->ntypes; i++)
+			if (relation->types[i] == hashvalue)
+				relation->valid = false;
+	}
+}
+
+static void
+relations_gone(void *arg)
+{
+	relations = NULL;
+	latest = NULL;
+}
+
+void
+relations_init(ScribeState *state)
+{
+	static bool registered = false;
+	HASHCTL		ctl = {0};
+	MemoryContextCallback *gone;
+
+	relations_cxt = AllocSetContextCreate(state->ctx->context, "scribe relations",
+										  ALLOCSET_DEFAULT_SIZES);
+	gone = MemoryContextAllocZero(relations_cxt, sizeof(MemoryContextCallback));
+	gone->func = relations_gone;
+	MemoryContextRegisterResetCallback(relations_cxt, gone);
+
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(ScribeRelation);
+	ctl.hcxt = relations_cxt;
+	relations = hash_create("scribe relations", 256, &ctl,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	latest = NULL;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(TYPEOID, type_changed, (Datum) 0);
+		registered = true;
+	}
+}
+
+/*
+ * A type's own name with its schema.  format_type() would spell bpchar as
+ * "character", which is character(1).
+ */
+char *
+type_name(Oid type)
+{
+	HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+	Form_pg_type form;
+	StringInfoData name;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for type %u", type);
+	form = (Form_pg_type) GETSTRUCT(tuple);
+	initStringInfo(&name);
+	append_qualified(&name, get_namespace_name(form->typnamespace), NameStr(form->typname));
+	ReleaseSysCache(tuple);
+	return name.data;
+}
+
+static ValueClass
+class_of_type(Oid type)
+{
+	switch (getBaseType(type))
+	{
+		case BOOLOID:
+			return VALUE_BOOL;
+		case INT2OID:
+			return VALUE_INT2;
+		case INT4OID:
+			return VALUE_INT4;
+		case INT8OID:
+			return VALUE_INT8;
+		case OIDOID:
+			return VALUE_OID;
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case JSONOID:
+			return VALUE_TEXT;
+		default:
+			return VALUE_OTHER;
+	}
+}
+
+static void
+build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute att)
+{
+	StringInfoData text;
+	Oid			output;
+	bool		varlena;
+
+	if (att->attisdropped)
+		return;
+
+	initStringInfo(&text);
+	append_identifier(&text, NameStr(att->attname));
+	column->name = text.data;
+	column->type = att->atttypid;
+	column->len = att->attlen;
+	column->byval = att->attbyval;
+	column->live = att->attgenerated == '\0';
+	column->stored = att->attgenerated != SCRIBE_GENERATED_VIRTUAL;
+	column->always = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
+	column->class = class_of_type(att->atttypid);
+	column->cast = psprintf("::%s", type_name(att->atttypid));
+	column->collate = "";
+
+	getTypeOutputInfo(att->atttypid, &output, &varlena);
+	fmgr_info_cxt(output, &column->output, relation->cxt);
+
+	if (att->atttypid >= FirstNormalObjectId)
+		relation->types[relation->ntypes++] =
+			GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(att->atttypid));
+}
+
+/*
+ * INSERT and COPY up to the place where rows begin.
+ */
+static void
+build_heads(ScribeRelation *relation)
+{
+	StringInfoData columns;
+	bool		always = false;
+
+	initStringInfo(&columns);
+	for (int i = 0; i < relation->nlive; i++)
+	{
+		ScribeColumn *column = &relation->columns[relation->live[i]];
+
+		appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "", column->name);
+		always |= column->always;
+	}
+
+	if (relation->nlive == 0)
+	{
+		relation->insert_head = psprintf("INSERT INTO %s DEFAULT VALUES;", relation->name);
+		return;
+	}
+	relation->insert_head = psprintf("INSERT INTO %s (%s) %sVALUES ", relation->name, columns.data,
+									 always ? "OVERRIDING SYSTEM VALUE " : "");
+	relation->copy_head = psprintf("COPY %s (%s) FROM stdin;", relation->name, columns.data);
+}
+
+static void
+append_switch(StringInfo quiet, StringInfo loud, ScribeRelation *relation,
+			  char enabled, const char *what, const char *name)
+{
+	StringInfoData quoted;
+
+	initStringInfo(&quoted);
+	append_identifier(&quoted, name);
+	appendStringInfo(quiet, "ALTER TABLE %s DISABLE %s %s;\n", relation->name, what, quoted.data);
+	appendStringInfo(loud, "ALTER TABLE %s ENABLE %s %s %s;\n", relation->name,
+					 enabled == TRIGGER_FIRES_ALWAYS ? "ALWAYS" : "REPLICA", what, quoted.data);
+}
+
+/*
+ * Triggers and rules that fire even under session_replication_role = replica
+ * did their work on the source already.
+ */
+static void
+build_switches(ScribeRelation *relation, Relation rel)
+{
+	StringInfoData quiet;
+	StringInfoData loud;
+
+	initStringInfo(&quiet);
+	initStringInfo(&loud);
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		if (!trigger->tgisinternal &&
+			(trigger->tgenabled == TRIGGER_FIRES_ALWAYS ||
+			 trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA))
+			append_switch(&quiet, &loud, relation, trigger->tgenabled, "TRIGGER", trigger->tgname);
+	}
+
+	if (rel->rd_rel->relhasrules)
+	{
+		Relation	rewrite = table_open(RewriteRelationId, AccessShareLock);
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		ScanKeyInit(&key, Anum_pg_rewrite_ev_class, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(relation->relid));
+		scan = systable_beginscan(rewrite, RewriteRelRulenameIndexId, true, NULL, 1, &key);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		{
+			Form_pg_rewrite form = (Form_pg_rewrite) GETSTRUCT(tuple);
+
+			if (form->ev_enabled == TRIGGER_FIRES_ALWAYS ||
+				form->ev_enabled == TRIGGER_FIRES_ON_REPLICA)
+				append_switch(&quiet, &loud, relation, form->ev_enabled, "RULE",
+							  NameStr(form->rulename));
+		}
+		systable_endscan(scan);
+		table_close(rewrite, AccessShareLock);
+	}
+
+	if (quiet.len > 0)
+	{
+		relation->quiet = quiet.data;
+		relation->loud = loud.data;
+	}
+}
+
+/*
+ * Rows of the capture's own tables are not data; those of ddl_history are
+ * orders, which only a schema that a superuser owns may give.
+ */
+static RelationUse
+use_of_relation(Relation rel, const char *schema)
+{
+	HeapTuple	tuple;
+	bool		trusted;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return RELATION_IGNORED;
+	if (strcmp(schema, "scribe") != 0)
+		return RELATION_ROWS;
+	if (strcmp(RelationGetRelationName(rel), "ddl_history") != 0)
+		return RELATION_IGNORED;
+
+	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(RelationGetNamespace(rel)));
+	if (!HeapTupleIsValid(tuple))
+		return RELATION_IGNORED;
+	trusted = superuser_arg(((Form_pg_namespace) GETSTRUCT(tuple))->nspowner);
+	ReleaseSysCache(tuple);
+	return trusted ? RELATION_AUDIT : RELATION_IGNORED;
+}
+
+/*
+ * The transaction that created the table: the catalog's row of a system
+ * column is written then and never again.
+ */
+static TransactionId
+creator_of_relation(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid),
+										Int16GetDatum(SelfItemPointerAttributeNumber));
+	TransactionId xid;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidTransactionId;
+	xid = HeapTupleHeaderGetXmin(tuple->t_data);
+	ReleaseSysCache(tuple);
+	return xid;
+}
+
+static void
+build(ScribeRelation *relation, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	const char *schema = get_namespace_name(RelationGetNamespace(rel));
+	StringInfoData name;
+
+	if (schema == NULL)
+		elog(ERROR, "cache lookup failed for schema %u", RelationGetNamespace(rel));
+
+	relation->use = use_of_relation(rel, schema);
+	if (relation->use != RELATION_ROWS)
+		return;
+
+	initStringInfo(&name);
+	append_qualified(&name, schema, RelationGetRelationName(rel));
+	relation->name = name.data;
+	relation->only = rel->rd_rel->relhassubclass ? "ONLY " : "";
+	relation->created = creator_of_relation(relation->relid);
+
+	relation->natts = desc->natts;
+	relation->columns = palloc0(sizeof(ScribeColumn) * (desc->natts + 1));
+	relation->live = palloc(sizeof(int) * (desc->natts + 1));
+	relation->keys = palloc(sizeof(int) * (desc->natts + 1));
+	relation->types = palloc(sizeof(uint32) * (desc->natts + 1));
+	relation->values = palloc(sizeof(Datum) * (desc->natts + 1));
+	relation->nulls = palloc(sizeof(bool) * (desc->natts + 1));
+	relation->old_values = palloc(sizeof(Datum) * (desc->natts + 1));
+	relation->old_nulls = palloc(sizeof(bool) * (desc->natts + 1));
+	relation->set = palloc(sizeof(bool) * (desc->natts + 1));
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		build_column(relation, &relation->columns[i], TupleDescAttr(desc, i));
+		if (relation->columns[i].live)
+			relation->live[relation->nlive++] = i;
+	}
+	build_heads(relation);
+	build_switches(relation, rel);
+	find_identity(rel, relation);
+}
+
+static void
+rebuild(ScribeRelation *relation, Relation rel)
+{
+	ScribeRelation fresh = {0};
+	MemoryContext old;
+
+	if (relation->cxt)
+		MemoryContextDelete(relation->cxt);
+	fresh.relid = relation->relid;
+	fresh.touched = relation->touched;
+	fresh.suppressed = relation->suppressed;
+	fresh.warned = relation->warned;
+	fresh.quieted = relation->quieted;
+	fresh.cxt = AllocSetContextCreate(relations_cxt, "scribe relation", ALLOCSET_SMALL_SIZES);
+	*relation = fresh;
+
+	/* an invalidation that arrives while we read must count */
+	relation->valid = true;
+	old = MemoryContextSwitchTo(relation->cxt);
+	build(relation, rel);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * What we know of the relation.  An open run ends when that has changed.
+ */
+ScribeRelation *
+relation_lookup(ScribeState *state, Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	ScribeRelation *relation = latest;
+	bool		found;
+
+	if (relation == NULL || relation->relid != relid)
+	{
+		relation = hash_search(relations, &relid, HASH_ENTER, &found);
+		if (!found)
+			memset((char *) relation + sizeof(Oid), 0, sizeof(ScribeRelation) - sizeof(Oid));
+		latest = relation;
+	}
+	if (!relation->valid)
+	{
+		if (state->run.relation == relation)
+			run_end(state);
+		rebuild(relation, rel);
+	}
+	return relation;
+}

@@ -1,0 +1,395 @@
+/*
+ * scribe_rows.c
+ *	  Row changes: what is to be written of them, and the forms that are
+ *	  always single statements.
+ */
+#include "scribe_decoder.h"
+
+#include "access/htup_details.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
+#include "utils/datum.h"
+
+/*
+ * Once in a transaction for each relation.
+ */
+static void
+warn_lost(ScribeState *state, ScribeRelation *relation, const char *what)
+{
+	if (relation->warned == state->serial)
+		return;
+	relation->warned = state->serial;
+	output_warning(state, "%s of %s could not be carried: no replica identity",
+				   what, relation->name);
+}
+
+/*
+ * Switch off what would act a second time, until the next DDL or COMMIT.
+ */
+void
+quiet_relation(ScribeState *state, ScribeRelation *relation)
+{
+	MemoryContext old;
+
+	if (relation->quiet == NULL || relation->quieted == state->stretch)
+		return;
+	relation->quieted = state->stretch;
+
+	run_end(state);
+	output_begin(state);
+	appendStringInfoString(&state->out, relation->quiet);
+
+	old = MemoryContextSwitchTo(state->txn_cxt);
+	if (state->loud == NULL)
+		state->loud = makeStringInfo();
+	appendStringInfoString(state->loud, relation->loud);
+	MemoryContextSwitchTo(old);
+}
+
+void
+restore_triggers(ScribeState *state)
+{
+	if (state->loud == NULL)
+		return;
+	run_end(state);
+	appendStringInfoString(&state->out, state->loud->data);
+	state->loud = NULL;
+	state->stretch++;
+}
+
+/*
+ * Look at a relation before its rows are written.  Says false where they are
+ * not: rows of an extension's table created by its own script come back with
+ * CREATE EXTENSION.
+ */
+bool
+relation_is_written(ScribeState *state, Relation rel, ScribeRelation *relation)
+{
+	if (relation->use != RELATION_ROWS || state->script > 0)
+		return false;
+
+	if (relation->touched != state->serial)
+	{
+		relation->touched = state->serial;
+		if (created_here(state, relation))
+		{
+			if (OidIsValid(getExtensionOfObject(RelationRelationId, relation->relid)))
+				relation->suppressed = state->serial;
+			else
+				write_create(state, rel);
+		}
+	}
+	return relation->suppressed != state->serial;
+}
+
+static bool
+is_unchanged_toast(ScribeColumn *column, Datum value, bool isnull)
+{
+	return !isnull && column->len == -1 && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value));
+}
+
+static bool
+is_same(ScribeRelation *relation, int att)
+{
+	ScribeColumn *column = &relation->columns[att];
+
+	if (relation->nulls[att] || relation->old_nulls[att])
+		return relation->nulls[att] && relation->old_nulls[att];
+	return datum_image_eq(relation->values[att], relation->old_values[att],
+						  column->byval, column->len);
+}
+
+/*
+ * WHERE for exactly one row with the image of the old one.
+ */
+static void
+append_image_where(StringInfo buf, ScribeRelation *relation)
+{
+	const char *separator = "";
+
+	appendStringInfo(buf, " WHERE ctid = (SELECT ctid FROM ONLY %s", relation->name);
+	for (int i = 0; i < relation->natts; i++)
+	{
+		if (!relation->columns[i].stored)
+			continue;
+		appendStringInfo(buf, "%s%s", separator[0] ? separator : " WHERE ROW(",
+						 relation->columns[i].name);
+		separator = ", ";
+	}
+	if (separator[0])
+	{
+		separator = ")::record *= ROW(";
+		for (int i = 0; i < relation->natts; i++)
+		{
+			if (!relation->columns[i].stored)
+				continue;
+			appendStringInfoString(buf, separator);
+			append_value_or_null(buf, &relation->columns[i],
+								 relation->old_values[i], relation->old_nulls[i]);
+			appendStringInfoString(buf, relation->columns[i].cast);
+			separator = ", ";
+		}
+		appendStringInfoChar(buf, ')');
+	}
+	for (int i = 0; i < relation->natts; i++)
+	{
+		ScribeColumn *column = &relation->columns[i];
+
+		if (!column->lead || relation->old_nulls[i])
+			continue;
+		appendStringInfo(buf, " AND %s = ", column->name);
+		append_value(buf, column, relation->old_values[i]);
+		if (column->equals_cast)
+			appendStringInfoString(buf, column->cast);
+	}
+	appendStringInfoString(buf, " LIMIT 1)");
+}
+
+/*
+ * WHERE for the old row, or false where nothing is known of it.  old_values
+ * must hold the old key or, under REPLICA IDENTITY FULL, the old row.
+ */
+static void
+append_where(StringInfo buf, ScribeRelation *relation)
+{
+	if (relation->full)
+		append_image_where(buf, relation);
+	else
+		append_key_where(buf, relation, relation->old_values, NULL, 0);
+}
+
+/*
+ * An identity column that is GENERATED ALWAYS cannot be SET, so the row is
+ * taken out and put back.
+ */
+static void
+write_replacement(ScribeState *state, ScribeRelation *relation)
+{
+	StringInfo	out = &state->out;
+
+	appendStringInfo(out, "WITH d AS (DELETE FROM %s%s", relation->only, relation->name);
+	append_where(out, relation);
+	appendStringInfo(out, " RETURNING *) INSERT INTO %s (", relation->name);
+	for (int i = 0; i < relation->nlive; i++)
+		appendStringInfo(out, "%s%s", i > 0 ? ", " : "",
+						 relation->columns[relation->live[i]].name);
+	appendStringInfoString(out, ") OVERRIDING SYSTEM VALUE SELECT ");
+	for (int i = 0; i < relation->nlive; i++)
+	{
+		int			att = relation->live[i];
+		ScribeColumn *column = &relation->columns[att];
+
+		if (i > 0)
+			appendStringInfoString(out, ", ");
+		if (is_unchanged_toast(column, relation->values[att], relation->nulls[att]))
+			appendStringInfo(out, "d.%s", column->name);
+		else
+		{
+			append_value_or_null(out, column, relation->values[att], relation->nulls[att]);
+			appendStringInfoString(out, column->cast);
+		}
+	}
+	appendStringInfoString(out, " FROM d;");
+	output_end_line(state);
+	state->updated++;
+}
+
+void
+write_insert(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTuple newtuple)
+{
+	if (newtuple == NULL)
+		return;
+	heap_deform_tuple(newtuple, RelationGetDescr(rel), relation->values, relation->nulls);
+	quiet_relation(state, relation);
+	output_begin(state);
+	run_insert(state, relation);
+	state->inserted++;
+}
+
+/*
+ * A row that was rewritten to itself to make its values known.
+ */
+static void
+write_refill(ScribeState *state, ScribeRelation *relation, bool old_known)
+{
+	for (int i = 0; i < relation->nlive; i++)
+	{
+		int			att = relation->live[i];
+
+		if (!is_unchanged_toast(&relation->columns[att], relation->values[att], relation->nulls[att]))
+			continue;
+		if (!old_known)
+		{
+			warn_lost(state, relation, "refill");
+			return;
+		}
+		relation->values[att] = relation->old_values[att];
+		relation->nulls[att] = relation->old_nulls[att];
+	}
+
+	quiet_relation(state, relation);
+	output_begin(state);
+	if (!state->refill_begun)
+	{
+		state->refill_begun = true;
+		run_end(state);
+		appendStringInfo(&state->out, "DELETE FROM ONLY %s; -- * rows", relation->name);
+		output_end_line(state);
+	}
+	run_insert(state, relation);
+	state->inserted++;
+}
+
+/*
+ * Without an old key the key did not change and stands in the new row.
+ */
+static bool
+take_key_from_new(ScribeRelation *relation)
+{
+	for (int i = 0; i < relation->nkeys; i++)
+	{
+		int			att = relation->keys[i];
+
+		if (relation->nulls[att] ||
+			is_unchanged_toast(&relation->columns[att], relation->values[att], false))
+			return false;
+		relation->old_values[att] = relation->values[att];
+		relation->old_nulls[att] = false;
+	}
+	return true;
+}
+
+/*
+ * Decide for every column whether it is SET; returns how many are.
+ */
+static int
+choose_set(ScribeRelation *relation, bool old_known, bool *replace)
+{
+	int			count = 0;
+
+	*replace = false;
+	for (int i = 0; i < relation->natts; i++)
+	{
+		ScribeColumn *column = &relation->columns[i];
+
+		relation->set[i] = false;
+		if (!column->live ||
+			is_unchanged_toast(column, relation->values[i], relation->nulls[i]))
+			continue;
+		if (column->key || relation->full)
+		{
+			if (!old_known || is_same(relation, i))
+				continue;
+		}
+		relation->set[i] = true;
+		*replace |= column->always;
+		count++;
+	}
+	return count;
+}
+
+void
+write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
+			 HeapTuple oldtuple, HeapTuple newtuple)
+{
+	StringInfo	out = &state->out;
+	bool		replace;
+
+	if (newtuple == NULL)
+		return;
+	heap_deform_tuple(newtuple, RelationGetDescr(rel), relation->values, relation->nulls);
+	if (oldtuple)
+		heap_deform_tuple(oldtuple, RelationGetDescr(rel),
+						  relation->old_values, relation->old_nulls);
+
+	if (state->refill == relation->relid)
+	{
+		write_refill(state, relation, oldtuple != NULL && relation->full);
+		return;
+	}
+	if (relation->full ? oldtuple == NULL :
+		relation->nkeys == 0 || (oldtuple == NULL && !take_key_from_new(relation)))
+	{
+		warn_lost(state, relation, "UPDATE");
+		return;
+	}
+	if (choose_set(relation, oldtuple != NULL, &replace) == 0)
+		return;
+
+	quiet_relation(state, relation);
+	output_begin(state);
+	if (oldtuple == NULL && relation->set_update && !replace)
+	{
+		run_update(state, relation);
+		state->updated++;
+		return;
+	}
+
+	run_end(state);
+	if (replace)
+	{
+		write_replacement(state, relation);
+		return;
+	}
+	appendStringInfo(out, "UPDATE %s%s SET ", relation->only, relation->name);
+	append_set(state, relation, NULL);
+	append_where(out, relation);
+	appendStringInfoChar(out, ';');
+	output_end_line(state);
+	state->updated++;
+}
+
+void
+write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTuple oldtuple)
+{
+	StringInfo	out = &state->out;
+
+	if (oldtuple == NULL || (!relation->full && relation->nkeys == 0))
+	{
+		warn_lost(state, relation, "DELETE");
+		return;
+	}
+	heap_deform_tuple(oldtuple, RelationGetDescr(rel),
+					  relation->old_values, relation->old_nulls);
+	quiet_relation(state, relation);
+	output_begin(state);
+	state->deleted++;
+	if (relation->set_delete)
+	{
+		run_delete(state, relation);
+		return;
+	}
+	run_end(state);
+	appendStringInfo(out, "DELETE FROM %s%s", relation->only, relation->name);
+	append_where(out, relation);
+	appendStringInfoChar(out, ';');
+	output_end_line(state);
+}
+
+void
+write_truncate(ScribeState *state, int nrelations, Relation relations[],
+			   bool restart, bool cascade)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < nrelations; i++)
+	{
+		ScribeRelation *relation = relation_lookup(state, relations[i]);
+
+		if (!relation_is_written(state, relations[i], relation) ||
+			relations[i]->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+			continue;
+		quiet_relation(state, relation);
+		appendStringInfo(&names, "%s %s%s", names.len > 0 ? "," : "", "ONLY ", relation->name);
+		state->truncated++;
+	}
+	if (names.len == 0)
+		return;
+
+	run_end(state);
+	output_begin(state);
+	appendStringInfo(&state->out, "TRUNCATE%s%s%s;", names.data,
+					 restart ? " RESTART IDENTITY" : "", cascade ? " CASCADE" : "");
+	output_end_line(state);
+}

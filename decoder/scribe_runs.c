@@ -1,0 +1,503 @@
+/*
+ * scribe_runs.c
+ *	  Runs of row changes of one relation as one statement.
+ *
+ * How long a run is shows only when it has ended, so the end of a statement
+ * is held back: the first row is written in the single form, and when a
+ * second one follows, its literals are moved into the set-based form.  The
+ * effect of every statement must be that of its rows one after the other.
+ */
+#include "scribe_decoder.h"
+
+#include "common/hashfn.h"
+
+#define INSERT_MAX_ROWS 8		/* then COPY */
+#define SET_MAX_ROWS 500
+#define IN_MAX_ROWS 1000
+#define SET_MAX_BYTES (64 * 1024)
+
+void
+run_init(ScribeState *state)
+{
+	memset(&state->run, 0, sizeof(ScribeRun));
+	initStringInfo(&state->run.scratch);
+	state->run.seen = palloc(sizeof(uint64) * RUN_SEEN_SIZE);
+}
+
+static void
+append_column_list(StringInfo buf, ScribeRun *run)
+{
+	ScribeRelation *relation = run->relation;
+
+	for (int i = 0; i < relation->nkeys; i++)
+		appendStringInfo(buf, "%s%s", i > 0 ? ", " : "",
+						 relation->columns[relation->keys[i]].name);
+	for (int i = 0; run->kind == RUN_UPDATE_SET && i < relation->natts; i++)
+		if (run->set[i])
+			appendStringInfo(buf, ", %s", relation->columns[i].name);
+}
+
+/*
+ * End of a VALUES join.
+ */
+static void
+append_join(StringInfo buf, ScribeRun *run)
+{
+	ScribeRelation *relation = run->relation;
+
+	appendStringInfoString(buf, "\n) AS v (");
+	append_column_list(buf, run);
+	for (int i = 0; i < relation->nkeys; i++)
+	{
+		ScribeColumn *column = &relation->columns[relation->keys[i]];
+
+		appendStringInfo(buf, "%st.%s%sv.%s", i == 0 ? ") WHERE " : " AND ",
+						 column->name, column->equals, column->name);
+	}
+}
+
+/*
+ * Close the statement that is open, if one is.
+ */
+void
+run_end(ScribeState *state)
+{
+	ScribeRun  *run = &state->run;
+	StringInfo	out = &state->out;
+	RunKind		kind = run->kind;
+
+	if (kind == RUN_NONE)
+		return;
+
+	if (kind == RUN_UPDATE_SET || kind == RUN_DELETE_SET)
+		append_join(out, run);
+	if (kind == RUN_COPY)
+		appendStringInfoString(out, "\\.");
+	else if (kind == RUN_DELETE_IN)
+		appendStringInfo(out, "); -- " INT64_FORMAT " rows", run->rows);
+	else if (run->rows == 1)
+		appendStringInfoChar(out, ';');
+	else
+		appendStringInfo(out, "; -- " INT64_FORMAT " rows", run->rows);
+
+	run->kind = RUN_NONE;
+	run->relation = NULL;
+	output_end_line(state);
+}
+
+static void
+begin_run(ScribeState *state, RunKind kind, ScribeRelation *relation)
+{
+	ScribeRun  *run = &state->run;
+
+	run_end(state);
+	run->kind = kind;
+	run->relation = relation;
+	run->rows = 1;
+	run->start = state->out.len;
+	run->bytes = 0;
+
+	if (run->nslices < relation->natts + 1)
+	{
+		run->nslices = relation->natts + 1;
+		if (run->slices)
+		{
+			pfree(run->slices);
+			pfree(run->set);
+		}
+		run->slices = MemoryContextAlloc(state->ctx->context, sizeof(Slice) * run->nslices);
+		run->set = MemoryContextAlloc(state->ctx->context, sizeof(bool) * run->nslices);
+	}
+}
+
+static void
+append_values_row(StringInfo out, ScribeRelation *relation)
+{
+	appendStringInfoCharMacro(out, '(');
+	for (int i = 0; i < relation->nlive; i++)
+	{
+		int			att = relation->live[i];
+
+		if (i > 0)
+			appendBinaryStringInfo(out, ", ", 2);
+		append_value_or_null(out, &relation->columns[att],
+							 relation->values[att], relation->nulls[att]);
+	}
+	appendStringInfoCharMacro(out, ')');
+}
+
+/*
+ * Write relation->values as a new row: VALUES first, then COPY.
+ */
+void
+run_insert(ScribeState *state, ScribeRelation *relation)
+{
+	ScribeRun  *run = &state->run;
+	StringInfo	out = &state->out;
+
+	if (relation->nlive == 0)
+	{
+		run_end(state);
+		appendStringInfoString(out, relation->insert_head);
+		output_end_line(state);
+		return;
+	}
+
+	if (run->relation == relation && run->kind == RUN_COPY)
+	{
+		append_copy_row(out, relation);
+		output_end_line(state);
+		run->rows++;
+		return;
+	}
+
+	if (run->relation != relation || run->kind != RUN_INSERT)
+	{
+		begin_run(state, RUN_INSERT, relation);
+		appendStringInfoString(out, relation->insert_head);
+		run->joint = out->len - 1;
+		append_values_row(out, relation);
+		return;
+	}
+
+	if (run->rows < INSERT_MAX_ROWS)
+	{
+		if (run->rows == 1)
+			out->data[run->joint] = '\n';
+		appendStringInfoCharMacro(out, ',');
+		output_end_line(state);
+		append_values_row(out, relation);
+		run->rows++;
+		return;
+	}
+
+	begin_run(state, RUN_COPY, relation);
+	appendStringInfoString(out, relation->copy_head);
+	output_end_line(state);
+	append_copy_row(out, relation);
+	output_end_line(state);
+}
+
+/*
+ * "a = 1, b = NULL" of the columns to SET.
+ */
+void
+append_set(ScribeState *state, ScribeRelation *relation, Slice *slices)
+{
+	StringInfo	out = &state->out;
+	bool		first = true;
+
+	for (int i = 0; i < relation->natts; i++)
+	{
+		int			start;
+
+		if (!relation->set[i])
+			continue;
+		if (!first)
+			appendBinaryStringInfo(out, ", ", 2);
+		first = false;
+		appendStringInfoString(out, relation->columns[i].name);
+		appendBinaryStringInfo(out, " = ", 3);
+		start = out->len;
+		append_value_or_null(out, &relation->columns[i], relation->values[i], relation->nulls[i]);
+		if (slices)
+		{
+			slices[i].start = start - state->run.start;
+			slices[i].len = out->len - start;
+		}
+	}
+}
+
+/*
+ * " WHERE id = 1 AND ..." by key.
+ */
+void
+append_key_where(StringInfo buf, ScribeRelation *relation, Datum *values,
+				 Slice *slices, int origin)
+{
+	for (int i = 0; i < relation->nkeys; i++)
+	{
+		int			att = relation->keys[i];
+		ScribeColumn *column = &relation->columns[att];
+		int			start;
+
+		appendStringInfoString(buf, i == 0 ? " WHERE " : " AND ");
+		appendStringInfoString(buf, column->name);
+		appendStringInfoString(buf, column->collate);
+		appendStringInfoString(buf, column->equals);
+		start = buf->len;
+		append_value(buf, column, values[att]);
+		if (slices)
+		{
+			slices[att].start = start - origin;
+			slices[att].len = buf->len - start;
+		}
+		if (column->equals_cast)
+			appendStringInfoString(buf, column->cast);
+	}
+}
+
+/*
+ * Remember a key of the statement; false where it may stand there already.
+ */
+static bool
+remember_key(ScribeRun *run, const char *key, int len)
+{
+	uint64		hash = DatumGetUInt64(hash_any_extended((const unsigned char *) key, len, 0));
+	uint32		at;
+
+	if (hash == 0)
+		hash = 1;
+	for (at = hash & (RUN_SEEN_SIZE - 1); run->seen[at] != 0; at = (at + 1) & (RUN_SEEN_SIZE - 1))
+		if (run->seen[at] == hash)
+			return false;
+	run->seen[at] = hash;
+	return true;
+}
+
+static void
+append_keys(StringInfo buf, ScribeRelation *relation)
+{
+	for (int i = 0; i < relation->nkeys; i++)
+	{
+		int			att = relation->keys[i];
+
+		if (i > 0)
+			appendBinaryStringInfo(buf, ", ", 2);
+		append_value(buf, &relation->columns[att], relation->old_values[att]);
+	}
+}
+
+/*
+ * Move the literals of the statement held back into the first row of a VALUES
+ * join.  Their casts give the columns of the join their types.
+ */
+static void
+append_first_row(ScribeState *state)
+{
+	ScribeRun  *run = &state->run;
+	ScribeRelation *relation = run->relation;
+	StringInfo	out = &state->out;
+	const char *held = run->scratch.data;
+
+	appendStringInfoChar(out, '(');
+	for (int i = 0; i < relation->nkeys; i++)
+	{
+		int			att = relation->keys[i];
+
+		if (i > 0)
+			appendStringInfoString(out, ", ");
+		appendBinaryStringInfo(out, held + run->slices[att].start, run->slices[att].len);
+		appendStringInfoString(out, relation->columns[att].cast);
+	}
+	for (int i = 0; run->kind == RUN_UPDATE_SET && i < relation->natts; i++)
+	{
+		if (!run->set[i])
+			continue;
+		appendStringInfoString(out, ", ");
+		appendBinaryStringInfo(out, held + run->slices[i].start, run->slices[i].len);
+		appendStringInfoString(out, relation->columns[i].cast);
+	}
+	appendStringInfoChar(out, ')');
+}
+
+/*
+ * Take the held statement out of the buffer into scratch.
+ */
+static void
+unhold(ScribeState *state)
+{
+	ScribeRun  *run = &state->run;
+	StringInfo	out = &state->out;
+
+	resetStringInfo(&run->scratch);
+	appendBinaryStringInfo(&run->scratch, out->data + run->start, out->len - run->start);
+	out->len = run->start;
+	out->data[out->len] = '\0';
+}
+
+/*
+ * The key of the first row as append_keys would write it.
+ */
+static void
+remember_first_key(ScribeRun *run)
+{
+	ScribeRelation *relation = run->relation;
+	StringInfoData key;
+
+	memset(run->seen, 0, sizeof(uint64) * RUN_SEEN_SIZE);
+	initStringInfo(&key);
+	for (int i = 0; i < relation->nkeys; i++)
+	{
+		Slice	   *slice = &run->slices[relation->keys[i]];
+
+		if (i > 0)
+			appendBinaryStringInfo(&key, ", ", 2);
+		appendBinaryStringInfo(&key, run->scratch.data + slice->start, slice->len);
+	}
+	remember_key(run, key.data, key.len);
+}
+
+static void
+begin_update(ScribeState *state, ScribeRelation *relation)
+{
+	ScribeRun  *run = &state->run;
+	StringInfo	out = &state->out;
+
+	begin_run(state, RUN_UPDATE_ONE, relation);
+	memcpy(run->set, relation->set, sizeof(bool) * relation->natts);
+	appendStringInfoString(out, "UPDATE ");
+	appendStringInfoString(out, relation->only);
+	appendStringInfoString(out, relation->name);
+	appendStringInfoString(out, " SET ");
+	append_set(state, relation, run->slices);
+	append_key_where(out, relation, relation->old_values, run->slices, run->start);
+}
+
+static void
+widen_update(ScribeState *state)
+{
+	ScribeRun  *run = &state->run;
+	ScribeRelation *relation = run->relation;
+	StringInfo	out = &state->out;
+	const char *separator = " AS t SET ";
+
+	unhold(state);
+	run->kind = RUN_UPDATE_SET;
+	appendStringInfo(out, "UPDATE %s%s", relation->only, relation->name);
+	for (int i = 0; i < relation->natts; i++)
+	{
+		if (!run->set[i])
+			continue;
+		appendStringInfo(out, "%s%s = v.%s", separator,
+						 relation->columns[i].name, relation->columns[i].name);
+		separator = ", ";
+	}
+	appendStringInfoString(out, " FROM (VALUES\n");
+	append_first_row(state);
+}
+
+/*
+ * SET relation->set of the row with the key old_values to values.
+ */
+void
+run_update(ScribeState *state, ScribeRelation *relation)
+{
+	ScribeRun  *run = &state->run;
+	StringInfo	out = &state->out;
+	StringInfoData key;
+
+	if (run->relation != relation ||
+		(run->kind != RUN_UPDATE_ONE && run->kind != RUN_UPDATE_SET) ||
+		run->rows >= SET_MAX_ROWS || run->bytes > SET_MAX_BYTES ||
+		memcmp(run->set, relation->set, sizeof(bool) * relation->natts) != 0)
+	{
+		begin_update(state, relation);
+		return;
+	}
+
+	initStringInfo(&key);
+	append_keys(&key, relation);
+	if (run->kind == RUN_UPDATE_ONE)
+	{
+		resetStringInfo(&run->scratch);
+		appendBinaryStringInfo(&run->scratch, out->data + run->start, out->len - run->start);
+		remember_first_key(run);
+	}
+	if (!remember_key(run, key.data, key.len))
+	{
+		begin_update(state, relation);
+		return;
+	}
+	if (run->kind == RUN_UPDATE_ONE)
+		widen_update(state);
+
+	appendStringInfoCharMacro(out, ',');
+	output_end_line(state);
+	run->start = out->len;
+	appendStringInfoCharMacro(out, '(');
+	appendBinaryStringInfo(out, key.data, key.len);
+	for (int i = 0; i < relation->natts; i++)
+	{
+		if (!relation->set[i])
+			continue;
+		appendBinaryStringInfo(out, ", ", 2);
+		append_value_or_null(out, &relation->columns[i], relation->values[i], relation->nulls[i]);
+	}
+	appendStringInfoCharMacro(out, ')');
+	run->bytes += out->len - run->start;
+	run->rows++;
+}
+
+static void
+widen_delete(ScribeState *state)
+{
+	ScribeRun  *run = &state->run;
+	ScribeRelation *relation = run->relation;
+	ScribeColumn *column = &relation->columns[relation->keys[0]];
+	StringInfo	out = &state->out;
+
+	unhold(state);
+	appendStringInfo(out, "DELETE FROM %s%s", relation->only, relation->name);
+
+	/* IN would look for an operator = that search_path shows */
+	if (relation->nkeys == 1 && column->equals[1] == '=')
+	{
+		Slice	   *slice = &run->slices[relation->keys[0]];
+
+		run->kind = RUN_DELETE_IN;
+		appendStringInfo(out, " WHERE %s IN (", column->name);
+		appendBinaryStringInfo(out, run->scratch.data + slice->start, slice->len);
+		if (column->equals_cast)
+			appendStringInfoString(out, column->cast);
+		return;
+	}
+	run->kind = RUN_DELETE_SET;
+	appendStringInfoString(out, " AS t USING (VALUES\n");
+	append_first_row(state);
+}
+
+/*
+ * Delete the row with the key old_values.  A row cannot be deleted twice in
+ * a run, so keys need not be compared.
+ */
+void
+run_delete(ScribeState *state, ScribeRelation *relation)
+{
+	ScribeRun  *run = &state->run;
+	StringInfo	out = &state->out;
+	ScribeColumn *column = &relation->columns[relation->keys[0]];
+	bool		open = run->relation == relation &&
+		(run->kind == RUN_DELETE_ONE || run->kind == RUN_DELETE_IN || run->kind == RUN_DELETE_SET);
+
+	if (!open || run->bytes > SET_MAX_BYTES ||
+		run->rows >= (run->kind == RUN_DELETE_IN ? IN_MAX_ROWS : SET_MAX_ROWS))
+	{
+		begin_run(state, RUN_DELETE_ONE, relation);
+		appendStringInfo(out, "DELETE FROM %s%s", relation->only, relation->name);
+		append_key_where(out, relation, relation->old_values, run->slices, run->start);
+		return;
+	}
+
+	if (run->kind == RUN_DELETE_ONE)
+		widen_delete(state);
+	run->rows++;
+	if (run->kind == RUN_DELETE_IN)
+	{
+		int			start = out->len;
+
+		appendBinaryStringInfo(out, ", ", 2);
+		append_value(out, column, relation->old_values[relation->keys[0]]);
+		if (column->equals_cast)
+			appendStringInfoString(out, column->cast);
+		run->bytes += out->len - start;
+		return;
+	}
+	appendStringInfoCharMacro(out, ',');
+	output_end_line(state);
+	run->start = out->len;
+	appendStringInfoCharMacro(out, '(');
+	append_keys(out, relation);
+	appendStringInfoCharMacro(out, ')');
+	run->bytes += out->len - run->start;
+}

@@ -1,0 +1,338 @@
+/*
+ * scribe_text.c
+ *	  Can psql be trusted to send a statement's text as it is?
+ *
+ * A small scanner with PostgreSQL's rules for quotes and comments (that is,
+ * with standard_conforming_strings on).  Whatever it is not sure of makes the
+ * text unfit, and the caller writes it as a literal.
+ */
+#include "scribe_decoder.h"
+
+typedef enum TokenKind
+{
+	TOKEN_END,
+	TOKEN_WORD,					/* name, keyword or number */
+	TOKEN_QUOTED,				/* '...' "..." $$...$$ */
+	TOKEN_COMMENT,
+	TOKEN_CHAR,					/* any other character */
+	TOKEN_BAD					/* unterminated or doubtful */
+} TokenKind;
+
+typedef struct Token
+{
+	TokenKind	kind;
+	const char *start;
+	int			len;
+	int			depth;			/* of parentheses before it */
+} Token;
+
+typedef struct Scan
+{
+	const char *at;
+	int			depth;
+} Scan;
+
+static bool
+is_name_start(unsigned char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80;
+}
+
+static bool
+is_digit(unsigned char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool
+is_name_part(unsigned char c)
+{
+	return is_name_start(c) || is_digit(c) || c == '$';
+}
+
+static bool
+is_blank(unsigned char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v';
+}
+
+/*
+ * After the quote that begins at at, or NULL where it does not end.
+ */
+static const char *
+skip_quoted(const char *at, bool escapes)
+{
+	char		quote = *at++;
+
+	for (; *at; at++)
+	{
+		if (escapes && *at == '\\' && at[1])
+			at++;
+		else if (*at == quote)
+		{
+			if (at[1] != quote)
+				return at + 1;
+			at++;
+		}
+	}
+	return NULL;
+}
+
+static const char *
+skip_block_comment(const char *at)
+{
+	int			depth = 0;
+
+	for (; *at; at++)
+	{
+		if (at[0] == '/' && at[1] == '*')
+		{
+			depth++;
+			at++;
+		}
+		else if (at[0] == '*' && at[1] == '/')
+		{
+			at++;
+			if (--depth == 0)
+				return at + 1;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * After the dollar quote at at; NULL where it does not end; at itself where
+ * this is no dollar quote.
+ */
+static const char *
+skip_dollar_quoted(const char *at)
+{
+	const char *p = at + 1;
+	const char *end;
+	char	   *tag;
+
+	if (is_name_start(*p))
+		while (is_name_part(*p) && *p != '$')
+			p++;
+	if (*p != '$')
+		return at;
+	p++;
+	tag = pnstrdup(at, p - at);
+	end = strstr(p, tag);
+	return end ? end + strlen(tag) : NULL;
+}
+
+/*
+ * An E'' literal goes on as one after a newline and another quote.
+ */
+static bool
+continues(const char *at)
+{
+	while (is_blank(*at))
+		at++;
+	return *at == '\'' || (at[0] == '-' && at[1] == '-');
+}
+
+static Token
+next_token(Scan *scan)
+{
+	const char *at = scan->at;
+	const char *end;
+	Token		token;
+
+	while (is_blank(*at))
+		at++;
+	token.start = at;
+	token.depth = scan->depth;
+	token.kind = TOKEN_CHAR;
+	end = at + 1;
+
+	if (*at == '\0')
+	{
+		token.kind = TOKEN_END;
+		end = at;
+	}
+	else if (*at == '\'' || *at == '"')
+	{
+		token.kind = TOKEN_QUOTED;
+		end = skip_quoted(at, false);
+	}
+	else if ((*at == 'e' || *at == 'E') && at[1] == '\'')
+	{
+		token.kind = TOKEN_QUOTED;
+		end = skip_quoted(at + 1, true);
+		if (end && continues(end))
+			end = NULL;
+	}
+	else if (is_name_start(*at) || is_digit(*at))
+	{
+		token.kind = TOKEN_WORD;
+		while (is_name_part(*end) || (is_digit(*at) && *end == '.'))
+			end++;
+		if (is_digit(*at) && *end == '\'')
+			end = NULL;
+	}
+	else if (*at == '$')
+	{
+		end = skip_dollar_quoted(at);
+		if (end == at)
+			end = at + 1;
+		else
+			token.kind = TOKEN_QUOTED;
+	}
+	else if (at[0] == '-' && at[1] == '-')
+	{
+		token.kind = TOKEN_COMMENT;
+		end = at + strcspn(at, "\n\r");
+	}
+	else if (at[0] == '/' && at[1] == '*')
+	{
+		token.kind = TOKEN_COMMENT;
+		end = skip_block_comment(at);
+	}
+	else if (*at == '(')
+		scan->depth++;
+	else if (*at == ')')
+		scan->depth--;
+
+	if (end == NULL)
+	{
+		token.kind = TOKEN_BAD;
+		end = at + strlen(at);
+	}
+	token.len = end - token.start;
+	scan->at = end;
+	return token;
+}
+
+static bool
+is_word(Token *token, const char *word)
+{
+	return token->kind == TOKEN_WORD && token->len == (int) strlen(word) &&
+		pg_strncasecmp(token->start, word, token->len) == 0;
+}
+
+/*
+ * Does a line of the text begin like a frame, or like a line that means
+ * something to the readers of a DDL block?
+ */
+static bool
+has_reserved_line(const char *text)
+{
+	static const char *const reserved[] = {
+		"BEGIN; --", "COMMIT; --", "-- rows", "-- ddl", "-- mark", "-- warning",
+		"COPY", "\\", "SET LOCAL", "RESET", NULL
+	};
+
+	while (*text)
+	{
+		const char *line = text + strspn(text, " \t");
+
+		for (int i = 0; reserved[i]; i++)
+			if (pg_strncasecmp(line, reserved[i], strlen(reserved[i])) == 0)
+				return true;
+		if (line[0] == ';' && line[1 + strspn(line + 1, " \t")] == '\n')
+			return true;
+		text += strcspn(text, "\n");
+		if (*text)
+			text++;
+	}
+	return false;
+}
+
+/*
+ * :name, :'name', :"name" and :{?name} are psql's.
+ */
+static bool
+has_variable(const char *text)
+{
+	for (const char *p = text; (p = strchr(p, ':')) != NULL; p++)
+		if ((p == text || p[-1] != ':') &&
+			(is_name_start(p[1]) || p[1] == '\'' || p[1] == '"' || p[1] == '{'))
+			return true;
+	return false;
+}
+
+/*
+ * Is this one statement that psql, at defaults, sends exactly as it stands?
+ */
+bool
+text_is_plain(const char *text)
+{
+	Scan		scan = {text, 0};
+	bool		empty = true;
+
+	for (const char *p = text; *p; p++)
+		if (((unsigned char) *p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7f)
+			return false;
+	if (has_reserved_line(text) || has_variable(text))
+		return false;
+
+	for (;;)
+	{
+		Token		token = next_token(&scan);
+
+		if (token.kind == TOKEN_END)
+			return token.depth == 0 && !empty;
+		if (token.kind == TOKEN_BAD || scan.depth < 0)
+			return false;
+		if (token.kind == TOKEN_COMMENT)
+		{
+			if (memchr(token.start, '\\', token.len))
+				return false;
+			continue;
+		}
+		empty = false;
+		if (token.kind == TOKEN_CHAR &&
+			(*token.start == '\\' || (*token.start == ';' && token.depth == 0)))
+			return false;
+
+		/* psql before 14 knows nothing of bodies in SQL, later ones guess */
+		if (is_word(&token, "atomic") || (token.depth == 0 && is_word(&token, "begin")))
+			return false;
+	}
+}
+
+/*
+ * The text without the keyword CONCURRENTLY, which is barred from transaction
+ * blocks; NULL where it does not stand there.
+ */
+char *
+text_without_concurrently(const char *text, const char *tag)
+{
+	Scan		scan = {text, 0};
+	bool		seen_partition = false;
+	bool		alter = strcmp(tag, "ALTER TABLE") == 0;
+	bool		reindex = strcmp(tag, "REINDEX") == 0;
+
+	if (!alter && !reindex && strcmp(tag, "CREATE INDEX") != 0 &&
+		strcmp(tag, "DROP INDEX") != 0 && strcmp(tag, "REFRESH MATERIALIZED VIEW") != 0)
+		return NULL;
+
+	for (;;)
+	{
+		Token		token = next_token(&scan);
+		const char *rest;
+
+		if (token.kind == TOKEN_END || token.kind == TOKEN_BAD)
+			return NULL;
+		if (is_word(&token, "detach"))
+			seen_partition = true;
+		if (!is_word(&token, "concurrently") || (alter && !seen_partition) ||
+			(token.depth > 0 && !reindex))
+			continue;
+
+		rest = token.start + token.len;
+		if (token.depth > 0)
+		{
+			/* REINDEX (CONCURRENTLY [true]) */
+			Token		value = next_token(&scan);
+
+			if (value.kind == TOKEN_WORD || value.kind == TOKEN_QUOTED)
+				rest = value.start + value.len;
+			return psprintf("%.*sCONCURRENTLY false%s", (int) (token.start - text), text, rest);
+		}
+		rest += strspn(rest, " \t");
+		return psprintf("%.*s%s", (int) (token.start - text), text, rest);
+	}
+}
