@@ -20,7 +20,8 @@ def start() -> int:
         cluster.remove()
         raise
     names = ("PGHOST", "PGPORT", "PGUSER", "PATH")
-    lines = [f"export {name}={shlex.quote(cluster.env[name])}\n" for name in names]
+    env = cluster.env
+    lines = [f"export {name}={shlex.quote(env[name])}\n" for name in names]
     (cluster.directory / "env").write_text("".join(lines))
     (cluster.directory / "pg_config").write_text(cluster.pg_config)
     print(cluster.directory)
@@ -37,7 +38,7 @@ def run(command: list[str]) -> int:
     """Run a command against a cluster made for it, and return its exit status."""
     with temporary_cluster() as cluster:
         install_decoder(cluster.pg_config)
-        return subprocess.run(command, env=cluster.env, check=False).returncode
+        return subprocess.run(command, env=cluster.env | {"PG_CONFIG": cluster.pg_config}, check=False).returncode
 
 
 def main(argv: list[str]) -> int:
