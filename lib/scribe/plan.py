@@ -1,0 +1,83 @@
+"""The shell commands that do what a restore does, with createdb's and psql's means alone."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from scribe.archive import Archive
+from scribe.dialect import Begin
+from scribe.lsn import format_lsn
+from scribe.points import Way
+from scribe.segments import Reader, Small, Start, open_plain
+from scribe.target import Options, build_create, conninfo, globals_files, read_meta
+
+_STOP = "psql -X -q -v ON_ERROR_STOP=1 -o /dev/null"
+
+
+def build_plan(archive: Archive, way: Way, name: str, version: int, options: Options, *, with_globals: bool) -> str:
+    """Return a script for sh that restores a way into a database called name. version: the target server's number."""
+    target = shlex.quote(conninfo(name))
+    base = way.base.path
+    lines = ["#!/bin/sh", f"# base {way.base.stamp}, then {len(way.segments)} segments", "set -eu"]
+    if with_globals:
+        lines.append("# what exists already is no error here")
+        lines += [f"psql -X -q -d postgres -f {quote(path)}" for path in globals_files(archive, way.base)]
+    create = build_create(version, name, read_meta(way.base), options)
+    lines.append(f"{_STOP} -d postgres -c {shlex.quote(create)}")
+    lines += _base_commands(way, target, options)
+    lines += _segment_commands(way, target)
+    lines.append(f"{_STOP} -d {target} -f {quote(base / 'database.sql')}")
+    lines.append(f"{_STOP} -d {target} -c ANALYZE")
+    return "\n".join(lines) + "\n"
+
+
+def quote(path: Path) -> str:
+    """Return a path as a word for the shell."""
+    return shlex.quote(str(path))
+
+
+def _feed(path: Path, target: str, cut: str | None = None) -> str:
+    """Feed a file to psql. cut: a sed script that ends it early."""
+    psql = f"{_STOP} -d {target}"
+    stages = [f"zstdcat {quote(path)}"] if path.suffix == ".zst" else [f"cat {quote(path)}"]
+    if cut is not None:
+        stages.append(f"LC_ALL=C sed {shlex.quote(cut)}")
+    return " | ".join([*stages, psql])
+
+
+def _base_commands(way: Way, target: str, options: Options) -> list[str]:
+    base = way.base.path
+    if way.base.manifest["format"] == "directory":
+        flags = "" if options.owners else " --no-owner"
+        flags += "" if options.tablespaces else " --no-tablespaces"
+        restore = f"pg_restore --exit-on-error --jobs={options.jobs}{flags} -d {target} {quote(base / 'base.dir')}"
+        return [restore, f"{_STOP} -d {target} -f {quote(base / 'epilogue.sql')}"]
+    return [_feed(way.base_file, target)]
+
+
+def _segment_commands(way: Way, target: str) -> list[str]:
+    lines = []
+    for segment in way.segments:
+        beyond = first_beyond(way, segment.data)
+        if beyond is None:
+            lines.append(_feed(segment.data, target))
+            continue
+        lines.append("# the target is inside this file: it is cut before the first transaction beyond")
+        pattern = f"/^BEGIN; -- xid {beyond.xid} commit {format_lsn(beyond.commit_lsn).replace('/', '[/]')} /,$d"
+        lines.append(_feed(segment.data, target, pattern))
+        break
+    return lines
+
+
+def first_beyond(way: Way, path: Path) -> Begin | None:
+    """Return the first transaction in a segment that the way does not include, None where it includes all."""
+    if way.stop.is_end:
+        return None
+    with open_plain(path) as stream:
+        reader = Reader(stream, path.name)
+        reader.read_header()
+        for event in reader.events():
+            if isinstance(event, Small | Start) and way.stop.excludes(event.begin):
+                return event.begin
+    return None

@@ -1,0 +1,362 @@
+"""Replaying transactions into the target: exactly once, resumable at every batch, every row count checked.
+
+Small transactions are joined into one transaction of the target and one message; while the server works on it, the
+next is put together. The position moves in the same transaction as the data, and nothing is committed before every
+statement has been seen to act on as many rows as on the source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from scribe.dialect import Begin
+from scribe.errors import ScribeError
+from scribe.lsn import format_lsn
+from scribe.segments import CopyData, CopyEnd, CopyStart, Ddl, End, Event, Footer, Mark, Small, Start, Statements
+from scribe.session import ServerError, Session
+
+BATCH_BYTES = 256 << 10
+BATCH_TRANSACTIONS = 500
+_SHOWN = 200  # characters of a statement in a message
+_COUNTED = re.compile(rb"; -- (\d+|\*) rows\n?\Z")
+_BETWEEN = re.compile(rb"(?<=\n)(?![()])")
+_ROW_STATEMENTS = (b"INSERT INTO ", b"UPDATE ", b"DELETE FROM ")
+_MOVED = "23502"  # not_null_violation: what a position that is not where it should be runs into
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where to stop: before the first transaction that is beyond. lsn: of commit records; time: as in BEGIN lines.
+
+    inclusive: a transaction exactly at lsn (or time) is still applied.
+    """
+
+    lsn: int | None = None
+    time: str | None = None
+    inclusive: bool = True
+
+    @property
+    def is_end(self) -> bool:
+        """Whether there is no stop before the end."""
+        return self.lsn is None and self.time is None
+
+    def excludes(self, begin: Begin) -> bool:
+        """Return whether begin is the first transaction that must not be applied."""
+        if self.lsn is not None:
+            return begin.commit_lsn > self.lsn if self.inclusive else begin.commit_lsn >= self.lsn
+        if self.time is not None:
+            return begin.time > self.time if self.inclusive else begin.time >= self.time
+        return False
+
+
+@dataclass
+class Totals:
+    """What was applied so far; time: the commit time of the last transaction, as in its BEGIN line."""
+
+    transactions: int = 0
+    rows: int = 0
+    ddl: int = 0
+    bytes: int = 0
+    time: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some statements of one source transaction; end: its end LSN, None where it is not known yet."""
+
+    begin: Begin
+    end: int | None
+    text: bytes
+
+
+@dataclass
+class _Sent:
+    """The message on its way: its statements, and how many control statements come before and after them."""
+
+    parts: list[_Part]
+    before: int = 0
+    after: int = 0
+
+
+@dataclass
+class Replayer:
+    """Applies events to the target behind session. file: the name of what is being read, for messages.
+
+    position: where the target stands (LSN); transactions whose commit record starts before it are passed over.
+    """
+
+    session: Session
+    position: int
+    stop: Stop = field(default_factory=Stop)
+    owners: bool = True
+    file: str = ""
+    totals: Totals = field(default_factory=Totals)
+    tick: Callable[[int], None] = lambda done: None
+    _open: bool = False  # a transaction of the target is open
+    _ahead: int = 0  # the position once everything sent has been committed
+    _batch: list[_Part] = field(default_factory=list)
+    _batch_bytes: int = 0
+    _sent: _Sent | None = None
+    _copying: _Part | None = None
+    _lines: int = 0
+
+    def apply(self, events: Iterable[Event], file: str) -> bool:
+        """Apply events; return False when the stop was reached before their end. Raises ScribeError.
+
+        After an exception the caller closes the connection, which rolls back what was not committed.
+        """
+        self.file, self._ahead = file, self.position
+        current: Begin | None = None
+        for event in events:
+            if isinstance(event, Small | Start):
+                current = event.begin
+                if self.stop.excludes(current):
+                    self.finish()
+                    return False
+                if current.commit_lsn < self.position:
+                    current = None
+                elif isinstance(event, Small):
+                    self._add(_Part(current, event.end, event.text))
+                else:
+                    self._begin(current)
+            elif isinstance(event, Footer):
+                self.finish()
+                self._footer(event)
+            elif current is not None:
+                self._large(event, current)
+        self.finish()
+        return True
+
+    def finish(self) -> None:
+        """Commit everything applied so far."""
+        self._flush()
+        self._settle()
+        if self._open:
+            self._run(b"COMMIT", None)
+            self._open = False
+        self.position = max(self.position, self._ahead)
+
+    # Small transactions, many to a message
+
+    def _add(self, part: _Part) -> None:
+        self._batch.append(part)
+        self._batch_bytes += len(part.text)
+        if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_TRANSACTIONS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send the batch: commit the one before, once it has proved right, and begin a transaction with this one."""
+        if not self._batch:
+            return
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        self._settle()
+        control, before = self._turn()
+        end = batch[-1].end
+        assert end is not None
+        texts = b"".join([part.text for part in batch])
+        self.session.send(control + texts + self._move(end))
+        self._sent = _Sent(batch, before, 1)
+        self.totals.transactions += len(batch)
+        self.totals.bytes += len(texts)
+        self.totals.time = batch[-1].begin.time
+
+    def _turn(self) -> tuple[bytes, int]:
+        """What ends the target's transaction and begins the next, and how many results it gives."""
+        was_open, self._open = self._open, True
+        if was_open:
+            self.position = self._ahead
+            return b"COMMIT;BEGIN;\n", 2
+        return b"BEGIN;\n", 1
+
+    def _move(self, end: int) -> bytes:
+        """The statement that moves the position; if somebody else moved it, NULL meets NOT NULL and all is undone."""
+        before, self._ahead = self._ahead, end
+        return (
+            f"UPDATE scribe.position SET lsn = CASE WHEN lsn = '{format_lsn(before)}' AND NOT inside"
+            f" THEN '{format_lsn(end)}'::pg_catalog.pg_lsn END;\n"
+        ).encode()
+
+    def _settle(self) -> None:
+        """Wait for what was sent and check every result. Raises ScribeError naming the statement."""
+        sent, self._sent = self._sent, None
+        if sent is None:
+            return
+        self.tick(self.totals.bytes)
+        try:
+            counts = self.session.collect()
+        except ServerError as error:
+            raise self._failed(sent, error) from None
+        self._check(sent, counts)
+
+    def _check(self, sent: _Sent, counts: list[int | None]) -> None:
+        text = b"".join([part.text for part in sent.parts])
+        number = text.count(b"\n") - text.count(b"\n(") - text.count(b"\n)")
+        done = counts[sent.before : sent.before + number]
+        if len(counts) != sent.before + number + sent.after:
+            raise self._mismatch(sent.parts[-1], b"", f"gave {len(counts)} results where {number} were expected")
+        plain = b" rows\n" not in text and b"TRUNCATE " not in text
+        if not (plain and done.count(1) == number):
+            self._check_each(sent, done)
+        if sent.after and counts[-1] != 1:
+            raise ScribeError("scribe.position in the target does not have exactly one row", _AGAIN)
+        self.totals.rows += sum(filter(None, done))
+
+    def _check_each(self, sent: _Sent, done: list[int | None]) -> None:
+        results = iter(done)
+        for part in sent.parts:
+            for statement in split_statements(part.text):
+                expected, count = expected_rows(statement), next(results)
+                if expected is not None and count != expected:
+                    raise self._mismatch(part, statement, f"acted on {count} rows, on the source on {expected}")
+
+    # Other transactions, piece by piece
+
+    def _begin(self, begin: Begin) -> None:
+        self._flush()
+        self._settle()
+        self._run(self._turn()[0], _Part(begin, None, b""))
+
+    def _large(self, event: Event, begin: Begin) -> None:
+        if isinstance(event, Statements):
+            self._settle()
+            self.session.send(event.text)
+            self._sent = _Sent([_Part(begin, None, event.text)])
+            self.totals.bytes += len(event.text)
+        elif isinstance(event, CopyData):
+            self.session.put_data(event.data)
+            self._lines += event.data.count(b"\n")
+            self.totals.bytes += len(event.data)
+            self.tick(self.totals.bytes)
+        elif isinstance(event, CopyStart):
+            self._start_copy(_Part(begin, None, event.text))
+        elif isinstance(event, CopyEnd):
+            self._end_copy()
+        elif isinstance(event, Ddl):
+            self._ddl(event, begin)
+        elif isinstance(event, End):
+            self._settle()
+            self._run(self._move(event.end), _Part(begin, event.end, b""))
+            self.totals.transactions += 1
+            self.totals.time = begin.time
+        else:
+            assert isinstance(event, Mark)
+
+    def _start_copy(self, part: _Part) -> None:
+        self._settle()
+        self._copying, self._lines = part, 0
+        try:
+            self.session.start_copy(part.text)
+        except ServerError as error:
+            raise self._failed(_Sent([part]), error) from None
+
+    def _end_copy(self) -> None:
+        part = self._copying
+        assert part is not None
+        try:
+            count = self.session.end_copy()
+        except ServerError as error:
+            raise self._failed(_Sent([part]), error) from None
+        if count != self._lines:
+            raise self._mismatch(part, part.text, f"took {count} rows of {self._lines}")
+        self.totals.rows += count
+
+    def _ddl(self, event: Ddl, begin: Begin) -> None:
+        self._settle()
+        for text in split_ddl(event.text, owners=self.owners):
+            self._run(text, _Part(begin, None, text), event.tag)
+        self.totals.ddl += 1
+
+    def _footer(self, footer: Footer) -> None:
+        self._run(b"BEGIN;\n" + footer.text + b"COMMIT;", None)
+        self.position = self._ahead = footer.to_lsn
+
+    def _run(self, sql: bytes, part: _Part | None, tag: str = "") -> None:
+        try:
+            self.session.run(sql)
+        except ServerError as error:
+            if part is None or not (tag or part.text):
+                raise self._uncommitted(error, part) from None
+            raise self._failed_ddl(part, tag, error) from None
+
+    # What is said when it stops
+
+    def _where(self, part: _Part) -> str:
+        end = f" end {format_lsn(part.end)}" if part.end is not None else ""
+        begin = part.begin
+        return (
+            f'stopped in "{self.file}" at transaction {begin.xid} (commit {format_lsn(begin.commit_lsn)}{end},'
+            f" {begin.time})"
+        )
+
+    def _mismatch(self, part: _Part, statement: bytes, what: str) -> ScribeError:
+        return ScribeError(f"{self._where(part)}: the statement {what}: {show(statement)}", _DIFFERS)
+
+    def _failed(self, sent: _Sent, error: ServerError) -> ScribeError:
+        index = error.index - sent.before
+        for part in sent.parts:
+            for statement in split_statements(part.text):
+                if index == 0:
+                    return ScribeError(f"{self._where(part)}: {_said(error)}: {show(statement)}", _DIFFERS)
+                index -= 1
+        return self._uncommitted(error, sent.parts[-1])
+
+    def _failed_ddl(self, part: _Part, tag: str, error: ServerError) -> ScribeError:
+        hint = "Give the target what the statement needs, then go on with --resume; it begins with this transaction."
+        return ScribeError(f"{self._where(part)}: {tag}: {_said(error)}: {show(part.text)}", hint)
+
+    def _uncommitted(self, error: ServerError, part: _Part | None) -> ScribeError:
+        if error.sqlstate == _MOVED:
+            return ScribeError("the target was moved by another program while it was being restored", _AGAIN)
+        where = self._where(part) if part else f'stopped in "{self.file}"'
+        return ScribeError(f"{where}: could not commit: {_said(error)}", _DIFFERS)
+
+
+_DIFFERS = (
+    "Everything before this transaction's batch is in the target; what it differs in must be found before --resume,"
+    " or the restore begun again from the base."
+)
+_AGAIN = "Let one restore work on a database at a time; begin again from the base."
+
+
+def _said(error: ServerError) -> str:
+    return f"{error.message} ({error.detail})" if error.detail else error.message
+
+
+def show(statement: bytes) -> str:
+    """Return the first characters of a statement for a message."""
+    text = " ".join(statement[: 4 * _SHOWN].decode("utf-8", "replace").split())
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def split_statements(text: bytes) -> list[bytes]:
+    """Cut whole statements at line beginnings; a line that begins with a parenthesis continues the one before."""
+    return [statement for statement in _BETWEEN.split(text) if statement]
+
+
+def expected_rows(statement: bytes) -> int | None:
+    """Return how many rows a statement of a segment must act on, None where any number is right."""
+    if not statement.startswith(_ROW_STATEMENTS):
+        return None
+    match = _COUNTED.search(statement, max(0, len(statement) - 40))
+    if match is None:
+        return 1
+    return None if match[1] == b"*" else int(match[1])
+
+
+def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:
+    """Cut the text of a DDL block into the settings before it and the rest: a setting may change how the rest is read.
+
+    owners: without, lines that change the role are left out (before the statement and after it, never within).
+    """
+    lines = text.splitlines(keepends=True)
+    first = next((i for i, line in enumerate(lines) if not line.startswith(b"SET LOCAL ")), len(lines))
+    last = len(lines)
+    while last > first and lines[last - 1].startswith((b"RESET ", b"SET LOCAL ")):
+        last -= 1
+    before, after = lines[:first], lines[last:]
+    if not owners:
+        before = [line for line in before if not line.startswith(b"SET LOCAL ROLE")]
+        after = [line for line in after if not line.startswith((b"SET LOCAL ROLE", b"RESET ROLE"))]
+    return [part for part in (b"".join(before), b"".join(lines[first:last] + after)) if part]
