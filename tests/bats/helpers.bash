@@ -54,7 +54,8 @@ check_unknown_key() { # PROGRAM
 
 check_missing_archive_setting() { # PROGRAM
     run env -u SCRIBE_ARCHIVE "$1" -d postgres
-    assert_error 2 "$1" "SCRIBE_ARCHIVE"
+    assert_error 2 "$1" "archive"
+    [[ "$output" == *SCRIBE_ARCHIVE* ]] || fail "the hint does not name SCRIBE_ARCHIVE: $output"
 }
 
 check_missing_archive() { # PROGRAM
