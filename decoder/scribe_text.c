@@ -221,7 +221,7 @@ has_reserved_line(const char *text)
 {
 	static const char *const reserved[] = {
 		"BEGIN; --", "COMMIT; --", "-- rows", "-- ddl", "-- mark", "-- warning",
-		"COPY", "\\", "SET LOCAL", "RESET", NULL
+		"COPY", "\\", "SET LOCAL ROLE", "RESET ROLE", NULL
 	};
 
 	while (*text)
@@ -229,7 +229,7 @@ has_reserved_line(const char *text)
 		const char *line = text + strspn(text, " \t");
 
 		for (int i = 0; reserved[i]; i++)
-			if (pg_strncasecmp(line, reserved[i], strlen(reserved[i])) == 0)
+			if (strncmp(line, reserved[i], strlen(reserved[i])) == 0)
 				return true;
 		if (line[0] == ';' && line[1 + strspn(line + 1, " \t")] == '\n')
 			return true;

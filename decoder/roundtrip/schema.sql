@@ -91,3 +91,9 @@ ALTER TABLE fullidx REPLICA IDENTITY FULL;
 ALTER TABLE fullpart1 REPLICA IDENTITY FULL;
 CREATE TABLE bulk (id int PRIMARY KEY, a text, b numeric, c timestamptz);
 CREATE TABLE texts (t text);
+SELECT current_setting('server_version_num')::int >= 180000 AS virtual \gset
+\if :virtual
+CREATE TABLE virt (id int PRIMARY KEY, a int, b int GENERATED ALWAYS AS (a * 2) VIRTUAL, c text);
+CREATE TABLE virtfull (a int, b int GENERATED ALWAYS AS (a * 2) VIRTUAL, c text);
+ALTER TABLE virtfull REPLICA IDENTITY FULL;
+\endif

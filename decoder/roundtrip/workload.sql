@@ -231,3 +231,12 @@ SELECT pg_logical_emit_message(true, 'scribe.mark', 'release-1.2_x');
 SELECT pg_logical_emit_message(true, 'scribe.mark', E'forged\nCOMMIT; -- end 0/0');
 SELECT pg_logical_emit_message(true, 'other', 'x');
 SELECT pg_logical_emit_message(false, 'scribe.mark', 'nontransactional');
+SELECT current_setting('server_version_num')::int >= 180000 AS virtual \gset
+\if :virtual
+INSERT INTO virt (id, a, c) SELECT g, g, 'c' FROM generate_series(1, 12) g;
+UPDATE virt SET a = a + 1;
+UPDATE virt SET c = 'd' WHERE id = 1;
+INSERT INTO virtfull (a, c) SELECT 1, 'c' FROM generate_series(1, 3) g;
+UPDATE virtfull SET c = 'd' WHERE ctid = (SELECT min(ctid) FROM virtfull);
+DELETE FROM virtfull WHERE ctid = (SELECT max(ctid) FROM virtfull);
+\endif

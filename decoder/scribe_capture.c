@@ -1,0 +1,668 @@
+/*-------------------------------------------------------------------------
+ *
+ * scribe_capture.c
+ *	  What the event triggers cannot see: the one statement that is running.
+ *
+ * A ProcessUtility hook keeps a stack of the utility statements in progress.
+ * The event triggers of sql/capture.sql read its top through the setting
+ * scribe.facts, whose show hook answers in JSON; a setting, not a function in
+ * C, because a dump of the capture schema has to load on servers that do not
+ * have this library.
+ *
+ * The library is loaded by the event triggers themselves at a session's first
+ * DDL.  That statement is not on the stack; it is found on the call stack, and
+ * where that is not provably exact, "exact" is false and "reason" says why.
+ *
+ * Contents
+ *		reading a statement's text
+ *		the statement that was running when the library was loaded
+ *		facts about the parse tree
+ *		the hook
+ *		commands that fire no event trigger
+ *		initialisation
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+#include "tcop/pquery.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/resowner.h"
+#include "utils/syscache.h"
+
+#include "scribe_capture.h"
+
+#if PG_VERSION_NUM >= 140000
+#define HOOK_READ_ONLY_PARAM	bool readOnlyTree,
+#define HOOK_READ_ONLY			readOnlyTree,
+#else
+#define HOOK_READ_ONLY_PARAM
+#define HOOK_READ_ONLY
+#endif
+
+/* A utility statement in progress; text and subcommands live in TopMemoryContext, as CALL may commit. */
+typedef struct Statement
+{
+	struct Statement *outer;
+	char	   *text;
+	bool		exact;
+	Node	   *tree;			/* valid while the statement runs */
+	List	   *subcommands;	/* of IMPORT FOREIGN SCHEMA: texts */
+} Statement;
+
+static Statement *running = NULL;
+static char *facts_dummy = NULL;
+static ProcessUtility_hook_type previous_hook = NULL;
+
+/* ----------------------------------------------------------------
+ *		reading a statement's text
+ * ----------------------------------------------------------------
+ */
+
+/* The statement at location in a query string, without blanks around it; copied to the current context. */
+static char *
+statement_text(const char *query, int location, int length)
+{
+	const char *start = query;
+	const char *end;
+
+	if (location >= 0)
+	{
+		start = query + location;
+		end = length > 0 ? start + length : start + strlen(start);
+	}
+	else
+		end = start + strlen(start);
+	while (start < end && strchr(" \t\n\r\f\v", *start) != NULL)
+		start++;
+	while (end > start && strchr(" \t\n\r\f\v;", end[-1]) != NULL && end[-1] != '\0')
+		end--;
+	return pnstrdup(start, end - start);
+}
+
+/* The only statement in a string with the given command tag; NULL when there is none or more than one. */
+static char *
+only_statement(const char *string, const char *tag, Node **tree)
+{
+	char	   *found = NULL;
+	ListCell   *cell;
+
+	foreach(cell, pg_parse_query(string))
+	{
+		RawStmt    *raw = lfirst_node(RawStmt, cell);
+
+		if (tag != NULL && strcmp(CreateCommandName(raw->stmt), tag) != 0)
+			continue;
+		if (found != NULL)
+			return NULL;
+		found = statement_text(string, raw->stmt_location, raw->stmt_len);
+		*tree = raw->stmt;
+	}
+	return found;
+}
+
+/* ----------------------------------------------------------------
+ *		the statement that was running when the library was loaded
+ * ----------------------------------------------------------------
+ */
+
+/* The call stack in English, whatever lc_messages is. */
+static char *
+call_stack(void)
+{
+	int			level = NewGUCNestLevel();
+	char	   *stack;
+
+	(void) set_config_option("lc_messages", "C", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	stack = GetErrorContextStack();
+	AtEOXact_GUC(true, level);
+	return stack;
+}
+
+/* Past the frames of our own trigger functions, which are the innermost. */
+static const char *
+skip_own_frames(const char *stack)
+{
+	for (;;)
+	{
+		const char *line = stack;
+
+		if (strncmp(line, "SQL expression \"", 16) == 0 || strncmp(line, "SQL statement \"SELECT pg_catalog.current_setting('scribe.facts'", 63) == 0 ||
+			strncmp(line, "PL/pgSQL assignment \"", 21) == 0 || strncmp(line, "PL/pgSQL function scribe.", 25) == 0)
+		{
+			const char *next = strchr(line, '\n');
+
+			if (next == NULL)
+				return "";
+			stack = next + 1;
+		}
+		else
+			return line;
+	}
+}
+
+/* Statement n (from 1) of the only SQL function of that name; NULL when it cannot be told. */
+static char *
+sql_function_statement(const char *name, int n, Node **tree)
+{
+	CatCList   *procs = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
+	char	   *body = NULL;
+	int			matches = 0;
+
+	for (int i = 0; i < procs->n_members; i++)
+	{
+		HeapTuple	tuple = &procs->members[i]->tuple;
+		bool		isnull;
+		Datum		source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
+
+		if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == SQLlanguageId)
+		{
+			matches++;
+			body = isnull ? NULL : TextDatumGetCString(source);
+		}
+	}
+	ReleaseSysCacheList(procs);
+	if (matches == 1 && body != NULL && *body != '\0')
+	{
+		List	   *statements = pg_parse_query(body);
+
+		if (n >= 1 && n <= list_length(statements))
+		{
+			RawStmt    *raw = list_nth_node(RawStmt, statements, n - 1);
+
+			*tree = raw->stmt;
+			return statement_text(body, raw->stmt_location, raw->stmt_len);
+		}
+	}
+	return NULL;
+}
+
+/*
+ * The text of a frame SQL statement "...".  The text is not escaped there: it ends before a quote, a newline and the
+ * next frame, and when more than one place looks like that, nobody can tell.
+ */
+static char *
+quoted_statement(const char *text)
+{
+	const char *end = NULL;
+
+	for (const char *p = text; *p; p++)
+	{
+		if (*p != '"' || (p[1] != '\n' && p[1] != '\0'))
+			continue;
+		if (p[1] == '\n' && strncmp(p + 2, "PL/", 3) != 0 && strncmp(p + 2, "SQL ", 4) != 0)
+			continue;
+		if (end == NULL)
+			end = p;
+		else if (strncmp(p + 1, "\nSQL ", 5) == 0 || p[1] == '\n')
+		{
+			/* a further frame of another statement is fine if a line of PL code stands between */
+			if (strstr(end, "\nPL/") == NULL || strstr(end, "\nPL/") > p)
+				return NULL;
+			break;
+		}
+	}
+	return end == NULL ? NULL : pnstrdup(text, end - text);
+}
+
+/* Find the statement that fired the event trigger without having passed the hook.  tag: its command tag. */
+static Statement *
+first_statement(const char *tag, const char **reason)
+{
+	Statement  *found = palloc0(sizeof(Statement));
+	const char *frame = skip_own_frames(call_stack());
+
+	*reason = "the session loaded the library with this statement, and its text could not be told";
+	if (*frame == '\0')
+	{
+		if (ActivePortal != NULL && list_length(ActivePortal->stmts) == 1)
+		{
+			PlannedStmt *planned = linitial_node(PlannedStmt, ActivePortal->stmts);
+
+			if (planned->commandType == CMD_UTILITY &&
+				strcmp(CreateCommandName(planned->utilityStmt), tag) == 0)
+			{
+				found->text = statement_text(ActivePortal->sourceText, planned->stmt_location, planned->stmt_len);
+				found->tree = planned->utilityStmt;
+				found->exact = true;
+			}
+		}
+	}
+	else if (strncmp(frame, "SQL statement \"", 15) == 0)
+	{
+		char	   *string = quoted_statement(frame + 15);
+
+		if (string != NULL)
+			found->text = only_statement(string, tag, &found->tree);
+		found->exact = found->text != NULL;
+		if (!found->exact)
+			found->text = string;
+	}
+	else
+	{
+		char		name[NAMEDATALEN * 2];
+		int			n;
+
+		if (sscanf(frame, "SQL function \"%127[^\"]\" statement %d", name, &n) == 2)
+			found->text = sql_function_statement(name, n, &found->tree);
+		if (found->text != NULL && found->tree != NULL && strcmp(CreateCommandName(found->tree), tag) == 0)
+			found->exact = true;
+	}
+	if (found->text == NULL)
+		found->text = pstrdup(debug_query_string ? debug_query_string : "");
+	return found;
+}
+
+/* ----------------------------------------------------------------
+ *		facts about the parse tree
+ * ----------------------------------------------------------------
+ */
+
+/* Whether every function of that name is immutable, in whatever schema. */
+static bool
+always_immutable(const char *name)
+{
+	CatCList   *procs = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
+	bool		immutable = procs->n_members > 0;
+
+	for (int i = 0; i < procs->n_members; i++)
+		if (((Form_pg_proc) GETSTRUCT(&procs->members[i]->tuple))->provolatile != PROVOLATILE_IMMUTABLE)
+			immutable = false;
+	ReleaseSysCacheList(procs);
+	return immutable;
+}
+
+/* Whether an operator of that name may be volatile.  Stable ones depend on settings, which are replayed. */
+static bool
+maybe_volatile_operator(const char *name)
+{
+	CatCList   *operators = SearchSysCacheList1(OPERNAMENSP, CStringGetDatum(name));
+	bool		is_volatile = false;
+
+	for (int i = 0; i < operators->n_members; i++)
+	{
+		Oid			function = ((Form_pg_operator) GETSTRUCT(&operators->members[i]->tuple))->oprcode;
+
+		if (OidIsValid(function) && func_volatile(function) == PROVOLATILE_VOLATILE)
+			is_volatile = true;
+	}
+	ReleaseSysCacheList(operators);
+	return is_volatile;
+}
+
+static bool
+is_time_word(const char *string)
+{
+	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
+
+	for (int i = 0; i < (int) lengthof(words); i++)
+		for (const char *p = string; *p; p++)
+			if (pg_strncasecmp(p, words[i], strlen(words[i])) == 0)
+				return true;
+	return false;
+}
+
+/* raw_expression_tree_walker: true when evaluating the expression elsewhere might give another value. */
+static bool
+mutable_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SQLValueFunction) || IsA(node, SubLink))
+		return true;
+	if (IsA(node, FuncCall) && !always_immutable(strVal(llast(((FuncCall *) node)->funcname))))
+		return true;
+	if (IsA(node, A_Expr) && ((A_Expr *) node)->name != NIL &&
+		maybe_volatile_operator(strVal(llast(((A_Expr *) node)->name))))
+		return true;
+	if (IsA(node, A_Const))
+	{
+#if PG_VERSION_NUM >= 150000
+		A_Const    *constant = (A_Const *) node;
+
+		return !constant->isnull && IsA(&constant->val, String) && is_time_word(strVal(&constant->val));
+#else
+		Value	   *value = &((A_Const *) node)->val;
+
+		return IsA(value, String) && is_time_word(strVal(value));
+#endif
+	}
+	return raw_expression_tree_walker(node, mutable_walker, context);
+}
+
+/* Whether an ALTER TABLE ... TYPE ... USING has to send the rows anew.  Unknown statements: yes. */
+static bool
+using_is_mutable(Node *tree)
+{
+	ListCell   *cell;
+
+	if (tree == NULL || !IsA(tree, AlterTableStmt))
+		return true;
+	foreach(cell, ((AlterTableStmt *) tree)->cmds)
+	{
+		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, cell);
+
+		if (cmd->subtype == AT_AlterColumnType && cmd->def != NULL &&
+			mutable_walker(((ColumnDef *) cmd->def)->raw_default, NULL))
+			return true;
+	}
+	return false;
+}
+
+/* The partition that ALTER TABLE ... DETACH PARTITION ... CONCURRENTLY has detached, or InvalidOid. */
+static Oid
+detached_concurrently(Node *tree)
+{
+#if PG_VERSION_NUM >= 140000
+	ListCell   *cell;
+
+	if (tree != NULL && IsA(tree, AlterTableStmt))
+		foreach(cell, ((AlterTableStmt *) tree)->cmds)
+		{
+			AlterTableCmd *cmd = lfirst_node(AlterTableCmd, cell);
+
+			if (cmd->subtype == AT_DetachPartition && ((PartitionCmd *) cmd->def)->concurrent)
+				return RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, NoLock, true);
+		}
+#endif
+	return InvalidOid;
+}
+
+/* Whether GRANT or REVOKE names temporary relations only (the event trigger does not tell). */
+static bool
+grants_on_temporary(Node *tree)
+{
+	ListCell   *cell;
+	GrantStmt  *grant = (GrantStmt *) tree;
+
+	if (tree == NULL || !IsA(tree, GrantStmt) || grant->targtype != ACL_TARGET_OBJECT ||
+		(grant->objtype != OBJECT_TABLE && grant->objtype != OBJECT_SEQUENCE) || grant->objects == NIL)
+		return false;
+	foreach(cell, grant->objects)
+	{
+		Oid			relation = RangeVarGetRelid(lfirst_node(RangeVar, cell), NoLock, true);
+
+		if (!OidIsValid(relation) || !isAnyTempNamespace(get_rel_namespace(relation)))
+			return false;
+	}
+	return true;
+}
+
+/* The show hook of scribe.facts: what is known about the statement whose event trigger is running, as JSON. */
+static const char *
+show_facts(void)
+{
+	StringInfoData out;
+	Statement  *statement = running;
+	const char *reason = "the text had more than one statement";
+	const char *tag;
+	ListCell   *cell;
+
+	if (!IsTransactionState())
+		return "";
+	tag = GetConfigOption("scribe.tag", true, false);
+	if (tag == NULL || *tag == '\0')
+		return "";
+	if (statement == NULL)
+		statement = first_statement(tag, &reason);
+
+	initStringInfo(&out);
+	appendStringInfoString(&out, "{\"statement\":");
+	escape_json(&out, statement->text);
+	appendStringInfo(&out, ",\"exact\":%s,\"reason\":", statement->exact ? "true" : "false");
+	escape_json(&out, statement->exact ? "" : reason);
+	appendStringInfo(&out, ",\"using_mutable\":%s,\"temporary\":%s,\"detached\":%u,\"subcommands\":[",
+					 using_is_mutable(statement->tree) ? "true" : "false",
+					 grants_on_temporary(statement->tree) ? "true" : "false",
+					 detached_concurrently(statement->tree));
+	foreach(cell, statement->subcommands)
+	{
+		if (foreach_current_index(cell) > 0)
+			appendStringInfoChar(&out, ',');
+		escape_json(&out, (char *) lfirst(cell));
+	}
+	appendStringInfoString(&out, "]}");
+	return out.data;
+}
+
+/* ----------------------------------------------------------------
+ *		commands that fire no event trigger
+ * ----------------------------------------------------------------
+ */
+
+static bool
+is_ours(const char *name)
+{
+	return strncmp(name, "scribe_", 7) == 0;
+}
+
+/* Whether a command that fires no event trigger changes this database (event triggers, ownership), and is not ours. */
+static bool
+needs_recording(Node *tree)
+{
+	switch (nodeTag(tree))
+	{
+		case T_CreateEventTrigStmt:
+			return !is_ours(((CreateEventTrigStmt *) tree)->trigname);
+		case T_AlterEventTrigStmt:
+			return !is_ours(((AlterEventTrigStmt *) tree)->trigname);
+		case T_ReassignOwnedStmt:
+			return true;
+		case T_DropStmt:
+			return ((DropStmt *) tree)->removeType == OBJECT_EVENT_TRIGGER &&
+				!is_ours(strVal(linitial(((DropStmt *) tree)->objects)));
+		case T_RenameStmt:
+			return ((RenameStmt *) tree)->renameType == OBJECT_EVENT_TRIGGER;
+		case T_AlterOwnerStmt:
+			return ((AlterOwnerStmt *) tree)->objectType == OBJECT_EVENT_TRIGGER;
+		case T_CommentStmt:
+			return ((CommentStmt *) tree)->objtype == OBJECT_EVENT_TRIGGER;
+		default:
+			return false;
+	}
+}
+
+/* Run scribe.record_plain() as the owner of the schema scribe. */
+static void
+call_record_plain(const char *tag, const char *text, Oid role, const char *path)
+{
+	static const char *const query = "SELECT scribe.record_plain($1, $2, $3, $4)";
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[4];
+	Oid			schema = get_namespace_oid("scribe", true);
+	HeapTuple	tuple;
+	Oid			owner;
+	Oid			saved_user;
+	int			saved_context;
+
+	if (!OidIsValid(schema))
+		return;
+	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	values[0] = CStringGetTextDatum(tag);
+	values[1] = CStringGetTextDatum(text);
+	values[2] = CStringGetTextDatum(GetUserNameFromId(role, false));
+	values[3] = CStringGetTextDatum(path);
+
+	GetUserIdAndSecContext(&saved_user, &saved_context);
+	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
+	SPI_connect();
+	SPI_execute_with_args(query, 4, types, values, NULL, false, 0);
+	SPI_finish();
+	SetUserIdAndSecContext(saved_user, saved_context);
+}
+
+/* Record a command after it succeeded; a failure to do so is a warning, never the user's error. */
+static void
+record_plain(const char *tag, const char *text, Oid role)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Oid			user;
+	int			security;
+
+	GetUserIdAndSecContext(&user, &security);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		call_record_plain(tag, text, role, namespace_search_path);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		SetUserIdAndSecContext(user, security);
+		ereport(WARNING, (errmsg("pg_scribe could not record %s: %s", tag, error->message),
+						  errhint("Take a new base with scribe-dump.")));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+}
+
+/* ----------------------------------------------------------------
+ *		the hook
+ * ----------------------------------------------------------------
+ */
+
+/* Statements that neither fire event triggers nor are recorded, and are frequent. */
+static bool
+is_uninteresting(Node *tree)
+{
+	switch (nodeTag(tree))
+	{
+		case T_TransactionStmt:
+		case T_VariableSetStmt:
+		case T_VariableShowStmt:
+		case T_CopyStmt:
+		case T_ExecuteStmt:
+		case T_PrepareStmt:
+		case T_DeallocateStmt:
+		case T_PlannedStmt:
+		case T_DeclareCursorStmt:
+		case T_FetchStmt:
+		case T_ClosePortalStmt:
+		case T_ExplainStmt:
+		case T_LockStmt:
+		case T_CallStmt:
+		case T_DoStmt:
+		case T_LoadStmt:
+		case T_NotifyStmt:
+		case T_ListenStmt:
+		case T_UnlistenStmt:
+		case T_ConstraintsSetStmt:
+		case T_DiscardStmt:
+		case T_CheckPointStmt:
+		case T_VacuumStmt:
+		case T_TruncateStmt:
+			return true;
+		default:
+			return false;
+	}
+}
+
+static void
+call_next(PlannedStmt *planned, const char *query, HOOK_READ_ONLY_PARAM ProcessUtilityContext context,
+		  ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	if (previous_hook)
+		previous_hook(planned, query, HOOK_READ_ONLY context, params, environment, dest, completion);
+	else
+		standard_ProcessUtility(planned, query, HOOK_READ_ONLY context, params, environment, dest, completion);
+}
+
+static void
+scribe_ProcessUtility(PlannedStmt *planned, const char *query, HOOK_READ_ONLY_PARAM ProcessUtilityContext context,
+					  ParamListInfo params, QueryEnvironment *environment, DestReceiver *dest,
+					  QueryCompletion *completion)
+{
+	Statement	statement = {0};
+	MemoryContext old;
+	Oid			role = GetUserId();
+
+	if (is_uninteresting(planned->utilityStmt) ||
+		(context == PROCESS_UTILITY_SUBCOMMAND &&
+		 (running == NULL || running->tree == NULL || !IsA(running->tree, ImportForeignSchemaStmt))))
+	{
+		call_next(planned, query, HOOK_READ_ONLY context, params, environment, dest, completion);
+		return;
+	}
+
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	statement.text = statement_text(query, planned->stmt_location, planned->stmt_len);
+	MemoryContextSwitchTo(old);
+	if (context == PROCESS_UTILITY_SUBCOMMAND)
+	{
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		running->subcommands = lappend(running->subcommands, statement.text);
+		MemoryContextSwitchTo(old);
+		call_next(planned, query, HOOK_READ_ONLY context, params, environment, dest, completion);
+		return;
+	}
+
+	/* without a location the string is the statement, unless it holds several */
+	statement.exact = planned->stmt_location >= 0 || strchr(statement.text, ';') == NULL ||
+		list_length(pg_parse_query(statement.text)) == 1;
+	statement.tree = planned->utilityStmt;
+	statement.outer = running;
+	running = &statement;
+	PG_TRY();
+	{
+		call_next(planned, query, HOOK_READ_ONLY context, params, environment, dest, completion);
+		if (needs_recording(statement.tree) && IsTransactionState() && OidIsValid(MyDatabaseId))
+			record_plain(CreateCommandName(statement.tree), statement.text, role);
+	}
+	PG_FINALLY();
+	{
+		running = statement.outer;
+		list_free_deep(statement.subcommands);
+		pfree(statement.text);
+	}
+	PG_END_TRY();
+}
+
+/* ----------------------------------------------------------------
+ *		initialisation
+ * ----------------------------------------------------------------
+ */
+
+/* Called by _PG_init(), once in each process that loads the library. */
+void
+scribe_capture_init(void)
+{
+	DefineCustomStringVariable("scribe.facts",
+							   "What pg_scribe knows of the statement whose event trigger is running.",
+							   NULL, &facts_dummy, "", PGC_INTERNAL,
+							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE | GUC_NO_RESET_ALL,
+							   NULL, NULL, show_facts);
+	previous_hook = ProcessUtility_hook;
+	ProcessUtility_hook = scribe_ProcessUtility;
+}
