@@ -13,7 +13,7 @@ from typing import Any
 from scribe import files
 from scribe.dialect import format_time
 from scribe.errors import ScribeError, UsageError
-from scribe.lsn import file_lsn, parse_lsn
+from scribe.lsn import file_lsn, format_lsn, parse_lsn
 from scribe.manifest import read_manifest, write_manifest
 
 _SEGMENT = re.compile(r"^(\d{8}T\d{6}Z)-([0-9A-F]{16})\.json$")
@@ -111,6 +111,35 @@ class Archive:
                 f'there is no archive in "{self.path}"', 'Run "scribe-init", or set SCRIBE_ARCHIVE to an archive.'
             ) from None
 
+    @property
+    def broken_path(self) -> Path:
+        """The record that the chain is broken: what follows cannot continue what is archived."""
+        return self.path / "broken.json"
+
+    def declare_broken(self, reason: str, lsn: int) -> None:
+        """Record durably, once, that transactions after lsn are lost to this archive until a new chain begins."""
+        if self.broken() is None:
+            since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            files.write_json(self.broken_path, {"since": since, "reason": reason, "lsn": format_lsn(lsn)})
+
+    def broken(self) -> dict[str, Any] | None:
+        """Return since (UTC), reason and lsn of a broken chain, or None where all is well."""
+        try:
+            value = files.read_json(self.broken_path)
+        except FileNotFoundError:
+            return None
+        return value if isinstance(value, dict) else {"since": "", "reason": "unknown", "lsn": "0/0"}
+
+    def clear_broken(self) -> None:
+        """Take the record away; for whoever begins a new chain, after archive.json names its start."""
+        files.remove_file(self.broken_path)
+
+    def archived_lsn(self) -> int:
+        """Return the LSN up to which the present chain is in segments: its start where it has none yet."""
+        start = parse_lsn(self.identity()["chain_from_lsn"])
+        last = self.last_segment()
+        return start if last is None else max(start, last.to_lsn)
+
     def create_directories(self) -> None:
         """Make the archive's directories, durably; those that are there are left alone."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +151,7 @@ class Archive:
         write_manifest("archive", self.identity_path, value, exclusive=False)
 
     def segment_names(self) -> list[str]:
-        """Return the names of all segment manifests in commit order (name order is not enough if the clock went back)."""
+        """Return the names of all segment manifests in commit order, which is the order of their LSNs."""
         if not self.incremental.is_dir():
             return []
         found = [(match[2], name) for name in _names(self.incremental) if (match := _SEGMENT.match(name))]
@@ -149,7 +178,8 @@ class Archive:
         found = []
         for name in sorted(filter(_BASE.match, _names(self.bases_path))):
             with contextlib.suppress(FileNotFoundError):
-                found.append(Base(self.bases_path / name, read_manifest("base", self.bases_path / name / "manifest.json")))
+                path = self.bases_path / name
+                found.append(Base(path, read_manifest("base", path / "manifest.json")))
         return found
 
     def globals_files(self) -> list[Path]:
@@ -167,7 +197,7 @@ class Archive:
         files.write_file(self.cuts / file_lsn(lsn), b"")
 
     def closing_stamp(self, now: datetime | None = None) -> str:
-        """Return the UTC time for the next segment's name: never before the newest one's, so name order is commit order."""
+        """Return the UTC time for the next segment's name: never before the newest's, so name order is commit order."""
         stamp = format_time(now or datetime.now(UTC))
         names = self.segment_names()
         return max(stamp, names[-1][:16]) if names else stamp

@@ -1,0 +1,135 @@
+"""scribe-rotate: turn the whole transactions of the spool into segments without stopping the stream."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import psycopg
+
+from scribe import source
+from scribe.archive import Archive
+from scribe.cli import Parser, Talk, make_parser, prepare, run
+from scribe.errors import TryAgainError, UsageError
+from scribe.lsn import format_lsn, parse_lsn
+from scribe.rotation import Report, rotate
+from scribe.settings import Settings
+from scribe.waiting import wait_for_now
+
+PROGRAM = "scribe-rotate"
+
+
+def make_arguments() -> Parser:
+    """Return the parser."""
+    parser = make_parser(PROGRAM, "Turn whole transactions of the spool into segments, without stopping the stream.")
+    parser.add_argument(
+        "--wait-lsn",
+        metavar="LSN|current",
+        help="return once everything committed before now, or before LSN, is in a segment",
+    )
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=float, default=300.0, help="longest wait without progress (default: 300)"
+    )
+    parser.add_argument("-n", "--dry-run", action="store_true", help="print what would become segments")
+    parser.add_argument("--json", action="store_true", help="print a report as JSON")
+    return parser
+
+
+def parse_target(text: str | None) -> int | None:
+    """Return the LSN that --wait-lsn names, None for "current" or nothing. Raises UsageError."""
+    if text in (None, "current"):
+        return None
+    try:
+        return parse_lsn(text or "")
+    except ValueError as error:
+        raise UsageError(str(error), 'Give an LSN such as "16/B374D848", or "current".') from None
+
+
+def main(argv: list[str]) -> int:
+    """Run the program."""
+    arguments = make_arguments().parse_args(argv)
+    target = parse_target(arguments.wait_lsn)
+    settings = prepare(arguments)
+    archive = Archive(settings.archive)
+    talk = Talk(PROGRAM, arguments)
+    identity = archive.identity()
+    away: TryAgainError | None = None
+    with ExitStack() as stack:
+        conn: psycopg.Connection[Any] | None = None
+        try:
+            conn = stack.enter_context(source.open_source(identity))
+            source.check_identity(source.inspect(conn), identity)
+        except TryAgainError as error:
+            if arguments.wait_lsn:
+                raise
+            away = error
+        report = _work(arguments, settings, archive, conn, talk, target=target)
+    _tell(arguments, report, talk)
+    if away is not None:
+        done = "the whole transactions of the spool are archived, without the sequences' positions"
+        raise TryAgainError(f"{away.message}; {done if report.segments else 'nothing new was in the spool'}", away.hint)
+    return 0
+
+
+def _work(
+    arguments: argparse.Namespace,
+    settings: Settings,
+    archive: Archive,
+    conn: psycopg.Connection[Any] | None,
+    talk: Talk,
+    *,
+    target: int | None,
+) -> Report:
+    def once() -> Report:
+        return rotate(
+            archive,
+            conn,
+            compress=settings["SCRIBE_COMPRESS"] == "zstd",
+            command=settings["SCRIBE_ARCHIVE_COMMAND"],
+            warn=talk.warn,
+            dry_run=arguments.dry_run,
+        )
+
+    def wait() -> int:
+        assert conn is not None
+        return wait_for_now(archive, conn, archive.identity()["slot"], arguments.timeout, target)
+
+    reached = wait() if arguments.wait_lsn and not arguments.dry_run else 0
+    report = once()
+    if report.sequences_moved and not arguments.dry_run:
+        try:
+            reached = wait()  # a transaction of ours, to which the positions can be tied
+        except TryAgainError as error:
+            talk.warn(f"sequences moved and their positions are not recorded: {error.message}")
+            return report
+    deadline = time.monotonic() + arguments.timeout
+    while reached > report.archived:  # the stream was started again in the meantime, and cut the spool
+        if time.monotonic() > deadline:
+            raise TryAgainError(f"the archive ends at {format_lsn(report.archived)}, before {format_lsn(reached)}")
+        time.sleep(0.1)
+        again = once()
+        again.segments[:0] = report.segments
+        report = again
+    return report
+
+
+def _tell(arguments: argparse.Namespace, report: Report, talk: Talk) -> None:
+    if arguments.json:
+        print(json.dumps(report.as_json(), indent=2))
+    for piece in report.planned if not arguments.json else ():
+        print(f"{format_lsn(piece.from_lsn)} to {format_lsn(piece.to_lsn)}: {piece.transactions} transactions")
+    for segment in report.segments:
+        counts = segment.manifest["counts"]
+        talk.note(f"wrote {segment.manifest['file']}: " + ", ".join(f"{n} {kind}" for kind, n in counts.items() if n))
+        for text in segment.manifest["warnings"]:
+            talk.warn(text)
+    if not report.segments and not arguments.dry_run:
+        talk.note(f"nothing to do: everything received is archived up to {format_lsn(report.archived)}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(PROGRAM, main))

@@ -1,0 +1,155 @@
+"""Before a start of pg_recvlogical: cut the spool after its last whole transaction, and prove that nothing is missing.
+
+The server never sends again what it has had confirmed, and silently swallows what lies before a start position that
+is too far ahead; so what the spool holds is compared with the server before anything is cut or asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from scribe.archive import Archive
+from scribe.errors import ScribeError, TryAgainError
+from scribe.lsn import format_lsn, parse_lsn
+from scribe.slot import Slot
+from scribe.source import Server, timeline_switch
+from scribe.spool import Scan, Spool, Tape, cut, find_start, frames_after, sync
+
+NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
+
+
+def break_chain(archive: Archive, reason: str, lsn: int) -> ScribeError:
+    """Record that the chain is broken after lsn, and return the error that says so."""
+    archive.declare_broken(reason, lsn)
+    return ScribeError(f"the chain is broken after {format_lsn(lsn)}: {reason}", NEW_CHAIN)
+
+
+def refuse_broken(archive: Archive) -> None:
+    """Raise ScribeError if the chain is known to be broken."""
+    known = archive.broken()
+    if known is not None:
+        raise ScribeError(
+            f"the chain is broken after {known.get('lsn')} since {known.get('since')}: {known.get('reason')}", NEW_CHAIN
+        )
+
+
+def check_slot(slot: Slot | None, identity: Mapping[str, Any], database: str) -> Slot:
+    """Return the slot if it is the archive's. Raises ScribeError."""
+    name = identity["slot"]
+    if slot is None:
+        raise ScribeError(f'replication slot "{name}" does not exist', NEW_CHAIN)
+    plugin = str(identity["decoder"]).split()[0]
+    if slot.plugin != plugin:
+        raise ScribeError(f'replication slot "{name}" uses "{slot.plugin or "no plugin"}", not "{plugin}"', NEW_CHAIN)
+    if slot.database != database:
+        raise ScribeError(f'replication slot "{name}" belongs to database "{slot.database}", not "{database}"')
+    return slot
+
+
+def _check_server(archive: Archive, spool: Spool, server: Server, position: int) -> None:
+    """Raise unless the server is the continuation of the one that the spool came from."""
+    known = spool.read_processes().get("timeline")
+    last = archive.last_segment()
+    old = known if isinstance(known, int) else last.manifest["timeline"] if last else server.timeline
+    if old != server.timeline:
+        switch = timeline_switch(archive.identity(), old, server.timeline) if old < server.timeline else None
+        if switch is None or switch < position:
+            where = "does not descend from it" if switch is None else f"left it at {format_lsn(switch)}"
+            raise break_chain(
+                archive, f"the archive follows timeline {old}, and the server's {server.timeline} {where}", position
+            )
+    if position > server.flush_lsn:
+        raise ScribeError(
+            f"the server is older than the archive: its WAL ends at {format_lsn(server.flush_lsn)}, "
+            f"and the archive holds {format_lsn(position)}",
+            'If the server was restored from an older copy, run "scribe-init" to begin a new chain with a new base.',
+        )
+
+
+def _check_spool(archive: Archive, spool: Spool, slot: Slot, archived: int) -> None:
+    """Make the spool if it never was; raise ScribeError if it vanished with what the server will not send again."""
+    wanted, found = archive.identity()["spool_id"], spool.read_id()
+    filled = [path for path in spool.paths() if os.path.getsize(path)]
+    if found != wanted and filled:
+        raise ScribeError(f'the files in "{spool.path}" belong to another archive', "Move them away, then start again.")
+    gone = found != wanted or not spool.paths()
+    if gone and slot.confirmed_flush and parse_lsn(slot.confirmed_flush) > archived:
+        raise break_chain(archive, "the spool is gone, and the server will not send what was in it again", archived)
+    if gone:
+        spool.create_stream()
+        spool.write_id(wanted)
+
+
+def recover(archive: Archive, server: Server, slot: Slot, tick: Callable[[], None] = lambda: None) -> int:
+    """Cut the spool after its last whole transaction, put it on disk, and return the LSN to start from.
+
+    Called under rotate.lock with no pg_recvlogical running. tick: called once for every block read.
+    Raises ScribeError, after recording it, when the chain is broken.
+    """
+    refuse_broken(archive)
+    spool = Spool(archive.spool)
+    archived = archive.archived_lsn()
+    if not slot.usable:
+        raise break_chain(archive, _lost(slot), max(archived, _end(spool, archived, tick)))
+    _check_spool(archive, spool, slot, archived)
+    confirmed = parse_lsn(slot.confirmed_flush) if slot.confirmed_flush else 0
+    with Tape(spool.paths()) as tape:
+        scan = Scan(tape, find_start(tape, spool, archived), tick=tick).run()
+        position = max(scan.position, archived)
+        _check_server(archive, spool, server, position)
+        _check_confirmed(archive, spool, position, confirmed)
+        if scan.end < tape.size:
+            lowest = frames_after(tape, scan.end, position)
+            if lowest is not None and confirmed > lowest:
+                reason = f"the spool is damaged ({scan.damage or 'cut short'}), and the server will not send it again"
+                raise break_chain(archive, reason, position)
+            cut(spool, tape.place(scan.end))
+    spool.create_stream()
+    sync(spool)
+    return position
+
+
+def _check_confirmed(archive: Archive, spool: Spool, position: int, confirmed: int) -> None:
+    known = spool.read_processes().get("position")
+    if isinstance(known, str) and parse_lsn(known) > position and confirmed > position:
+        raise break_chain(archive, f"the spool held everything up to {known}, and its end is gone", position)
+
+
+def _lost(slot: Slot) -> str:
+    why = slot.invalidation or "the server removed WAL that it needed"
+    return f'replication slot "{slot.name}" is lost ({why})'
+
+
+def _end(spool: Spool, archived: int, tick: Callable[[], None]) -> int:
+    with Tape(spool.paths()) as tape:
+        return Scan(tape, find_start(tape, spool, archived), tick=tick).run().position
+
+
+def tidy(archive: Archive) -> None:
+    """After a clean stop: cut a torn end, and put the spool on disk; anything unusual is left for the next start."""
+    spool = Spool(archive.spool)
+    with Tape(spool.paths()) as tape:
+        scan = Scan(tape, find_start(tape, spool, archive.archived_lsn())).run()
+        if scan.damage is None and scan.end < tape.size:
+            cut(spool, tape.place(scan.end))
+    spool.create_stream()
+    sync(spool)
+
+
+def await_slot(look: Callable[[], Slot | None], wait: Callable[[float], None], tries: int = 50) -> Slot | None:
+    """Return the slot once nobody reads it; a walsender notices within moments that its client is gone.
+
+    look: asks the server; wait: sleeps so many seconds. Raises TryAgainError after tries times 0.1 s.
+    """
+    for _ in range(tries):
+        slot = look()
+        if slot is None or not slot.active:
+            return slot
+        wait(0.1)
+    assert slot is not None
+    raise TryAgainError(
+        f'replication slot "{slot.name}" is in use by server process {slot.active_pid}',
+        "Stop the other program that reads it, or wait for wal_sender_timeout if its connection was cut.",
+    )

@@ -1,0 +1,248 @@
+"""Rotation: the whole transactions of the spool become segments, while the stream goes on.
+
+Every step may be the last before a crash: a segment counts once its manifest is there, the spool's files go only
+after that, and the next rotation passes over what segments already hold.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from scribe import files, source
+from scribe.archive import Archive, Segment
+from scribe.dialect import Sequence
+from scribe.errors import ScribeError, TryAgainError
+from scribe.lsn import file_lsn, format_lsn, parse_lsn
+from scribe.process import Process, find_receivers, from_json
+from scribe.shipping import Outbox
+from scribe.spool import Scan, Spool, Tape, find_start, part_number
+from scribe.writer import Circumstances, Piece, write_segment
+
+LOCK_WAIT = 60.0  # seconds for another rotation, or a stream that starts, to end
+SWITCH_WAIT = 30.0  # seconds for pg_recvlogical to take up a new file
+
+
+@dataclass
+class Report:
+    """What a rotation did. archived: the LSN up to which segments now hold everything."""
+
+    segments: list[Segment] = field(default_factory=list)
+    archived: int = 0
+    planned: list[Piece] = field(default_factory=list)
+    sequences_moved: bool = False
+    torn_bytes: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for --json."""
+        keys = ("file", "from_lsn", "to_lsn", "bytes", "plain_bytes", "counts", "warnings")
+        return {
+            "archived_lsn": format_lsn(self.archived),
+            "segments": [{key: segment.manifest[key] for key in keys} for segment in self.segments],
+            "planned": [
+                {"from_lsn": format_lsn(p.from_lsn), "to_lsn": format_lsn(p.to_lsn), "transactions": p.transactions}
+                for p in self.planned
+            ],
+            "unfinished_bytes": self.torn_bytes,
+        }
+
+
+def lock(spool: Spool) -> files.Lock:
+    """The lock under which the spool's files are renamed, cut or archived, and pg_recvlogical is started."""
+    return files.Lock(spool.rotate_lock, "a rotation, or a stream that just starts, holds it", wait=LOCK_WAIT)
+
+
+def receivers(spool: Spool) -> list[Process]:
+    """Return every pg_recvlogical that may write to the spool."""
+    recorded = from_json(spool.read_processes().get("receiver"))
+    found = find_receivers(spool.stream)
+    return found + ([recorded] if recorded and recorded.alive() and recorded not in found else [])
+
+
+def switch(spool: Spool) -> None:
+    """Close the file being written under the next part's name, and wait until pg_recvlogical writes to a new one."""
+    if spool.stream.exists() and os.path.getsize(spool.stream):
+        os.rename(spool.stream, spool.next_part())
+    spool.create_stream()  # by us and not by pg_recvlogical, so that its name is on disk before its contents count
+    closed = {(status.st_dev, status.st_ino) for status in map(os.stat, spool.parts())}
+    for receiver in receivers(spool):
+        deadline, again = time.monotonic() + SWITCH_WAIT, 0.0
+        while receiver.opened() & closed:
+            now = time.monotonic()
+            if now > deadline:
+                raise TryAgainError(
+                    f"pg_recvlogical (process {receiver.pid}) did not take up a new file within {SWITCH_WAIT:g} s",
+                    "Check whether it is stopped or its disk hangs; nothing is lost.",
+                )
+            if now >= again:  # a signal that arrives just before it waits is only noticed at its next wake-up
+                receiver.signal(signal.SIGHUP)
+                again = now + 0.3
+            time.sleep(0.005)
+
+
+def plan(scan: Scan, archived: int, cuts: list[int]) -> list[Piece]:
+    """Return the pieces of the tape that become segments.
+
+    archived: LSN where the first begins; cuts: LSNs at which a segment must end, in order. A cut is made when a
+    transaction past it is there, since only then everything before it is there too.
+    """
+    waiting = [lsn for lsn in cuts if lsn > archived]
+    piece = Piece(scan.end, scan.end, archived)
+    pieces: list[Piece] = []
+    for start, stop, commit_lsn, end_lsn in scan:
+        if end_lsn <= archived:
+            piece.start = piece.stop = stop
+            continue
+        if commit_lsn < archived:
+            raise ScribeError(
+                f"the spool holds a transaction from {format_lsn(commit_lsn)} to {format_lsn(end_lsn)}, "
+                f"and the archive ends between, at {format_lsn(archived)}"
+            )
+        while waiting and commit_lsn >= waiting[0]:
+            piece.to_lsn = waiting.pop(0)
+            pieces.append(piece)
+            piece = Piece(start, start, piece.to_lsn)
+        if piece.first is None:
+            piece.first = start
+        piece.last, piece.stop, piece.to_lsn = start, stop, end_lsn
+        piece.transactions += 1
+    return pieces + ([piece] if piece.transactions else [])
+
+
+def remove_unfinished(archive: Archive) -> None:
+    """Remove what a rotation that died left in incremental/: temporary names, and newest data without a manifest."""
+    files.remove_leftovers(archive.incremental)
+    files.remove_leftovers(archive.spool)
+    last = archive.last_segment()
+    newest = file_lsn(last.to_lsn) if last else ""
+    names = {path.name for path in archive.incremental.iterdir()}
+    for name in sorted(names):
+        stem = name.split(".")[0]
+        if name.endswith((".sql", ".sql.zst")) and f"{stem}.json" not in names and stem.rpartition("-")[2] > newest:
+            (archive.incremental / name).unlink()
+
+
+def previous_segment(archive: Archive, chain_from: int) -> Segment | None:
+    """Return the last segment of the present chain, None where the chain has none yet."""
+    last = archive.last_segment()
+    return last if last is not None and last.to_lsn >= chain_from else None
+
+
+def same_sequences(segment: Segment | None, sequences: list[Sequence]) -> bool:
+    """Return whether the last segment has recorded exactly these positions."""
+    known = segment.manifest["sequences"] if segment else []
+    if known is None:
+        return False
+    return [(s["schema"], s["name"], s["last_value"], s["is_called"]) for s in known] == [
+        (s.schema, s.name, s.last_value, s.is_called) for s in sequences
+    ]
+
+
+def _circumstances(
+    archive: Archive, conn: psycopg.Connection[Any] | None, previous: Segment | None, compress: bool
+) -> Circumstances:
+    """Read what the header, the footer and the manifest say of the source; from the last time where it is away."""
+    identity = archive.identity()
+    if conn is not None:
+        server = source.inspect(conn)
+        source.check_identity(server, identity)
+        sequences, warnings = source.read_sequences(conn)
+        return Circumstances(identity, server.version, server.timeline, sequences, warnings, compress)
+    known = Spool(archive.spool).read_processes()
+    known = previous.manifest if previous and "server_version" not in known else known
+    if "server_version" not in known:
+        raise TryAgainError("the server is away, and nothing is known of it yet", 'Check it with "pg_isready".')
+    warning = ["the server was away: the positions of its sequences are not recorded"]
+    return Circumstances(identity, known["server_version"], known["timeline"], None, warning, compress)
+
+
+def _finish(archive: Archive, spool: Spool, tape: Tape, end: int) -> None:
+    """Remove the parts that segments hold entirely, and remember where the next rotation begins."""
+    parts = spool.parts()
+    place = tape.place(end) if parts else None
+    numbers = [part_number(path) for path in parts]
+    last = max(numbers, default=int(spool.read_state().get("part", 0)))
+    if place is not None and end:
+        files.write_json(spool.state_path, {"part": last, "file": place.path.name, "offset": place.offset})
+    for path in parts:
+        stop = tape.offset(path, os.path.getsize(path))
+        if stop is None or stop > end:
+            break
+        path.unlink()
+        files.sync_directory(spool.path)
+
+
+def _remove_cuts(archive: Archive, archived: int, chain_from: int, warn: Callable[[str], None]) -> None:
+    ends = {name[17:33] for name in archive.segment_names()}
+    for lsn in archive.pending_cuts():
+        if lsn > archived:
+            continue
+        if file_lsn(lsn) not in ends and lsn != chain_from:
+            warn(f"no segment ends at {format_lsn(lsn)}: it was archived before the cut was asked for")
+        files.remove_file(archive.cuts / file_lsn(lsn))
+
+
+def rotate(
+    archive: Archive,
+    conn: psycopg.Connection[Any] | None,
+    *,
+    compress: bool = True,
+    command: str | None = None,
+    warn: Callable[[str], None] = lambda text: None,
+    dry_run: bool = False,
+) -> Report:
+    """Turn the whole transactions in the spool into segments.
+
+    conn: None when the server is away; compress: zstd; command: SCRIBE_ARCHIVE_COMMAND. Raises TryAgainError when
+    another rotation runs, ScribeError when the spool is damaged.
+    """
+    spool = Spool(archive.spool)
+    with lock(spool):
+        chain_from = parse_lsn(archive.identity()["chain_from_lsn"])
+        if not dry_run:
+            remove_unfinished(archive)
+            switch(spool)
+        previous = previous_segment(archive, chain_from)
+        report = Report(archived=previous.to_lsn if previous else chain_from)
+        outbox = Outbox(archive, command)
+        with Tape(spool.paths() if dry_run else spool.parts()) as tape:
+            scan = Scan(tape, find_start(tape, spool, report.archived))
+            pieces = plan(scan, report.archived, archive.pending_cuts())
+            scan.refuse_damage()
+            report.torn_bytes = tape.size - scan.end
+            if dry_run:
+                report.planned = pieces
+                return report
+            facts = _circumstances(archive, conn, previous, compress) if pieces or conn is not None else None
+            for piece in pieces:
+                assert facts is not None
+                previous = write_segment(archive, tape, piece, facts, previous=previous, announce=outbox.add)
+                report.segments.append(previous)
+                report.archived = piece.to_lsn
+            _finish(archive, spool, tape, scan.end)
+        _remove_cuts(archive, report.archived, chain_from, warn)
+        if facts is not None and facts.sequences is not None and not pieces:
+            report.sequences_moved = not same_sequences(previous, facts.sequences)
+        if conn is not None:
+            _refresh_globals(archive, conn, outbox, warn)
+        outbox.send(warn)
+    return report
+
+
+def _refresh_globals(
+    archive: Archive, conn: psycopg.Connection[Any], outbox: Outbox, warn: Callable[[str], None]
+) -> None:
+    from scribe import metadata
+
+    try:
+        path = metadata.refresh_globals(archive, conn, warn)
+        if path is not None:
+            outbox.add([path])
+    except (ScribeError, psycopg.Error, OSError) as error:
+        warn(f"could not refresh the globals: {str(error).strip().splitlines()[0] if str(error) else error!r}")

@@ -1,0 +1,357 @@
+"""The spool: what pg_recvlogical has written and no segment holds yet.
+
+Its files, read in order as one tape, are transactions in commit order; only the end may be torn. Everything here
+finds whole transactions by the frames at line beginnings (docs/format.md, section 3); nothing parses SQL.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scribe import files
+from scribe.dialect import BEGIN_PREFIX, COMMIT_PREFIX, Begin, parse_begin, parse_commit
+from scribe.errors import ScribeError
+
+BLOCK = 4 << 20  # bytes read at a time
+FRAME = 256  # bytes; longer than any frame line
+_PART = re.compile(r"^part-(\d{8,})\.sql$")
+_COMMIT = b"\n" + COMMIT_PREFIX
+_BEGIN = b"\n" + BEGIN_PREFIX
+_FRAMES = re.compile(rb"\n((?:BEGIN; -- xid|COMMIT; -- end) [^\n]*)(?=\n)")
+_HINT = "Stop scribe-stream and start it again: it cuts what is damaged and asks the server for it once more."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the spool: a file and an offset in bytes."""
+
+    path: Path
+    offset: int
+
+
+class Transaction(NamedTuple):
+    """A whole transaction: where it is on the tape, and its place in the WAL."""
+
+    start: int  # tape offset of its BEGIN line
+    stop: int  # tape offset after its COMMIT line
+    commit_lsn: int
+    end_lsn: int
+
+
+class Spool:
+    """The names in a spool directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stream = path / "stream.sql"
+        self.identity_path = path / "spool.json"
+        self.state_path = path / "state.json"
+        self.processes_path = path / "stream.json"
+        self.stream_lock = path / "stream.lock"
+        self.rotate_lock = path / "rotate.lock"
+
+    def parts(self) -> list[Path]:
+        """Return the closed files in order. Raises ScribeError when one in the middle is missing."""
+        found = sorted((int(m[1]), e.name) for e in os.scandir(self.path) if (m := _PART.match(e.name)))
+        for (before, _), (number, name) in zip(found, found[1:], strict=False):
+            if number != before + 1:
+                raise ScribeError(f'the file before "{self.path / name}" is missing')
+        return [self.path / name for _, name in found]
+
+    def paths(self) -> list[Path]:
+        """Return all files in order, the one being written last."""
+        return self.parts() + ([self.stream] if self.stream.exists() else [])
+
+    def next_part(self) -> Path:
+        """Return the name for the next closed file; numbers are not used again."""
+        used = [part_number(path) for path in self.parts()] + [int(self.read_state().get("part", 0))]
+        return self.path / f"part-{max(used) + 1:08d}.sql"
+
+    def read_id(self) -> str | None:
+        """Return the identity this spool was made with, or None when it has none."""
+        try:
+            value = files.read_json(self.identity_path)
+        except FileNotFoundError:
+            return None
+        return str(value.get("spool_id", value.get("id"))) if isinstance(value, dict) else None
+
+    def write_id(self, spool_id: str) -> None:
+        """Give the spool its identity, durably: the one that archive.json names."""
+        files.write_json(self.identity_path, {"spool_id": spool_id})
+
+    def reset(self, spool_id: str) -> None:
+        """Forget what is in the spool and give it a new identity; for whoever starts a new chain, under both locks."""
+        for path in [self.identity_path, *reversed(self.parts()), self.stream, self.state_path, self.processes_path]:
+            files.remove_file(path)
+        self.create_stream()
+        self.write_id(spool_id)
+
+    def create_stream(self) -> None:
+        """Make sure, durably, that the file exists which pg_recvlogical appends to."""
+        os.close(os.open(self.stream, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, files.FILE_MODE))
+        files.sync_directory(self.path)
+
+    def read_state(self) -> dict[str, Any]:
+        """Return what the last rotation left as a hint; {} when there is nothing usable."""
+        return _read_hint(self.state_path)
+
+    def read_processes(self) -> dict[str, Any]:
+        """Return what scribe-stream says of itself; {} when it never ran."""
+        return _read_hint(self.processes_path)
+
+
+def _read_hint(path: Path) -> dict[str, Any]:
+    try:
+        value = files.read_json(path)
+    except (FileNotFoundError, ScribeError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def part_number(path: Path) -> int:
+    """Return the number in the name of a closed file, 0 for any other."""
+    match = _PART.match(path.name)
+    return int(match[1]) if match else 0
+
+
+class Tape:
+    """The spool's files read as one. Offsets count bytes from the first file's first; later additions are not seen.
+
+    Use as a context manager. The files stay readable after they were renamed or removed.
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._files: list[tuple[int, int, Path]] = []  # start, descriptor, path
+        self.size = 0
+        try:
+            for path in paths:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                self._files.append((self.size, descriptor, path))
+                self.size += os.fstat(descriptor).st_size
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Tape:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        for _, descriptor, _ in self._files:
+            os.close(descriptor)
+        self._files = []
+
+    def place(self, offset: int) -> Place:
+        """Return the file and the offset in it; the end of a file rather than the beginning of the next."""
+        for start, _, path in reversed(self._files):
+            if offset > start or start == 0:
+                return Place(path, offset - start)
+        raise ScribeError("the spool has no files")
+
+    def offset(self, path: Path, offset: int) -> int | None:
+        """Return the tape offset of a place, or None when the tape does not have it."""
+        ends = [start for start, _, _ in self._files[1:]] + [self.size]
+        for (start, _, known), end in zip(self._files, ends, strict=True):
+            if known.name == path.name and start + offset <= end:
+                return start + offset
+        return None
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to length bytes from offset, from one file; b"" at the end of the tape."""
+        length = min(length, self.size - offset)
+        ends = [start for start, _, _ in self._files[1:]] + [self.size]
+        for (start, descriptor, path), end in zip(self._files, ends, strict=True):
+            if start <= offset < end:
+                data = os.pread(descriptor, min(length, end - offset), offset - start)
+                if not data:
+                    raise ScribeError(f'could not read "{path}": it became shorter')
+                return data
+        return b""
+
+    def blocks(self, start: int, stop: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes between two offsets in blocks of at most BLOCK bytes."""
+        stop = self.size if stop is None else stop
+        while start < stop and (block := self.read(start, min(BLOCK, stop - start))):
+            yield block
+            start += len(block)
+
+    def line(self, offset: int) -> bytes:
+        """Return the frame line at offset: up to FRAME bytes, with its newline."""
+        data = b"".join(self.blocks(offset, min(self.size, offset + FRAME)))
+        return data[: data.find(b"\n") + 1]
+
+
+class Scan:
+    """The whole transactions on a tape from an offset on, in order, in constant memory.
+
+    Iterate over it once; afterwards `end` is the offset after the last whole transaction, `position` its end LSN
+    (or the one given), and `damage` says why reading stopped before the end of the tape, None for a mere torn end.
+    """
+
+    def __init__(self, tape: Tape, start: int, position: int = 0, tick: Callable[[], None] = lambda: None) -> None:
+        self.tape = tape
+        self.end = start
+        self.position = position
+        self.damage: str | None = None
+        self._tick = tick
+
+    def __iter__(self) -> Iterator[Transaction]:
+        data, at, base = b"", 0, self.end
+        begin: Begin | None = None
+        for block in self.tape.blocks(self.end):
+            self._tick()
+            hole = block.find(0)
+            data, at, base = data[at:] + (block if hole < 0 else block[:hole]), 0, base + at
+            while self.damage is None:
+                if begin is None:
+                    if (begin := self._begin(data, at)) is None:
+                        break
+                    at = data.index(b"\n", at)
+                commit = data.find(_COMMIT, at)
+                newline = data.find(b"\n", commit + 1) if commit >= 0 else -1
+                if data.find(_BEGIN, at, commit if newline >= 0 else len(data)) >= 0:
+                    self.damage = "a transaction begins before the one before it ends"
+                elif newline < 0:
+                    at = max(at, len(data) - FRAME) if commit < 0 else commit
+                    break
+                else:
+                    end_lsn = parse_commit(data[commit + 1 : newline + 1])
+                    if end_lsn is None or end_lsn <= begin.commit_lsn:
+                        self.damage = "a COMMIT line is not one"
+                        break
+                    start, at = self.end, newline + 1
+                    self.end, self.position = base + at, end_lsn
+                    yield Transaction(start, self.end, begin.commit_lsn, end_lsn)
+                    begin = None
+            if hole >= 0 and self.damage is None:
+                self.damage = "there are zero bytes"
+            if self.damage is not None:
+                return
+
+    def _begin(self, data: bytes, at: int) -> Begin | None:
+        newline = data.find(b"\n", at, at + FRAME)
+        if newline < 0:
+            if len(data) - at >= FRAME:
+                self.damage = "a BEGIN line is not one"
+            return None
+        begin = parse_begin(data[at : newline + 1])
+        if begin is None:
+            self.damage = "a BEGIN line is not one"
+        elif begin.commit_lsn < self.position:
+            self.damage = "a transaction comes after one that was committed later"
+            return None
+        return begin
+
+    def run(self) -> Scan:
+        """Read to the end for what this object then says of it."""
+        for _ in self:
+            pass
+        return self
+
+    def refuse_damage(self) -> None:
+        """Raise ScribeError if reading stopped at something that is not a torn end."""
+        if self.damage is not None:
+            place = self.tape.place(self.end)
+            raise ScribeError(f'spool file "{place.path}" is damaged after byte {place.offset}: {self.damage}', _HINT)
+
+
+def find_start(tape: Tape, spool: Spool, archived: int) -> int:
+    """Return the tape offset of a transaction's beginning such that everything before it is archived.
+
+    archived: LSN up to which segments hold everything. The hint of the last rotation is used only if what stands
+    before it is the end of an archived transaction. Raises ScribeError when the tape begins within another one.
+    """
+    hint = spool.read_state()
+    if isinstance(hint.get("file"), str) and isinstance(hint.get("offset"), int):
+        offset = tape.offset(spool.path / hint["file"], hint["offset"])
+        if offset and _ends_archived(tape, offset, archived):
+            return offset
+    return _skip_remainder(tape, archived)
+
+
+def _ends_archived(tape: Tape, offset: int, archived: int) -> bool:
+    before = b"".join(tape.blocks(max(0, offset - FRAME), offset))
+    end = parse_commit(before[before.rfind(b"\n", 0, len(before) - 1) + 1 :])
+    return end is not None and end <= archived
+
+
+def _skip_remainder(tape: Tape, archived: int) -> int:
+    """Return where the first transaction begins on a tape whose earlier parts, with the beginning of one, are gone."""
+    data, base = b"\n", -1
+    for block in tape.blocks(0):
+        data += block
+        if base == -1 and (data[1:].startswith(BEGIN_PREFIX) or BEGIN_PREFIX.startswith(data[1:])):
+            return 0
+        commit = data.find(_COMMIT)
+        newline = data.find(b"\n", commit + 1) if commit >= 0 else -1
+        if newline >= 0:
+            end = parse_commit(data[commit + 1 : newline + 1])
+            if end is None or end > archived:
+                raise ScribeError(f'the beginning of the spool is missing: "{tape.place(0).path}" starts too late')
+            return base + newline + 1
+        if data.find(0) >= 0:
+            return 0
+        keep = len(data) - FRAME if commit < 0 else commit
+        data, base = data[max(0, keep) :], base + max(0, keep)
+    return 0
+
+
+def frames_after(tape: Tape, offset: int, position: int) -> int | None:
+    """Return the lowest LSN past position in the frames that cutting at offset removes, or None if there are none.
+
+    A server that has had this LSN confirmed does not send that transaction again.
+    """
+    lowest: int | None = None
+    data = b"\n"  # offset is the beginning of a line
+    for block in tape.blocks(offset):
+        data += block
+        for match in _FRAMES.finditer(data):
+            line = match[1] + b"\n"
+            begin, end = parse_begin(line), parse_commit(line)
+            lsn = begin.commit_lsn if begin else end - 1 if end else None
+            if lsn is not None and lsn >= position and (lowest is None or lsn < lowest):
+                lowest = lsn
+        data = data[-FRAME:]
+    return lowest
+
+
+def cut(spool: Spool, place: Place) -> None:
+    """Remove everything after place: later files, the newest first, then what is left in its own."""
+    paths = spool.paths()
+    names = [path.name for path in paths]
+    for path in reversed(paths[names.index(place.path.name) + 1 :]):
+        path.unlink()
+        files.sync_directory(spool.path)
+    if os.path.getsize(place.path) > place.offset:
+        os.truncate(place.path, place.offset)
+
+
+def sync(spool: Spool) -> None:
+    """Put everything in the spool on disk, the names too."""
+    for path in spool.paths():
+        files.sync_file(path)
+    files.sync_directory(spool.path)
+
+
+def read_transactions(path: Path, after: int) -> Iterator[bytes]:
+    """Yield, in blocks, the whole transactions in the spool directory path that end after the LSN after.
+
+    For a restore from a spool that was never rotated; after: the last segment's to_lsn. Raises ScribeError.
+    """
+    spool = Spool(path)
+    with Tape(spool.paths()) as tape:
+        if not tape.size:
+            return
+        scan = Scan(tape, find_start(tape, spool, after))
+        start = next((t.start for t in scan if t.end_lsn > after), None)
+        scan_end = scan.run().end if start is None else Scan(tape, start).run().end
+        if start is not None:
+            yield from tape.blocks(start, scan_end)

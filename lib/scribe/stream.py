@@ -1,0 +1,317 @@
+"""Supervision of pg_recvlogical: every start goes through recovery, every end is followed by another start."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from scribe import files, recovery, source
+from scribe.archive import Archive
+from scribe.errors import ScribeError, TryAgainError, UsageError
+from scribe.lsn import format_lsn
+from scribe.notify import notify, watchdog_interval
+from scribe.postgres import find_program, plugin_options
+from scribe.process import RECEIVER, die_with, find_process
+from scribe.rotation import receivers
+from scribe.settings import Settings
+from scribe.slot import find_slot
+from scribe.spool import Spool
+
+FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0  # seconds before another start
+STOP_WAIT = 5.0  # seconds for pg_recvlogical to end after SIGINT
+STEADY = 1.0  # seconds of streaming after which an outage is over
+REFUSALS = 3  # times in a row the server may refuse to start the stream
+
+
+class Talk(Protocol):
+    """How the supervisor speaks; see scribe.cli.Talk."""
+
+    def note(self, text: str) -> None:
+        """Say something with -v."""
+
+    def info(self, text: str) -> None:
+        """Say something unless -q."""
+
+    def warn(self, text: str) -> None:
+        """Say that something is not as it should be."""
+
+
+class Stopped(Exception):
+    """SIGTERM or SIGINT arrived."""
+
+
+@dataclass
+class Receiver:
+    """A running pg_recvlogical. initiated: when it said that it streams (monotonic seconds), None before."""
+
+    child: subprocess.Popen[bytes]
+    position: int
+    initiated: float | None = None
+    refused: bool = False
+    last: str = ""
+
+
+class Supervisor:
+    """Keeps one pg_recvlogical running until it is told to stop."""
+
+    def __init__(self, archive: Archive, settings: Settings, talk: Talk) -> None:
+        self.archive = archive
+        self.settings = settings
+        self.talk = talk
+        self.spool = Spool(archive.spool)
+        self.stopping = False
+        self._wake, self._woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._watchdog = watchdog_interval()
+        self._alive_said = 0.0
+        self._outage: str | None = None  # what was said when it began
+        self._first = True
+
+    def run(self) -> None:
+        """Stream until SIGTERM or SIGINT. Raises TryAgainError when the server is away at the very first connection."""
+        self._catch_signals()
+        with files.Lock(self.spool.stream_lock, "another scribe-stream is running on this archive", wait=1.0):
+            with suppress(Stopped):
+                self._supervise()
+            notify("STOPPING=1")
+            self._tidy()
+
+    def _catch_signals(self) -> None:
+        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_stop)
+
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping = True
+
+    def _supervise(self) -> None:
+        delay, refusals, reached = FIRST_DELAY, 0, -1
+        while True:
+            receiver = self._try_start()
+            if receiver is not None:
+                began = time.monotonic()
+                self._watch(receiver)
+                refusals = refusals + 1 if receiver.refused else 0
+                if refusals >= REFUSALS:
+                    raise ScribeError(
+                        f"the server refuses to stream: {receiver.last}", 'See "scribe-init --check-only".'
+                    )
+                if receiver.position > reached or (receiver.initiated and time.monotonic() - began > 10):
+                    delay = FIRST_DELAY
+                reached = max(reached, receiver.position)
+                self._begin_outage(receiver.last or f"{RECEIVER} ended with status {receiver.child.returncode}")
+            self._sleep(delay)
+            delay = min(2 * delay, LONGEST_DELAY)
+
+    # --- starting -----------------------------------------------------------------------------------------------
+
+    def _try_start(self) -> Receiver | None:
+        """Start a receiver; None when that may work later. Raises whatever cannot be mended by trying again."""
+        try:
+            with self._rotate_lock():
+                receiver = self._start()
+            self._first = False
+            return receiver
+        except (TryAgainError, psycopg.OperationalError, OSError) as error:
+            if self._first:
+                raise
+            text = str(error).strip()
+            self._begin_outage(text.splitlines()[0] if text else repr(error))
+            return None
+
+    @contextmanager
+    def _rotate_lock(self) -> Iterator[None]:
+        """Hold the lock between rotations and starts; a long rotation is waited for. Raises Stopped."""
+        lock = files.Lock(self.spool.rotate_lock, "a rotation is running", wait=0.2)
+        said = False
+        while True:
+            self._tick()
+            try:
+                lock.__enter__()
+                break
+            except TryAgainError:
+                if not said:
+                    self.talk.note("waiting for a rotation to end")
+                said = True
+        try:
+            yield
+        finally:
+            lock.__exit__()
+
+    def _start(self) -> Receiver:
+        """Check the server, recover the spool and start pg_recvlogical; under rotate.lock."""
+        identity = self._reachable_identity()
+        for stray in receivers(self.spool):
+            self.talk.info(f"ending {RECEIVER} (process {stray.pid}), which outlived its scribe-stream")
+            if not stray.end(10):
+                raise TryAgainError(f"could not end {RECEIVER} (process {stray.pid})")
+        with self._connect(identity) as conn:
+            server = source.inspect(conn)
+            source.check_identity(server, identity)
+            found = recovery.await_slot(lambda: find_slot(conn, identity["slot"]), self._sleep)
+            slot = recovery.check_slot(found, identity, server.database)
+            position = recovery.recover(self.archive, server, slot, self._tick)
+            options = plugin_options(conn, str(slot.plugin))
+        child = self._spawn(identity, server.database, position, options)
+        try:
+            self._record(child, position, server)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        self.talk.note(f"starting at {format_lsn(position)}")
+        return Receiver(child, position)
+
+    def _reachable_identity(self) -> dict[str, Any]:
+        """Return archive.json; once it was there, its absence is an outage: a file system may be mounted again."""
+        try:
+            return self.archive.identity()
+        except UsageError as error:
+            if self._first:
+                raise
+            raise TryAgainError(error.message, error.hint) from None
+
+    def _connect(self, identity: dict[str, Any]) -> psycopg.Connection[Any]:
+        try:
+            return source.open_source(identity)
+        except UsageError as error:
+            if self._first:
+                raise
+            raise TryAgainError(error.message, error.hint) from None
+
+    def _spawn(self, identity: dict[str, Any], database: str, position: int, options: str) -> subprocess.Popen[bytes]:
+        environment = {k: v for k, v in os.environ.items() if k not in ("PGCLIENTENCODING", "NOTIFY_SOCKET")}
+        environment["PGOPTIONS"] = f"{environment.get('PGOPTIONS', '')} {options}".strip()
+        environment["LC_ALL"] = "C"  # its messages are read
+        parent = os.getpid()
+        return subprocess.Popen(
+            [
+                find_program(RECEIVER),
+                "--start",
+                "--no-loop",
+                "--verbose",
+                "--no-password",
+                f"--dbname={make_conninfo(dbname=database)}",
+                f"--slot={identity['slot']}",
+                f"--file={self.spool.stream}",
+                f"--startpos={format_lsn(position)}",
+                f"--status-interval={self.settings['SCRIBE_STATUS_INTERVAL']}",
+                f"--fsync-interval={self.settings['SCRIBE_FSYNC_INTERVAL']}",
+            ],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            process_group=0,  # Ctrl-C is for us alone
+            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509  there are no threads here
+        )
+
+    def _record(self, child: subprocess.Popen[bytes], position: int, server: source.Server) -> None:
+        me, receiver = find_process(os.getpid()), find_process(child.pid)
+        value = {
+            "stream": me.as_json() if me else None,
+            "receiver": receiver.as_json() if receiver else None,
+            "position": format_lsn(position),
+            "timeline": server.timeline,
+            "server_version": server.version,
+        }
+        files.write_json(self.spool.processes_path, value)
+
+    # --- watching -----------------------------------------------------------------------------------------------
+
+    def _watch(self, receiver: Receiver) -> None:
+        """Repeat what the receiver says until it ends. Raises Stopped after ending it."""
+        errors = receiver.child.stderr
+        assert errors is not None
+        with errors:
+            os.set_blocking(errors.fileno(), False)
+            text = b""
+            while True:
+                if self.stopping:
+                    self._end(receiver)
+                    raise Stopped
+                self._wait(1.0, errors.fileno())
+                block = errors.read() or b""
+                *lines, text = (text + block).split(b"\n")
+                for line in lines:
+                    self._hear(receiver, line.decode(errors="replace"))
+                if self._outage and receiver.initiated and time.monotonic() - receiver.initiated >= STEADY:
+                    self.talk.info("streaming again")
+                    self._outage = None
+                if not block and receiver.child.poll() is not None:
+                    return
+
+    def _hear(self, receiver: Receiver, line: str) -> None:
+        line = line.removeprefix(f"{RECEIVER}: ").removeprefix("error: ").removeprefix("fatal: ").strip()
+        if line == "streaming initiated":
+            receiver.initiated = time.monotonic()
+            self.talk.note("streaming")
+            notify("READY=1", f"STATUS=streaming from {format_lsn(receiver.position)}")
+        elif line.startswith("confirming write up to "):
+            notify(f"STATUS={line}")
+        elif line and not line.startswith("starting log streaming at "):
+            receiver.refused = receiver.refused or ("START_REPLICATION" in line and receiver.initiated is None)
+            receiver.last = f"{receiver.last}; {line}" if receiver.last else line
+
+    def _end(self, receiver: Receiver) -> None:
+        receiver.child.send_signal(signal.SIGINT)
+        try:
+            receiver.child.wait(STOP_WAIT)
+        except subprocess.TimeoutExpired:
+            receiver.child.kill()
+            receiver.child.wait()
+
+    def _tidy(self) -> None:
+        """Leave a clean spool; where that cannot be, the next start does it."""
+        lock = files.Lock(self.spool.rotate_lock, "a rotation is running", wait=STOP_WAIT)
+        with suppress(ScribeError, OSError), lock:
+            if self.archive.exists() and not receivers(self.spool):
+                recovery.tidy(self.archive)
+
+    def _begin_outage(self, text: str) -> None:
+        if self._outage is None:
+            self.talk.warn(f"{text}; trying again until it works")
+            notify(f"STATUS=waiting: {text}")
+        elif text != self._outage:
+            self.talk.note(text)
+        self._outage = text
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        """Tell the service manager that we live. Raises Stopped when we shall stop."""
+        if self._watchdog and time.monotonic() - self._alive_said >= self._watchdog:
+            notify("WATCHDOG=1")
+            self._alive_said = time.monotonic()
+        if self.stopping:
+            raise Stopped
+
+    def _wait(self, seconds: float, *descriptors: int) -> None:
+        """Wait for a signal, for one of the descriptors, or for the time to pass."""
+        if self._watchdog:
+            seconds = min(seconds, self._watchdog)
+        select.select([self._wake, *descriptors], [], [], seconds)
+        with suppress(BlockingIOError):
+            os.read(self._wake, 4096)
+        if not self.stopping:
+            self._tick()
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait so many seconds. Raises Stopped when we shall stop."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._wait(left)
+            self._tick()
+        self._tick()

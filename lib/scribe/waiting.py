@@ -1,0 +1,147 @@
+"""Waiting until what is committed now has reached the spool: a mark goes into the source's WAL and is looked for."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from scribe import source
+from scribe.archive import Archive
+from scribe.dialect import COMMIT_LINE
+from scribe.errors import TryAgainError
+from scribe.lsn import format_lsn, parse_lsn
+from scribe.process import from_json
+from scribe.spool import FRAME, Spool, Tape, part_number
+
+POLL = 0.02  # seconds between looks at the spool
+ASK = 1.0  # seconds between questions to the server
+
+
+class MarkWatch:
+    """Looks for a mark in what is added to the spool from now on, reading each byte once."""
+
+    def __init__(self, spool: Spool, mark: str) -> None:
+        self._spool = spool
+        self._line = f"\n-- mark {mark}\n".encode()
+        self._read: dict[tuple[int, int], int] = {}  # device and inode -> bytes looked at
+        for path in self._paths():
+            if path.exists():
+                status = os.stat(path)
+                self._read[status.st_dev, status.st_ino] = status.st_size
+
+    def _paths(self) -> list[Path]:
+        names = sorted(entry.name for entry in os.scandir(self._spool.path))
+        return [self._spool.path / n for n in names if part_number(Path(n))] + [self._spool.stream]
+
+    def size(self) -> int:
+        """Return how much has been looked at, in bytes."""
+        return sum(self._read.values())
+
+    def look(self) -> int | None:
+        """Return the end LSN of the transaction with the mark once it is whole in the spool, else None."""
+        try:
+            paths = self._paths()
+            for number, path in enumerate(paths):
+                status = os.stat(path)
+                with Tape([path]) as tape:
+                    found = self._find(tape, (status.st_dev, status.st_ino))
+                if found is not None:
+                    with Tape(paths[number:]) as tape:
+                        return _end_after(tape, found)
+        except FileNotFoundError:  # a rotation renames just now; the next look finds it
+            pass
+        return None
+
+    def _find(self, tape: Tape, key: tuple[int, int]) -> int | None:
+        """Return the offset of the line after the mark, or None."""
+        start = self._read.get(key, 0)
+        if start > tape.size:  # cut when the stream started again, or another file with the same inode
+            start = 0
+        start = max(0, start - len(self._line))
+        data, base = (b"", start) if start else (b"\n", -1)
+        for block in tape.blocks(start):
+            data += block
+            at = data.find(self._line)
+            if at >= 0:
+                self._read[key] = max(0, base + at)
+                return base + at + len(self._line)
+            keep = max(0, len(data) - len(self._line))
+            data, base = data[keep:], base + keep
+        self._read[key] = tape.size
+        return None
+
+
+def _end_after(tape: Tape, offset: int) -> int | None:
+    """Return the end LSN in the first COMMIT line from offset on, which is a line's beginning."""
+    data = b""
+    for block in tape.blocks(offset):
+        data += block
+        match = COMMIT_LINE.search(data)
+        if match is not None:
+            return parse_lsn(match[1].decode())
+        if len(data) > 16 * FRAME:
+            data = b"\n" + data[-FRAME:]
+    return None
+
+
+def _check_stream(spool: Spool, mark: str) -> None:
+    stream = from_json(spool.read_processes().get("stream"))
+    if stream is None or not stream.alive():
+        raise TryAgainError(
+            f"no stream is running that could bring {mark} into the archive", "Start scribe-stream, then try again."
+        )
+
+
+def _newest_segment(archive: Archive) -> str:
+    return (archive.segment_names() or [""])[-1]
+
+
+def _await_mark(archive: Archive, spool: Spool, conn: psycopg.Connection[Any], slot: str, timeout: float) -> int | None:
+    """Write one mark and return its end LSN; None when another rotation may have taken it out of the spool unseen."""
+    newest = _newest_segment(archive)
+    mark = f"rotate.{secrets.token_hex(8)}"
+    watch = MarkWatch(spool, mark)
+    source.emit_mark(conn, mark)
+    progress: tuple[int, str | None] = (-1, None)
+    moved = asked = time.monotonic()
+    while (found := watch.look()) is None:
+        now = time.monotonic()
+        if now - asked >= ASK:
+            asked = now
+            _check_stream(spool, "what is committed")
+            if _newest_segment(archive) != newest:
+                return None
+            state = (watch.size(), source.sent_lsn(conn, slot))
+            progress, moved = state, (now if state != progress else moved)
+            if now - moved > timeout:
+                raise TryAgainError(
+                    f"the stream made no progress for {timeout:g} s",
+                    f'Look at what scribe-stream says, and at slot "{slot}" in pg_replication_slots.',
+                )
+        time.sleep(POLL)
+    return found
+
+
+def wait_for_now(
+    archive: Archive, conn: psycopg.Connection[Any], slot: str, timeout: float, lsn: int | None = None
+) -> int:
+    """Wait until everything committed before now is in the spool or in segments; return an LSN past it.
+
+    lsn: wait until the server's WAL has reached it first; timeout: seconds without any progress.
+    Raises TryAgainError.
+    """
+    spool = Spool(archive.spool)
+    _check_stream(spool, "what is committed")
+    started = time.monotonic()
+    while lsn is not None and source.inspect(conn).flush_lsn < lsn:
+        if time.monotonic() - started > timeout:
+            raise TryAgainError(f"the server's WAL did not reach {format_lsn(lsn)} within {timeout:g} s")
+        time.sleep(0.1)
+    while (found := _await_mark(archive, spool, conn, slot, timeout)) is None:
+        pass
+    return found
