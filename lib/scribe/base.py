@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -27,7 +28,8 @@ from scribe.lsn import file_lsn, format_lsn
 from scribe.manifest import read_manifest, write_manifest
 from scribe.metadata import database_acl, database_sql, describe_database, dump_globals, tool_versions, utc_now
 from scribe.postgres import connect, find_program, patient_options
-from scribe.slot import Export
+from scribe.process import die_with
+from scribe.slot import Export, create_slot
 
 ATTEMPTS = 5  # dumps thrown away before we give up
 LOCK_WAIT = 30  # seconds pg_dump waits for a table's lock
@@ -158,6 +160,7 @@ def run_dump(
         stdout=subprocess.PIPE if request.format == "plain" else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=environment,
+        preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509  (no thread has been started yet)
     )
     with ThreadPoolExecutor(2) as pool, _ending(process, guard):
         reading: Future[list[str]] = pool.submit(_read_messages, process)
@@ -325,3 +328,39 @@ def take_aligned_base(
         f"could not take a base in {ATTEMPTS} attempts: {fault.message if fault else ''}",
         "Run the same command again when fewer schema changes are being made.",
     )
+
+
+def take_stream_base(
+    archive: Archive, conn: psycopg.Connection[Any], request: Request, talk: Talker, *, plugin: str, wait: float
+) -> Base:
+    """Take a base aligned with the stream that is running, through a temporary slot; wait: seconds for its creation.
+
+    The stream is told to cut a segment at the base's consistent point before a rotation can archive past it.
+    """
+    with files.Lock(archive.spool / "base.lock", "another base is being taken"):
+        for _ in range(files.remove_leftovers(archive.bases_path)):
+            talk.note("removed an unfinished base")
+        return take_aligned_base(
+            archive, conn, request, talk, begin=lambda: _begin_cut(archive, conn, plugin=plugin, wait=wait)
+        )
+
+
+def _begin_cut(archive: Archive, conn: psycopg.Connection[Any], *, plugin: str, wait: float) -> Export:
+    """Create a temporary slot and record its consistent point, while no rotation is under way.
+
+    Rotations are kept waiting for ever longer, never for long at once: creating the slot may have to wait.
+    """
+    deadline = time.monotonic() + wait
+    pause = 5.0
+    while True:
+        left = max(0.1, deadline - time.monotonic())
+        try:
+            with files.Lock(archive.spool / "rotate.lock", "scribe-rotate is at work", wait=left):
+                name = f"scribe_dump_{os.getpid()}_{secrets.token_hex(3)}"
+                export = create_slot(conn, name, plugin, temporary=True, wait=min(pause, left))
+                archive.record_cut(export.consistent_point)
+                return export
+        except TryAgainError:
+            if time.monotonic() >= deadline:
+                raise
+        pause *= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -95,6 +96,15 @@ def run(program: str, body: Callable[[list[str]], int], argv: list[str] | None =
     except KeyboardInterrupt:
         say(program, "error", "interrupted")
         return FAILED
+
+
+def stop_on_sigterm() -> None:
+    """Make SIGTERM end the program as Ctrl-C does: what it has begun is undone."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _first_line(error: psycopg.Error) -> str:

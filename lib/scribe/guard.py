@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scribe.dialect import quote_literal
+from scribe.dialect import quote_identifier, quote_literal
 from scribe.errors import ScribeError
 from scribe.postgres import connect
 
@@ -71,6 +71,11 @@ class Table:
     kind: str
     member: bool  # of an extension: pg_dump does not lock it at its start
     state: str
+
+    @property
+    def name_text(self) -> str:
+        """The name as to_regclass() reads it, quoted only where it has to be."""
+        return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
 
     @property
     def qualified(self) -> sql.Composed:
@@ -156,7 +161,7 @@ class Guard:
             for table in sorted(self.before.values(), key=lambda t: (t.schema, t.name)):
                 if table.kind == "r" and not table.member and not self._useless:
                     count = self._count_table(conn, counter, table)
-                    name = table.qualified.as_string(conn)
+                    name = table.name_text
                     if count is None:
                         self.warnings.append(f"the rows of {name} were not counted: the table was changed meanwhile")
                     else:

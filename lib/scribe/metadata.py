@@ -19,6 +19,7 @@ from scribe.archive import Archive
 from scribe.dialect import format_time, quote_identifier, quote_literal
 from scribe.errors import ScribeError
 from scribe.postgres import fetch_value, find_program
+from scribe.source import inspect
 
 _RESTRICT = re.compile(rb"\A(.*?\n)\\restrict ([0-9A-Za-z]+)\n(.*)\n\\unrestrict \2\n(.*)\Z", re.DOTALL)
 # Settings whose value is a list of names; each has to be quoted by itself (variable_is_guc_list_quote() in pg_dump).
@@ -90,14 +91,20 @@ def newest_globals(archive: Archive) -> Path | None:
     return max(found)[1] if found else None
 
 
-def refresh_globals(archive: Archive, conn: psycopg.Connection[Any], warn: Callable[[str], None]) -> Path | None:
-    """Store the globals if they differ from the newest ones in the archive; return the new file, or None."""
+def refresh_globals(
+    archive: Archive, conn: psycopg.Connection[Any], warn: Callable[[str], None], *, dry_run: bool = False
+) -> Path | None:
+    """Store the globals if they differ from the newest ones in the archive; return the new file, or None.
+
+    dry_run: only say which file it would be.
+    """
     content = dump_globals(conn, warn)
     newest = newest_globals(archive)
     if newest is not None and newest.read_bytes() == content:
         return None
     path = archive.globals_path / f"{_later_stamp(archive)}.sql"
-    files.write_file(path, content, exclusive=True)
+    if not dry_run:
+        files.write_file(path, content, exclusive=True)
     return path
 
 
@@ -229,11 +236,10 @@ SELECT d.datname AS database, d.oid::bigint AS database_oid, pg_catalog.pg_get_u
        pg_catalog.to_jsonb(d) ->> 'datcollversion' AS collation_version,
        (SELECT spcname FROM pg_catalog.pg_tablespace WHERE oid = d.dattablespace) AS tablespace,
        pg_catalog.pg_database_size(d.oid) AS bytes,
-       pg_catalog.current_setting('server_version') AS server_version,
+       pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS server_version,
        pg_catalog.current_setting('server_version_num')::int AS server_version_num,
        pg_catalog.version() AS server_build,
-       (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS system_identifier,
-       (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()) AS timeline
+       (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS system_identifier
 FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
 """
 _LISTS_OF: dict[str, str] = {
@@ -292,6 +298,7 @@ def tool_versions() -> dict[str, str]:
 def describe_database(conn: psycopg.Connection[Any]) -> dict[str, Any]:
     """Return what schema/meta.schema.json describes. Sizes in bytes, times in UTC; row counts are estimates."""
     value: dict[str, Any] = {"format_version": FORMAT_VERSION, "taken": utc_now(), **_rows(conn, _IDENTITY)[0]}
+    value["timeline"] = inspect(conn).timeline
     value.update({name: _rows(conn, query) for name, query in _LISTS_OF.items()})
     value["large_objects"] = fetch_value(conn, "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata")
     value["settings"] = {row["name"]: row["setting"] for row in _rows(conn, _SETTINGS_THAT_MATTER)}

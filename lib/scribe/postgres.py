@@ -18,7 +18,7 @@ from scribe.errors import ScribeError, TryAgainError, UsageError
 # FATAL answers of a server that is there but cannot serve now (English, and by the class of the fault).
 _BUSY = re.compile(
     r"too many (clients|connections)|remaining connection slots|starting up|shutting down|in recovery"
-    r"|not yet accepting|terminating connection|server closed the connection"
+    r"|not yet accepting|terminating connection|server closed the connection|Connection refused|No such file|timeout expired"
 )
 
 
@@ -76,7 +76,7 @@ def connect(*, dbname: str | None = None, replication: bool = False, options: st
 
 def fetch_value(conn: psycopg.Connection[Any], query: str, parameters: Sequence[Any] | None = None) -> Any:
     """Return the first column of the query's first row, None when there is no row."""
-    row = conn.execute(query, parameters).fetchone()  # type: ignore[arg-type]
+    row = conn.execute(query, parameters).fetchone()
     return None if row is None else row[0]
 
 

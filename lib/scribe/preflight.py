@@ -25,15 +25,15 @@ _SHOWN = 5  # names in one line
 # Tables whose UPDATEs and DELETEs would be missing from the stream, without an error.
 WITHOUT_IDENTITY = """
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence = 'p'
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe') AND n.nspname !~ '^pg_(toast|temp)'
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
+  AND n.nspname NOT IN ('information_schema', 'scribe') AND n.nspname !~ '^pg_'
   AND CASE c.relreplident
         WHEN 'f' THEN false
         WHEN 'n' THEN true
         WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i
           WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate)
         ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i
-          WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid)
+          WHERE i.indrelid = c.oid AND i.indisreplident AND i.indimmediate AND i.indisvalid)
       END
 ORDER BY 1, 2
 """
@@ -215,6 +215,25 @@ def check_plpgsql(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     return Check("plpgsql", "failed", "not installed", 'run "CREATE EXTENSION plpgsql"')
 
 
+def check_schema(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
+    """Schema scribe is ours or not there."""
+    names = [
+        row[0]
+        for row in conn.execute(
+            "SELECT c.relname FROM pg_catalog.pg_namespace AS n LEFT JOIN pg_catalog.pg_class AS c"
+            " ON c.relnamespace = n.oid AND c.relkind = 'r' WHERE n.nspname = 'scribe'"
+        ).fetchall()
+    ]
+    if not names:
+        return ok("schema scribe", "free")
+    if "ddl_history" in names:
+        return ok("schema scribe", "holds the capture objects")
+    if names == ["position"]:
+        return ok("schema scribe", "holds the position of a restored copy, which becomes a source of its own")
+    remedy = 'rename it: "ALTER SCHEMA scribe RENAME TO ..."'
+    return Check("schema scribe", "failed", "exists and is not pg_scribe's", remedy)
+
+
 def check_decoder(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     """The decoder loads and may be used: a temporary slot is made with it, which is gone at once."""
     options = f"{plugin_options(conn, wanted.plugin)} -c lock_timeout=200"
@@ -335,6 +354,7 @@ PROBES: tuple[_Probe, ...] = (
     check_retention,
     check_idle_timeout,
     check_plpgsql,
+    check_schema,
     check_decoder,
     check_programs,
     check_disk,

@@ -1,0 +1,140 @@
+"""Capture: the objects in the source that put schema changes into the stream, and the replica identities it needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from scribe.errors import TryAgainError
+from scribe.postgres import fetch_value
+from scribe.preflight import WITHOUT_IDENTITY
+
+SQL = Path(__file__).resolve().parents[2] / "sql"
+RESET_WAIT = 20.0  # seconds
+LOCK_TIMEOUT = 2000  # milliseconds one ALTER TABLE may make others wait
+# How a table's replica identity is set and remembered; and taken back, unseen by capture, which would mend it at once.
+_SET = (
+    sql.SQL("ALTER TABLE ONLY {table} REPLICA IDENTITY FULL"),
+    sql.SQL("INSERT INTO scribe.replica_identity (relid) VALUES ({name}::pg_catalog.regclass) ON CONFLICT DO NOTHING"),
+)
+_RESET = (
+    sql.SQL("SELECT scribe.run_own({statement})"),
+    sql.SQL("DELETE FROM scribe.replica_identity WHERE relid = {name}::pg_catalog.regclass"),
+)
+_RESET_TABLE = sql.SQL("ALTER TABLE ONLY {} REPLICA IDENTITY DEFAULT")
+_Commands = tuple[sql.SQL, sql.SQL]
+_LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+
+
+def is_installed(conn: psycopg.Connection[Any]) -> bool:
+    """Whether the capture objects are in this database."""
+    return fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.ddl_history') IS NOT NULL") is True
+
+
+def is_restored(conn: psycopg.Connection[Any]) -> bool:
+    """Whether this database came from a base: schema scribe holds its position and nothing of capture."""
+    return fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.position') IS NOT NULL") is True
+
+
+def install(conn: psycopg.Connection[Any], replica_identity: str) -> None:
+    """Install the capture objects in one transaction; what is there already stays, a restored copy's position goes.
+
+    replica_identity: full or refuse; what capture does about a table that comes without a usable one.
+    """
+    with conn.transaction():
+        conn.execute("SET LOCAL client_min_messages = warning")
+        if is_restored(conn) and not is_installed(conn):
+            conn.execute("DROP TABLE scribe.position")
+            _drop_empty_schema(conn)
+        _run_file(conn, "capture.sql")
+        if fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.config') IS NOT NULL"):
+            conn.execute("UPDATE scribe.config SET replica_identity = %s", [replica_identity])
+
+
+def _drop_empty_schema(conn: psycopg.Connection[Any]) -> None:
+    rest = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = 'scribe'::pg_catalog.regnamespace)"
+    if not fetch_value(conn, rest):
+        conn.execute("DROP SCHEMA scribe")
+
+
+def _run_file(conn: psycopg.Connection[Any], name: str) -> None:
+    conn.execute((SQL / name).read_bytes())
+
+
+def uninstall(conn: psycopg.Connection[Any]) -> list[str]:
+    """Take back the replica identities set, and remove the capture objects; return the tables that were locked.
+
+    A table that stays locked keeps FULL.
+    """
+    left = _restore_identities(conn) if is_installed(conn) else []
+    with conn.transaction():
+        conn.execute("SET LOCAL client_min_messages = warning")
+        if left:
+            conn.execute("DELETE FROM scribe.replica_identity")
+        _run_file(conn, "uncapture.sql")
+    return left
+
+
+def _restore_identities(conn: psycopg.Connection[Any]) -> list[str]:
+    """Set REPLICA IDENTITY DEFAULT where scribe set FULL and FULL still stands; return the tables that stay locked."""
+    if not fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.replica_identity') IS NOT NULL"):
+        return []
+    rows = conn.execute(
+        "SELECT n.nspname, c.relname FROM scribe.replica_identity AS r"
+        " JOIN pg_catalog.pg_class AS c ON c.oid = r.relid AND c.relreplident = 'f'"
+        " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace ORDER BY 1, 2"
+    ).fetchall()
+    return _alter_tables(conn, rows, _RESET, RESET_WAIT)
+
+
+def set_identities(conn: psycopg.Connection[Any], note: Callable[[str], None], wait: float) -> list[str]:
+    """Set REPLICA IDENTITY FULL on every table without a usable one, and remember that; return their names.
+
+    wait: seconds to go on trying for tables that are locked. Raises TryAgainError that names those.
+    """
+    rows = conn.execute(WITHOUT_IDENTITY).fetchall()
+    locked = _alter_tables(conn, rows, _SET, wait)
+    if locked:
+        raise TryAgainError(
+            f"could not set the replica identity of {', '.join(locked[:5])} within {wait:g} s: locked by others",
+            "Run the same command again when the tables are not locked for so long.",
+        )
+    names = [sql.Identifier(*row).as_string(conn) for row in rows]
+    for name in names:
+        note(f"set REPLICA IDENTITY FULL on {name}")
+    return names
+
+
+def _alter_tables(
+    conn: psycopg.Connection[Any], rows: list[tuple[str, str]], commands: _Commands, wait: float
+) -> list[str]:
+    """Change the tables' replica identity, each in a transaction of its own; return those that stayed locked."""
+    deadline = time.monotonic() + wait
+    rest = [sql.Identifier(*row) for row in rows]
+    while rest:
+        rest = [table for table in rest if not _alter_table(conn, table, commands)]
+        if time.monotonic() > deadline:
+            break
+        if rest:
+            time.sleep(0.2)
+    return [table.as_string(conn) for table in rest]
+
+
+def _alter_table(conn: psycopg.Connection[Any], table: sql.Identifier, commands: _Commands) -> bool:
+    """Change one table's replica identity unless it is locked; a table that is gone is done."""
+    try:
+        with conn.transaction():
+            conn.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
+            reset = sql.Literal(_RESET_TABLE.format(table).as_string(conn))
+            for command in commands:
+                conn.execute(command.format(table=table, name=sql.Literal(table.as_string(conn)), statement=reset))
+    except _LOCKED:
+        return False
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+        return True
+    return True

@@ -1,0 +1,80 @@
+"""scribe-dump: take a new base aligned with the running stream."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from scribe import setup
+from scribe.archive import Archive
+from scribe.base import Request, take_stream_base
+from scribe.cli import Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.errors import ScribeError, UsageError
+from scribe.settings import Settings
+from scribe.source import open_source
+
+PROGRAM = "scribe-dump"
+EPILOG = """\
+The base is exact at its consistent point, at which the stream's segments are cut; it is complete, or not there at all.
+Prints the new base's directory.
+
+Exit status: 0 done; 1 failed; 2 wrong use or configuration; 75 try again later (server away, another base is being
+taken, transactions in the way).
+"""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the flags. Raises UsageError."""
+    parser = make_parser(PROGRAM, "Take a new base aligned with the running stream.", EPILOG)
+    parser.add_argument("--format", choices=("plain", "directory"), help="of pg_dump (default: SCRIBE_DUMP_FORMAT)")
+    parser.add_argument("--jobs", metavar="N", help="tables dumped at once, directory format only")
+    parser.add_argument("--no-prune", action="store_true", help="do not apply retention afterwards")
+    parser.add_argument("--no-globals", action="store_true", help="leave out roles and tablespaces")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, and do nothing")
+    parser.add_argument("--wait", type=float, default=60, metavar="SECONDS", help="for other transactions (default 60)")
+    return parser.parse_args(argv)
+
+
+def make_request(settings: Settings, arguments: argparse.Namespace) -> Request:
+    """Return the kind of base that is wanted. Raises UsageError for parallel plain dumps."""
+    request = Request(
+        settings["SCRIBE_DUMP_FORMAT"],
+        settings["SCRIBE_COMPRESS"],
+        settings["SCRIBE_DUMP_JOBS"],
+        not arguments.no_globals,
+    )
+    if arguments.jobs and request.format == "plain" and request.jobs > 1:
+        raise UsageError("a plain dump takes one job", 'Add "--format directory".')
+    return request
+
+
+def body(argv: list[str]) -> int:
+    """Run the program; return its exit status."""
+    arguments = parse(argv)
+    settings = prepare(arguments, {"SCRIBE_DUMP_FORMAT": arguments.format, "SCRIBE_DUMP_JOBS": arguments.jobs})
+    archive = Archive(settings.archive)
+    identity = archive.identity()
+    request = make_request(settings, arguments)
+    talk = Talk(PROGRAM, arguments)
+    with open_source(identity) as conn:
+        state = setup.read_state(archive, conn, identity["slot"])
+        if not state.chained:
+            reason = state.broken or f'replication slot "{identity["slot"]}" is gone or has lost WAL'
+            raise ScribeError(f"the archive's chain is broken: {reason}", 'Run "scribe-init" to begin a new chain.')
+        if arguments.dry_run:
+            print(f'would take a base in {request.format} format in "{archive.bases_path}"')
+            return 0
+        plugin = str(identity["decoder"]).split()[0]
+        base = take_stream_base(archive, conn, request, talk, plugin=plugin, wait=arguments.wait)
+    print(base.path)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    stop_on_sigterm()
+    return run(PROGRAM, body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

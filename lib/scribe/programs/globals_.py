@@ -1,0 +1,58 @@
+"""scribe-globals: roles, tablespaces and their settings as SQL."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from scribe.archive import Archive
+from scribe.cli import Talk, make_parser, prepare, run
+from scribe.metadata import dump_globals, refresh_globals
+from scribe.postgres import connect
+from scribe.source import check_identity, inspect, open_source
+
+PROGRAM = "scribe-globals"
+EPILOG = """\
+Stores a new file only when something changed since the newest one in the archive; prints the new file's name.
+Run the file with psql, without ON_ERROR_STOP: a role that exists is no error.
+
+Exit status: 0 done, changed or not; 1 failed; 2 wrong use or configuration; 75 try again later (server away).
+"""
+
+
+def body(argv: list[str]) -> int:
+    """Run the program; return its exit status."""
+    arguments = parse(argv)
+    settings = prepare(arguments)
+    talk = Talk(PROGRAM, arguments)
+    if arguments.stdout:
+        with connect() as conn:
+            sys.stdout.buffer.write(dump_globals(conn, talk.warn))
+        return 0
+    archive = Archive(settings.archive)
+    identity = archive.identity()
+    with open_source(identity) as conn:
+        check_identity(inspect(conn), identity)
+        path = refresh_globals(archive, conn, talk.warn, dry_run=arguments.dry_run)
+    if path is None:
+        talk.note("nothing changed")
+    else:
+        print(f"would store {path}" if arguments.dry_run else path)
+    return 0
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the flags. Raises UsageError."""
+    parser = make_parser(PROGRAM, "Store roles, tablespaces and their settings as SQL, if they changed.", EPILOG)
+    parser.add_argument("--stdout", action="store_true", help="print them instead; needs no archive")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, and do nothing")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    return run(PROGRAM, body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

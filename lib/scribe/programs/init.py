@@ -1,0 +1,126 @@
+"""scribe-init: check the server, install the capture, create the slot and take the first base."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+import psycopg
+
+from scribe import setup
+from scribe.archive import Archive
+from scribe.base import Request
+from scribe.cli import Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.errors import FAILED, ScribeError
+from scribe.postgres import connect
+from scribe.preflight import Check, Wanted, run_checks
+from scribe.settings import Settings
+
+PROGRAM = "scribe-init"
+EPILOG = """\
+Prints one line for each requirement, with the exact remedy where it is not met. Then installs the capture objects
+(schema scribe), gives tables without a usable replica identity REPLICA IDENTITY FULL, creates the replication slot and
+takes the first base on its snapshot. What is in place already stays as it is; what fails half-way is undone. After a
+lost slot or a broken chain it begins a new chain with a new base.
+
+Exit status: 0 done or nothing to do; 1 failed, or a requirement is not met; 2 wrong use or configuration, or the
+archive belongs to another database; 75 try again later (server away, transactions in the way, another scribe-init).
+"""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the flags. Raises UsageError."""
+    parser = make_parser(PROGRAM, "Prepare a database and an archive for pg_scribe.", EPILOG)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check-only", action="store_true", help="only print the requirements; exit 1 if one is not met")
+    what.add_argument("--remove", action="store_true", help="take slot and capture out of the database; files stay")
+    what.add_argument("--no-base", action="store_true", help="do everything but take the first base")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, and do nothing")
+    parser.add_argument("--json", action="store_true", help="print the requirements as JSON")
+    parser.add_argument("--wait", type=float, default=60, metavar="SECONDS", help="for other transactions (default 60)")
+    return parser.parse_args(argv)
+
+
+def print_report(checks: list[Check], arguments: argparse.Namespace) -> None:
+    """Print the verdicts to stdout."""
+    if arguments.json:
+        print(json.dumps([vars(check) for check in checks], indent=2, ensure_ascii=False))
+    elif not arguments.quiet:
+        print("\n".join(check.line() for check in checks))
+    sys.stdout.flush()
+
+
+def init(
+    archive: Archive, conn: psycopg.Connection[Any], options: setup.Options, arguments: argparse.Namespace, talk: Talk
+) -> None:
+    """Do what is missing, or with --dry-run say what that is."""
+    if arguments.dry_run:
+        setup.check_directory(archive)
+        state = setup.read_state(archive, conn, options.slot)
+        setup.check_slot(state, conn, options)
+        for step in setup.plan_steps(state, options) or ["nothing: everything is in place"]:
+            print(f"would {step}" if "nothing" not in step else step)
+        return
+    done = setup.initialise(archive, conn, options, talk)
+    if not done:
+        talk.note("everything is in place")
+    identity = archive.identity()
+    talk.info(f'archive "{archive.path}" is ready: slot "{identity["slot"]}", chain from {identity["chain_from_lsn"]}')
+
+
+def remove(
+    conn: psycopg.Connection[Any], name: str, settings: Settings, arguments: argparse.Namespace, talk: Talk
+) -> None:
+    """Take slot and capture out of the source, or with --dry-run say so."""
+
+    def act(step: str) -> bool:
+        if arguments.dry_run:
+            print(f"would {step}")
+        else:
+            talk.note(step)
+        return not arguments.dry_run
+
+    setup.remove(conn, name, settings["SCRIBE_DECODER"], talk, act)
+
+
+def body(argv: list[str]) -> int:
+    """Run the program; return its exit status."""
+    arguments = parse(argv)
+    settings = prepare(arguments)
+    archive = Archive(settings.archive)
+    talk = Talk(PROGRAM, arguments)
+    with connect() as conn:
+        plugin = settings["SCRIBE_DECODER"]
+        name = setup.choose_slot(archive, settings["SCRIBE_SLOT"], conn.info.dbname)
+        if archive.exists():
+            setup.read_state(archive, conn, name)  # refuses another database's archive before anything else
+        if arguments.remove:
+            remove(conn, name, settings, arguments, talk)
+            return 0
+        identity = settings["SCRIBE_REPLICA_IDENTITY"]
+        checks = run_checks(conn, Wanted(archive.path, name, plugin, identity, settings["SCRIBE_LARGE_OBJECTS"]))
+        print_report(checks, arguments)
+        failed = [check.name for check in checks if check.verdict == "failed"]
+        if arguments.check_only:
+            return FAILED if failed else 0
+        if failed:
+            raise ScribeError(
+                f"the server does not meet {len(failed)} of the requirements: {', '.join(failed)}",
+                'Do what the lines marked "failed" say, then run scribe-init again.',
+            )
+        request = Request(settings["SCRIBE_DUMP_FORMAT"], settings["SCRIBE_COMPRESS"], settings["SCRIBE_DUMP_JOBS"])
+        options = setup.Options(name, plugin, identity, request, not arguments.no_base, arguments.wait)
+        init(archive, conn, options, arguments, talk)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    stop_on_sigterm()
+    return run(PROGRAM, body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

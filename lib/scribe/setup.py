@@ -1,0 +1,379 @@
+"""Making an archive and what it needs in the source, and taking that away again.
+
+A run that dies leaves spool/init.json, which says what it had begun: the next run undoes that first. archive.json is
+written when everything it promises is there; a run that fails undoes what it did itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from scribe import FORMAT_VERSION, capture, files, slot
+from scribe.archive import Archive
+from scribe.base import Request, Talker, take_aligned_base, take_stream_base
+from scribe.dialect import format_time
+from scribe.errors import ScribeError, TryAgainError, UsageError
+from scribe.lsn import format_lsn, parse_lsn
+from scribe.postgres import fetch_value
+from scribe.preflight import WITHOUT_IDENTITY
+from scribe.source import check_identity, inspect
+from scribe.spool import Spool
+
+DECODER_VERSION = "1.0"
+_OURS = {"archive.json", "broken.json", "meta.json", "spool", "base", "incremental", "globals", "lost+found"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is wanted: slot and decoder, how tables are treated, the base, seconds to wait for other transactions."""
+
+    slot: str
+    plugin: str
+    replica_identity: str
+    request: Request
+    with_base: bool = True
+    wait: float = 60
+
+
+@dataclass(frozen=True)
+class State:
+    """What there is of an archive and of its objects in the source."""
+
+    identity: dict[str, Any] | None
+    intent: dict[str, Any] | None
+    slot: slot.Slot | None
+    captured: bool
+    has_base: bool  # of the present chain
+    broken: str | None
+    without_identity: int
+
+    @property
+    def chained(self) -> bool:
+        """Whether the archive's chain can go on: its slot has all the WAL it needs."""
+        return self.identity is not None and self.slot is not None and self.slot.usable and not self.broken
+
+
+def default_slot(database: str) -> str:
+    """Return scribe_DATABASE with what a slot's name cannot have replaced by underscores."""
+    return re.sub(r"[^a-z0-9_]", "_", f"scribe_{database}".lower())[:63]
+
+
+def choose_slot(archive: Archive, given: str | None, database: str) -> str:
+    """Return the slot's name: the archive's if there is one. Raises UsageError when another one is asked for."""
+    if not archive.exists():
+        return given or default_slot(database)
+    name = str(archive.identity()["slot"])
+    if given and given != name:
+        raise UsageError(f'the archive belongs to slot "{name}", not "{given}"', "Unset SCRIBE_SLOT, or correct it.")
+    return name
+
+
+def intent_path(archive: Archive) -> Path:
+    """The record of an unfinished scribe-init."""
+    return archive.spool / "init.json"
+
+
+def read_state(archive: Archive, conn: psycopg.Connection[Any], name: str) -> State:
+    """Look at archive and source. Raises UsageError for an archive of another server or database."""
+    identity = archive.identity() if archive.exists() else None
+    if identity is not None:
+        check_identity(inspect(conn), identity)
+    intent = None
+    with contextlib.suppress(FileNotFoundError):
+        intent = files.read_json(intent_path(archive))
+    broken = archive.broken()
+    chain = parse_lsn(identity["chain_from_lsn"]) if identity else 0
+    count = f"SELECT count(*) FROM ({WITHOUT_IDENTITY}) AS t"
+    return State(
+        identity=identity,
+        intent=intent if isinstance(intent, dict) else None,
+        slot=slot.find_slot(conn, name),
+        captured=capture.is_installed(conn),
+        has_base=any(base.consistent_point >= chain for base in archive.bases()) if identity else False,
+        broken=str(broken["reason"]) if broken else None,
+        without_identity=int(fetch_value(conn, count)),
+    )
+
+
+def check_directory(archive: Archive) -> None:
+    """Raise UsageError for a directory that is in use for something else."""
+    if not archive.path.exists() or archive.exists():
+        return
+    foreign = sorted(entry.name for entry in archive.path.iterdir() if entry.name not in _OURS)
+    foreign = [name for name in foreign if not name.startswith(files.TEMPORARY)]
+    if foreign:
+        raise UsageError(
+            f'directory "{archive.path}" holds "{foreign[0]}" and no archive',
+            "Set SCRIBE_ARCHIVE to an empty directory.",
+        )
+    if archive.segment_names():
+        raise UsageError(
+            f'directory "{archive.path}" holds segments and no archive.json',
+            "Bring archive.json back from a copy, or set SCRIBE_ARCHIVE to an empty directory.",
+        )
+
+
+def check_slot(state: State, conn: psycopg.Connection[Any], options: Options) -> None:
+    """Raise UsageError when the slot is somebody else's: made for another archive, database or decoder."""
+    found = state.slot
+    if found is None:
+        return
+    if found.database != conn.info.dbname or found.plugin != options.plugin:
+        text = f'replication slot "{found.name}" is for database "{found.database}" with "{found.plugin}"'
+        raise UsageError(text, "Set SCRIBE_SLOT to another name.")
+    ours = state.identity is not None or (state.intent is not None and state.intent.get("slot") == found.name)
+    if not ours:
+        raise UsageError(
+            f'replication slot "{found.name}" exists and does not belong to this archive',
+            f'Set SCRIBE_SLOT to another name, or, if nothing uses it, run "scribe-init --remove" or'
+            f" \"SELECT pg_drop_replication_slot('{found.name}')\" first.",
+        )
+
+
+def plan_steps(state: State, options: Options) -> list[str]:
+    """Return what initialise() will do, in words; nothing when everything is in place."""
+    steps = []
+    if state.intent is not None:
+        steps.append("undo what an unfinished scribe-init left")
+    if not state.captured:
+        steps.append("install the capture objects in schema scribe")
+    if state.without_identity and options.replica_identity == "full":
+        steps.append(f"set REPLICA IDENTITY FULL on {state.without_identity} tables")
+    if not state.chained:
+        if state.identity is not None:
+            steps.append(f"give up the chain: {state.broken or 'its replication slot is gone or has lost WAL'}")
+        steps.append(f'create replication slot "{options.slot}"')
+    if options.with_base and (not state.has_base or not state.chained or not state.captured):
+        steps.append("take a base")
+    return steps
+
+
+@contextlib.contextmanager
+def _locked(archive: Archive, conn: psycopg.Connection[Any]) -> Iterator[None]:
+    """Hold what keeps a second scribe-init away, from this archive and from this database."""
+    with files.Lock(archive.spool / "init.lock", "another scribe-init is at work"):
+        if not fetch_value(conn, "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext('pg_scribe init'), 0)"):
+            raise TryAgainError(
+                "another scribe-init is at work on this database", "Wait for it to end, then try again."
+            )
+        try:
+            yield
+        finally:
+            if not conn.closed and not conn.broken:
+                conn.execute("SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtext('pg_scribe init'), 0)")
+
+
+def initialise(archive: Archive, conn: psycopg.Connection[Any], options: Options, talk: Talker) -> list[str]:
+    """Bring about whatever is missing of archive, capture, slot and base; return what was done.
+
+    Raises UsageError where archive or slot belong to something else, TryAgainError where others are in the way,
+    ScribeError for failures; what was done is then undone.
+    """
+    check_directory(archive)
+    check_slot(read_state(archive, conn, options.slot), conn, options)
+    fresh = not archive.path.exists()
+    archive.create_directories()
+    try:
+        with _locked(archive, conn):
+            return _initialise(archive, conn, options, talk)
+    except BaseException:
+        if not archive.exists() and not intent_path(archive).exists():
+            _remove_empty(archive, itself=fresh)
+        raise
+
+
+def _initialise(archive: Archive, conn: psycopg.Connection[Any], options: Options, talk: Talker) -> list[str]:
+    repair(archive, conn, talk)
+    state = read_state(archive, conn, options.slot)
+    check_slot(state, conn, options)
+    steps = plan_steps(state, options)
+    if not state.chained:
+        _begin_chain(archive, conn, options, talk, state)
+        return steps
+    if not state.captured:
+        talk.warn("schema changes made while the capture objects were missing are not in the stream")
+        capture.install(conn, options.replica_identity)
+    if options.replica_identity == "full":
+        capture.set_identities(conn, talk.note, options.wait)
+    if options.with_base and not (state.has_base and state.captured):
+        take_stream_base(archive, conn, options.request, talk, plugin=options.plugin, wait=options.wait)
+    return steps
+
+
+def repair(archive: Archive, conn: psycopg.Connection[Any], talk: Talker) -> None:
+    """Undo what a scribe-init that died had begun; nothing if it had come to its end."""
+    with contextlib.suppress(FileNotFoundError):
+        intent = files.read_json(intent_path(archive))
+        identity = archive.identity() if archive.exists() else {}
+        if identity.get("spool_id") != intent["spool_id"]:
+            talk.note("undoing what an unfinished scribe-init left")
+            _undo(archive, conn, intent)
+        files.remove_file(intent_path(archive))
+
+
+def _undo(archive: Archive, conn: psycopg.Connection[Any], intent: dict[str, Any]) -> None:
+    """Remove slot, base and capture of an unfinished scribe-init."""
+    name = intent["slot"]
+    found = slot.find_slot(conn, name)
+    if found is not None and found.database == conn.info.dbname:
+        if not slot.wait_inactive(conn, name, 10):
+            raise TryAgainError(
+                f'could not drop replication slot "{name}": process {found.active_pid} uses it',
+                "Run the same command again when that process has ended.",
+            )
+        slot.drop_slot(conn, name)
+    if intent.get("base"):
+        with contextlib.suppress(FileNotFoundError):
+            files.remove_tree(archive.bases_path / intent["base"])
+    files.remove_leftovers(archive.bases_path)
+    if intent.get("captured"):
+        capture.uninstall(conn)
+
+
+def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Options, talk: Talker, state: State) -> None:
+    """Create the slot and what goes with it; the archive names them when all is there."""
+    spool = Spool(archive.spool)
+    intent: dict[str, Any] = {"slot": options.slot, "spool_id": str(uuid.uuid4()), "captured": not state.captured}
+    with files.Lock(spool.stream_lock, "scribe-stream is running"), files.Lock(spool.rotate_lock, "scribe-rotate is"):
+        if state.identity is not None and state.slot is not None:
+            slot.drop_slot(conn, state.slot.name)
+        files.write_json(intent_path(archive), intent)
+        try:
+            begun = _create_parts(archive, conn, options, talk, intent)
+            set_spool_aside(archive, talk)
+            spool.write_id(intent["spool_id"])
+            archive.write_identity(describe(conn, options, intent["spool_id"], begun))
+        except BaseException:
+            _undo_quietly(archive, conn, intent, talk)
+            raise
+    archive.clear_broken()
+    files.remove_file(intent_path(archive))
+
+
+def _create_parts(
+    archive: Archive, conn: psycopg.Connection[Any], options: Options, talk: Talker, intent: dict[str, Any]
+) -> int:
+    """Install capture, set replica identities, create the slot, take the base; return where the chain begins."""
+    if not capture.is_installed(conn):
+        talk.note("installing the capture objects")
+        capture.install(conn, options.replica_identity)
+    if options.replica_identity == "full":
+        capture.set_identities(conn, talk.note, options.wait)
+    points = []
+
+    def begin() -> slot.Export:
+        talk.note(f'creating replication slot "{options.slot}"')
+        export = slot.create_slot(conn, options.slot, options.plugin, temporary=False, wait=options.wait)
+        points.append(export.consistent_point)
+        return export
+
+    def announce(stamp: str) -> None:
+        intent["base"] = stamp
+        files.write_json(intent_path(archive), intent)
+
+    def discard(export: slot.Export) -> None:
+        export.conn.close()
+        _drop_own(conn, options.slot)
+
+    if options.with_base:
+        take_aligned_base(archive, conn, options.request, talk, begin=begin, discard=discard, announce=announce)
+    else:
+        begin().conn.close()
+    return points[-1]
+
+
+def _drop_own(conn: psycopg.Connection[Any], name: str) -> None:
+    slot.wait_inactive(conn, name, 10)
+    slot.drop_slot(conn, name)
+
+
+def _undo_quietly(archive: Archive, conn: psycopg.Connection[Any], intent: dict[str, Any], talk: Talker) -> None:
+    """Undo after a failure; where that fails too, the record stays for the next run."""
+    try:
+        _undo(archive, conn, intent)
+        files.remove_file(intent_path(archive))
+    except (psycopg.Error, ScribeError, OSError) as error:
+        talk.warn(f'could not undo everything ({error}); run "scribe-init" again to finish that')
+
+
+def _remove_empty(archive: Archive, *, itself: bool) -> None:
+    """Remove the archive's directories if nothing was put into them; itself: the archive's own, too."""
+    with contextlib.suppress(OSError):
+        for name in ("init.lock", "stream.lock", "rotate.lock"):
+            (archive.spool / name).unlink(missing_ok=True)
+        for path in (archive.cuts, archive.spool, archive.bases_path, archive.incremental, archive.globals_path):
+            path.rmdir()
+        if itself:
+            archive.path.rmdir()
+
+
+def set_spool_aside(archive: Archive, talk: Talker) -> None:
+    """Move what is left of an older chain's stream out of the way, into spool/old-TIME/: it is not thrown away."""
+    spool = Spool(archive.spool)
+    for point in archive.pending_cuts():
+        files.remove_file(archive.cuts / f"{point:016X}")
+    left = [path for path in spool.paths() if path.stat().st_size > 0]
+    if left:
+        aside = archive.spool / f"old-{format_time(datetime.now(UTC))}"
+        files.make_directory(aside)
+        for path in left:
+            path.rename(aside / path.name)
+        files.sync_directory(aside)
+        talk.warn(f'the older stream that no segment holds was moved to "{aside}"')
+    for path in [*spool.paths(), spool.state_path]:
+        files.remove_file(path)
+    files.sync_directory(archive.spool)
+
+
+def describe(conn: psycopg.Connection[Any], options: Options, spool_id: str, begun: int) -> dict[str, Any]:
+    """Return archive.json for a chain that begins at LSN begun."""
+    server = inspect(conn)
+    return {
+        "format_version": FORMAT_VERSION,
+        "system_identifier": server.system_identifier,
+        "database": server.database,
+        "database_oid": server.database_oid,
+        "slot": options.slot,
+        "decoder": f"{options.plugin} {DECODER_VERSION}",
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "spool_id": spool_id,
+        "chain_from_lsn": format_lsn(begun),
+        "encoding": fetch_value(conn, "SHOW server_encoding"),
+        "server_version": server.version,
+        "timeline": server.timeline,
+    }
+
+
+def remove(conn: psycopg.Connection[Any], name: str, plugin: str, talk: Talker, act: Callable[[str], bool]) -> None:
+    """Take slot, capture objects and the replica identities set by us out of the source; archive files stay.
+
+    act: is told each step and says whether to take it. Raises TryAgainError while the slot is in use.
+    """
+    found = slot.find_slot(conn, name)
+    if found is not None and found.database == conn.info.dbname and found.plugin == plugin:
+        if found.active:
+            raise TryAgainError(
+                f'could not drop replication slot "{name}": process {found.active_pid} uses it',
+                "Stop scribe-stream, then run the same command again.",
+            )
+        if act(f'drop replication slot "{name}"'):
+            slot.drop_slot(conn, name)
+    others = conn.execute(
+        "SELECT slot_name FROM pg_catalog.pg_replication_slots"
+        " WHERE database = pg_catalog.current_database() AND plugin = %s AND slot_name <> %s AND NOT temporary",
+        [plugin, name],
+    ).fetchall()
+    if others:
+        talk.warn(f'the capture objects stay: replication slot "{others[0][0]}" needs them')
+    elif capture.is_installed(conn) and act("remove the capture objects and the replica identities set by scribe-init"):
+        for table in capture.uninstall(conn):
+            talk.warn(f"the replica identity of {table} stays FULL: the table is locked")
