@@ -33,6 +33,7 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -101,25 +102,26 @@ statement_text(const char *query, int location, int length)
 	return pnstrdup(start, end - start);
 }
 
-/* The only statement in a string with the given command tag; NULL when there is none or more than one. */
+/*
+ * The first statement in a string with the given command tag, NULL when there is none.  Of several it is the one that is
+ * running: an earlier one would have loaded the library.
+ */
 static char *
-only_statement(const char *string, const char *tag, Node **tree)
+first_with_tag(const char *string, const char *tag, Node **tree)
 {
-	char	   *found = NULL;
 	ListCell   *cell;
 
 	foreach(cell, pg_parse_query(string))
 	{
 		RawStmt    *raw = lfirst_node(RawStmt, cell);
 
-		if (tag != NULL && strcmp(CreateCommandName(raw->stmt), tag) != 0)
-			continue;
-		if (found != NULL)
-			return NULL;
-		found = statement_text(string, raw->stmt_location, raw->stmt_len);
-		*tree = raw->stmt;
+		if (strcmp(CreateCommandName(raw->stmt), tag) == 0)
+		{
+			*tree = raw->stmt;
+			return statement_text(string, raw->stmt_location, raw->stmt_len);
+		}
 	}
-	return found;
+	return NULL;
 }
 
 /* ----------------------------------------------------------------
@@ -254,7 +256,7 @@ first_statement(const char *tag, const char **reason)
 		char	   *string = quoted_statement(frame + 15);
 
 		if (string != NULL)
-			found->text = only_statement(string, tag, &found->tree);
+			found->text = first_with_tag(string, tag, &found->tree);
 		found->exact = found->text != NULL;
 		if (!found->exact)
 			found->text = string;
@@ -432,9 +434,10 @@ show_facts(void)
 	escape_json(&out, statement->text);
 	appendStringInfo(&out, ",\"exact\":%s,\"reason\":", statement->exact ? "true" : "false");
 	escape_json(&out, statement->exact ? "" : reason);
-	appendStringInfo(&out, ",\"using_mutable\":%s,\"temporary\":%s,\"detached\":%u,\"subcommands\":[",
+	appendStringInfo(&out, ",\"using_mutable\":%s,\"temporary\":%s,\"in_extension\":%s,\"detached\":%u,\"subcommands\":[",
 					 using_is_mutable(statement->tree) ? "true" : "false",
 					 grants_on_temporary(statement->tree) ? "true" : "false",
+					 creating_extension ? "true" : "false",
 					 detached_concurrently(statement->tree));
 	foreach(cell, statement->subcommands)
 	{

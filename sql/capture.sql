@@ -1,0 +1,560 @@
+-- capture.sql: record every schema change of this database in its place in the WAL.
+--
+-- Installs the schema scribe: the audit table ddl_history, whose INSERTs the decoder turns into the DDL they record,
+-- and the event triggers that write it. Safe to run again. sql/uncapture.sql takes it away.
+-- Privilege: superuser (event triggers, LOAD). Oldest version: PostgreSQL 13.
+--
+-- Two rules hold throughout. What capture does never makes a user's statement fail: its own errors become a WARNING
+-- and a flagged row. And no user can write a row: whatever inserts into ddl_history is an event trigger function,
+-- which SQL cannot call, or a function only the owner may execute.
+
+DO $quiet$
+BEGIN
+    IF pg_catalog.to_regclass('scribe.config') IS NOT NULL THEN  -- installed again: not a change of the user's
+        PERFORM pg_catalog.set_config('scribe.own', (SELECT token FROM scribe.config), false);
+    END IF;
+END
+$quiet$;
+
+CREATE SCHEMA IF NOT EXISTS scribe;
+COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.ddl_history';
+GRANT USAGE ON SCHEMA scribe TO PUBLIC;
+
+CREATE TABLE IF NOT EXISTS scribe.ddl_history (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    kind text NOT NULL,
+    tag text NOT NULL,
+    object_type text,
+    object_identity text,
+    statement text NOT NULL,
+    exact boolean NOT NULL,
+    reason text,
+    role text NOT NULL,
+    search_path text NOT NULL,
+    settings text[] NOT NULL DEFAULT '{}',
+    relids oid[] NOT NULL DEFAULT '{}',
+    quiet text[] NOT NULL DEFAULT '{}'
+);
+COMMENT ON TABLE scribe.ddl_history IS 'every schema change, in order; kind, exact and relids are explained in docs/format.md';
+CREATE INDEX IF NOT EXISTS ddl_history_inexact ON scribe.ddl_history (id) WHERE NOT exact;
+
+-- One row. The identity makes a copy of this database inert: what was captured here is not captured there again.
+CREATE TABLE IF NOT EXISTS scribe.config (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    system_identifier bigint NOT NULL,
+    database_oid oid NOT NULL,
+    replica_identity text NOT NULL DEFAULT 'full' CHECK (replica_identity IN ('full', 'refuse')),
+    token text NOT NULL DEFAULT pg_catalog.gen_random_uuid()::text
+);
+COMMENT ON COLUMN scribe.config.token IS 'tells the statements of capture itself from users'' statements';
+INSERT INTO scribe.config (system_identifier, database_oid)
+    SELECT c.system_identifier, d.oid
+    FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
+ON CONFLICT (one) DO UPDATE
+    SET system_identifier = EXCLUDED.system_identifier, database_oid = EXCLUDED.database_oid;
+
+-- Tables whose REPLICA IDENTITY FULL is ours, to be set back when they get a key or capture goes.
+CREATE TABLE IF NOT EXISTS scribe.replica_identity (relid oid PRIMARY KEY);
+REVOKE ALL ON ALL TABLES IN SCHEMA scribe FROM PUBLIC;
+
+-- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself.
+CREATE OR REPLACE FUNCTION scribe.is_active() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $function$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM scribe.config AS c, pg_control_system() AS s, pg_database AS d
+        WHERE d.datname = current_database() AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier
+            AND coalesce(current_setting('scribe.own', true), '') <> c.token
+    );
+END
+$function$;
+
+-- The settings that change how a statement's text is read or what it creates, where they are not the header's.
+CREATE OR REPLACE FUNCTION scribe.statement_settings() RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $function$
+DECLARE
+    defaults constant text[] := ARRAY[
+        ['standard_conforming_strings', 'on'], ['backslash_quote', 'safe_encoding'], ['DateStyle', 'ISO, MDY'],
+        ['IntervalStyle', 'postgres'], ['TimeZone', 'UTC'], ['lc_monetary', 'C'], ['xmloption', 'content'],
+        ['array_nulls', 'on'], ['transform_null_equals', 'off'], ['default_tablespace', ''],
+        ['default_table_access_method', 'heap'], ['default_toast_compression', 'pglz']];
+    found text[] := '{}';
+    value text;
+BEGIN
+    FOR i IN 1 .. array_length(defaults, 1) LOOP
+        value := current_setting(defaults[i][1], true);
+        IF value <> defaults[i][2] THEN
+            found := found || defaults[i][1] || value;
+        END IF;
+    END LOOP;
+    RETURN found;
+END
+$function$;
+
+-- Write one row; the statement's role and search_path come from scribe.note_caller().
+CREATE OR REPLACE FUNCTION scribe.write_row(
+    kind text, tag text, object_type text, object_identity text, statement text, exact boolean, reason text,
+    relids oid[], role text DEFAULT NULL, path text DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    INSERT INTO scribe.ddl_history AS h (kind, tag, object_type, object_identity, statement, exact, reason, role,
+        search_path, settings, relids, quiet)
+    VALUES (kind, tag, object_type, object_identity, statement, exact, nullif(reason, ''),
+        coalesce(role, nullif(current_setting('scribe.role', true), ''), session_user),
+        coalesce(path, current_setting('scribe.path', true), ''),
+        CASE WHEN kind IN ('ddl', 'create') THEN scribe.statement_settings() ELSE '{}' END, coalesce(relids, '{}'),
+        ARRAY(SELECT evtname::text FROM pg_event_trigger WHERE evtenabled IN ('A', 'R') AND evtname !~ '^scribe_'));
+END
+$function$;
+
+-- Called by the library after a command that fires no event trigger.
+CREATE OR REPLACE FUNCTION scribe.record_plain(tag text, statement text, role text, path text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    IF scribe.is_active() THEN
+        PERFORM scribe.write_row('ddl', tag, NULL, NULL, statement, true, NULL, NULL, role, path);
+    END IF;
+END
+$function$;
+
+-- Event trigger, runs as the user, touches nothing: notes who the user is in effect and the search_path.
+CREATE OR REPLACE FUNCTION scribe.note_caller() RETURNS event_trigger
+LANGUAGE plpgsql AS $function$
+BEGIN
+    PERFORM pg_catalog.set_config('scribe.role', CURRENT_USER::pg_catalog.text, true),
+        pg_catalog.set_config('scribe.path', pg_catalog.current_setting('search_path'), true);
+END
+$function$;
+
+-- Event trigger ddl_command_start: loads the library in this session; announces extension scripts.
+CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $function$
+BEGIN
+    BEGIN
+        LOAD '$libdir/scribe_decoder';
+    EXCEPTION WHEN OTHERS THEN
+        NULL;  -- said where it matters: the row will be flagged
+    END;
+    -- a row only here: a start trigger that writes would break DROP INDEX CONCURRENTLY
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
+        PERFORM scribe.write_row('script', tg_tag, NULL, NULL, '', true, NULL, NULL);
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe could not prepare to record %: %', tg_tag, SQLERRM;
+END
+$function$;
+
+-- Event trigger sql_drop: notes for the end of the command what went.
+CREATE OR REPLACE FUNCTION scribe.note_drop() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $function$
+BEGIN
+    PERFORM set_config('scribe.dropped', (
+        SELECT json_build_object(
+            'named', coalesce(json_agg(json_build_object('type', object_type, 'identity', object_identity))
+                FILTER (WHERE original AND NOT is_temporary), '[]'),
+            'temporary', count(*) FILTER (WHERE original AND is_temporary),
+            'keys', count(*) FILTER (WHERE object_type IN ('index', 'table constraint', 'table column')))::text
+        FROM pg_event_trigger_dropped_objects()), true);
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe could not note what % dropped: %', tg_tag, SQLERRM;
+END
+$function$;
+
+-- Event trigger table_rewrite: notes for the end of the command which tables were rewritten, and why.
+CREATE OR REPLACE FUNCTION scribe.note_rewrite() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $function$
+BEGIN
+    PERFORM set_config('scribe.rewritten', coalesce(current_setting('scribe.rewritten', true), '')
+        || ' ' || pg_event_trigger_table_rewrite_oid()::oid::text || ':' || pg_event_trigger_table_rewrite_reason(), true);
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe could not note a table rewrite: %', SQLERRM;
+END
+$function$;
+
+-- The statement that is running, its exactness and more, as JSON: from the library, else as far as SQL can tell.
+CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text, stack text) RETURNS json
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    facts text;
+    query text := regexp_replace(current_query(), '[\s;]+$', '');
+    rest text;
+BEGIN
+    BEGIN
+        LOAD '$libdir/scribe_decoder';
+        PERFORM set_config('scribe.tag', tag, true);
+        facts := current_setting('scribe.facts');
+        IF facts <> '' THEN
+            RETURN facts;
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'pg_scribe could not load its library: %', SQLERRM;
+    END;
+    -- without the library: a string with no semicolon in it, sent by the client itself, is the statement
+    rest := regexp_replace(stack, '^PL/pgSQL function scribe\.[^\n]*\n?', '');
+    RETURN json_build_object('statement', query, 'exact', rest = '' AND strpos(query, ';') = 0,
+        'reason', 'the library scribe_decoder could not be loaded', 'using_mutable', true, 'temporary', false, 'in_extension', false,
+        'detached', 0, 'subcommands', '[]'::json);
+END
+$function$;
+
+-- Relations in relids and everything that inherits from them or is a partition of them.
+CREATE OR REPLACE FUNCTION scribe.with_children(relids oid[]) RETURNS oid[]
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $function$
+    WITH RECURSIVE family (relid) AS (
+        SELECT unnest(relids) UNION SELECT i.inhrelid FROM family JOIN pg_inherits AS i ON i.inhparent = family.relid)
+    SELECT array_agg(relid) FROM family
+$function$;
+
+-- Run a statement of capture's own: not recorded, with users' triggers at rest.
+CREATE OR REPLACE FUNCTION scribe.run_own(statement text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog SET session_replication_role = replica AS $function$
+BEGIN
+    PERFORM set_config('scribe.own', (SELECT token FROM scribe.config), true);
+    EXECUTE statement;
+    PERFORM set_config('scribe.own', '', true);
+END
+$function$;
+
+-- Send every row of a table anew: its values cannot be computed again elsewhere.
+CREATE OR REPLACE FUNCTION scribe.refill(relation regclass, tag text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    identity "char";
+    restore text;
+    plain_column name;
+    quieted text[];
+    waking text[];
+    command text;
+BEGIN
+    SELECT relreplident INTO identity FROM pg_class WHERE oid = relation;
+    SELECT attname INTO plain_column FROM pg_attribute
+        WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a'
+        ORDER BY attlen < 0, attnum LIMIT 1;
+    IF plain_column IS NULL THEN
+        RAISE EXCEPTION 'table % has no column that can be updated to itself', relation;
+    END IF;
+    SELECT array_agg(format('ALTER TABLE ONLY %s DISABLE TRIGGER %I', relation, tgname)),
+           array_agg(format('ALTER TABLE ONLY %s ENABLE %s TRIGGER %I', relation,
+               CASE tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END, tgname))
+        INTO quieted, waking FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal AND tgenabled IN ('A', 'R');
+    restore := CASE identity WHEN 'd' THEN 'DEFAULT' WHEN 'n' THEN 'NOTHING' WHEN 'i' THEN coalesce(
+        (SELECT 'USING INDEX ' || quote_ident(c.relname) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+            WHERE i.indrelid = relation AND i.indisreplident), 'NOTHING') END;
+    FOREACH command IN ARRAY coalesce(quieted, '{}') LOOP
+        PERFORM scribe.run_own(command);
+    END LOOP;
+    PERFORM scribe.write_row('refill', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);
+    IF identity <> 'f' THEN
+        PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY FULL', relation));
+    END IF;
+    PERFORM scribe.run_own(format('UPDATE ONLY %1$s SET %2$I = %2$I', relation, plain_column));
+    IF identity <> 'f' THEN
+        PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', relation, restore));
+    END IF;
+    PERFORM scribe.write_row('refilled', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);
+    FOREACH command IN ARRAY coalesce(waking, '{}') LOOP
+        PERFORM scribe.run_own(command);
+    END LOOP;
+    RAISE NOTICE 'pg_scribe: the rows of % were written once more, since their new values cannot be computed elsewhere',
+        relation;
+END
+$function$;
+
+-- Give existing rows elsewhere the values that a stable default (now(), current_user) had here.
+CREATE OR REPLACE FUNCTION scribe.fill(tables oid[], tag text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C' AS $function$
+DECLARE
+    epoch bigint := pg_current_xact_id()::text::bigint >> 32;
+    top_xid bigint := pg_current_xact_id()::text::bigint & 4294967295;
+    done text := coalesce(current_setting('scribe.filled', true), '');
+    missing record;
+BEGIN
+    FOR missing IN
+        SELECT a.attrelid, a.attname, a.attmissingval, a.atttypid, a.atttypmod, format(' %s.%s ', a.attrelid, a.attnum) AS mark
+        FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+            LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = ANY (tables) AND c.relkind = 'r' AND c.relpersistence = 'p' AND a.atthasmissing
+            AND NOT a.attisdropped AND coalesce(d.adbin::text, '') !~ '^{CONST '
+            -- added by this transaction: nobody else's row in progress can be seen
+            AND CASE WHEN a.xmin::text::bigint >= top_xid
+                THEN pg_xact_status(((epoch << 32) | a.xmin::text::bigint)::text::xid8) = 'in progress' ELSE false END
+        ORDER BY a.attrelid, a.attnum
+    LOOP
+        CONTINUE WHEN strpos(done, missing.mark) > 0;
+        done := done || missing.mark;
+        PERFORM scribe.write_row('fill', tag, 'table column',
+            format('%s.%I', missing.attrelid::regclass, missing.attname),
+            format('UPDATE ONLY %s SET %I = %L::%s', missing.attrelid::regclass, missing.attname,
+                (missing.attmissingval::text::text[])[1], format_type(missing.atttypid, missing.atttypmod)),
+            true, NULL, ARRAY[missing.attrelid]);
+    END LOOP;
+    PERFORM set_config('scribe.filled', done, true);
+END
+$function$;
+
+-- Send anew, or fill, the rows of tables whose values an ALTER TABLE has just made from expressions.
+CREATE OR REPLACE FUNCTION scribe.send_values(tag text, tables oid[], using_mutable boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    rewritten text[] := regexp_split_to_array(trim(coalesce(current_setting('scribe.rewritten', true), '')), '\s+');
+    entry text;
+    relation oid;
+    reasons int;
+BEGIN
+    PERFORM set_config('scribe.rewritten', '', true);
+    FOREACH entry IN ARRAY rewritten LOOP
+        CONTINUE WHEN entry = '';
+        relation := split_part(entry, ':', 1)::oid;
+        reasons := split_part(entry, ':', 2)::int;  -- manual 9.30.3: 1 persistence, 2 default, 4 type, 8 access method
+        CONTINUE WHEN NOT EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'r' AND relpersistence = 'p');
+        IF reasons & 3 <> 0 OR (reasons & 4 <> 0 AND using_mutable) THEN
+            PERFORM scribe.refill(relation, tag);
+        END IF;
+    END LOOP;
+    PERFORM scribe.fill(tables, tag);
+END
+$function$;
+
+-- Tables among tables (NULL: among all) whose UPDATE and DELETE would not be in the WAL with their old key.
+-- Manual, ALTER TABLE, REPLICA IDENTITY: a deferrable primary key does not serve.
+CREATE OR REPLACE FUNCTION scribe.without_identity(tables oid[] DEFAULT NULL) RETURNS SETOF oid
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $function$
+    SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname <> 'scribe'
+        AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+        AND (tables IS NULL OR c.oid = ANY (tables))
+        AND CASE c.relreplident WHEN 'f' THEN false WHEN 'n' THEN true
+            WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_index AS i
+                WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indisvalid)
+            ELSE NOT EXISTS (SELECT FROM pg_index AS i
+                WHERE i.indrelid = c.oid AND i.indisreplident AND i.indimmediate AND i.indisvalid) END
+$function$;
+
+-- Change a table's replica identity, recorded as the DDL it is.
+CREATE OR REPLACE FUNCTION scribe.change_identity(relation regclass, identity text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    statement text := format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', relation, identity);
+BEGIN
+    PERFORM scribe.run_own(statement);
+    PERFORM scribe.write_row('ddl', 'ALTER TABLE', 'table', relation::text, statement, true, NULL, ARRAY[relation::oid],
+        current_user, '""');
+END
+$function$;
+
+-- See to it that the tables a command touched have a replica identity; recorded as the DDL it is.
+CREATE OR REPLACE FUNCTION scribe.mend_identity(tables oid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    relation regclass;
+BEGIN
+    FOR relation IN SELECT * FROM scribe.without_identity(tables) ORDER BY 1 LOOP
+        IF (SELECT replica_identity FROM scribe.config) = 'refuse' THEN
+            RAISE EXCEPTION 'table % would have no usable replica identity', relation
+                USING ERRCODE = 'SC001',
+                    HINT = 'Give it a primary key or set REPLICA IDENTITY in the same statement; SCRIBE_REPLICA_IDENTITY=refuse is in force.';
+        END IF;
+        PERFORM scribe.change_identity(relation, 'FULL');
+        INSERT INTO scribe.replica_identity VALUES (relation) ON CONFLICT DO NOTHING;
+    END LOOP;
+    FOR relation IN
+        SELECT r.relid FROM scribe.replica_identity AS r JOIN pg_class AS c ON c.oid = r.relid
+        WHERE r.relid = ANY (tables) AND c.relreplident = 'f' AND EXISTS (SELECT FROM pg_index AS i
+            WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indisvalid)
+        ORDER BY 1
+    LOOP
+        PERFORM scribe.change_identity(relation, 'DEFAULT');
+        DELETE FROM scribe.replica_identity WHERE relid = relation;
+    END LOOP;
+END
+$function$;
+
+-- A subscription as the catalog has it, in a form that never connects.
+CREATE OR REPLACE FUNCTION scribe.record_subscription(tag text, facts json, dropped json) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    statement text := facts->>'statement';
+    subscription record;
+    publications text;
+    commands text[] := '{}';
+    command text;
+BEGIN
+    IF tag = 'DROP SUBSCRIPTION' THEN
+        commands := ARRAY[format('ALTER SUBSCRIPTION %s SET (slot_name = NONE)', dropped->'named'->0->>'identity'),
+            format('DROP SUBSCRIPTION %s', dropped->'named'->0->>'identity')];
+    ELSE
+        SELECT s.* INTO subscription FROM pg_event_trigger_ddl_commands() AS e JOIN pg_subscription AS s ON s.oid = e.objid;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+        SELECT string_agg(quote_ident(p), ', ') INTO publications FROM unnest(subscription.subpublications) AS p;
+        IF tag = 'CREATE SUBSCRIPTION' THEN
+            commands := ARRAY[format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %s WITH (connect = false, slot_name = %s, '
+                'binary = %s, synchronous_commit = %L, streaming = %s)', subscription.subname, subscription.subconninfo,
+                publications, coalesce(quote_literal(subscription.subslotname), 'NONE'), subscription.subbinary,
+                subscription.subsynccommit,
+                CASE subscription.substream::text WHEN 'p' THEN 'parallel' WHEN 't' THEN 'on' WHEN 'true' THEN 'on' ELSE 'off' END)];
+        ELSIF statement ~* '\m(RENAME|OWNER)\s+TO\M|\mSET\s*\(|\mSKIP\s*\(' THEN
+            commands := ARRAY[statement];
+        ELSIF statement !~* '\m(ENABLE|DISABLE|REFRESH\s+PUBLICATION\s*(\(.*\))?)\s*$' THEN
+            commands := ARRAY[format('ALTER SUBSCRIPTION %I CONNECTION %L', subscription.subname, subscription.subconninfo),
+                format('ALTER SUBSCRIPTION %I SET PUBLICATION %s WITH (refresh = false)', subscription.subname, publications)];
+        END IF;
+    END IF;
+    FOREACH command IN ARRAY commands LOOP
+        PERFORM scribe.write_row('ddl', tag, 'subscription', NULL, command, true, NULL, NULL);
+    END LOOP;
+END
+$function$;
+
+-- Record one command. commands: what pg_event_trigger_ddl_commands() says of it, gathered by the caller.
+CREATE OR REPLACE FUNCTION scribe.record_command(tag text, facts json, dropped json, total int, kept int, relids oid[],
+    object_type text, object_identity text, object_schema text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    statement text := facts->>'statement';
+    exact boolean := (facts->>'exact')::boolean;
+    reason text := facts->>'reason';
+    part json;
+    constraint_name name;
+    detached oid := (facts->>'detached')::oid;
+BEGIN
+    IF tag LIKE '% SUBSCRIPTION' AND tag <> 'COMMENT' THEN
+        PERFORM scribe.record_subscription(tag, facts, dropped);
+    ELSIF tag = 'IMPORT FOREIGN SCHEMA' THEN
+        FOR part IN SELECT * FROM json_array_elements(facts->'subcommands') LOOP
+            PERFORM scribe.write_row('ddl', 'CREATE FOREIGN TABLE', 'foreign table', NULL, part#>>'{}', true, NULL, relids,
+                NULL, quote_ident(object_schema));
+        END LOOP;
+    ELSIF tag IN ('CREATE TABLE AS', 'SELECT INTO') THEN
+        PERFORM scribe.write_row('create', tag, object_type, object_identity, statement, true, NULL, relids);
+    ELSIF tag LIKE 'DROP %' AND tag <> 'DROP OWNED' AND (dropped->>'temporary')::int > 0 THEN
+        FOR part IN SELECT * FROM json_array_elements(dropped->'named') LOOP
+            PERFORM scribe.write_row('ddl', tag, part->>'type', part->>'identity',
+                format('%s %s CASCADE', tag, part->>'identity'), true, NULL, NULL);
+        END LOOP;
+    ELSE
+        PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids);
+        IF detached <> 0 THEN
+            FOR constraint_name IN SELECT conname FROM pg_constraint WHERE conrelid = detached AND contype = 'c' LOOP
+                PERFORM scribe.write_row('ddl', tag, 'table constraint', NULL, format(
+                    'DO $check$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %L::pg_catalog.regclass '
+                    'AND conname = %L) THEN ALTER TABLE %s ADD CONSTRAINT %I %s; END IF; END $check$', detached::regclass,
+                    constraint_name, detached::regclass, constraint_name, (SELECT pg_get_constraintdef(oid) FROM pg_constraint
+                        WHERE conrelid = detached AND conname = constraint_name)), true, NULL, NULL);
+            END LOOP;
+        END IF;
+    END IF;
+END
+$function$;
+
+-- Event trigger ddl_command_end: record the command, then whatever must follow it.
+CREATE OR REPLACE FUNCTION scribe.command_end() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $function$
+DECLARE
+    dropped json := coalesce(nullif(current_setting('scribe.dropped', true), ''),
+        '{"named": [], "temporary": 0, "keys": 0}')::json;
+    is_drop constant boolean := tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED';
+    stack text;
+    facts json;
+    extension boolean;
+    total int;
+    kept int;
+    ours int;
+    tables oid[];
+    first record;
+BEGIN
+    PERFORM set_config('scribe.dropped', '', true);
+    IF NOT scribe.is_active() THEN
+        RETURN;
+    END IF;
+    SELECT count(*), count(*) FILTER (WHERE NOT (coalesce(schema_name, '') = 'pg_temp'
+                OR coalesce(object_identity, '') ~ '(^|\s)pg_temp(_\d+)?\.')),
+            count(*) FILTER (WHERE schema_name = 'scribe' OR (object_type = 'schema' AND object_identity = 'scribe')),
+            coalesce(bool_or(in_extension), false),
+            array_agg(objid) FILTER (WHERE classid = 'pg_class'::regclass)
+        INTO total, kept, ours, extension, tables FROM pg_event_trigger_ddl_commands();
+    IF extension OR (total > 0 AND (kept = 0 OR ours = total)) THEN
+        RETURN;
+    END IF;
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND total = 0 THEN
+        PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
+        RETURN;
+    END IF;
+    IF (CASE WHEN is_drop THEN json_array_length(dropped->'named') = 0 ELSE total = 0 AND tg_tag <> 'DROP OWNED' END) THEN
+        RETURN;
+    END IF;
+    IF is_drop AND NOT EXISTS (SELECT FROM json_array_elements(dropped->'named') AS d
+            WHERE d->>'identity' !~ '^scribe(\.|$)|^scribe_|( on | for )scribe\.') THEN
+        RETURN;
+    END IF;
+    GET DIAGNOSTICS stack = PG_CONTEXT;
+    facts := scribe.statement_facts(tg_tag, stack);
+    IF (facts->>'temporary')::boolean OR (facts->>'in_extension')::boolean THEN
+        RETURN;
+    END IF;
+    SELECT * INTO first FROM pg_event_trigger_ddl_commands() LIMIT 1;
+    PERFORM scribe.record_command(tg_tag, facts, dropped, total, kept, tables,
+        coalesce(first.object_type, dropped->'named'->0->>'type'),
+        coalesce(first.object_identity, dropped->'named'->0->>'identity'), first.schema_name);
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
+        PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
+        tables := NULL;
+    END IF;
+    tables := scribe.with_children(coalesce(tables, '{}'));
+    IF tg_tag IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER DOMAIN') THEN
+        PERFORM scribe.send_values(tg_tag, tables, (facts->>'using_mutable')::boolean);
+    END IF;
+    IF tables <> '{}' THEN
+        PERFORM scribe.mend_identity(tables);
+    END IF;
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') OR (tg_tag <> 'DROP TABLE' AND (dropped->>'keys')::int > 0) THEN
+        PERFORM scribe.mend_identity(ARRAY(SELECT scribe.without_identity()));
+    END IF;
+EXCEPTION
+    WHEN SQLSTATE 'SC001' THEN
+        RAISE;  -- the refusal that SCRIBE_REPLICA_IDENTITY=refuse asks for
+    WHEN OTHERS THEN
+        RAISE WARNING 'pg_scribe could not record %: %', tg_tag, SQLERRM
+            USING HINT = 'Take a new base with scribe-dump.';
+        PERFORM scribe.record_failure(tg_tag, SQLERRM);
+END
+$function$;
+
+-- The row that says that something is missing; it must not fail either.
+CREATE OR REPLACE FUNCTION scribe.record_failure(tag text, message text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+BEGIN
+    PERFORM scribe.write_row('lost', tag, NULL, NULL, current_query(), false, message, NULL);
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe could not flag it either: %', SQLERRM;
+END
+$function$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC;
+-- the one function that runs as the user
+GRANT EXECUTE ON FUNCTION scribe.note_caller() TO PUBLIC;
+
+-- ENABLE ALWAYS, since loaders and subscribers run DDL under session_replication_role = replica.
+-- The names matter: triggers of one event fire in the order of their names.
+DO $install$
+DECLARE
+    wanted constant text[] := ARRAY[
+        ['scribe_1_caller_start', 'ddl_command_start', 'note_caller'], ['scribe_2_start', 'ddl_command_start', 'command_start'],
+        ['scribe_2_rewrite', 'table_rewrite', 'note_rewrite'], ['scribe_2_drop', 'sql_drop', 'note_drop'],
+        ['scribe_3_caller_end', 'ddl_command_end', 'note_caller'], ['scribe_4_end', 'ddl_command_end', 'command_end']];
+BEGIN
+    FOR i IN 1 .. array_length(wanted, 1) LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = wanted[i][1]) THEN
+            EXECUTE pg_catalog.format('CREATE EVENT TRIGGER %I ON %s EXECUTE FUNCTION scribe.%I()',
+                wanted[i][1], wanted[i][2], wanted[i][3]);
+        END IF;
+        EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', wanted[i][1]);
+    END LOOP;
+END
+$install$;
+
+SELECT pg_catalog.set_config('scribe.own', '', false) AS capture;

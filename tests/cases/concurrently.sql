@@ -1,0 +1,23 @@
+-- CREATE INDEX / DROP INDEX / REINDEX CONCURRENTLY, commands barred from a transaction block.
+CREATE TABLE t (id int PRIMARY KEY, v text, w text);
+INSERT INTO t SELECT i, 'v' || i, 'w' FROM generate_series(1, 100) i;
+CREATE INDEX old ON t (w);
+-- after init
+CREATE INDEX CONCURRENTLY t_v ON t (v);
+CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "t_CONCURRENTLY" ON t (id, v) WHERE v <> 'CONCURRENTLY';
+CREATE /* CONCURRENTLY */ INDEX /* odd */ CONCURRENTLY -- place
+  t_w ON t (w);
+DROP INDEX CONCURRENTLY old;
+REINDEX INDEX CONCURRENTLY t_v;
+REINDEX TABLE CONCURRENTLY t;
+VACUUM (FULL, ANALYZE) t;
+VACUUM t;
+ANALYZE t;
+CREATE TYPE mood AS ENUM ('sad', 'ok');
+ALTER TYPE mood ADD VALUE 'happy' AFTER 'ok';
+ALTER TYPE mood ADD VALUE 'meh' BEFORE 'ok';
+CREATE TABLE m (x mood);
+INSERT INTO m VALUES ('happy'), ('meh');
+ALTER TYPE mood RENAME VALUE 'meh' TO 'so-so';
+INSERT INTO m VALUES ('so-so');
+UPDATE t SET v = 'x' WHERE id < 5;

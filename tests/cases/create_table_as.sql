@@ -1,0 +1,22 @@
+-- CREATE TABLE AS, SELECT INTO: rows are decoded before the command ends. Table first, rows once.
+CREATE TABLE src (id int PRIMARY KEY, v varchar(10), n numeric(10,2), c text COLLATE "C");
+INSERT INTO src SELECT i, 'v' || i, i / 3.0, 'c' FROM generate_series(1, 50) i;
+-- after init
+CREATE TABLE cta AS SELECT *, random() AS r, clock_timestamp() AS t FROM src;
+SELECT *, random() AS r INTO sel FROM src WHERE id < 10;
+CREATE TABLE nodata AS SELECT * FROM src WITH NO DATA;
+CREATE TABLE empty AS SELECT * FROM src WHERE false;
+CREATE UNLOGGED TABLE unl AS SELECT * FROM src;
+CREATE TABLE opts WITH (fillfactor = 70, autovacuum_enabled = false) AS SELECT id, v FROM src;
+CREATE TABLE "Odd ""name" ("Col 1", "select") AS SELECT id, v FROM src WHERE id = 1;
+PREPARE pp(int) AS SELECT id, v, random() r FROM src WHERE id < $1;
+CREATE TABLE exe AS EXECUTE pp(5);
+CREATE TABLE IF NOT EXISTS exe AS SELECT 1;
+DO $$ BEGIN CREATE TABLE in_do AS SELECT i, random() FROM generate_series(1, 15) i; INSERT INTO in_do VALUES (99, 9); END $$;
+CREATE FUNCTION make_other() RETURNS int LANGUAGE plpgsql AS $$ BEGIN CREATE TABLE other (x int PRIMARY KEY); INSERT INTO other VALUES (1), (2); RETURN 5; END $$;
+CREATE TABLE nested AS SELECT make_other() AS five, i FROM generate_series(1, 1) i;
+BEGIN; CREATE TABLE twice AS SELECT 1 AS a; INSERT INTO twice VALUES (2); ALTER TABLE twice ADD COLUMN b text DEFAULT 'x'; UPDATE twice SET b = 'y' WHERE a = 1; COMMIT;
+BEGIN; SAVEPOINT s; CREATE TABLE sub AS SELECT g FROM generate_series(1, 5) g; RELEASE s; INSERT INTO sub VALUES (6); COMMIT;
+BEGIN; CREATE TABLE rolled AS SELECT 1; ROLLBACK;
+UPDATE cta SET v = 'changed' WHERE id = 1;
+DELETE FROM sel WHERE id = 2;

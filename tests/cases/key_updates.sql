@@ -1,0 +1,32 @@
+-- Key updates; UPDATE that swaps unique values; deferrable constraints.
+CREATE TABLE k (id int PRIMARY KEY, v text);
+CREATE TABLE s (id int PRIMARY KEY, u int UNIQUE DEFERRABLE INITIALLY IMMEDIATE);
+CREATE TABLE dd (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, v int);
+CREATE TABLE chain (id int PRIMARY KEY, u int UNIQUE);
+CREATE TABLE ex (id int PRIMARY KEY, r int4range, EXCLUDE USING gist (r WITH &&));
+CREATE TABLE multi (a int, b text, c int, PRIMARY KEY (b, a));
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int PRIMARY KEY, p int REFERENCES parent ON UPDATE CASCADE ON DELETE CASCADE);
+-- after init
+INSERT INTO k SELECT i, 'v' || i FROM generate_series(1, 20) i;
+UPDATE k SET id = id + 1000;
+UPDATE k SET id = id - 999, v = 'moved' WHERE id > 1010;
+INSERT INTO s SELECT i, i FROM generate_series(1, 20) i;
+UPDATE s SET u = 21 - u;
+UPDATE s SET u = u + 1;
+INSERT INTO dd SELECT i, i FROM generate_series(1, 10) i;
+UPDATE dd SET id = 11 - id;
+BEGIN; UPDATE dd SET id = 5 WHERE v = 1; UPDATE dd SET id = 77 WHERE id = 5 AND v <> 1; COMMIT;
+INSERT INTO chain SELECT i, i FROM generate_series(1, 10) i;
+DO $$ BEGIN FOR i IN REVERSE 10..1 LOOP UPDATE chain SET u = u + 1 WHERE id = i; END LOOP; END $$;
+INSERT INTO ex SELECT i, int4range(i * 10, i * 10 + 10) FROM generate_series(1, 5) i;
+DO $$ BEGIN FOR i IN REVERSE 5..1 LOOP UPDATE ex SET r = int4range(i * 10 + 10, i * 10 + 20) WHERE id = i; END LOOP; END $$;
+INSERT INTO multi SELECT i, 'b' || i % 3, i FROM generate_series(1, 30) i;
+UPDATE multi SET c = c + 1;
+UPDATE multi SET b = b || 'x' WHERE a < 10;
+DELETE FROM multi WHERE a % 2 = 0;
+INSERT INTO parent SELECT generate_series(1, 5);
+INSERT INTO child SELECT i, (i % 5) + 1 FROM generate_series(1, 20) i;
+UPDATE parent SET id = id + 100;
+DELETE FROM parent WHERE id = 103;
+BEGIN; UPDATE k SET v = 'one' WHERE id = 1001; UPDATE k SET v = 'two' WHERE id = 1001; UPDATE k SET v = 'three' WHERE id = 1002; DELETE FROM k WHERE id = 1003; INSERT INTO k VALUES (1003, 'again'); UPDATE k SET v = 'more' WHERE id = 1003; COMMIT;

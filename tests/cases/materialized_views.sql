@@ -1,0 +1,17 @@
+-- Materialized views: rows must not be replayed as INSERTs; REFRESH: definition and contents.
+CREATE TABLE src (id int PRIMARY KEY, v text);
+INSERT INTO src SELECT i, 'v' || i FROM generate_series(1, 20) i;
+CREATE MATERIALIZED VIEW early AS SELECT * FROM src;
+CREATE UNIQUE INDEX ON early (id);
+-- after init
+CREATE MATERIALIZED VIEW mv AS SELECT id, upper(v) AS v FROM src;
+CREATE UNIQUE INDEX mv_id ON mv (id);
+INSERT INTO src VALUES (100, 'late');
+REFRESH MATERIALIZED VIEW mv;
+DELETE FROM src WHERE id < 5;
+REFRESH MATERIALIZED VIEW CONCURRENTLY mv;
+CREATE MATERIALIZED VIEW nodata AS SELECT count(*) FROM src WITH NO DATA;
+CREATE MATERIALIZED VIEW dropped AS SELECT 1 AS one;
+DROP MATERIALIZED VIEW dropped;
+INSERT INTO src VALUES (200, 'after');
+REFRESH MATERIALIZED VIEW early;

@@ -1,0 +1,33 @@
+-- Partitions: attach, detach (CONCURRENTLY), default; inheritance children.
+CREATE TABLE p (id int, at date, v text, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+CREATE TABLE p_a PARTITION OF p FOR VALUES FROM ('2024-01-01') TO ('2024-07-01');
+CREATE TABLE p_def PARTITION OF p DEFAULT;
+CREATE TABLE base (id int PRIMARY KEY, v text);
+CREATE TABLE derived (extra text, PRIMARY KEY (id)) INHERITS (base);
+-- after init
+INSERT INTO p SELECT i, date '2024-01-01' + i, 'x' FROM generate_series(1, 300) i;
+CREATE TABLE p_b (v text, at date NOT NULL, id int NOT NULL);
+INSERT INTO p_b VALUES ('b', '2030-01-01', 1);
+ALTER TABLE p_b ADD PRIMARY KEY (id, at);
+ALTER TABLE p ATTACH PARTITION p_b FOR VALUES FROM ('2030-01-01') TO ('2031-01-01');
+INSERT INTO p VALUES (9, '2030-05-05', 'in b');
+UPDATE p SET at = '2030-06-06' WHERE id = 5;
+ALTER TABLE p DETACH PARTITION p_def;
+INSERT INTO p_def VALUES (1000, '1999-01-01', 'alone');
+CREATE TABLE p_c PARTITION OF p FOR VALUES FROM ('2025-01-01') TO ('2026-01-01') PARTITION BY LIST (id);
+CREATE TABLE p_c1 PARTITION OF p_c FOR VALUES IN (1, 2);
+CREATE TABLE p_c2 PARTITION OF p_c DEFAULT;
+INSERT INTO p VALUES (1, '2025-02-02', 'c1'), (3, '2025-02-02', 'c2');
+ALTER TABLE p DETACH PARTITION p_b CONCURRENTLY;
+INSERT INTO p_b VALUES ('back', '2030-01-02', 2);
+DELETE FROM p WHERE id = 3;
+INSERT INTO base VALUES (1, 'base'), (2, 'base');
+INSERT INTO derived VALUES (1, 'derived', 'e'), (3, 'derived', 'e');
+UPDATE base SET v = 'both' WHERE id = 1;
+UPDATE ONLY base SET v = 'only base' WHERE id = 1;
+DELETE FROM ONLY base WHERE id = 2;
+DELETE FROM base WHERE id = 3;
+ALTER TABLE base ADD COLUMN added int DEFAULT 5;
+INSERT INTO derived VALUES (4, 'd', 'e', 6);
+ALTER TABLE derived NO INHERIT base;
+INSERT INTO derived VALUES (1000, 'free', 'e', 6);
