@@ -126,13 +126,14 @@ class Tape:
     """
 
     def __init__(self, paths: list[Path]) -> None:
-        self._files: list[tuple[int, int, Path]] = []  # start, descriptor, path
+        self._files: list[tuple[int, int, int, Path]] = []  # start, end, descriptor, path
         self.size = 0
         try:
             for path in paths:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                self._files.append((self.size, descriptor, path))
-                self.size += os.fstat(descriptor).st_size
+                end = self.size + os.fstat(descriptor).st_size
+                self._files.append((self.size, end, descriptor, path))
+                self.size = end
         except BaseException:
             self.close()
             raise
@@ -145,21 +146,20 @@ class Tape:
 
     def close(self) -> None:
         """Close the files."""
-        for _, descriptor, _ in self._files:
+        for _, _, descriptor, _ in self._files:
             os.close(descriptor)
         self._files = []
 
     def place(self, offset: int) -> Place:
         """Return the file and the offset in it; the end of a file rather than the beginning of the next."""
-        for start, _, path in reversed(self._files):
+        for start, _, _, path in reversed(self._files):
             if offset > start or start == 0:
                 return Place(path, offset - start)
         raise ScribeError("the spool has no files")
 
     def offset(self, path: Path, offset: int) -> int | None:
         """Return the tape offset of a place, or None when the tape does not have it."""
-        ends = [start for start, _, _ in self._files[1:]] + [self.size]
-        for (start, _, known), end in zip(self._files, ends, strict=True):
+        for start, end, _, known in self._files:
             if known.name == path.name and start + offset <= end:
                 return start + offset
         return None
@@ -167,8 +167,7 @@ class Tape:
     def read(self, offset: int, length: int) -> bytes:
         """Return up to length bytes from offset, from one file; b"" at the end of the tape."""
         length = min(length, self.size - offset)
-        ends = [start for start, _, _ in self._files[1:]] + [self.size]
-        for (start, descriptor, path), end in zip(self._files, ends, strict=True):
+        for start, end, descriptor, path in self._files:
             if start <= offset < end:
                 data = os.pread(descriptor, min(length, end - offset), offset - start)
                 if not data:
