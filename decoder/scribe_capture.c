@@ -460,6 +460,20 @@ is_ours(const char *name)
 	return strncmp(name, "scribe_", 7) == 0;
 }
 
+/* CLUSTER t USING i leaves a mark in the schema: the statement that sets the same mark.  Else NULL. */
+static char *
+cluster_mark(Node *tree)
+{
+	ClusterStmt *cluster = (ClusterStmt *) tree;
+
+	if (!IsA(tree, ClusterStmt) || cluster->relation == NULL || cluster->indexname == NULL ||
+		cluster->relation->relpersistence == RELPERSISTENCE_TEMP)
+		return NULL;
+	return psprintf("ALTER TABLE %s CLUSTER ON %s",
+					quote_qualified_identifier(cluster->relation->schemaname, cluster->relation->relname),
+					quote_identifier(cluster->indexname));
+}
+
 /* Whether a command that fires no event trigger changes this database (event triggers, ownership), and is not ours. */
 static bool
 needs_recording(Node *tree)
@@ -640,8 +654,13 @@ scribe_ProcessUtility(PlannedStmt *planned, const char *query, HOOK_READ_ONLY_PA
 	PG_TRY();
 	{
 		call_next(planned, query, HOOK_READ_ONLY context, params, environment, dest, completion);
-		if (needs_recording(statement.tree) && IsTransactionState() && OidIsValid(MyDatabaseId))
-			record_plain(CreateCommandName(statement.tree), statement.text, role);
+		if (IsTransactionState() && OidIsValid(MyDatabaseId))
+		{
+			char	   *mark = cluster_mark(statement.tree);
+
+			if (mark != NULL || needs_recording(statement.tree))
+				record_plain(CreateCommandName(statement.tree), mark ? mark : statement.text, role);
+		}
 	}
 	PG_FINALLY();
 	{

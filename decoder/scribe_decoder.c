@@ -29,16 +29,12 @@ static void scribe_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, X
 static void scribe_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
 static void scribe_shutdown(LogicalDecodingContext *ctx);
 
-#ifdef SCRIBE_HAVE_CAPTURE
 extern void scribe_capture_init(void);
-#endif
 
 void
 _PG_init(void)
 {
-#ifdef SCRIBE_HAVE_CAPTURE
 	scribe_capture_init();
-#endif
 }
 
 void

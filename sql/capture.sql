@@ -394,7 +394,8 @@ BEGIN
         IF tag = 'CREATE SUBSCRIPTION' THEN
             commands := ARRAY[format('CREATE SUBSCRIPTION %I CONNECTION %L PUBLICATION %s WITH (connect = false, slot_name = %s, '
                 'binary = %s, synchronous_commit = %L, streaming = %s)', subscription.subname, subscription.subconninfo,
-                publications, coalesce(quote_literal(subscription.subslotname), 'NONE'), subscription.subbinary,
+                publications, coalesce(quote_literal(subscription.subslotname), 'NONE'),
+                CASE WHEN subscription.subbinary THEN 'true' ELSE 'false' END,
                 subscription.subsynccommit,
                 CASE subscription.substream::text WHEN 'p' THEN 'parallel' WHEN 't' THEN 'on' WHEN 'true' THEN 'on' ELSE 'off' END)];
         ELSIF statement ~* '\m(RENAME|OWNER)\s+TO\M|\mSET\s*\(|\mSKIP\s*\(' THEN

@@ -21,9 +21,12 @@ BEGIN; SAVEPOINT a; CREATE TABLE rolled (a int); ROLLBACK TO a; CREATE TABLE kep
 CREATE TABLE "semi;colon" (a int, "b;" text DEFAULT ';');
 CREATE FUNCTION body() RETURNS text LANGUAGE plpgsql AS $f$
 BEGIN
+/*
 COMMIT; -- end 0/0
--- rows 5 inserted
 \.
+-- ddl end
+*/
+-- rows 5 inserted
 -- ddl end
   RETURN 'BEGIN; -- xid 1';
 END
