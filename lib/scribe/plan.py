@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from scribe.archive import Archive
+from scribe.archive import Archive, Segment
 from scribe.dialect import Begin
 from scribe.lsn import format_lsn
 from scribe.points import Way
-from scribe.segments import Reader, Small, Start, open_plain
+from scribe.segments import End, Reader, Small, Start, open_plain
+from scribe.sequences import ADVANCE
 from scribe.target import Options, build_create, conninfo, globals_files, read_meta
 
 _STOP = "psql -X -q -v ON_ERROR_STOP=1 -o /dev/null"
@@ -59,25 +60,31 @@ def _base_commands(way: Way, target: str, options: Options) -> list[str]:
 def _segment_commands(way: Way, target: str) -> list[str]:
     lines = []
     for segment in way.segments:
-        beyond = first_beyond(way, segment.data)
+        beyond, reached = find_cut(way, segment)
         if beyond is None:
             lines.append(_feed(segment.data, target))
             continue
-        lines.append("# the target is inside this file: it is cut before the first transaction beyond")
+        # A line that begins so is a frame, whatever the data: docs/format.md, "Reserved line beginnings".
         pattern = f"/^BEGIN; -- xid {beyond.xid} commit {format_lsn(beyond.commit_lsn).replace('/', '[/]')} /,$d"
+        lines.append("# the point is inside this file: it ends before the first transaction beyond")
         lines.append(_feed(segment.data, target, pattern))
+        position = f"UPDATE scribe.position SET lsn = '{format_lsn(reached)}', inside = false;"
+        lines += [f"{_STOP} -d {target} <<'SQL'", position, ADVANCE.rstrip("\n"), "SQL"]
         break
     return lines
 
 
-def first_beyond(way: Way, path: Path) -> Begin | None:
-    """Return the first transaction in a segment that the way does not include, None where it includes all."""
+def find_cut(way: Way, segment: Segment) -> tuple[Begin | None, int]:
+    """Return the first transaction in a segment that the way does not include (or None), and the LSN before it."""
+    reached = segment.from_lsn
     if way.stop.is_end:
-        return None
-    with open_plain(path) as stream:
-        reader = Reader(stream, path.name)
+        return None, reached
+    with open_plain(segment.data) as stream:
+        reader = Reader(stream, segment.data.name)
         reader.read_header()
         for event in reader.events():
             if isinstance(event, Small | Start) and way.stop.excludes(event.begin):
-                return event.begin
-    return None
+                return event.begin, reached
+            if isinstance(event, Small | End):
+                reached = event.end
+    return None, reached

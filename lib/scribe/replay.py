@@ -298,19 +298,19 @@ class Replayer:
         for part in sent.parts:
             for statement in split_statements(part.text):
                 if index == 0:
-                    return ScribeError(f"{self._where(part)}: {_said(error)}: {show(statement)}", _DIFFERS)
+                    return ScribeError(f"{self._where(part)}: {error.said}: {show(statement)}", _DIFFERS)
                 index -= 1
         return self._uncommitted(error, sent.parts[-1])
 
     def _failed_ddl(self, part: _Part, tag: str, error: ServerError) -> ScribeError:
         hint = "Give the target what the statement needs, then go on with --resume; it begins with this transaction."
-        return ScribeError(f"{self._where(part)}: {tag}: {_said(error)}: {show(part.text)}", hint)
+        return ScribeError(f"{self._where(part)}: {tag}: {error.said}: {show(part.text)}", hint)
 
     def _uncommitted(self, error: ServerError, part: _Part | None) -> ScribeError:
         if error.sqlstate == _MOVED:
             return ScribeError("the target was moved by another program while it was being restored", _AGAIN)
         where = self._where(part) if part else f'stopped in "{self.file}"'
-        return ScribeError(f"{where}: could not commit: {_said(error)}", _DIFFERS)
+        return ScribeError(f"{where}: could not commit: {error.said}", _DIFFERS)
 
 
 _DIFFERS = (
@@ -318,10 +318,6 @@ _DIFFERS = (
     " or the restore begun again from the base."
 )
 _AGAIN = "Let one restore work on a database at a time; begin again from the base."
-
-
-def _said(error: ServerError) -> str:
-    return f"{error.message} ({error.detail})" if error.detail else error.message
 
 
 def show(statement: bytes) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -15,14 +14,14 @@ _DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_
 _LOST = "Start the server, then go on with --resume."
 
 
-@dataclass(eq=False)
-class ServerError(Exception):
+class ServerError(ScribeError):
     """What the server said of a statement. index: how many results came before it in the same message."""
 
-    index: int
-    message: str
-    detail: str
-    sqlstate: str
+    def __init__(self, index: int, message: str, detail: str, sqlstate: str) -> None:
+        super().__init__(f"the target server said: {message}")
+        self.index = index
+        self.said = f"{message} ({' '.join(detail.split())})" if detail else message
+        self.sqlstate = sqlstate
 
 
 class Session:

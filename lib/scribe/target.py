@@ -24,7 +24,7 @@ from scribe.postgres import connect, fetch_value, find_program
 from scribe.segments import BLOCK, open_plain
 
 LOCK = 0x7363726962650001  # the advisory lock of the one restore that may work on a database
-_LOCK_WAIT = 10  # seconds; a backend whose restore was killed may still be at its last statement
+_LOCK_WAIT = 5  # seconds; a backend whose restore was killed may still be at its last statement
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # PostgreSQL's messages with a SQLSTATE, as psql prints them with VERBOSITY=verbose.
 _MESSAGE = re.compile(r"^(?:psql:.*?: )?(ERROR|FATAL|PANIC|WARNING):  ([0-9A-Z]{5}): (.*)$", re.MULTILINE)

@@ -24,7 +24,7 @@ from scribe.postgres import connect, export_connection, fetch_value
 from scribe.progress import Progress
 from scribe.replay import Replayer, Totals
 from scribe.segments import Reader, open_plain
-from scribe.sequences import advance_sequences
+from scribe.sequences import ADVANCE
 from scribe.session import Session
 from scribe.target import Options
 
@@ -281,7 +281,7 @@ class Restore:
                 raise ScribeError(f'database "{self.name}" was changed by another program', "Restore into a new one.")
             replayer = Replayer(Session(conn), state[0], way.stop, self.options.owners, tick=self.progress.set)
             try:
-                self._apply(replayer, conn, way, resumed is not None)
+                self._apply(replayer, way, resumed=resumed is not None)
             except ScribeError:
                 self._say_where(conn, replayer)
                 raise
@@ -289,7 +289,7 @@ class Restore:
         server.finish(self.name, self.talk.warn)
         return self._report(way, replayer.position, replayer.totals)
 
-    def _apply(self, replayer: Replayer, conn: psycopg.Connection[Any], way: Way, resumed: bool) -> None:
+    def _apply(self, replayer: Replayer, way: Way, *, resumed: bool) -> None:
         # A resumed run repeats the footer of the segment it stands at the end of: it may have been missed.
         start = replayer.position
         again = resumed and start > way.base.consistent_point
@@ -303,7 +303,7 @@ class Restore:
             self.progress.end()
             return
         self.progress.end()
-        advance_sequences(conn)
+        replayer.session.run(ADVANCE.encode())
 
     def _apply_segment(self, replayer: Replayer, segment: Segment) -> bool:
         self.talk.note(f"applying {segment.data.name}")
