@@ -18,7 +18,8 @@ from scribe.errors import ScribeError, TryAgainError, UsageError
 # FATAL answers of a server that is there but cannot serve now (English, and by the class of the fault).
 _BUSY = re.compile(
     r"too many (clients|connections)|remaining connection slots|starting up|shutting down|in recovery"
-    r"|not yet accepting|terminating connection|server closed the connection|Connection refused|No such file|timeout expired"
+    r"|not yet accepting|terminating connection|server closed the connection"
+    r"|Connection refused|No such file|timeout expired"
 )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scribe import files
-from scribe.dialect import BEGIN_PREFIX, COMMIT_PREFIX, Begin, parse_begin, parse_commit
+from scribe.dialect import BEGIN_PREFIX, COMMIT_PREFIX, parse_begin, parse_commit
 from scribe.errors import ScribeError
 
 BLOCK = 4 << 20  # bytes read at a time
@@ -22,6 +22,11 @@ FRAME = 256  # bytes; longer than any frame line
 _PART = re.compile(r"^part-(\d{8,})\.sql$")
 _COMMIT = b"\n" + COMMIT_PREFIX
 _BEGIN = b"\n" + BEGIN_PREFIX
+# What stands between two transactions: upper and lower half of the end LSN, then of the next one's commit LSN.
+_BETWEEN = re.compile(
+    rb"\nCOMMIT; -- end ([0-9A-F]{1,8})/([0-9A-F]{1,8})\n"
+    rb"(?:BEGIN; -- xid [0-9]+ commit ([0-9A-F]{1,8})/([0-9A-F]{1,8}) time [0-9][-0-9:. +BC]{25,40}\n)?"
+)
 _FRAMES = re.compile(rb"\n((?:BEGIN; -- xid|COMMIT; -- end) [^\n]*)(?=\n)")
 _HINT = "Stop scribe-stream and start it again: it cuts what is damaged and asks the server for it once more."
 
@@ -201,53 +206,66 @@ class Scan:
         self.position = position
         self.damage: str | None = None
         self._tick = tick
+        self._high = (b"0", 0)  # the upper half of the last LSN, as text and as a number
 
     def __iter__(self) -> Iterator[Transaction]:
         data, at, base = b"", 0, self.end
-        begin: Begin | None = None
+        opened = -1  # commit LSN of the transaction that at stands in, -1 between two
         for block in self.tape.blocks(self.end):
             self._tick()
             hole = block.find(0)
             data, at, base = data[at:] + (block if hole < 0 else block[:hole]), 0, base + at
             while self.damage is None:
-                if begin is None:
-                    if (begin := self._begin(data, at)) is None:
+                if opened < 0:
+                    opened, at = self._begin(data, at)
+                    if opened < 0:
                         break
-                    at = data.index(b"\n", at)
                 commit = data.find(_COMMIT, at)
-                newline = data.find(b"\n", commit + 1) if commit >= 0 else -1
-                if data.find(_BEGIN, at, commit if newline >= 0 else len(data)) >= 0:
+                match = _BETWEEN.match(data, commit) if commit >= 0 else None
+                if data.find(_BEGIN, at, len(data) if match is None else commit) >= 0:
                     self.damage = "a transaction begins before the one before it ends"
-                elif newline < 0:
-                    at = max(at, len(data) - FRAME) if commit < 0 else commit
+                elif match is None:
+                    at = commit if commit >= 0 else max(at, len(data) - FRAME)
+                    if len(data) - at > FRAME:
+                        self.damage = "a COMMIT line is not one"
                     break
                 else:
-                    end_lsn = parse_commit(data[commit + 1 : newline + 1])
-                    if end_lsn is None or end_lsn <= begin.commit_lsn:
-                        self.damage = "a COMMIT line is not one"
+                    high, low, next_high, next_low = match.groups()
+                    end_lsn = self._lsn(high, low)
+                    if end_lsn <= opened:
+                        self.damage = "a transaction ends before it is committed"
                         break
-                    start, at = self.end, newline + 1
+                    start, at = self.end, match.end(2) + 1
                     self.end, self.position = base + at, end_lsn
-                    yield Transaction(start, self.end, begin.commit_lsn, end_lsn)
-                    begin = None
+                    yield Transaction(start, base + at, opened, end_lsn)
+                    opened = -1
+                    if next_low is not None:
+                        opened = self._follow(self._lsn(next_high, next_low))
+                        at = match.end() - 1
             if hole >= 0 and self.damage is None:
                 self.damage = "there are zero bytes"
             if self.damage is not None:
                 return
 
-    def _begin(self, data: bytes, at: int) -> Begin | None:
-        newline = data.find(b"\n", at, at + FRAME)
-        if newline < 0:
-            if len(data) - at >= FRAME:
-                self.damage = "a BEGIN line is not one"
-            return None
-        begin = parse_begin(data[at : newline + 1])
-        if begin is None:
-            self.damage = "a BEGIN line is not one"
-        elif begin.commit_lsn < self.position:
+    def _lsn(self, high: bytes, low: bytes) -> int:
+        if high != self._high[0]:
+            self._high = (high, int(high, 16) << 32)
+        return self._high[1] | int(low, 16)
+
+    def _follow(self, commit_lsn: int) -> int:
+        if commit_lsn < self.position:
             self.damage = "a transaction comes after one that was committed later"
-            return None
-        return begin
+        return commit_lsn
+
+    def _begin(self, data: bytes, at: int) -> tuple[int, int]:
+        """Return the commit LSN in the BEGIN line at `at` and where that line's newline is; -1 where it is torn."""
+        newline = data.find(b"\n", at, at + FRAME)
+        begin = parse_begin(data[at : newline + 1]) if newline >= 0 else None
+        if begin is not None:
+            return self._follow(begin.commit_lsn), newline
+        if newline >= 0 or len(data) - at >= FRAME:
+            self.damage = "a BEGIN line is not one"
+        return -1, at
 
     def run(self) -> Scan:
         """Read to the end for what this object then says of it."""

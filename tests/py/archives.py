@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import psycopg
+
 from scribe.archive import Archive
 from scribe.lsn import format_lsn
 from scribe.slot import create_slot

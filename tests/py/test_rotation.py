@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import zstandard
 from archives import make_archive, transaction
+
 from scribe import files
 from scribe import spool as spool_module
 from scribe.archive import Archive, Segment
 from scribe.errors import ScribeError, TryAgainError
 from scribe.rotation import rotate
 from scribe.spool import Spool
-from scribe.writer import OVERLAP, Counter
+from scribe.writer import LONGEST, Counter
 
 pytestmark = pytest.mark.unit
 
@@ -212,11 +213,10 @@ def test_warnings_are_copied_into_the_manifest(tmp_path: Path) -> None:
 
 def test_counts_do_not_depend_on_where_blocks_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     text = b"".join(transaction(0x200 + 16 * i, ROWS + b"-- warning: w%d\n" % i) for i in range(400))
-    for size in (97, 4096, OVERLAP, OVERLAP + 1, 1 << 20):
+    for size in (97, 4096, LONGEST, LONGEST + 1, 1 << 20):
         counter = Counter()
         for start in range(0, len(text), size):
             counter.feed(text[start : start + size])
-        counter.feed(b"", last=True)
         assert counter.counts == {"inserted": 400, "updated": 800, "deleted": 0, "truncated": 0, "ddl": 400}
         assert counter.warnings == [f"w{i}" for i in range(400)]
     monkeypatch.setattr(spool_module, "BLOCK", 777)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from archives import make_archive, transaction
+
 from scribe import spool as spool_module
 from scribe.errors import ScribeError
 from scribe.spool import Place, Scan, Spool, Tape, cut, find_start, frames_after, read_transactions
