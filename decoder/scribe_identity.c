@@ -120,16 +120,14 @@ find_lead(Relation rel, ScribeRelation *relation, Relation index)
  * In which order a statement changes its rows must not matter, so no other
  * unique or exclusion constraint may watch the rows of a set-based UPDATE.
  */
-static bool
-may_set(ScribeRelation *relation, bool other_unique)
+static void
+find_sets(ScribeRelation *relation, bool other_unique)
 {
+	relation->set_delete = relation->nkeys > 0;
 	for (int i = 0; i < relation->nkeys; i++)
 		if (relation->columns[relation->keys[i]].collate[0] != '\0')
-			return false;
-	for (int i = 0; i < relation->natts; i++)
-		if (relation->columns[i].always && !relation->columns[i].key)
-			return false;
-	return !other_unique;
+			relation->set_delete = false;
+	relation->set_update = relation->set_delete && !other_unique;
 }
 
 void
@@ -159,9 +157,5 @@ find_identity(Relation rel, ScribeRelation *relation)
 	}
 	list_free(indexes);
 
-	if (relation->nkeys > 0)
-	{
-		relation->set_delete = may_set(relation, false);
-		relation->set_update = may_set(relation, other_unique);
-	}
+	find_sets(relation, other_unique);
 }

@@ -79,6 +79,8 @@ type_changed(Datum arg, int cacheid, uint32 hashvalue)
 static void
 relations_gone(void *arg)
 {
+	if (relations != arg)
+		return;
 	relations = NULL;
 	latest = NULL;
 }
@@ -92,16 +94,16 @@ relations_init(ScribeState *state)
 
 	relations_cxt = AllocSetContextCreate(state->ctx->context, "scribe relations",
 										  ALLOCSET_DEFAULT_SIZES);
-	gone = MemoryContextAllocZero(relations_cxt, sizeof(MemoryContextCallback));
-	gone->func = relations_gone;
-	MemoryContextRegisterResetCallback(relations_cxt, gone);
-
 	ctl.keysize = sizeof(Oid);
 	ctl.entrysize = sizeof(ScribeRelation);
 	ctl.hcxt = relations_cxt;
 	relations = hash_create("scribe relations", 256, &ctl,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	latest = NULL;
+	gone = MemoryContextAllocZero(relations_cxt, sizeof(MemoryContextCallback));
+	gone->func = relations_gone;
+	gone->arg = relations;
+	MemoryContextRegisterResetCallback(relations_cxt, gone);
 
 	if (!registered)
 	{
@@ -127,7 +129,11 @@ type_name(Oid type)
 		elog(ERROR, "cache lookup failed for type %u", type);
 	form = (Form_pg_type) GETSTRUCT(tuple);
 	initStringInfo(&name);
-	append_qualified(&name, get_namespace_name(form->typnamespace), NameStr(form->typname));
+	/* behind a dot every keyword is a name, whichever version reads it */
+	if (form->typnamespace == PG_CATALOG_NAMESPACE && type != CHAROID)
+		appendStringInfo(&name, "pg_catalog.%s", NameStr(form->typname));
+	else
+		append_qualified(&name, get_namespace_name(form->typnamespace), NameStr(form->typname));
 	ReleaseSysCache(tuple);
 	return name.data;
 }

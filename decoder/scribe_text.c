@@ -333,6 +333,9 @@ text_without_concurrently(const char *text, const char *tag)
 			return psprintf("%.*sCONCURRENTLY false%s", (int) (token.start - text), text, rest);
 		}
 		rest += strspn(rest, " \t");
+		if (*rest == '\0')
+			while (token.start > text && is_blank(token.start[-1]))
+				token.start--;
 		return psprintf("%.*s%s", (int) (token.start - text), text, rest);
 	}
 }

@@ -51,8 +51,10 @@ CREATE INDEX CONCURRENTLY "concurrently" ON nopk (a);
 SELECT scribe.note('ddl', 'CREATE INDEX', 'CREATE INDEX /* CONCURRENTLY */ concurrently "concurrently" ON nopk (a)');
 DROP INDEX CONCURRENTLY "concurrently";
 SELECT scribe.note('ddl', 'DROP INDEX', 'DROP INDEX CONCURRENTLY "concurrently"');
-REINDEX (CONCURRENTLY) TABLE big;
+SELECT current_setting('server_version_num')::int >= 140000 AS reindex \gset
+\if :reindex
 SELECT scribe.note('ddl', 'REINDEX', 'REINDEX (VERBOSE off, CONCURRENTLY) TABLE big');
+\endif
 
 -- tables made from queries
 BEGIN;
