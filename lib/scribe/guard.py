@@ -52,7 +52,7 @@ SELECT EXISTS (
   SELECT FROM pg_catalog.unnest(%(oids)s::pg_catalog.oid[]) AS wanted (oid)
   WHERE wanted.oid NOT IN (
     SELECT l.relation FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
-    WHERE a.application_name = %(name)s AND l.locktype = 'relation' AND l.granted AND l.relation IS NOT NULL
+    WHERE a.application_name = %(name)s AND l.locktype = 'relation' AND l.granted AND l.mode = 'AccessShareLock'
       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())))
 """
 

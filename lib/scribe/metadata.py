@@ -135,9 +135,10 @@ GROUP BY a.grantee, a.is_grantable ORDER BY 1 NULLS FIRST, 3
 _SETTINGS = """
 SELECT r.rolname, s.entry
 FROM pg_catalog.pg_db_role_setting AS c
-LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.setrole, pg_catalog.unnest(c.setconfig) AS s (entry)
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.setrole,
+  pg_catalog.unnest(c.setconfig) WITH ORDINALITY AS s (entry, place)
 WHERE c.setdatabase = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-ORDER BY r.rolname NULLS FIRST, s.entry
+ORDER BY r.rolname NULLS FIRST, s.place
 """
 _LABELS = """
 SELECT l.provider, l.label FROM pg_catalog.pg_shseclabel AS l

@@ -1,0 +1,284 @@
+"""scribe-dump: bases that are exact at their consistent point, or are not there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import threading
+from pathlib import Path
+
+import psycopg
+import pytest
+import zstandard
+from cluster import ROOT, Cluster, poll
+from source import Scribe
+from wrapping import count_calls, wrap_program
+
+from scribe.archive import Archive, Base
+
+
+def newest(scribe: Scribe) -> Base:
+    """Return the newest base."""
+    return Archive(scribe.archive).bases()[-1]
+
+
+def restore_base(scribe: Scribe, base: Base, target: str) -> None:
+    """Restore one base of either format and nothing after it."""
+    cluster = scribe.cluster
+    cluster.createdb(target)
+    if base.manifest["format"] == "directory":
+        command = [f"{cluster.bindir}/pg_restore", "--exit-on-error", "-d", target, str(base.path / "base.dir")]
+        subprocess.run(command, env=cluster.env, check=True)
+        cluster.psql((base.path / "epilogue.sql").read_text(), target)
+    else:
+        stored = next(base.path.glob("base.sql*")).read_bytes()
+        plain = zstandard.ZstdDecompressor().decompressobj().decompress(stored) if stored[:2] == b"\x28\xb5" else stored
+        cluster.psql(plain.decode(), target)
+
+
+def check_files(base: Base) -> None:
+    """Fail unless the manifest lists exactly the base's files, with their digests."""
+    listed = {entry["name"]: entry for entry in base.manifest["files"]}
+    there = {p.relative_to(base.path).as_posix(): p for p in base.path.rglob("*") if p.is_file()}
+    assert set(listed) == set(there) - {"manifest.json"}
+    for name, entry in listed.items():
+        content = there[name].read_bytes()
+        assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+        if "plain_sha256" in entry:
+            plain = content
+            if name.endswith(".zst"):
+                plain = zstandard.ZstdDecompressor().decompressobj().decompress(content)
+            assert (entry["plain_bytes"], entry["plain_sha256"]) == (len(plain), hashlib.sha256(plain).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "compress", "names"),
+    [
+        ([], "zstd", {"base.sql.zst", "globals.sql", "database.sql", "meta.json"}),
+        (["--no-globals"], "none", {"base.sql", "database.sql", "meta.json"}),
+        (["--format", "directory", "--jobs", "2"], "zstd", {"base.dir", "epilogue.sql", "globals.sql", "meta.json"}),
+        (["--format", "directory"], "none", {"base.dir", "database.sql"}),
+    ],
+)
+def test_a_base_is_whole_and_restores(
+    scribe: Scribe, cluster: Cluster, arguments: list[str], compress: str, names: set[str]
+) -> None:
+    cluster.psql(
+        """CREATE TABLE big (id int PRIMARY KEY, v text);
+           INSERT INTO big SELECT g, md5(g::text) FROM generate_series(1, 20000) g;
+           CREATE TABLE parent (k int, v int, PRIMARY KEY (k)) PARTITION BY RANGE (k);
+           CREATE TABLE child PARTITION OF parent FOR VALUES FROM (0) TO (100);
+           INSERT INTO parent VALUES (1, 1), (2, 2);
+           CREATE UNLOGGED TABLE "not Logged" (x int); INSERT INTO "not Logged" VALUES (1);
+           CREATE MATERIALIZED VIEW seen AS SELECT count(*) FROM big;
+           SELECT lo_from_bytea(4711, 'abc');""",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init", "--no-base")
+    printed = scribe.run("scribe-dump", *arguments, env={"SCRIBE_COMPRESS": compress}).stdout
+    base = newest(scribe)
+    assert printed == f"{base.path}\n"
+    assert names <= {path.name for path in base.path.iterdir()}
+    check_files(base)
+    assert base.manifest["rows"] == {"public.big": 20000, "public.child": 2, 'public."not Logged"': 1}
+    assert base.manifest["warnings"] == []
+    assert base.consistent_point in Archive(scribe.archive).pending_cuts()
+    target = f"{scribe.dbname}_copy"
+    restore_base(scribe, base, target)
+    cluster.psql("DROP SCHEMA scribe CASCADE;", target)
+    scribe.run("scribe-init", "--remove")
+    assert cluster.dump(target) == cluster.dump(scribe.dbname)
+    cluster.dropdb(target)
+
+
+# What comes between the snapshot and pg_dump's locks: by the end a table is rewritten, emptied, or somebody else.
+CHANGES = {
+    "rewritten": "ALTER TABLE t ALTER v TYPE bigint",
+    "truncated": "TRUNCATE t",
+    "tables swapped": "ALTER TABLE t RENAME TO x; ALTER TABLE u RENAME TO t; ALTER TABLE x RENAME TO u",
+    "columns swapped": "ALTER TABLE u RENAME a TO x; ALTER TABLE u RENAME v TO a; ALTER TABLE u RENAME x TO v",
+    "dropped": "DROP TABLE t; CREATE TABLE t (a int PRIMARY KEY, v int); INSERT INTO t VALUES (7, 7)",
+    "index dropped": "DROP INDEX u_v",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("form", ["plain", "directory"])
+def test_a_dump_that_a_schema_change_could_have_spoilt_is_taken_again(
+    scribe: Scribe, cluster: Cluster, tmp_path: Path, change: str, form: str
+) -> None:
+    cluster.psql(
+        "CREATE TABLE t (a int PRIMARY KEY, v int); INSERT INTO t SELECT g, -g FROM generate_series(1, 50) g;"
+        "CREATE TABLE u (a int PRIMARY KEY, v int); INSERT INTO u VALUES (1, 1); CREATE INDEX u_v ON u (v);",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init", "--no-base")
+    command = f'[ $count -gt 2 ] || psql -Xq -d {scribe.dbname} -c "BEGIN; {CHANGES[change]}; COMMIT"'
+    if change in ("rewritten", "dropped", "index dropped"):
+        command = command.replace("-gt 2", "-gt 1")
+    env = wrap_program(tmp_path / "wrap", cluster, "pg_dump", command)
+    result = scribe.run("scribe-dump", "--format", form, env=env)
+    assert "taking it again" in result.stderr
+    base = newest(scribe)
+    assert len(Archive(scribe.archive).bases()) == 1
+    assert not list(Archive(scribe.archive).bases_path.glob(".tmp-*"))
+    target = f"{scribe.dbname}_copy"
+    restore_base(scribe, base, target)
+    cluster.psql("DROP SCHEMA scribe CASCADE;", target)
+    scribe.run("scribe-init", "--remove")
+    assert cluster.dump(target) == cluster.dump(scribe.dbname)
+    cluster.dropdb(target)
+
+
+def test_the_first_base_is_guarded_as_well(scribe: Scribe, cluster: Cluster, tmp_path: Path) -> None:
+    cluster.psql("CREATE TABLE t (a int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1);", scribe.dbname)
+    change = f'[ $count -gt 1 ] || psql -Xq -d {scribe.dbname} -c "{CHANGES["rewritten"]}"'
+    result = scribe.run("scribe-init", env=wrap_program(tmp_path / "wrap", cluster, "pg_dump", change))
+    assert "taking it again" in result.stderr
+    archive = Archive(scribe.archive)
+    assert archive.identity()["chain_from_lsn"] == newest(scribe).manifest["consistent_point_lsn"]
+    assert newest(scribe).manifest["rows"] == {"public.t": 1}
+
+
+@pytest.mark.slow
+def test_gives_up_when_the_schema_never_rests(scribe: Scribe, cluster: Cluster, tmp_path: Path) -> None:
+    cluster.psql("CREATE TABLE t (a int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1);", scribe.dbname)
+    scribe.run("scribe-init", "--no-base")
+    env = wrap_program(tmp_path / "wrap", cluster, "pg_dump", f'psql -Xq -d {scribe.dbname} -c "TRUNCATE t"')
+    result = scribe.run("scribe-dump", env=env, check=False)
+    assert result.returncode == 75
+    assert "public.t changed before pg_dump had its locks" in result.stderr
+    assert count_calls(tmp_path / "wrap", "pg_dump") == 5
+    assert list(Archive(scribe.archive).bases_path.iterdir()) == []
+    slots = cluster.query(f"SELECT slot_name FROM pg_replication_slots WHERE database = '{scribe.dbname}'")
+    assert slots == [(scribe.slot,)]
+
+
+@pytest.mark.slow
+def test_a_base_holds_exactly_what_committed_before_its_consistent_point(scribe: Scribe, cluster: Cluster) -> None:
+    """Writers count into separate rows; the rest of the stream must hold exactly what the base does not."""
+    cluster.psql(
+        "CREATE TABLE counter (id int PRIMARY KEY, n int);"
+        "INSERT INTO counter SELECT g, 0 FROM generate_series(1, 4) g;",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init", "--no-base")
+    stop = threading.Event()
+    done = [0] * 5
+
+    def write(row: int) -> None:
+        with cluster.connect(scribe.dbname) as conn:
+            while not stop.is_set():
+                conn.execute("UPDATE counter SET n = n + 1 WHERE id = %s", [row])
+                done[row] += 1
+
+    writers = [threading.Thread(target=write, args=(row,)) for row in range(1, 5)]
+    for writer in writers:
+        writer.start()
+    try:
+        poll(lambda: min(done[1:]) > 50)
+        scribe.run("scribe-dump")
+        reached = min(done[1:])
+        poll(lambda: min(done[1:]) > reached + 50)
+        scribe.run("scribe-dump", "--format", "directory", "--jobs", "2")
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    peek = "SELECT data FROM pg_logical_slot_peek_changes('{}', NULL, NULL)"
+    with cluster.connect(scribe.dbname) as conn:
+        if conn.execute("SELECT 1 FROM pg_settings WHERE name = 'output_plugin_libraries'").fetchone():
+            conn.execute("SET output_plugin_libraries = scribe_decoder")
+        stream = "\n".join(row[0] for row in conn.execute(peek.format(scribe.slot)))
+    found = re.findall(r"^BEGIN; -- xid \d+ commit (\w+)/(\w+) ", stream, re.M)
+    commits = [int(high, 16) << 32 | int(low, 16) for high, low in found]
+    assert len(commits) == sum(done)
+    for number, base in enumerate(Archive(scribe.archive).bases()):
+        target = f"{scribe.dbname}_copy{number}"
+        restore_base(scribe, base, target)
+        in_base = cluster.value("SELECT sum(n) FROM counter", target)
+        assert in_base == sum(commit < base.consistent_point for commit in commits)
+        cluster.dropdb(target)
+
+
+def test_a_failing_pg_dump_leaves_nothing(scribe: Scribe, cluster: Cluster, tmp_path: Path) -> None:
+    scribe.run("scribe-init", "--no-base")
+    env = wrap_program(tmp_path / "wrap", cluster, "pg_dump", "echo 'pg_dump: error: disk on fire' >&3; exit 1")
+    result = scribe.run("scribe-dump", check=False, env=env)
+    assert result.returncode == 1
+    assert "scribe-dump: error: could not dump the database: pg_dump: error: disk on fire" in result.stderr
+    assert list(Archive(scribe.archive).bases_path.iterdir()) == []
+
+
+def test_a_killed_dump_leaves_nothing_the_next_one_minds(scribe: Scribe, cluster: Cluster, tmp_path: Path) -> None:
+    scribe.run("scribe-init", "--no-base")
+    env = wrap_program(tmp_path / "wrap", cluster, "pg_dump", "[ $count -gt 1 ] || { kill -9 $PPID; sleep 60; }")
+    assert scribe.run("scribe-dump", "--format", "directory", check=False, env=env).returncode == -9
+    archive = Archive(scribe.archive)
+    assert archive.bases() == []
+    assert list(archive.bases_path.glob(".tmp-*"))
+    scribe.run("scribe-dump", env=env)
+    assert len(archive.bases()) == 1
+    assert not list(archive.bases_path.glob(".tmp-*"))
+
+
+@pytest.mark.slow
+def test_only_one_dump_at_a_time(scribe: Scribe, cluster: Cluster, tmp_path: Path) -> None:
+    scribe.run("scribe-init", "--no-base")
+    env = scribe.env | wrap_program(tmp_path / "wrap", cluster, "pg_dump", f"touch {tmp_path}/there; sleep 3")
+    with subprocess.Popen([ROOT / "bin/scribe-dump", "-q"], env=env, stdout=subprocess.DEVNULL) as first:
+        poll((tmp_path / "there").exists, 30, "the first one's pg_dump")
+        result = scribe.run("scribe-dump", check=False)
+        assert (result.returncode, "another base is being taken" in result.stderr) == (75, True)
+        assert first.wait() == 0
+
+
+def test_an_open_transaction_is_named(scribe: Scribe, cluster: Cluster) -> None:
+    scribe.run("scribe-init", "--no-base")
+    with cluster.connect(scribe.dbname, autocommit=False) as other:
+        other.execute("SELECT pg_current_xact_id()")
+        result = scribe.run("scribe-dump", "--wait", "1", check=False)
+        assert result.returncode == 75
+        assert f"process {other.info.backend_pid} " in result.stderr
+    assert list(Archive(scribe.archive).bases_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_table_lock_held_by_others_is_not_waited_for_for_ever(scribe: Scribe, cluster: Cluster) -> None:
+    """DDL that queues behind pg_dump's locks, and pg_dump behind it, is what a lock of our own would lead to."""
+    cluster.psql("CREATE TABLE t (a int PRIMARY KEY);", scribe.dbname)
+    scribe.run("scribe-init", "--no-base")
+    with cluster.connect(scribe.dbname, autocommit=False) as reader:
+        reader.execute("SELECT count(*) FROM t")
+        ddl = threading.Thread(target=_alter_quietly, args=(cluster, scribe.dbname))
+        ddl.start()
+        timer = threading.Timer(3, reader.rollback)
+        timer.start()
+        scribe.run("scribe-dump", timeout=120)
+        ddl.join()
+        timer.join()
+    assert len(Archive(scribe.archive).bases()) == 1
+
+
+def _alter_quietly(cluster: Cluster, dbname: str) -> None:
+    with cluster.connect(dbname) as conn:
+        conn.execute("SET lock_timeout = '60s'")
+        conn.execute("ALTER TABLE t ADD COLUMN b int")
+
+
+def test_wrong_uses(scribe: Scribe, cluster: Cluster) -> None:
+    result = scribe.run("scribe-dump", check=False)
+    assert (result.returncode, "there is no archive" in result.stderr) == (2, True)
+    scribe.run("scribe-init", "--no-base")
+    assert scribe.run("scribe-dump", "--jobs", "3", check=False).returncode == 2
+    assert scribe.run("scribe-dump", "--format", "tar", check=False).returncode == 2
+    assert "would take a base in plain format" in scribe.run("scribe-dump", "-n").stdout
+    cluster.query(f"SELECT pg_drop_replication_slot('{scribe.slot}')")
+    result = scribe.run("scribe-dump", check=False)
+    assert result.returncode == 1
+    assert 'hint: Run "scribe-init"' in result.stderr
+    assert Archive(scribe.archive).bases() == []
+    with pytest.raises(psycopg.errors.UndefinedObject):
+        cluster.query(f"SELECT pg_drop_replication_slot('{scribe.slot}')")
