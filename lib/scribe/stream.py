@@ -254,6 +254,8 @@ class Supervisor:
                     return
 
     def _hear(self, receiver: Receiver, line: str) -> None:
+        if line.startswith("\t"):  # what libpq explains
+            return
         line = line.removeprefix(f"{RECEIVER}: ").removeprefix("error: ").removeprefix("fatal: ").strip()
         if line == "streaming initiated":
             receiver.initiated = time.monotonic()
@@ -261,7 +263,7 @@ class Supervisor:
             notify("READY=1", f"STATUS=streaming from {format_lsn(receiver.position)}")
         elif line.startswith("confirming write up to "):
             notify(f"STATUS={line}")
-        elif line and not line.startswith("starting log streaming at "):
+        elif line and line != "disconnected" and not line.startswith("starting log streaming at "):
             receiver.refused = receiver.refused or ("START_REPLICATION" in line and receiver.initiated is None)
             receiver.last = f"{receiver.last}; {line}" if receiver.last else line
 

@@ -1,0 +1,372 @@
+"""The stream on a real server: whatever is killed or restarted, the segments hold every transaction once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import zstandard
+from archives import attach_archive
+from cluster import ROOT, Cluster, poll, temporary_cluster
+from source import Scribe
+
+from scribe.archive import Archive
+from scribe.process import find_receivers, from_json
+from scribe.recovery import break_chain
+from scribe.spool import Spool
+
+_VALUE = re.compile(rb"^(?:\((\d+)|(\d+)\t|INSERT INTO public\.ticket \(id, pad\) VALUES \((\d+))", re.M)
+
+
+class Writers:
+    """Clients that insert numbers, one to a transaction, and remember which were acknowledged."""
+
+    def __init__(self, cluster: Cluster, dbname: str, count: int = 3) -> None:
+        self.cluster, self.dbname = cluster, dbname
+        self.acknowledged: set[int] = set()
+        self.tried: set[int] = set()
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self._write, args=(i * 10_000_000,)) for i in range(1, count + 1)]
+
+    def __enter__(self) -> Writers:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _write(self, number: int) -> None:
+        while not self.stopping.is_set():
+            try:
+                with self.cluster.connect(self.dbname) as conn:
+                    while not self.stopping.is_set():
+                        number += 1
+                        self.tried.add(number)
+                        conn.execute("INSERT INTO ticket VALUES (%s, repeat('x', %s))", [number, number % 300])
+                        self.acknowledged.add(number)
+            except psycopg.OperationalError:
+                time.sleep(0.05)
+
+
+@pytest.fixture
+def attached(scribe: Scribe, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scribe]:
+    """A source with a table, a slot and an archive; no capture, no base."""
+    attach(scribe, monkeypatch)
+    yield scribe
+
+
+def attach(scribe: Scribe, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in scribe.env.items():
+        if name.startswith("PG"):
+            monkeypatch.setenv(name, value)
+    with scribe.cluster.connect(scribe.dbname) as conn:
+        conn.execute("CREATE TABLE ticket (id int PRIMARY KEY, pad text)")
+        attach_archive(scribe.archive, conn, scribe.slot)
+
+
+def transactions(archive: Path) -> list[bytes]:
+    """Return the transactions of all segments, after checking that the segments continue each other."""
+    text, position = b"", None
+    for segment in Archive(archive).segments():
+        assert position is None or position == segment.from_lsn
+        position = segment.to_lsn
+        plain = zstandard.ZstdDecompressor().decompressobj().decompress(segment.data.read_bytes())
+        text += plain[plain.index(b"$scribe$;\n") + 10 : plain.index(b"BEGIN; -- footer")]
+    found = re.split(rb"(?<=\n)(?=BEGIN; -- xid )", text) if text else []
+    assert all(re.search(rb"\nCOMMIT; -- end [0-9A-F/]+\n\Z", t) and t.count(b"COMMIT; --") == 1 for t in found)
+    return found
+
+
+def inserted(archive: Path) -> list[int]:
+    """Return the numbers in the segments, in order; each transaction has one."""
+    return [int(next(filter(None, m))) for t in transactions(archive) for m in _VALUE.findall(t)]
+
+
+def check(scribe: Scribe, writers: Writers) -> None:
+    """Compare the segments with the table: the same rows, each once, all that were acknowledged among them."""
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    found = inserted(scribe.archive)
+    there = {row[0] for row in scribe.cluster.query("SELECT id FROM ticket", scribe.dbname)}
+    assert len(found) == len(set(found))
+    assert set(found) == there >= writers.acknowledged
+    assert len(there) > 100
+
+
+def receiver(scribe: Scribe) -> int:
+    """Return the pid of the pg_recvlogical at work."""
+
+    def look() -> int | None:
+        process = from_json(Spool(scribe.archive / "spool").read_processes().get("receiver"))
+        return process.pid if process and process.alive() else None
+
+    return int(poll(look, 30, "a receiver"))
+
+
+@pytest.mark.slow
+def test_killing_the_stream_loses_and_repeats_nothing(attached: Scribe) -> None:
+    with Writers(attached.cluster, attached.dbname) as writers:
+        for _ in range(5):
+            attached.start_stream()
+            time.sleep(0.4)
+            attached.kill_stream()
+            poll(lambda: not find_receivers(attached.archive / "spool/stream.sql"), 10, "the receiver's end")
+            attached.run("scribe-rotate")
+    attached.start_stream()
+    check(attached, writers)
+
+
+@pytest.mark.slow
+def test_killing_the_receiver_is_mended_without_a_person(attached: Scribe) -> None:
+    attached.start_stream()
+    with Writers(attached.cluster, attached.dbname) as writers:
+        for _ in range(5):
+            os.kill(receiver(attached), signal.SIGKILL)
+            time.sleep(0.4)
+            attached.run("scribe-rotate")
+    check(attached, writers)
+    assert attached.stop_stream() == 0
+    assert "trying again" in attached.log.read_text()
+
+
+def test_terminated_and_stopped_connections_are_mended(attached: Scribe) -> None:
+    attached.start_stream()
+    with Writers(attached.cluster, attached.dbname) as writers:
+        for _ in range(3):
+            attached.cluster.query("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
+            time.sleep(0.5)
+    check(attached, writers)
+
+
+@pytest.mark.slow
+def test_a_server_that_crashes_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with temporary_cluster(fsync="on", autovacuum="off") as cluster:
+        cluster.createdb("crash")
+        scribe = Scribe(cluster, "crash", tmp_path / "archive")
+        attach(scribe, monkeypatch)
+        stream = scribe.start_stream()
+        with Writers(cluster, "crash") as writers:
+            for _ in range(4):
+                time.sleep(0.6)
+                cluster.stop("immediate")
+                cluster.start()
+        assert stream.poll() is None
+        check(scribe, writers)
+        poll(lambda: "streaming again" in scribe.log.read_text(), 10, "word that it streams again")
+        assert scribe.stop_stream() == 0
+        scribe.close()
+
+
+def test_a_huge_transaction_arrives_once_while_rotations_go_on(attached: Scribe) -> None:
+    attached.start_stream()
+    done = threading.Event()
+
+    def write() -> None:
+        attached.cluster.query(
+            "INSERT INTO ticket SELECT i, repeat('y', 100) FROM generate_series(1, 300000) i", attached.dbname
+        )
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    rotations = 0
+    while not done.is_set() or rotations < 5:
+        attached.run("scribe-rotate")
+        rotations += 1
+    writer.join()
+    attached.run("scribe-rotate", "--wait-lsn", "current")
+    whole = [t for t in transactions(attached.archive) if b"300000\t" in t]
+    assert len(whole) == 1
+    assert sorted(map(int, re.findall(rb"^\(?(\d+)(?:\t|, ')", whole[0], re.M)))[-1] == 300000
+    assert b"-- rows 300000 inserted" in whole[0]
+
+
+def test_a_stop_leaves_a_clean_spool_and_no_receiver(attached: Scribe) -> None:
+    attached.start_stream()
+    attached.cluster.query("INSERT INTO ticket VALUES (1)", attached.dbname)
+    stream = attached.archive / "spool/stream.sql"
+    poll(lambda: stream.stat().st_size, 10, "the transaction")
+    pid = receiver(attached)
+    assert attached.stop_stream() == 0
+    assert not Path(f"/proc/{pid}").exists()
+    assert stream.read_bytes().count(b"COMMIT; -- end") == 1
+    attached.run("scribe-rotate")
+    assert inserted(attached.archive) == [1]
+
+
+def test_a_second_stream_is_refused(attached: Scribe) -> None:
+    attached.start_stream()
+    result = attached.run("scribe-stream", check=False)
+    assert result.returncode == 75
+    assert "another scribe-stream is running" in result.stderr
+
+
+def test_a_slot_that_another_program_reads_is_refused(attached: Scribe) -> None:
+    command = [f"{attached.cluster.bindir}/pg_recvlogical", "--start", "--no-loop", "-d", attached.dbname]
+    with subprocess.Popen([*command, "--slot", attached.slot, "-f", "/dev/null"], env=attached.env) as other:
+        poll(lambda: attached.cluster.value("SELECT count(*) FROM pg_replication_slots WHERE active"), 10, "the other")
+        result = attached.run("scribe-stream", check=False)
+        other.kill()
+    assert (result.returncode, "is in use by server process" in result.stderr) == (75, True)
+
+
+def test_a_server_that_is_away_at_the_start_is_reported(attached: Scribe) -> None:
+    result = attached.run("scribe-stream", check=False, env={"PGPORT": "1"})
+    assert (result.returncode, result.stderr.count("scribe-stream: error: could not connect")) == (75, 1)
+
+
+def test_an_archive_of_another_database_is_refused(attached: Scribe, database: str) -> None:
+    for program in ("scribe-stream", "scribe-rotate"):
+        result = attached.run(program, "-d", database, check=False)
+        assert (result.returncode, "belongs to another database" in result.stderr) == (2, True)
+    archive = Archive(attached.archive)
+    archive.write_identity(archive.identity() | {"system_identifier": "1"})
+    result = attached.run("scribe-stream", check=False)
+    assert (result.returncode, "belongs to another server" in result.stderr) == (2, True)
+
+
+def test_a_missing_slot_is_an_error(attached: Scribe) -> None:
+    attached.cluster.query(f"SELECT pg_drop_replication_slot('{attached.slot}')")
+    result = attached.run("scribe-stream", check=False)
+    assert (result.returncode, "does not exist" in result.stderr) == (1, True)
+
+
+def test_an_archive_ahead_of_the_server_is_an_error(attached: Scribe) -> None:
+    archive = Archive(attached.archive)
+    archive.write_identity(archive.identity() | {"chain_from_lsn": "FF/0"})
+    result = attached.run("scribe-stream", check=False)
+    assert (result.returncode, "the server is older than the archive" in result.stderr) == (1, True)
+
+
+def test_a_spool_that_vanished_breaks_the_chain(attached: Scribe) -> None:
+    attached.start_stream(env={"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1"})
+    attached.cluster.query("INSERT INTO ticket VALUES (1)", attached.dbname)
+    confirmed = f"SELECT confirmed_flush_lsn > %s FROM pg_replication_slots WHERE slot_name = '{attached.slot}'"
+    start = Archive(attached.archive).identity()["chain_from_lsn"]
+    poll(lambda: attached.cluster.value(confirmed.replace("%s", f"'{start}'")), 20, "a confirmation")
+    attached.stop_stream()
+    for path in (attached.archive / "spool").iterdir():
+        if path.is_file():
+            path.unlink()
+    for _ in range(2):
+        result = attached.run("scribe-stream", check=False)
+        assert (result.returncode, "the chain is broken after" in result.stderr) == (1, True)
+    assert json.loads((attached.archive / "broken.json").read_text())["lsn"] == start
+
+
+def test_a_spool_that_vanished_before_anything_was_confirmed_is_made_anew(attached: Scribe) -> None:
+    (attached.archive / "spool/spool.json").unlink()
+    attached.start_stream()
+    attached.cluster.query("INSERT INTO ticket VALUES (1)", attached.dbname)
+    attached.run("scribe-rotate", "--wait-lsn", "current")
+    assert inserted(attached.archive) == [1]
+
+
+@pytest.mark.slow
+def test_a_slot_without_its_wal_breaks_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with temporary_cluster(max_slot_wal_keep_size="1MB", max_wal_size="32MB", min_wal_size="32MB") as cluster:
+        cluster.createdb("lost")
+        scribe = Scribe(cluster, "lost", tmp_path / "archive")
+        attach(scribe, monkeypatch)
+        for _ in range(4):
+            cluster.query("SELECT pg_switch_wal() FROM pg_logical_emit_message(false, 'x', repeat('x', 1000))", "lost")
+            cluster.query("CHECKPOINT")
+        result = scribe.run("scribe-stream", check=False)
+        assert (result.returncode, "is lost" in result.stderr) == (1, True)
+        assert (scribe.archive / "broken.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: cannot mount a small file system")
+def test_a_full_disk_is_waited_for(attached: Scribe, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], check=True)
+    try:
+        attached.archive.rename(tmp_path / "old")
+        subprocess.run(["cp", "-a", str(tmp_path / "old"), str(small / "archive")], check=True)
+        attached.archive = small / "archive"
+        stream = attached.start_stream()
+        many = "INSERT INTO ticket SELECT i, repeat(md5(i::text), 10) FROM generate_series({}) i"
+        attached.cluster.query(many.format("1, 1000"), attached.dbname)
+        attached.cluster.query(many.format("1001, 9000"), attached.dbname)
+        poll(lambda: "could not write" in attached.log.read_text(), 30, "a full disk")
+        assert stream.poll() is None
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small)], check=True)
+        attached.run("scribe-rotate", "--wait-lsn", "current")
+        found = inserted(attached.archive)
+        assert sorted(found) == list(range(1, 9001))
+        assert attached.stop_stream() == 0
+    finally:
+        attached.kill_streams()
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_a_broken_chain_is_declared_once(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    assert archive.broken() is None
+    break_chain(archive, "first", 16)
+    break_chain(archive, "second", 32)
+    known = archive.broken()
+    assert known is not None and (known["reason"], known["lsn"]) == ("first", "0/10")
+    archive.clear_broken()
+    assert archive.broken() is None
+
+
+def test_moved_sequences_are_recorded_without_a_row(attached: Scribe) -> None:
+    attached.cluster.query("CREATE SEQUENCE s", attached.dbname)
+    attached.start_stream()
+    attached.cluster.query("SELECT nextval('s') FROM generate_series(1, 5)", attached.dbname)
+    attached.run("scribe-rotate")
+    attached.run("scribe-rotate")
+    (segment,) = Archive(attached.archive).segments()
+    assert segment.manifest["sequences"] == [{"schema": "public", "name": "s", "last_value": 5, "is_called": True}]
+
+
+def test_waiting_without_a_stream_is_refused(attached: Scribe) -> None:
+    result = attached.run("scribe-rotate", "--wait-lsn", "current", check=False)
+    assert (result.returncode, "no stream is running" in result.stderr) == (75, True)
+    assert attached.run("scribe-rotate", "--wait-lsn", "nonsense", check=False).returncode == 2
+
+
+def test_waiting_ends_when_nothing_moves(attached: Scribe) -> None:
+    attached.start_stream()
+    os.kill(receiver(attached), signal.SIGSTOP)
+    result = attached.run("scribe-rotate", "--wait-lsn", "current", "--timeout", "2", check=False)
+    os.kill(receiver(attached), signal.SIGCONT)
+    assert (result.returncode, "no progress" in result.stderr) == (75, True)
+
+
+def test_a_server_that_is_away_leaves_sequences_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with temporary_cluster() as cluster:
+        cluster.createdb("away")
+        scribe = Scribe(cluster, "away", tmp_path / "archive")
+        attach(scribe, monkeypatch)
+        scribe.start_stream()
+        cluster.query("INSERT INTO ticket VALUES (1)", "away")
+        poll(lambda: (scribe.archive / "spool/stream.sql").stat().st_size, 10, "the transaction")
+        cluster.stop("immediate")
+        result = scribe.run("scribe-rotate", check=False)
+        assert (result.returncode, "without the sequences' positions" in result.stderr) == (75, True)
+        assert inserted(scribe.archive) == [1]
+        scribe.kill_streams()
+
+
+def test_programs_say_what_they_are(cluster: Cluster) -> None:
+    for program in ("scribe-stream", "scribe-rotate"):
+        for flag, text in (("--help", "usage: " + program), ("--version", program + " (pg_scribe)")):
+            result = subprocess.run([ROOT / "bin" / program, flag], capture_output=True, text=True, check=True)
+            assert result.stdout.startswith(text)
+        result = subprocess.run([ROOT / "bin" / program, "--nonsense"], capture_output=True, text=True, check=False)
+        assert result.returncode == 2
