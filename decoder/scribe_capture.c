@@ -28,6 +28,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_operator.h"
@@ -421,6 +422,8 @@ show_facts(void)
 	const char *tag;
 	ListCell   *cell;
 
+	int			level;
+
 	if (!IsTransactionState())
 		return "";
 	tag = GetConfigOption("scribe.tag", true, false);
@@ -429,6 +432,10 @@ show_facts(void)
 	if (statement == NULL)
 		statement = first_statement(tag, &reason);
 
+	/* names in the tree mean what they meant to the user */
+	level = NewGUCNestLevel();
+	(void) set_config_option("search_path", GetConfigOption("scribe.path", true, false), PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	initStringInfo(&out);
 	appendStringInfoString(&out, "{\"statement\":");
 	escape_json(&out, statement->text);
@@ -446,6 +453,7 @@ show_facts(void)
 		escape_json(&out, (char *) lfirst(cell));
 	}
 	appendStringInfoString(&out, "]}");
+	AtEOXact_GUC(true, level);
 	return out.data;
 }
 

@@ -22,6 +22,21 @@ output_init(ScribeState *state)
 }
 
 /*
+ * Empty a buffer, and give back what one huge value made of it.
+ */
+static void
+empty_buffer(StringInfo buf)
+{
+	if (buf->maxlen > SHRINK_BYTES)
+	{
+		pfree(buf->data);
+		initStringInfo(buf);
+	}
+	else
+		resetStringInfo(buf);
+}
+
+/*
  * Send what is there without its last newline, which the receiver adds.
  */
 static void
@@ -29,6 +44,7 @@ flush(ScribeState *state)
 {
 	LogicalDecodingContext *ctx = state->ctx;
 	StringInfo	out = &state->out;
+	MemoryContext old;
 
 	if (out->len <= 1)
 		return;
@@ -39,16 +55,10 @@ flush(ScribeState *state)
 	OutputPluginWrite(ctx, true);
 	state->unsent = 0;
 
-	if (out->maxlen > SHRINK_BYTES)
-	{
-		MemoryContext old = MemoryContextSwitchTo(ctx->context);
-
-		pfree(out->data);
-		output_init(state);
-		MemoryContextSwitchTo(old);
-	}
-	else
-		resetStringInfo(out);
+	old = MemoryContextSwitchTo(ctx->context);
+	empty_buffer(out);
+	empty_buffer(ctx->out);
+	MemoryContextSwitchTo(old);
 }
 
 /*

@@ -489,7 +489,7 @@ BEGIN
         RETURN;
     END IF;
     IF is_drop AND NOT EXISTS (SELECT FROM json_array_elements(dropped->'named') AS d
-            WHERE d->>'identity' !~ '^scribe(\.|$)|^scribe_|( on | for )scribe\.') THEN
+            WHERE d->>'identity' !~ '^scribe(\.|$)|( on | for )scribe\.') THEN
         RETURN;
     END IF;
     GET DIAGNOSTICS stack = PG_CONTEXT;

@@ -6,7 +6,7 @@ CREATE TABLE cta AS SELECT *, random() AS r, clock_timestamp() AS t FROM src;
 SELECT *, random() AS r INTO sel FROM src WHERE id < 10;
 CREATE TABLE nodata AS SELECT * FROM src WITH NO DATA;
 CREATE TABLE empty AS SELECT * FROM src WHERE false;
-CREATE UNLOGGED TABLE unl AS SELECT * FROM src;
+CREATE UNLOGGED TABLE unl AS SELECT * FROM src WITH NO DATA;
 CREATE TABLE opts WITH (fillfactor = 70, autovacuum_enabled = false) AS SELECT id, v FROM src;
 CREATE TABLE "Odd ""name" ("Col 1", "select") AS SELECT id, v FROM src WHERE id = 1;
 PREPARE pp(int) AS SELECT id, v, random() r FROM src WHERE id < $1;
