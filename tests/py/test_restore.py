@@ -30,7 +30,10 @@ ALTER TABLE public.t ALTER COLUMN id SET DEFAULT nextval('public.t_id_seq');
 CREATE TABLE public.log (at timestamptz, note text);
 INSERT INTO public.t VALUES (1, 'one');
 """
-DDL = "-- ddl ALTER TABLE\nSET LOCAL search_path = public;\n{}\n;\nSET LOCAL search_path = '';\n-- ddl end\n-- rows 1 ddl\n"
+DDL = (
+    "-- ddl ALTER TABLE\nSET LOCAL search_path = public;\n{}\n;\nSET LOCAL search_path = '';\n-- ddl end\n"
+    "-- rows 1 ddl\n"
+)
 _numbers = itertools.count(1)
 
 
