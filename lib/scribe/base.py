@@ -179,14 +179,14 @@ def run_dump(
 
 @contextlib.contextmanager
 def _ending(process: subprocess.Popen[bytes], guard: Guard) -> Iterator[None]:
-    """Whatever happens in the block, pg_dump and its guard do not outlive it."""
+    """If the block fails, pg_dump and its guard end with it."""
     try:
         yield
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
-            guard.end(False)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        guard.end(False)
+        raise
 
 
 def _read_messages(process: subprocess.Popen[bytes]) -> list[str]:
@@ -238,7 +238,9 @@ def _fill(
         before = read_tables(reader)
     talk.note(f"dumping {len(before)} tables at {format_lsn(export.consistent_point)}")
     warnings: list[str] = []
-    epilogue = database_acl(conn) + build_epilogue(export.consistent_point)
+    # pg_dump's output is in the database's own encoding
+    acl = "SET client_encoding = 'UTF8';\n" + database_acl(conn)
+    epilogue = "\n" + acl + build_epilogue(export.consistent_point)
     guard = Guard(export.snapshot, f"pg_scribe base {secrets.token_hex(6)}", before, options)
     began = time.monotonic()
     written, rows, said = run_dump(request, directory, epilogue=epilogue, guard=guard, talk=talk)

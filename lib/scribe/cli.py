@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -96,6 +97,13 @@ def run(program: str, body: Callable[[list[str]], int], argv: list[str] | None =
     except KeyboardInterrupt:
         say(program, "error", "interrupted")
         return FAILED
+
+
+def parse_wait(text: str) -> float:
+    """Return the seconds a flag names; raises ArgumentTypeError for what is not a number of seconds."""
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", text) is None:
+        raise argparse.ArgumentTypeError(f'invalid number of seconds "{text}"')
+    return float(text)
 
 
 def stop_on_sigterm() -> None:

@@ -83,11 +83,20 @@ def fetch_value(conn: psycopg.Connection[Any], query: str, parameters: Sequence[
 
 def patient_options(conn: psycopg.Connection[Any]) -> str:
     """Return the server options that keep a long-running connection to conn's server from being timed out."""
+    return " ".join(f"-c {name}=0" for name in _timeouts(conn))
+
+
+def make_patient(conn: psycopg.Connection[Any]) -> None:
+    """Keep conn from being timed out while it waits for long work on other connections."""
+    for name in _timeouts(conn):
+        conn.execute(f"SET {name} = 0")
+
+
+def _timeouts(conn: psycopg.Connection[Any]) -> list[str]:
     version = conn.info.server_version
     names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
     names += ["idle_session_timeout"] if version >= 140000 else []
-    names += ["transaction_timeout"] if version >= 170000 else []
-    return " ".join(f"-c {name}=0" for name in names)
+    return names + (["transaction_timeout"] if version >= 170000 else [])
 
 
 def plugin_options(conn: psycopg.Connection[Any], plugin: str) -> str:

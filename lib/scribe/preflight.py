@@ -263,6 +263,8 @@ def _decoder_remedy(conn: psycopg.Connection[Any], wanted: Wanted, text: str) ->
         return "see wal_level above"
     if "slots are in use" in text:
         return "see max_replication_slots above"
+    if "must be superuser or replication role" in text or "permission denied" in text:
+        return f'run "ALTER ROLE {sql.Identifier(conn.info.user).as_string(conn)} REPLICATION" as a superuser'
     return "see the server's log"
 
 

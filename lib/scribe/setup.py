@@ -243,7 +243,10 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
     """Create the slot and what goes with it; the archive names them when all is there."""
     spool = Spool(archive.spool)
     intent: dict[str, Any] = {"slot": options.slot, "spool_id": str(uuid.uuid4()), "captured": not state.captured}
-    with files.Lock(spool.stream_lock, "scribe-stream is running"), files.Lock(spool.rotate_lock, "scribe-rotate is"):
+    with (
+        files.Lock(spool.stream_lock, "scribe-stream is running"),
+        files.Lock(spool.rotate_lock, "scribe-rotate is at work"),
+    ):
         if state.identity is not None and state.slot is not None:
             slot.drop_slot(conn, state.slot.name)
         files.write_json(intent_path(archive), intent)

@@ -8,8 +8,9 @@ import sys
 from scribe import setup
 from scribe.archive import Archive
 from scribe.base import Request, take_stream_base
-from scribe.cli import Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.cli import Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
 from scribe.errors import ScribeError, UsageError
+from scribe.postgres import make_patient
 from scribe.settings import Settings
 from scribe.source import open_source
 
@@ -31,7 +32,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--no-prune", action="store_true", help="do not apply retention afterwards")
     parser.add_argument("--no-globals", action="store_true", help="leave out roles and tablespaces")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, and do nothing")
-    parser.add_argument("--wait", type=float, default=60, metavar="SECONDS", help="for other transactions (default 60)")
+    parser.add_argument(
+        "--wait", type=parse_wait, default=60.0, metavar="SECONDS", help="for other transactions (default 60)"
+    )
     return parser.parse_args(argv)
 
 
@@ -57,6 +60,7 @@ def body(argv: list[str]) -> int:
     request = make_request(settings, arguments)
     talk = Talk(PROGRAM, arguments)
     with open_source(identity) as conn:
+        make_patient(conn)
         state = setup.read_state(archive, conn, identity["slot"])
         if not state.chained:
             reason = state.broken or f'replication slot "{identity["slot"]}" is gone or has lost WAL'

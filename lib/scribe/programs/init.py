@@ -12,9 +12,9 @@ import psycopg
 from scribe import setup
 from scribe.archive import Archive
 from scribe.base import Request
-from scribe.cli import Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.cli import Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
 from scribe.errors import FAILED, ScribeError
-from scribe.postgres import connect
+from scribe.postgres import connect, make_patient
 from scribe.preflight import Check, Wanted, run_checks
 from scribe.settings import Settings
 
@@ -39,7 +39,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     what.add_argument("--no-base", action="store_true", help="do everything but take the first base")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, and do nothing")
     parser.add_argument("--json", action="store_true", help="print the requirements as JSON")
-    parser.add_argument("--wait", type=float, default=60, metavar="SECONDS", help="for other transactions (default 60)")
+    parser.add_argument(
+        "--wait", type=parse_wait, default=60.0, metavar="SECONDS", help="for other transactions (default 60)"
+    )
     return parser.parse_args(argv)
 
 
@@ -92,6 +94,7 @@ def body(argv: list[str]) -> int:
     archive = Archive(settings.archive)
     talk = Talk(PROGRAM, arguments)
     with connect() as conn:
+        make_patient(conn)
         plugin = settings["SCRIBE_DECODER"]
         name = setup.choose_slot(archive, settings["SCRIBE_SLOT"], conn.info.dbname)
         if archive.exists():
