@@ -254,7 +254,7 @@ class Reader:
                 continue
             line = buffer.line()
             if line.startswith(b"COPY "):
-                yield from self._copy(line)
+                yield from self.copy_block(line)
             elif line.startswith(COMMIT_PREFIX):
                 yield End(self._commit(line))
                 return
@@ -273,7 +273,12 @@ class Reader:
             counted = at
         return max(at, counted, data.rfind(b";\n", at) + 2)
 
-    def _copy(self, statement: bytes) -> Iterator[Event]:
+    def take_line(self) -> bytes:
+        """Take one line with its newline; b"" at the end."""
+        return self._buffer.line()
+
+    def copy_block(self, statement: bytes) -> Iterator[Event]:
+        """Take the data of a COPY statement whose line was just taken, to its end."""
         buffer = self._buffer
         yield CopyStart(statement)
         while (found := buffer.data.find(b"\n\\.\n", buffer.at - 1)) < 0:

@@ -19,6 +19,7 @@ from scribe.dialect import quote_identifier, quote_literal
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.files import read_json
 from scribe.lsn import parse_lsn
+from scribe.owners import without_owners
 from scribe.points import Way
 from scribe.postgres import connect, fetch_value, find_program
 from scribe.segments import BLOCK, open_plain
@@ -277,12 +278,13 @@ def restore_base(way: Way, name: str, options: Options, tick: Callable[[int], No
         _restore_directory(way.base, name, options)
         run_file(way.base.path / "epilogue.sql", name)
     else:
-        run_psql(name, _blocks(way.base_file, tick), stop=True)
+        run_psql(name, _plain_base(way.base_file, options, tick), stop=True)
 
 
-def _blocks(path: Path, tick: Callable[[int], None]) -> Iterator[bytes]:
+def _plain_base(path: Path, options: Options, tick: Callable[[int], None]) -> Iterator[bytes]:
     with open_plain(path) as stream:
-        while block := stream.read(BLOCK):
+        blocks = iter(lambda: stream.read(BLOCK), b"") if options.owners else without_owners(stream, path.name)
+        for block in blocks:
             tick(len(block))
             yield block
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scribe import segments
 from scribe.dialect import Begin
 from scribe.errors import ScribeError
+from scribe.owners import without_owners
 from scribe.replay import Stop, expected_rows, show, split_ddl, split_statements
 from scribe.segments import CopyData, CopyEnd, CopyStart, Ddl, End, Footer, Mark, Reader, Small, Start, Statements
 
@@ -191,6 +192,18 @@ def test_without_owners_only_the_role_around_a_ddl_statement_is_left_out() -> No
 def test_a_target_is_where_postgresql_would_stop(stop: Stop, excluded: list[bool]) -> None:
     begins = [Begin(i, 10 * (i + 1), f"2026-11-22 01:00:0{i}.000000+00") for i in range(3)]
     assert [stop.excludes(begin) for begin in begins] == excluded
+
+
+def test_only_the_owners_of_a_dump_are_left_out() -> None:
+    kept = (
+        b"-- Name: it's; Owner: bob\n/* it's */\nCREATE FUNCTION f() AS $$\nALTER TABLE a OWNER TO b;\n$$;\n"
+        b"COMMENT ON TABLE t IS 'one''s\nALTER TABLE a OWNER TO b;\n';\n"
+        b"CREATE VIEW v AS SELECT E'\\'\nALTER TABLE a OWNER TO b;\n', a$b$c, \"\nALTER TABLE a OWNER TO b;\n\";\n"
+        b"COPY public.t (v) FROM stdin;\nALTER TABLE a OWNER TO b;\nit's\n\\.\n"
+        b"CREATE FUNCTION g() AS $_x$ $$ '\nALTER TABLE a OWNER TO b;\n $_x$;\n"
+    )
+    lines = b'ALTER TABLE public.t OWNER TO bob;\nALTER FUNCTION f(text) OWNER TO "b;b";\n'
+    assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test")) == kept
 
 
 def test_a_long_statement_is_shown_in_one_short_line() -> None:

@@ -267,6 +267,43 @@ def test_newer_globals_are_restored_too_and_what_fails_in_them_is_said(target: T
         target.cluster.psql(f"DROP ROLE {role}")
 
 
+def test_owners_are_left_out_of_base_and_ddl(target: Target) -> None:
+    dump = (
+        TABLES
+        + "ALTER TABLE public.t OWNER TO nobody_here;\nCOMMENT ON TABLE public.t IS 'x\nALTER a OWNER TO b;\n';\n"
+    )
+    target.archive.base(dump, owner="nobody_here")
+    target.archive.segment(
+        [DDL.format("CREATE VIEW w AS SELECT 1").replace("SET LOCAL", "SET LOCAL ROLE bob;\nSET LOCAL", 1)]
+    )
+    assert 'role "nobody_here" does not exist' in target.refused()
+    target.run("--no-owner")
+    assert target.rows("SELECT obj_description('public.t'::regclass)") == [("x\nALTER a OWNER TO b;\n",)]
+    assert target.rows("SELECT count(*) FROM public.w") == [(1,)]
+
+
+# --- the spool --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_only_in_the_spool_is_applied_when_asked_for(target: Target) -> None:
+    small_archive(target)
+    spool = target.path / "spool"
+    (spool / "spool.json").write_text('{"spool_id": "hand"}')
+    rows = [insert(i).encode() for i in (11, 12, 13)]
+    before, *after = [target.archive.transaction(body) for body in rows]
+    (spool / "part-00000001.sql").write_bytes(before + after[0][:50])
+    (spool / "stream.sql").write_bytes(after[0][50:] + after[1][:-10])
+    assert "are in no segment yet" in target.run("-v").stderr
+    assert len(target.rows()) == 10
+    target.run("--resume", "--include-spool")
+    assert len(target.rows()) == 12
+    assert target.rows("SELECT last_value FROM public.t_id_seq") == [(33,)]
+    target.run("--resume", "--include-spool")
+    assert len(target.rows()) == 12
+    (spool / "spool.json").write_text('{"spool_id": "other"}')
+    assert "is not the one archive.json names" in target.refused("--resume", "--include-spool")
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from scribe import files
 from scribe import target as server
 from scribe.archive import Archive, Segment
 from scribe.cli import Talk, make_parser, prepare, run
@@ -27,8 +28,10 @@ from scribe.segments import Reader, open_plain
 from scribe.sequences import ADVANCE
 from scribe.session import Session
 from scribe.target import Options
+from scribe.unrotated import count_bytes, open_transactions, session_settings
 
 PROGRAM = "scribe-restore"
+LOCK_WAIT = 60.0  # seconds for scribe-prune to end
 _EPILOG = """\
 The server is the one that libpq's environment or -h and -p name; PGDATABASE is ignored. archive.json alone says what
 is restored. Times without a zone are read in the target server's time zone; a time target stops before the first
@@ -78,6 +81,8 @@ def _add_points(parser: argparse.ArgumentParser) -> None:
 
 def _add_parts(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is restored")
+    spool = "after the last segment, apply the whole transactions that are only in the spool"
+    group.add_argument("--include-spool", action="store_true", help=spool)
     group.add_argument("--no-globals", action="store_true", help="do not create roles and tablespaces")
     group.add_argument("--no-owner", action="store_true", help="everything belongs to the restoring role")
     group.add_argument("--no-tablespaces", action="store_true", help="everything goes to the default tablespace")
@@ -114,7 +119,8 @@ def body(argv: list[str]) -> int:
     identity = archive.identity()
     if arguments.list:
         return list_points(find_chains(archive, identity), arguments)
-    return Restore(archive, identity, arguments, talk).run()
+    with files.DirectoryLock(archive.path, "scribe-prune removes files", shared=True, wait=LOCK_WAIT):
+        return Restore(archive, identity, arguments, talk).run()
 
 
 # Marks and lists
@@ -225,6 +231,10 @@ class Restore:
             name=arguments.target_name,
             inclusive=not arguments.target_exclusive,
         )
+        if arguments.include_spool and (arguments.plan or not target.is_end):
+            raise UsageError("--include-spool is for a restore to the end", "Leave out the target, or --plan.")
+        if target.is_end and not arguments.include_spool and (size := count_bytes(self.archive)):
+            self.talk.note(f"{size} bytes of the spool are in no segment yet; --include-spool applies them too")
         stamp = None if arguments.base == "latest" else arguments.base
         return find_way(find_chains(self.archive, dict(self.identity)), target, stamp)
 
@@ -253,7 +263,7 @@ class Restore:
         if inside:
             raise ScribeError(f'psql was cut off inside a segment in database "{self.name}"', again)
         last = way.segments[-1].to_lsn if way.segments else way.base.consistent_point
-        if not way.base.consistent_point <= position <= last:
+        if position < way.base.consistent_point or (position > last and not self.arguments.include_spool):
             raise ScribeError(
                 f'database "{self.name}" stands at {format_lsn(position)}, the way to the target leads from'
                 f" {format_lsn(way.base.consistent_point)} to {format_lsn(last)}",
@@ -295,15 +305,21 @@ class Restore:
         again = resumed and start > way.base.consistent_point
         segments = [s for s in way.segments if s.to_lsn > start or (again and s.to_lsn == start)]
         self.progress.start("segments", sum(segment.manifest["plain_bytes"] for segment in segments))
-        for segment in segments:
-            done = self._apply_segment(replayer, segment)
-            if not done:
-                break
-        else:
-            self.progress.end()
-            return
+        to_segment_end = all(self._apply_segment(replayer, segment) for segment in segments)
         self.progress.end()
-        replayer.session.run(ADVANCE.encode())
+        if self.arguments.include_spool and self._apply_spool(replayer, way):
+            to_segment_end = False
+        if not to_segment_end:
+            replayer.session.run(ADVANCE.encode())
+
+    def _apply_spool(self, replayer: Replayer, way: Way) -> int:
+        """Apply what is only in the spool; return how many transactions that was."""
+        before = replayer.totals.transactions
+        replayer.session.run(session_settings(self.identity["encoding"]))
+        last = way.segments[-1].to_lsn if way.segments else way.base.consistent_point
+        with open_transactions(self.archive, self.identity, min(last, replayer.position)) as reader:
+            replayer.apply(reader.events(), "the spool")
+        return replayer.totals.transactions - before
 
     def _apply_segment(self, replayer: Replayer, segment: Segment) -> bool:
         self.talk.note(f"applying {segment.data.name}")
