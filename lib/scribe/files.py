@@ -142,8 +142,13 @@ class Lock:
         self.wait = wait
         self._descriptor = -1
 
+    operation = fcntl.LOCK_EX
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE)
+
     def __enter__(self) -> Lock:
-        descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE)
+        descriptor = self._open()
         try:
             self._acquire(descriptor)
         except BaseException:
@@ -159,7 +164,7 @@ class Lock:
         deadline = time.monotonic() + self.wait
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, self.operation | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
                 if time.monotonic() >= deadline:
@@ -173,3 +178,17 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
         self._descriptor = -1
+
+
+class DirectoryLock(Lock):
+    """A lock on a directory itself: nothing is written, so that readers can take it in an archive they may not write.
+
+    shared: many may hold it at once, but none while one holds it alone. Used as Lock is.
+    """
+
+    def __init__(self, path: Path, what: str, *, shared: bool, wait: float = 0.0) -> None:
+        super().__init__(path, what, wait=wait)
+        self.operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
