@@ -12,7 +12,7 @@ import zstandard
 from archives import make_archive, transaction
 
 from scribe import files
-from scribe import spool as spool_module
+from scribe import tape as tape_module
 from scribe.archive import Archive, Segment
 from scribe.errors import ScribeError, TryAgainError
 from scribe.rotation import rotate
@@ -219,7 +219,7 @@ def test_counts_do_not_depend_on_where_blocks_end(monkeypatch: pytest.MonkeyPatc
             counter.feed(text[start : start + size])
         assert counter.counts == {"inserted": 400, "updated": 800, "deleted": 0, "truncated": 0, "ddl": 400}
         assert counter.warnings == [f"w{i}" for i in range(400)]
-    monkeypatch.setattr(spool_module, "BLOCK", 777)
+    monkeypatch.setattr(tape_module, "BLOCK", 777)
     archive = make_archive(tmp_path / "a")
     append(archive, text)
     rotate(archive, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from archives import make_archive, transaction
 
-from scribe import spool as spool_module
+from scribe import tape as tape_module
 from scribe.errors import ScribeError
 from scribe.spool import Place, Scan, Spool, Tape, cut, find_start, frames_after, read_transactions
 
@@ -62,7 +62,7 @@ def test_a_write_torn_at_any_byte_leaves_the_whole_transactions_before_it(tmp_pa
 
 @pytest.mark.parametrize("block", [7, 64, 300, 4 << 20])
 def test_blocks_may_end_anywhere(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spool_module, "BLOCK", block)
+    monkeypatch.setattr(tape_module, "BLOCK", block)
     spool = fill(tmp_path / "a", SAMPLE + TRANSACTIONS[0][:50])
     with Tape(spool.paths()) as tape:
         found = list(Scan(tape, 0))

@@ -20,6 +20,7 @@ from cluster import ROOT, Cluster, poll, temporary_cluster
 from source import Scribe
 
 from scribe.archive import Archive
+from scribe.postgres import plugin_options
 from scribe.process import find_receivers, from_json
 from scribe.recovery import break_chain
 from scribe.spool import Spool
@@ -214,7 +215,9 @@ def test_a_second_stream_is_refused(attached: Scribe) -> None:
 
 def test_a_slot_that_another_program_reads_is_refused(attached: Scribe) -> None:
     command = [f"{attached.cluster.bindir}/pg_recvlogical", "--start", "--no-loop", "-d", attached.dbname]
-    with subprocess.Popen([*command, "--slot", attached.slot, "-f", "/dev/null"], env=attached.env) as other:
+    with attached.cluster.connect(attached.dbname) as conn:
+        env = attached.env | {"PGOPTIONS": plugin_options(conn, "scribe_decoder")}
+    with subprocess.Popen([*command, "--slot", attached.slot, "-f", "/dev/null"], env=env) as other:
         poll(lambda: attached.cluster.value("SELECT count(*) FROM pg_replication_slots WHERE active"), 10, "the other")
         result = attached.run("scribe-stream", check=False)
         other.kill()
@@ -335,7 +338,7 @@ def test_moved_sequences_are_recorded_without_a_row(attached: Scribe) -> None:
 
 
 def test_waiting_without_a_stream_is_refused(attached: Scribe) -> None:
-    result = attached.run("scribe-rotate", "--wait-lsn", "current", check=False)
+    result = attached.run("scribe-rotate", "--wait-lsn", "current", "--timeout", "1", check=False)
     assert (result.returncode, "no stream is running" in result.stderr) == (75, True)
     assert attached.run("scribe-rotate", "--wait-lsn", "nonsense", check=False).returncode == 2
 

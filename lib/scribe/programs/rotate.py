@@ -21,6 +21,7 @@ from scribe.settings import Settings
 from scribe.waiting import wait_for_now
 
 PROGRAM = "scribe-rotate"
+SHORT = 10.0  # seconds without progress after which moved sequences wait for the next rotation
 
 
 def make_arguments() -> Parser:
@@ -94,15 +95,15 @@ def _work(
             dry_run=arguments.dry_run,
         )
 
-    def wait() -> int:
+    def wait(timeout: float) -> int:
         assert conn is not None
-        return wait_for_now(archive, conn, archive.identity()["slot"], arguments.timeout, target)
+        return wait_for_now(archive, conn, archive.identity()["slot"], timeout, target)
 
-    reached = wait() if arguments.wait_lsn and not arguments.dry_run else 0
+    reached = wait(arguments.timeout) if arguments.wait_lsn and not arguments.dry_run else 0
     report = once()
     if report.sequences_moved and not arguments.dry_run:
         try:
-            reached = wait()  # a transaction of ours, to which the positions can be tied
+            reached = wait(min(arguments.timeout, SHORT))  # a transaction of ours, to which the positions can be tied
         except TryAgainError as error:
             talk.warn(f"sequences moved and their positions are not recorded: {error.message}")
             return report
