@@ -224,11 +224,20 @@ class Cluster:
         self._run_with_names("CREATE DATABASE {} TEMPLATE {}", name, template)
 
     def dropdb(self, name: str) -> None:
-        """Drop a database that may not exist, with everybody in it."""
+        """Drop a database that may not exist, with everybody and every subscription in it."""
+        if self.query(f"SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = '{name}'"):
+            self._drop_subscriptions(name)
         self._run_with_names("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
-    def _run_with_names(self, statement: str, *names: str) -> None:
-        with self.connect() as conn:
+    def _drop_subscriptions(self, dbname: str) -> None:
+        owned = "subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        for (name,) in self.query(f"SELECT subname::text FROM pg_subscription WHERE {owned}", dbname):
+            for change in ("ALTER SUBSCRIPTION {} DISABLE", "ALTER SUBSCRIPTION {} SET (slot_name = NONE)"):
+                self._run_with_names(change, name, dbname=dbname)
+            self._run_with_names("DROP SUBSCRIPTION {}", name, dbname=dbname)
+
+    def _run_with_names(self, statement: str, *names: str, dbname: str = "postgres") -> None:
+        with self.connect(dbname) as conn:
             conn.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
     @property
