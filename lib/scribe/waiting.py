@@ -20,6 +20,7 @@ from scribe.spool import FRAME, Spool, Tape, part_number
 
 POLL = 0.02  # seconds between looks at the spool
 ASK = 1.0  # seconds between questions to the server
+ABSENCE = 30.0  # seconds that scribe-stream may be away: it is starting, or systemd is about to start it again
 
 
 class MarkWatch:
@@ -89,12 +90,23 @@ def _end_after(tape: Tape, offset: int) -> int | None:
     return None
 
 
-def _check_stream(spool: Spool, mark: str) -> None:
-    stream = from_json(spool.read_processes().get("stream"))
-    if stream is None or not stream.alive():
-        raise TryAgainError(
-            f"no stream is running that could bring {mark} into the archive", "Start scribe-stream, then try again."
-        )
+class StreamWatch:
+    """Notices when scribe-stream has been away for too long to be merely starting."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._seen = time.monotonic()
+
+    def check(self, patience: float) -> None:
+        """Raise TryAgainError when no stream has run for ABSENCE, or for patience if that is less (seconds)."""
+        stream = from_json(self._spool.read_processes().get("stream"))
+        if stream is not None and stream.alive():
+            self._seen = time.monotonic()
+        elif time.monotonic() - self._seen >= min(ABSENCE, patience):
+            raise TryAgainError(
+                "no stream is running that could bring what is committed into the archive",
+                "Start scribe-stream, then try again.",
+            )
 
 
 def _newest_segment(archive: Archive) -> str:
@@ -106,6 +118,7 @@ def _await_mark(archive: Archive, spool: Spool, conn: psycopg.Connection[Any], s
     newest = _newest_segment(archive)
     mark = f"rotate.{secrets.token_hex(8)}"
     watch = MarkWatch(spool, mark)
+    stream = StreamWatch(spool)
     source.emit_mark(conn, mark)
     progress: tuple[int, str | None] = (-1, None)
     moved = asked = time.monotonic()
@@ -113,7 +126,7 @@ def _await_mark(archive: Archive, spool: Spool, conn: psycopg.Connection[Any], s
         now = time.monotonic()
         if now - asked >= ASK:
             asked = now
-            _check_stream(spool, "what is committed")
+            stream.check(timeout)
             if _newest_segment(archive) != newest:
                 return None
             state = (watch.size(), source.sent_lsn(conn, slot))
@@ -136,7 +149,6 @@ def wait_for_now(
     Raises TryAgainError.
     """
     spool = Spool(archive.spool)
-    _check_stream(spool, "what is committed")
     started = time.monotonic()
     while lsn is not None and source.inspect(conn).flush_lsn < lsn:
         if time.monotonic() - started > timeout:
