@@ -9,8 +9,10 @@ from scribe import setup
 from scribe.archive import Archive
 from scribe.base import Request, take_stream_base
 from scribe.cli import Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
-from scribe.errors import ScribeError, UsageError
+from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.postgres import make_patient
+from scribe.removal import prune, summarize
+from scribe.retention import Policy
 from scribe.settings import Settings
 from scribe.source import open_source
 
@@ -71,7 +73,25 @@ def body(argv: list[str]) -> int:
         plugin = str(identity["decoder"]).split()[0]
         base = take_stream_base(archive, conn, request, talk, plugin=plugin, wait=arguments.wait)
     print(base.path)
+    if not arguments.no_prune:
+        apply_retention(archive, settings, talk)
     return 0
+
+
+def apply_retention(archive: Archive, settings: Settings, talk: Talk) -> None:
+    """Remove what the policy lets go, as "scribe-prune --confirm" does; the base is there whatever comes of it.
+
+    Raises ScribeError when what would stay is damaged.
+    """
+    try:
+        plan = prune(archive, Policy.from_settings(settings), settings["SCRIBE_ARCHIVE_COMMAND"], confirm=True)
+    except TryAgainError as error:
+        talk.warn(f"retention is not applied: {error.message}")
+        return
+    if plan.hold is not None:
+        talk.warn(f"retention is not applied: {plan.hold}")
+    else:
+        talk.note(f"removed {summarize(plan)}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,92 @@
+"""scribe-prune: retention; what may go, and why. Deletes only when it can prove the rest still restores."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from scribe.archive import Archive, Segment
+from scribe.cli import Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.errors import FAILED, UsageError
+from scribe.removal import prune, summarize
+from scribe.retention import Plan, Policy, Verdict
+
+PROGRAM = "scribe-prune"
+EPILOG = """\
+Prints one line and the reason for every base, segment and globals file; removes nothing without --confirm.
+
+What stays: every point of the last SCRIBE_KEEP_INCREMENTAL_DAYS days, so the newest base older than that and every
+segment after it; bases for SCRIBE_KEEP_BASE_DAYS days; then the first base of each month for SCRIBE_KEEP_MONTHLY
+months. A base alone restores to its own consistent point. Days are counted back from the newest file.
+
+Exit status: 0 done; 1 nothing may be removed now, or what would stay is damaged; 2 wrong use or configuration;
+75 the archive is in use: try again later.
+"""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the flags. Raises UsageError."""
+    parser = make_parser(PROGRAM, "Remove what the retention policy lets go.", EPILOG, source=False)
+    parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
+    parser.add_argument("--confirm", action="store_true", help="remove; without it, only print what would be")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="remove nothing (the default)")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    arguments = parser.parse_args(argv)
+    if arguments.confirm and arguments.dry_run:
+        raise UsageError("--confirm and --dry-run exclude each other")
+    return arguments
+
+
+def describe(archive: Archive, verdict: Verdict) -> dict[str, Any]:
+    """Return what --json says of one file."""
+    path = verdict.item.data if isinstance(verdict.item, Segment) else verdict.path
+    return {
+        "path": str(path.relative_to(archive.path)),
+        "kind": verdict.kind,
+        "keep": verdict.keep,
+        "reason": verdict.reason,
+        "bytes": verdict.size,
+    }
+
+
+def report(archive: Archive, plan: Plan, policy: Policy, arguments: argparse.Namespace) -> None:
+    """Print every verdict on stdout."""
+    entries = [describe(archive, verdict) for verdict in plan.verdicts]
+    if arguments.json:
+        value = {"policy": str(policy), "removed": arguments.confirm, "hold": plan.hold, "files": entries}
+        print(json.dumps(value, indent=2))
+        return
+    for entry in entries:
+        print(f"{'keep' if entry['keep'] else 'remove':<7}{entry['path']}: {entry['reason']}")
+
+
+def body(argv: list[str]) -> int:
+    """Run the program; return its exit status."""
+    arguments = parse(argv)
+    settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive}, source=False)
+    archive = Archive(settings.archive)
+    archive.identity()
+    policy = Policy.from_settings(settings)
+    talk = Talk(PROGRAM, arguments)
+    plan = prune(archive, policy, settings["SCRIBE_ARCHIVE_COMMAND"], confirm=arguments.confirm)
+    report(archive, plan, policy, arguments)
+    if plan.hold is not None:
+        talk.warn(f"nothing may be removed: {plan.hold}")
+        return FAILED
+    if arguments.confirm:
+        talk.note(f"removed {summarize(plan)}")
+    else:
+        talk.info(f"would remove {summarize(plan)}" + ("; add --confirm to do it" if plan.removals else ""))
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    stop_on_sigterm()
+    return run(PROGRAM, body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
