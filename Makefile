@@ -67,6 +67,10 @@ check-python: dev
 check-bats:
 	tests/bats/run
 
+.PHONY: check-faults
+check-faults: dev  ## kill anything at any instant: random but reproducible rounds; SEED= ROUNDS=
+	@$(PY) tests/faults/harness.py $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),20)
+
 .PHONY: check-versions
 check-versions: dev  ## the end-to-end tests once for each server in PG_CONFIGS="..."
 	@test -n "$(PG_CONFIGS)" || { echo 'check-versions: error: PG_CONFIGS is not set' >&2; \

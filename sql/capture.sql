@@ -498,6 +498,9 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO first FROM pg_event_trigger_ddl_commands() LIMIT 1;
+    IF lower(first.object_type) = 'large object' THEN
+        RETURN;  -- rotation sends large objects with their owner, privileges and comment
+    END IF;
     PERFORM scribe.record_command(tg_tag, facts, dropped, total, kept, tables,
         coalesce(first.object_type, dropped->'named'->0->>'type'),
         coalesce(first.object_identity, dropped->'named'->0->>'identity'), first.schema_name);

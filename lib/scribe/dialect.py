@@ -13,6 +13,8 @@ from scribe.lsn import format_lsn, parse_lsn
 BEGIN_PREFIX = b"BEGIN; -- xid "
 COMMIT_PREFIX = b"COMMIT; -- end "
 FOOTER_BEGIN = b"BEGIN; -- footer\n"
+OBJECTS_BEGIN = b"BEGIN; -- large objects\n"
+OBJECTS_END = b"COMMIT; -- large objects\n"
 _BEGIN = re.compile(
     rb"BEGIN; -- xid (\d+) commit ([0-9A-F]+/[0-9A-F]+) time (\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00(?: BC)?)\n"
 )

@@ -14,7 +14,20 @@ from dataclasses import dataclass, field
 from scribe.dialect import Begin
 from scribe.errors import ScribeError
 from scribe.lsn import format_lsn
-from scribe.segments import CopyData, CopyEnd, CopyStart, Ddl, End, Event, Footer, Mark, Small, Start, Statements
+from scribe.segments import (
+    CopyData,
+    CopyEnd,
+    CopyStart,
+    Ddl,
+    End,
+    Event,
+    Footer,
+    LargeObjects,
+    Mark,
+    Small,
+    Start,
+    Statements,
+)
 from scribe.session import ServerError, Session
 
 BATCH_BYTES = 256 << 10
@@ -95,6 +108,7 @@ class Replayer:
     totals: Totals = field(default_factory=Totals)
     tick: Callable[[int], None] = lambda done: None
     _open: bool = False  # a transaction of the target is open
+    _objects: bool = False  # a transaction of large objects is open
     _ahead: int = 0  # the position once everything sent has been committed
     _batch: list[_Part] = field(default_factory=list)
     _batch_bytes: int = 0
@@ -121,8 +135,10 @@ class Replayer:
                     self._add(_Part(current, event.end, event.text))
                 else:
                     self._begin(current)
-            elif isinstance(event, Footer):
+            elif isinstance(event, LargeObjects):
                 self.finish()
+                self._large_objects(event)
+            elif isinstance(event, Footer):
                 self._footer(event)
             elif current is not None:
                 self._large(event, current)
@@ -268,7 +284,18 @@ class Replayer:
             self._run(text, _Part(begin, None, text), event.tag)
         self.totals.ddl += 1
 
+    def _large_objects(self, event: LargeObjects) -> None:
+        # sent whole, so running them again after an interruption is the same as running them once
+        if not self._objects:
+            self._run(b"BEGIN", None)
+        self._objects = not event.last
+        if event.text:
+            self._run(event.text, None)
+        if event.last:
+            self._run(b"COMMIT", None)
+
     def _footer(self, footer: Footer) -> None:
+        self.finish()
         self._run(b"BEGIN;\n" + footer.text + b"COMMIT;", None)
         self.position = self._ahead = footer.to_lsn
 

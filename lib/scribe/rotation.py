@@ -10,12 +10,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
 
-from scribe import files, source
+from scribe import files, largeobjects, source
 from scribe.archive import Archive, Segment
 from scribe.dialect import Sequence
 from scribe.errors import ScribeError, TryAgainError
@@ -37,6 +37,7 @@ class Report:
     archived: int = 0
     planned: list[Piece] = field(default_factory=list)
     sequences_moved: bool = False
+    objects_refused: bool = False
     torn_bytes: int = 0
 
     def as_json(self) -> dict[str, Any]:
@@ -145,7 +146,10 @@ def same_sequences(segment: Segment | None, sequences: list[Sequence]) -> bool:
 
 
 def _circumstances(
-    archive: Archive, conn: psycopg.Connection[Any] | None, previous: Segment | None, compress: bool
+    archive: Archive,
+    conn: psycopg.Connection[Any] | None,
+    previous: Segment | None,
+    compress: bool,
 ) -> Circumstances:
     """Read what the header, the footer and the manifest say of the source; from the last time where it is away."""
     identity = archive.identity()
@@ -153,13 +157,26 @@ def _circumstances(
         server = source.inspect(conn)
         source.check_identity(server, identity)
         sequences, warnings = source.read_sequences(conn)
-        return Circumstances(identity, server.version, server.timeline, sequences, warnings, compress)
+        return Circumstances(identity, server.version, server.timeline, sequences, None, warnings, compress)
     known = Spool(archive.spool).read_processes()
     known = previous.manifest if previous and "server_version" not in known else known
     if "server_version" not in known:
         raise TryAgainError("the server is away, and nothing is known of it yet", 'Check it with "pg_isready".')
     warning = ["the server was away: the positions of its sequences are not recorded"]
-    return Circumstances(identity, known["server_version"], known["timeline"], None, warning, compress)
+    return Circumstances(identity, known["server_version"], known["timeline"], None, None, warning, compress)
+
+
+def _with_objects(
+    facts: Circumstances, conn: psycopg.Connection[Any] | None, changes: largeobjects.Changes | None, capture: bool
+) -> Circumstances:
+    """Add what is to be sent, or else said, of large objects that changed."""
+    if conn is None or not changes:
+        return facts
+    if capture:
+        return replace(facts, objects=lambda: largeobjects.statements(conn, changes))
+    return replace(
+        facts, warnings=[*facts.warnings, "large objects changed, and by setting they are not in this archive"]
+    )
 
 
 def _finish(archive: Archive, spool: Spool, tape: Tape, end: int) -> None:
@@ -193,13 +210,15 @@ def rotate(
     conn: psycopg.Connection[Any] | None,
     *,
     compress: bool = True,
+    capture_objects: bool = True,
     command: str | None = None,
     warn: Callable[[str], None] = lambda text: None,
     dry_run: bool = False,
 ) -> Report:
     """Turn the whole transactions in the spool into segments.
 
-    conn: None when the server is away; compress: zstd; command: SCRIBE_ARCHIVE_COMMAND. Raises TryAgainError when
+    conn: None when the server is away; compress: zstd; capture_objects: send large objects that changed, else only say
+    that they did; command: SCRIBE_ARCHIVE_COMMAND. Raises TryAgainError when
     another rotation runs, ScribeError when the spool is damaged.
     """
     spool = Spool(archive.spool)
@@ -219,16 +238,26 @@ def rotate(
             if dry_run:
                 report.planned = pieces
                 return report
-            facts = _circumstances(archive, conn, previous, compress) if pieces or conn is not None else None
+            changes = None if conn is None else largeobjects.look(conn, largeobjects.read_state(archive.spool))
+            facts = None
+            if pieces or conn is not None:
+                facts = _circumstances(archive, conn, previous, compress)
+                facts = _with_objects(facts, conn, changes, capture_objects)
             for piece in pieces:
                 assert facts is not None
-                previous = write_segment(archive, tape, piece, facts, previous=previous, announce=outbox.add)
+                newest = piece is pieces[-1]
+                previous = write_segment(
+                    archive, tape, piece, facts, previous=previous, announce=outbox.add, newest=newest
+                )
                 report.segments.append(previous)
                 report.archived = piece.to_lsn
+            if changes is not None and (pieces or not changes):
+                largeobjects.write_state(archive.spool, changes.state)
             _finish(archive, spool, tape, scan.end)
         _remove_cuts(archive, report.archived, chain_from, warn)
         if facts is not None and facts.sequences is not None and not pieces:
-            report.sequences_moved = not same_sequences(previous, facts.sequences)
+            report.sequences_moved = not same_sequences(previous, facts.sequences) or bool(changes)
+        report.objects_refused = bool(changes) and not capture_objects
         if conn is not None:
             _refresh_globals(archive, conn, outbox, warn)
         outbox.send(warn)

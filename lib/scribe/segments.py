@@ -14,7 +14,16 @@ from typing import IO
 
 import zstandard
 
-from scribe.dialect import BEGIN_PREFIX, COMMIT_PREFIX, FOOTER_BEGIN, Begin, parse_begin, parse_commit
+from scribe.dialect import (
+    BEGIN_PREFIX,
+    COMMIT_PREFIX,
+    FOOTER_BEGIN,
+    OBJECTS_BEGIN,
+    OBJECTS_END,
+    Begin,
+    parse_begin,
+    parse_commit,
+)
 from scribe.errors import ScribeError
 from scribe.lsn import parse_lsn
 
@@ -108,7 +117,15 @@ class Footer:
     to_lsn: int
 
 
-Event = Small | Start | Statements | CopyStart | CopyData | CopyEnd | Ddl | Mark | End | Footer
+@dataclass(frozen=True, slots=True)
+class LargeObjects:
+    """Some of the statements that bring the large objects up to date; last: no more of them follow."""
+
+    text: bytes
+    last: bool
+
+
+Event = LargeObjects | Small | Start | Statements | CopyStart | CopyData | CopyEnd | Ddl | Mark | End | Footer
 
 
 def open_plain(path: Path) -> IO[bytes]:
@@ -214,6 +231,8 @@ class Reader:
             begin = parse_begin(line) if line.startswith(BEGIN_PREFIX) else None
             if begin is not None:
                 yield from self._transaction(begin)
+            elif line == OBJECTS_BEGIN:
+                yield from self._large_objects()
             elif line == FOOTER_BEGIN:
                 yield self._footer()
                 return
@@ -296,6 +315,19 @@ class Reader:
         text = self._buffer.take(self._buffer.find(_DDL_END) + 1)
         self._buffer.line()
         return Ddl(line[7:].decode("utf-8", "replace").strip(), text)
+
+    def _large_objects(self) -> Iterator[LargeObjects]:
+        lines: list[bytes] = []
+        held = 0
+        while (line := self._buffer.line()) != OBJECTS_END:
+            if not line:
+                raise self._damaged("it ends among the large objects")
+            lines.append(line)
+            held += len(line)
+            if held > BLOCK:
+                yield LargeObjects(b"".join(lines), last=False)
+                lines, held = [], 0
+        yield LargeObjects(b"".join(lines), last=True)
 
     def _footer(self) -> Footer:
         text = self._buffer.take(self._buffer.find(b"\nCOMMIT; -- footer\n-- to ") + 1)

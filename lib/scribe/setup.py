@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from scribe import FORMAT_VERSION, capture, files, slot
+from scribe import FORMAT_VERSION, capture, files, largeobjects, slot
 from scribe.archive import Archive
 from scribe.base import Request, Talker, take_aligned_base, take_stream_base
 from scribe.dialect import format_time
@@ -274,6 +274,8 @@ def _create_parts(
     points = []
 
     def begin() -> slot.Export:
+        # before the slot, so that nothing that changes after the consistent point is taken for known
+        largeobjects.write_state(archive.spool, largeobjects.look(conn, None).state)
         talk.note(f'creating replication slot "{options.slot}"')
         export = slot.create_slot(conn, options.slot, options.plugin, temporary=False, wait=options.wait)
         points.append(export.consistent_point)

@@ -18,6 +18,8 @@ from scribe import FORMAT_VERSION, __version__, files
 from scribe.archive import Archive, Segment
 from scribe.dialect import (
     INEXACT_LINE,
+    OBJECTS_BEGIN,
+    OBJECTS_END,
     ROWS_LINE,
     WARNING_LINE,
     Sequence,
@@ -59,6 +61,7 @@ class Circumstances:
     server_version: str
     timeline: int
     sequences: list[Sequence] | None
+    objects: Callable[[], Iterable[str]] | None = None  # statements for large objects that changed
     warnings: list[str] = field(default_factory=list)
     compress: bool = True
 
@@ -152,7 +155,9 @@ def _time_of(tape: Tape, offset: int | None) -> str | None:
     return begin.time if begin else None
 
 
-def _text(tape: Tape, piece: Piece, facts: Circumstances, counter: Counter) -> Iterable[bytes]:
+def _text(
+    tape: Tape, piece: Piece, facts: Circumstances, counter: Counter, objects: Callable[[], Iterable[str]] | None
+) -> Iterable[bytes]:
     yield build_header(
         database=facts.identity["database"],
         decoder=facts.decoder,
@@ -163,6 +168,11 @@ def _text(tape: Tape, piece: Piece, facts: Circumstances, counter: Counter) -> I
     for block in tape.blocks(piece.start, piece.stop):
         counter.feed(block)
         yield block
+    if objects is not None:
+        yield OBJECTS_BEGIN
+        for line in objects():
+            yield line.encode()
+        yield OBJECTS_END
     yield build_footer(sequences=facts.sequences or (), to_lsn=piece.to_lsn).encode()
 
 
@@ -174,11 +184,12 @@ def write_segment(
     *,
     previous: Segment | None,
     announce: Callable[[list[Path]], None],
+    newest: bool = True,
 ) -> Segment:
     """Write one segment and, last, its manifest.
 
     previous: the segment it continues, None where a chain starts; announce: told of both files before they get
-    their names.
+    their names; newest: nothing follows it in this rotation, so that the large objects go with it.
     """
     name = f"{archive.closing_stamp()}-{file_lsn(piece.to_lsn)}"
     data = archive.incremental / (name + (".sql.zst" if facts.compress else ".sql"))
@@ -187,7 +198,8 @@ def write_segment(
     counter = Counter()
     temporary = files.temporary_path(data)
     try:
-        sums = write_plain(temporary, _text(tape, piece, facts, counter), compress=facts.compress)
+        text = _text(tape, piece, facts, counter, facts.objects if newest else None)
+        sums = write_plain(temporary, text, compress=facts.compress)
         if data.exists():
             raise ScribeError(f'file "{data}" exists already')
         files.publish(temporary, data, exclusive=True)

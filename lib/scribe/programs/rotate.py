@@ -14,7 +14,7 @@ import psycopg
 from scribe import source
 from scribe.archive import Archive
 from scribe.cli import Parser, Talk, make_parser, prepare, run
-from scribe.errors import TryAgainError, UsageError
+from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.lsn import format_lsn, parse_lsn
 from scribe.rotation import Report, rotate
 from scribe.settings import Settings
@@ -70,6 +70,11 @@ def main(argv: list[str]) -> int:
             away = error
         report = _work(arguments, settings, archive, conn, talk, target=target)
     _tell(arguments, report, talk)
+    if report.objects_refused:
+        raise ScribeError(
+            "large objects changed, and SCRIBE_LARGE_OBJECTS=refuse keeps them out of the archive; everything else is in",
+            'Set SCRIBE_LARGE_OBJECTS=capture, or take a new base with "scribe-dump".',
+        )
     if away is not None:
         done = "the whole transactions of the spool are archived, without the sequences' positions"
         raise TryAgainError(f"{away.message}; {done if report.segments else 'nothing new was in the spool'}", away.hint)
@@ -90,6 +95,7 @@ def _work(
             archive,
             conn,
             compress=settings["SCRIBE_COMPRESS"] == "zstd",
+            capture_objects=settings["SCRIBE_LARGE_OBJECTS"] == "capture",
             command=settings["SCRIBE_ARCHIVE_COMMAND"],
             warn=talk.warn,
             dry_run=arguments.dry_run,

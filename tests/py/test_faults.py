@@ -1,0 +1,17 @@
+"""The fault harness, a few rounds: enough to see that it runs and that nothing is lost; more by make check-faults."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from cluster import ROOT, Cluster
+
+
+def test_nothing_is_lost_or_repeated_whatever_is_killed(cluster: Cluster) -> None:
+    command = [sys.executable, str(ROOT / "tests/faults/harness.py"), "--seed", "20261122", "--rounds", "6"]
+    environment = os.environ | {"PG_CONFIG": cluster.pg_config}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count(": equal, ") == 6
