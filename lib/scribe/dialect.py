@@ -112,7 +112,12 @@ def quote_identifier(name: str, *, force: bool = False) -> str:
 
 
 def _comment_text(text: str) -> str:
-    return _CONTROL.sub("?", text)
+    # ASCII, since it is read before the header has set the encoding
+    return _CONTROL.sub("?", text).encode("ascii", "backslashreplace").decode()
+
+
+# What rotation adds is UTF-8 whatever the database's encoding is; COMMIT takes the setting back.
+UTF8_LINE = "SET LOCAL client_encoding = 'UTF8';\n"
 
 
 def build_header(*, database: str, decoder: str, server: str, encoding: str, from_lsn: int) -> str:
@@ -163,6 +168,7 @@ def build_footer(*, sequences: Iterable[Sequence], to_lsn: int) -> str:
     )
     return (
         FOOTER_BEGIN.decode()
+        + ("" if rows.isascii() else UTF8_LINE)
         + (positions if rows else "")
         + f"UPDATE scribe.position SET lsn = '{format_lsn(to_lsn)}', inside = false;\n"
         + "COMMIT; -- footer\n"

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from scribe import files
-from scribe.dialect import quote_identifier, quote_literal
+from scribe.dialect import UTF8_LINE, quote_identifier, quote_literal
 from scribe.errors import ScribeError
 
 CHUNK = 64 << 10  # bytes of an object on one line
@@ -99,6 +99,7 @@ def look(conn: psycopg.Connection[Any], known: dict[str, Any] | None) -> Changes
 
 def statements(conn: psycopg.Connection[Any], changes: Changes) -> Iterator[str]:
     """Yield one statement per line that makes the target's large objects equal to the source's."""
+    yield UTF8_LINE
     if changes.gone is None:
         kept = ", ".join(changes.state["objects"])
         yield _unlink(f"oid NOT IN ({kept})" if kept else "true")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from scribe.dialect import Begin
+from scribe.dialect import UTF8_LINE, Begin
 from scribe.errors import ScribeError
 from scribe.lsn import format_lsn
 from scribe.segments import (
@@ -32,6 +32,7 @@ from scribe.session import ServerError, Session
 
 BATCH_BYTES = 256 << 10
 BATCH_TRANSACTIONS = 500
+_UTF8_LINE = UTF8_LINE.encode()
 _SHOWN = 200  # characters of a statement in a message
 _COUNTED = re.compile(rb"; -- (\d+|\*) rows\n?\Z")
 _BETWEEN = re.compile(rb"(?<=\n)(?![()])")
@@ -289,14 +290,23 @@ class Replayer:
         if not self._objects:
             self._run(b"BEGIN", None)
         self._objects = not event.last
-        if event.text:
-            self._run(event.text, None)
+        self._run_encoded(event.text)
         if event.last:
             self._run(b"COMMIT", None)
 
+    def _run_encoded(self, text: bytes) -> None:
+        """Run statements whose first line may set the encoding, which holds from the next message on."""
+        if text.startswith(_UTF8_LINE):
+            self._run(_UTF8_LINE, None)
+            text = text[len(_UTF8_LINE) :]
+        if text:
+            self._run(text, None)
+
     def _footer(self, footer: Footer) -> None:
         self.finish()
-        self._run(b"BEGIN;\n" + footer.text + b"COMMIT;", None)
+        self._run(b"BEGIN", None)
+        self._run_encoded(footer.text)
+        self._run(b"COMMIT", None)
         self.position = self._ahead = footer.to_lsn
 
     def _run(self, sql: bytes, part: _Part | None, tag: str = "") -> None:

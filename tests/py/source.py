@@ -93,8 +93,12 @@ class Scribe:
 
     def restore_with_psql(self, target: str, base: Path | None = None) -> None:
         """Restore with psql alone, as the format promises: the base, then every later segment in the order of names."""
-        base = base or sorted((self.archive / "base").iterdir())[-1]
         self.cluster.createdb(target)
+        self.run_files_with_psql(target, base)
+
+    def run_files_with_psql(self, target: str, base: Path | None = None) -> None:
+        """Run the base and every later segment in an empty database."""
+        base = base or sorted((self.archive / "base").iterdir())[-1]
         self._psql_file(next(base.glob("base.sql*")), target)
         consistent_point = json.loads((base / "manifest.json").read_text())["consistent_point"]
         for segment in sorted((self.archive / "incremental").glob("*.sql*")):
