@@ -192,7 +192,8 @@ class Cluster:
 
     def connect(self, dbname: str = "postgres", **parameters: Any) -> psycopg.Connection[Any]:
         """Return a psycopg connection in autocommit mode."""
-        parameters = {"host": self.host, "port": self.port, "user": "postgres", "autocommit": True, **parameters}
+        defaults: dict[str, Any] = {"host": self.host, "port": self.port, "user": "postgres", "client_encoding": "utf8"}
+        parameters = defaults | {"autocommit": True} | parameters
         return psycopg.connect(dbname=dbname, **parameters)
 
     def query(self, statement: str, dbname: str = "postgres") -> list[tuple[Any, ...]]:
@@ -225,16 +226,14 @@ class Cluster:
 
     def dropdb(self, name: str) -> None:
         """Drop a database that may not exist, with everybody and every subscription in it."""
-        if self.query(f"SELECT FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = '{name}'"):
-            self._drop_subscriptions(name)
-        self._run_with_names("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
-
-    def _drop_subscriptions(self, dbname: str) -> None:
-        owned = "subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        for (name,) in self.query(f"SELECT subname::text FROM pg_subscription WHERE {owned}", dbname):
+        with self.connect() as conn:
+            find = "SELECT subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = %s"
+            subscriptions = [row[0] for row in conn.execute(find, [name])]
+        for subscription in subscriptions:
             for change in ("ALTER SUBSCRIPTION {} DISABLE", "ALTER SUBSCRIPTION {} SET (slot_name = NONE)"):
-                self._run_with_names(change, name, dbname=dbname)
-            self._run_with_names("DROP SUBSCRIPTION {}", name, dbname=dbname)
+                self._run_with_names(change, subscription, dbname=name)
+            self._run_with_names("DROP SUBSCRIPTION {}", subscription, dbname=name)
+        self._run_with_names("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
     def _run_with_names(self, statement: str, *names: str, dbname: str = "postgres") -> None:
         with self.connect(dbname) as conn:
@@ -248,7 +247,8 @@ class Cluster:
     def dump(self, dbname: str) -> State:
         """Return everything two equal databases have in common; see compare.dump_state()."""
         with self.connect(dbname, options=DUMP_OPTIONS) as conn:
-            return dump_state(conn, f"{self.bindir}/pg_dump", self.env | {"PGDATABASE": dbname})
+            env = self.env | {"PGDATABASE": dbname, "PGCLIENTENCODING": "UTF8"}
+            return dump_state(conn, f"{self.bindir}/pg_dump", env)
 
 
 @contextlib.contextmanager
