@@ -47,11 +47,15 @@ class Outcome:
     files: int = 0
     bytes: int = 0
     read: dict[str, str] = field(default_factory=dict)  # path within the archive -> when it was last read and good
+    bad: list[str] = field(default_factory=list)  # what was read and is not as its manifest says
     newest: dict[str, str] = field(default_factory=dict)  # the newest segment seen: file and to_lsn
 
 
 class Verification:
-    """One look at an archive. previous: what verify.json said last time; percent: how much is read, of all bytes."""
+    """One look at an archive. previous: what verify.json said last time; percent: how much is read, of all bytes.
+
+    What was bad last time is read again whatever the share, so that no fault goes away by not being looked at.
+    """
 
     def __init__(self, archive: Archive, previous: Mapping[str, Any] | None = None, percent: int = 100) -> None:
         self.archive = archive
@@ -203,7 +207,8 @@ class Verification:
         if isinstance(self.previous.get("read"), dict):
             known = {name: str(when) for name, when in self.previous["read"].items()}
         there = [entry for entry in entries if self._is_there(entry)]
-        chosen = {entry.name for entry in choose(there, known, self.percent)}
+        bad = [name for name in self.previous.get("bad") or [] if isinstance(name, str)]
+        chosen = {entry.name for entry in choose(there, known, self.percent)} | set(bad)
         for entry in there:
             if entry.name not in chosen:
                 if entry.name in known:
@@ -215,6 +220,7 @@ class Verification:
             if what is None:
                 self.outcome.read[entry.name] = self.now
             else:
+                self.outcome.bad.append(entry.name)
                 self._fault(entry.name, what, FETCH)
 
     def _is_there(self, entry: Entry) -> bool:
@@ -262,7 +268,7 @@ _ANEW = 'run "scribe-init" to begin a new chain with a new base'
 def choose(entries: list[Entry], known: Mapping[str, str], percent: int) -> list[Entry]:
     """Return what to read: the longest unread first, until that many percent of all bytes are chosen.
 
-    known: name -> when it was last read and good; what never was, or was not good, comes first.
+    known: name -> when it was last read and good; what never was comes first.
     """
     wanted = sum(entry.size for entry in entries) * percent / 100
     chosen, size = [], 0

@@ -51,7 +51,7 @@ class Aged(Handmade):
 
     def add_base(self, day: float, sql: str = WHOLE) -> str:
         """Take a base; returns its stamp."""
-        stamp = self.at(day).base(sql)
+        stamp = self.at(day).base(sql, globals_sql="CREATE ROLE postgres SUPERUSER;\n")
         self.tidy()
         return stamp
 

@@ -1,0 +1,158 @@
+"""scribe-verify: checks checksums and continuity, and rehearses a restore."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scribe import files
+from scribe.archive import Archive
+from scribe.cli import Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.errors import FAILED, UsageError
+from scribe.rehearsal import Rehearsal, rehearse
+from scribe.settings import parse_percent
+from scribe.verification import Outcome, Verification, read_result
+
+PROGRAM = "scribe-verify"
+LOCK_WAIT = 60.0  # seconds for scribe-prune to end
+EPILOG = """\
+Prints one line for each fault: the file, what is wrong with it, what to do. Reads every file and compares it with the
+checksums in its manifest, as it is stored and as the SQL in it; with --read 10% each run reads those that have gone
+unread the longest, so that ten runs read everything. What is known of every file is in ARCHIVE/verify.json.
+
+--rehearse restores the newest base and its segments into a throw-away cluster, made by the initdb on PATH (or of the
+newest PostgreSQL installed) and run as the system's user postgres where the program is run by root. It compares
+every table's rows with those counted on the source when the base was taken, and the sequences with those recorded at
+the last rotation; the result is in ARCHIVE/rehearsal.json. The source is not touched.
+
+Exit status: 0 all is good; 1 a fault was found; 2 wrong use or configuration; 75 the archive is in use: try again.
+"""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the flags. Raises UsageError."""
+    parser = make_parser(PROGRAM, "Check an archive, and rehearse its restore.", EPILOG, source=False)
+    parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
+    parser.add_argument("--read", metavar="all|N%", default="all", help="how much of all bytes to read (default: all)")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="restore into a throw-away cluster instead, and compare"
+    )
+    parser.add_argument("--directory", metavar="DIR", help="where the throw-away cluster is made (default: $TMPDIR)")
+    parser.add_argument("-j", "--jobs", metavar="N", default="1", help="processes for a base in directory format")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser.parse_args(argv)
+
+
+def read_share(text: str) -> int:
+    """Return the percentage that --read names. Raises UsageError."""
+    try:
+        return 100 if text == "all" else parse_percent(text)
+    except ValueError:
+        raise UsageError(f'invalid value "{text}" for --read', 'Give "all", or a percentage such as "10%".') from None
+
+
+@contextlib.contextmanager
+def locks(archive: Archive, name: str) -> Iterator[None]:
+    """Keep retention and a second run away. Raises TryAgainError. An archive that may not be written is only read."""
+    with contextlib.ExitStack() as stack:
+        directory = files.DirectoryLock(archive.path, "scribe-prune removes files", shared=True, wait=LOCK_WAIT)
+        stack.enter_context(directory)
+        with contextlib.suppress(OSError):
+            stack.enter_context(files.Lock(archive.spool / name, "another scribe-verify is at work"))
+        yield
+
+
+def save(path: Path, value: dict[str, Any], talk: Talk) -> None:
+    """Write a result where scribe-check reads it; that the archive cannot be written is said and no fault."""
+    try:
+        files.write_json(path, value)
+    except OSError as error:
+        talk.warn(f'could not write "{path}": {error.strerror}; scribe-check will not know of this run')
+
+
+def verify(archive: Archive, percent: int, arguments: argparse.Namespace, talk: Talk) -> int:
+    """Check the archive, print and save what was found."""
+    path = archive.path / "verify.json"
+    with locks(archive, "verify.lock"):
+        check = Verification(archive, read_result(path), percent)
+        outcome = check.run()
+        value = describe(outcome, check.now)
+        save(path, value, talk)
+    if arguments.json:
+        report = {key: item for key, item in value.items() if key not in ("read", "newest", "bad")}
+        report["faults"] = [vars(fault) for fault in outcome.faults]
+        print(json.dumps(report, indent=2))
+    else:
+        for fault in outcome.faults:
+            print(fault)
+        for note in outcome.notes:
+            talk.info(note)
+    faults = f"{len(outcome.faults)} faults" if outcome.faults else "no fault"
+    talk.note(f"read {outcome.files} files, {outcome.bytes} bytes: {faults}")
+    return FAILED if outcome.faults else 0
+
+
+def describe(outcome: Outcome, now: str) -> dict[str, Any]:
+    """Return what verify.json says."""
+    return {
+        "time": now,
+        "ok": not outcome.faults,
+        "files": outcome.files,
+        "bytes": outcome.bytes,
+        "faults": [str(fault) for fault in outcome.faults],
+        "notes": outcome.notes,
+        "newest": outcome.newest,
+        "bad": outcome.bad,
+        "read": outcome.read,
+    }
+
+
+def practise(archive: Archive, arguments: argparse.Namespace, talk: Talk) -> int:
+    """Rehearse a restore, print and save what came of it."""
+    with locks(archive, "rehearsal.lock"):
+        result = rehearse(archive, talk, directory=arguments.directory, jobs=arguments.jobs)
+        save(archive.path / "rehearsal.json", result.as_json(), talk)
+    if arguments.json:
+        print(json.dumps(result.as_json(), indent=2))
+    else:
+        for line in result.differences:
+            print(line)
+        talk.info(summarize(result))
+    return FAILED if result.differences else 0
+
+
+def summarize(result: Rehearsal) -> str:
+    """Return a rehearsal in one line."""
+    outcome = "as recorded" if not result.differences else f"{len(result.differences)} differences"
+    reached = f"base {result.base} to {result.reached_lsn or 'nowhere'}"
+    return (
+        f"rehearsed {reached} in {result.seconds:.1f} s: {outcome}; compared: {'; '.join(result.compared) or 'nothing'}"
+    )
+
+
+def body(argv: list[str]) -> int:
+    """Run the program; return its exit status."""
+    arguments = parse(argv)
+    percent = read_share(arguments.read)
+    settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive}, source=False)
+    archive = Archive(settings.archive)
+    archive.identity()
+    talk = Talk(PROGRAM, arguments)
+    if arguments.rehearse:
+        return practise(archive, arguments, talk)
+    return verify(archive, percent, arguments, talk)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    stop_on_sigterm()
+    return run(PROGRAM, body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""A rehearsal: the newest base and its segments into a throw-away cluster, compared with what the source recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from scribe.archive import Archive, Base
+from scribe.base import Talker
+from scribe.errors import ScribeError
+from scribe.guard import Table, read_tables
+from scribe.lsn import format_lsn
+from scribe.postgres import find_program
+from scribe.target import read_meta
+from scribe.throwaway import Cluster, throwaway
+
+DATABASE = "rehearsal"
+_MOST = 100  # differences listed
+
+
+@dataclass
+class Rehearsal:
+    """What came of it. seconds: of wall time; compared: in words, what the restored database was compared with."""
+
+    base: str
+    time: str
+    seconds: float = 0.0
+    reached_lsn: str | None = None
+    reached_time: str | None = None
+    server_version: str | None = None
+    tables: int = 0
+    rows: int = 0
+    transactions: int = 0
+    compared: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what rehearsal.json says."""
+        value = asdict(self) | {"ok": not self.differences}
+        value["differences"] = self.differences[:_MOST]
+        return value
+
+
+def rehearse(archive: Archive, talk: Talker, *, directory: str | None = None, jobs: str = "1") -> Rehearsal:
+    """Restore the newest base, then its segments, and compare. A restore that fails is a difference.
+
+    directory: where the cluster is made. Raises ScribeError where there is no base, UsageError where no server is
+    installed.
+    """
+    bases = archive.bases()
+    if not bases:
+        raise ScribeError("the archive has no complete base", 'Run "scribe-dump" on the source to take one.')
+    base = bases[-1]
+    result = Rehearsal(base.stamp, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    began = time.monotonic()
+    with throwaway(int(base.manifest["server_version"].split(".")[0]), directory) as cluster:
+        talk.note(f"made a throw-away cluster with {cluster.bindir}")
+        with contextlib.suppress(_Failed):
+            _rehearse_in(cluster, archive, base, result, talk, jobs=jobs)
+    result.seconds = round(time.monotonic() - began, 3)
+    return result
+
+
+class _Failed(Exception):
+    """A step failed and is in the list of differences; there is no use in going on."""
+
+
+def _rehearse_in(cluster: Cluster, archive: Archive, base: Base, result: Rehearsal, talk: Talker, *, jobs: str) -> None:
+    words = ["--base", base.stamp, "--jobs", jobs, *_map_tablespaces(cluster, base)]
+    talk.note(f"restoring base {base.stamp}")
+    point = ["--target-lsn", format_lsn(base.consistent_point), "--target-exclusive"]
+    _restore(cluster, archive, result, f"base {base.stamp}", [*words, *point])
+    with _connect(cluster) as conn:
+        result.server_version = conn.info.parameter_status("server_version")
+        compare_rows(conn, base.manifest["rows"], result)
+    talk.note("applying the segments")
+    said = _restore(cluster, archive, result, "the segments", [*words, "--resume"])
+    result.reached_lsn, result.reached_time = said["reached_lsn"], said["reached_time"]
+    result.transactions = said["transactions"]
+    result.compared.append(
+        f"while {said['transactions']} transactions were applied, the rows each statement changed with those it changed"
+        " on the source"
+    )
+    with _connect(cluster) as conn:
+        compare_sequences(conn, archive, base, result)
+        _count_everything(conn, result)
+    _dump_schema(cluster, result)
+
+
+def _map_tablespaces(cluster: Cluster, base: Base) -> list[str]:
+    """Tablespaces go below the cluster, never where the source's are: this may be the source's host."""
+    words = []
+    for number, space in enumerate(read_meta(base).get("tablespaces", [])):
+        if space.get("location"):
+            words += ["--tablespace-mapping", f"{space['location']}={cluster.make_directory(f'space{number}')}"]
+    return words
+
+
+def _restore(cluster: Cluster, archive: Archive, result: Rehearsal, what: str, words: list[str]) -> Mapping[str, Any]:
+    """Run scribe-restore as an operator would; return its report. Raises _Failed."""
+    command = [sys.executable, "-P", "-m", "scribe.programs.restore", "--json", "--archive", str(archive.path)]
+    env = cluster.env | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    run = subprocess.run([*command, "-d", DATABASE, *words], env=env, capture_output=True, text=True, check=False)
+    if run.returncode == 0:
+        report: Mapping[str, Any] = json.loads(run.stdout)
+        return report
+    lines = run.stderr.strip().splitlines()
+    said = next((line for line in lines if ": error: " in line), lines[-1] if lines else f"status {run.returncode}")
+    result.differences.append(f"could not restore {what}: {said.removeprefix('scribe-restore: error: ')}")
+    raise _Failed
+
+
+def _connect(cluster: Cluster) -> psycopg.Connection[Any]:
+    env = cluster.env
+    return psycopg.connect(host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], dbname=DATABASE, autocommit=True)
+
+
+# --- what is compared -------------------------------------------------------------------------------------------------
+
+
+def compare_rows(conn: psycopg.Connection[Any], recorded: Mapping[str, int], result: Rehearsal) -> None:
+    """Compare each table's rows at the base's consistent point with those counted on the source in its snapshot."""
+    there = {table.name_text: table for table in read_tables(conn).values()}
+    for name, rows in sorted(recorded.items()):
+        if name not in there:
+            result.differences.append(f"table {name}: not there at the base, {rows} rows were recorded")
+        elif (found := _count(conn, there[name])) != rows:
+            result.differences.append(f"table {name}: {found} rows at the base, {rows} were recorded")
+    for name, table in sorted(there.items()):
+        if table.kind == "r" and not table.member and name not in recorded:
+            result.differences.append(f"table {name}: there at the base, not recorded on the source")
+    result.compared.append(f"at the base, the rows of {len(recorded)} tables with those counted on the source")
+
+
+def _count(conn: psycopg.Connection[Any], table: Table) -> int:
+    row = conn.execute(sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(table.qualified)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def compare_sequences(conn: psycopg.Connection[Any], archive: Archive, base: Base, result: Rehearsal) -> None:
+    """Compare the sequences at the end with their positions as the last rotation read them on the source."""
+    last = archive.last_segment()
+    if last is None or last.to_lsn <= base.consistent_point or last.manifest["sequences"] is None:
+        return
+    compared = 0
+    for known in last.manifest["sequences"]:
+        name = sql.Identifier(known["schema"], known["name"])
+        try:
+            row = conn.execute(sql.SQL("SELECT last_value, is_called FROM {}").format(name)).fetchone()
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            continue  # renamed or dropped since: no error
+        compared += 1
+        if row != (known["last_value"], known["is_called"]):
+            text = f'sequence "{known["schema"]}.{known["name"]}"'
+            result.differences.append(f"{text}: stands at {row}, {known['last_value']} was recorded")
+    result.compared.append(f"at the end, {compared} sequences with their positions at the last rotation")
+
+
+def _count_everything(conn: psycopg.Connection[Any], result: Rehearsal) -> None:
+    """Read every table once; what the source held at the end is not recorded."""
+    tables = [table for table in read_tables(conn).values() if table.kind == "r"]
+    result.tables, result.rows = len(tables), sum(_count(conn, table) for table in tables)
+    result.compared.append(
+        f"at the end, {result.tables} tables and {result.rows} rows were read, with nothing to compare"
+    )
+
+
+def _dump_schema(cluster: Cluster, result: Rehearsal) -> None:
+    """The schema must be one that pg_dump can write."""
+    program = str(cluster.bindir / "pg_dump") if (cluster.bindir / "pg_dump").exists() else find_program("pg_dump")
+    run = subprocess.run(
+        [program, "--schema-only", "--no-password", "-d", DATABASE], env=cluster.env, capture_output=True, check=False
+    )
+    if run.returncode != 0:
+        said = run.stderr.decode(errors="replace").strip().splitlines()
+        result.differences.append(f"could not dump the restored schema: {said[0] if said else 'pg_dump failed'}")
+    result.compared.append("at the end, the schema was dumped, with nothing to compare")

@@ -1,0 +1,107 @@
+"""The commands in README.md and docs/runbook.md do what is said there.
+
+A page is one session of bash: its blocks marked "sh run" are executed in order against a real server. "sh run, exits 1"
+must end with that status; a block "text said" lists lines that the block before it must have printed, with ... for what
+differs. A comment that begins with "<!-- test:" is executed too: it brings about what the reader is supposed to meet.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cluster import ROOT, Cluster
+from source import Scribe
+
+_BLOCK = re.compile(
+    r"^```sh run(?:, exits (?P<status>\d+))?\n(?P<code>.*?)^```$|^```text said\n(?P<said>.*?)^```$"
+    r"|^<!-- test:\n(?P<hidden>.*?)^-->$",
+    re.M | re.S,
+)
+PAGES = ("README.md", "docs/runbook.md")
+
+
+@dataclass
+class Block:
+    """Commands of a page, the line they begin at, the exit status they must have, and what they must print."""
+
+    line: int
+    code: str
+    status: int
+    said: list[str] = field(default_factory=list)
+
+
+def read_blocks(text: str) -> list[Block]:
+    """Return the blocks of a page that are executed."""
+    blocks: list[Block] = []
+    for match in _BLOCK.finditer(text):
+        if match["said"] is not None:
+            blocks[-1].said += match["said"].splitlines()
+        else:
+            line = text.count("\n", 0, match.start()) + 1
+            blocks.append(Block(line, match["code"] or match["hidden"], int(match["status"] or 0)))
+    return blocks
+
+
+def write_script(blocks: list[Block], output: Path) -> str:
+    """Return a script for bash that runs the blocks one after the other, each with its output in a file of its own."""
+    lines = ["set -u"]
+    for block in blocks:
+        lines.append(f"exec >'{output}/{block.line}' 2>&1")
+        if block.status:  # in a subshell, which an exit or an error may end
+            lines += ["set +e", f"( set -e\n{block.code})", f"[ $? -eq {block.status} ] || exit 99", "set -e"]
+        else:
+            lines += ["set -e", block.code]
+    return "\n".join(lines)
+
+
+def pattern(line: str) -> str:
+    """Return a regular expression for a line in which ... stands for anything."""
+    return "(?m)^" + ".*".join(re.escape(part) for part in line.split("...")) + "$"
+
+
+@pytest.fixture
+def shop(cluster: Cluster, tmp_path: Path) -> Iterator[Scribe]:
+    """The database the pages speak of, before pg_scribe; and whatever they make is dropped afterwards."""
+    before = {name for (name,) in cluster.query("SELECT datname FROM pg_database")}
+    cluster.createdb("shop")
+    source = Scribe(cluster, "shop", tmp_path / "archive" / "shop")
+    source.archive.parent.mkdir()
+    yield source
+    source.close()
+    for (name,) in cluster.query("SELECT datname FROM pg_database"):
+        if name not in before:
+            Scribe(cluster, name, tmp_path / name).close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_on_the_page_does_what_it_says(page, shop, tmp_path):
+    blocks = read_blocks((ROOT / page).read_text())
+    output = tmp_path / "output"
+    output.mkdir()
+    with subprocess.Popen(
+        ["bash", "-c", write_script(blocks, output)],
+        env=shop.env,
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as session:
+        status = session.wait(300)
+    last = max((block for block in blocks if (output / str(block.line)).exists()), key=lambda block: block.line)
+    said = {block.line: (output / str(block.line)).read_text() for block in blocks if block.line <= last.line}
+    assert status == 0, f"{page}, line {last.line}:\n{last.code}{said[last.line]}"
+    for block in blocks:
+        for line in block.said:
+            assert re.search(pattern(line), said[block.line]), f"{page}, line {block.line}: no {line!r} in\n{said[block.line]}"
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("page", [*PAGES, "docs/format.md"])
+def test_every_file_a_page_links_to_is_there(page):
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
+    assert [target for target in targets if not ((ROOT / page).parent / target).exists()] == []
