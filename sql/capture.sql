@@ -56,11 +56,14 @@ ON CONFLICT (one) DO UPDATE
 
 -- Tables whose REPLICA IDENTITY FULL is ours, to be set back when they get a key or capture goes.
 CREATE TABLE IF NOT EXISTS scribe.replica_identity (relid oid PRIMARY KEY);
+
+-- Objects that are not recorded because they are made of a temporary table's row type and go with it.
+CREATE TABLE IF NOT EXISTS scribe.left_out (classid oid, objid oid, PRIMARY KEY (classid, objid));
 REVOKE ALL ON ALL TABLES IN SCHEMA scribe FROM PUBLIC;
 
 -- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself.
 CREATE OR REPLACE FUNCTION scribe.is_active() RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     RETURN EXISTS (
         SELECT FROM scribe.config AS c, pg_control_system() AS s, pg_database AS d
@@ -72,7 +75,7 @@ $function$;
 
 -- The settings that change how a statement's text is read or what it creates, where they are not the header's.
 CREATE OR REPLACE FUNCTION scribe.statement_settings() RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     defaults constant text[] := ARRAY[
         ['standard_conforming_strings', 'on'], ['backslash_quote', 'safe_encoding'], ['DateStyle', 'ISO, MDY'],
@@ -84,7 +87,7 @@ DECLARE
 BEGIN
     FOR i IN 1 .. array_length(defaults, 1) LOOP
         value := current_setting(defaults[i][1], true);
-        IF value <> defaults[i][2] THEN
+        IF value <> defaults[i][2] AND value <> ALL ('{Etc/UTC,Etc/UCT,UCT,Zulu,Universal}') THEN
             found := found || defaults[i][1] || value;
         END IF;
     END LOOP;
@@ -97,7 +100,7 @@ CREATE OR REPLACE FUNCTION scribe.write_row(
     kind text, tag text, object_type text, object_identity text, statement text, exact boolean, reason text,
     relids oid[], role text DEFAULT NULL, path text DEFAULT NULL
 ) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     INSERT INTO scribe.ddl_history AS h (kind, tag, object_type, object_identity, statement, exact, reason, role,
         search_path, settings, relids, quiet)
@@ -112,9 +115,43 @@ $function$;
 -- Called by the library after a command that fires no event trigger.
 CREATE OR REPLACE FUNCTION scribe.record_plain(tag text, statement text, role text, path text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    named text;
 BEGIN
-    IF scribe.is_active() THEN
-        PERFORM scribe.write_row('ddl', tag, NULL, NULL, statement, true, NULL, NULL, role, path);
+    IF NOT scribe.is_active() THEN
+        RETURN;
+    END IF;
+    IF tag IN ('GRANT', 'REVOKE') THEN  -- on the database, which has another name elsewhere
+        named := substring(statement FROM '(?i)\mON\s+DATABASE\s+("(?:[^"]|"")+"|[^\s,"]+)\s+(?:TO|FROM)\M');
+        IF named IS NULL OR (parse_ident(named))[1] <> current_database() THEN
+            RETURN;
+        END IF;
+        statement := format('DO $grant$ BEGIN EXECUTE pg_catalog.format(%L, pg_catalog.current_database()); END $grant$',
+            regexp_replace(replace(statement, '%', '%%'), '(?i)(\mON\s+DATABASE\s+)("(?:[^"]|"")+"|[^\s,"]+)', '\1%I'));
+    END IF;
+    PERFORM scribe.write_row('ddl', tag, NULL, NULL, statement, true, NULL, NULL, role, path);
+END
+$function$;
+
+-- Called by the library after EXPLAIN ANALYZE made a table or materialized view, which fires no event trigger.
+CREATE OR REPLACE FUNCTION scribe.record_explained(relation oid, statement text, role text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    made record;
+BEGIN
+    SELECT * INTO made FROM pg_class WHERE oid = relation AND relpersistence <> 't';
+    IF NOT FOUND OR NOT scribe.is_active() THEN
+        RETURN;
+    END IF;
+    IF made.relkind = 'm' THEN
+        PERFORM scribe.write_row('ddl', 'CREATE MATERIALIZED VIEW', 'materialized view', relation::regclass::text,
+            format('CREATE MATERIALIZED VIEW %s AS %s WITH %s', relation::regclass,
+                rtrim(pg_get_viewdef(relation), ';'), CASE WHEN made.relispopulated THEN 'DATA' ELSE 'NO DATA' END),
+            true, NULL, ARRAY[relation], role, '""');
+    ELSE
+        PERFORM scribe.write_row('create', 'CREATE TABLE AS', 'table', relation::regclass::text, statement, true, NULL,
+            ARRAY[relation], role, '""');
+        PERFORM scribe.mend_identity(ARRAY[relation]);
     END IF;
 END
 $function$;
@@ -130,8 +167,10 @@ $function$;
 
 -- Event trigger ddl_command_start: loads the library in this session; announces extension scripts.
 CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
+    -- notes of this command only; a user may have set them too
+    PERFORM set_config('scribe.dropped', '', true), set_config('scribe.rewritten', '', true);
     BEGIN
         LOAD '$libdir/scribe_decoder';
     EXCEPTION WHEN OTHERS THEN
@@ -148,15 +187,22 @@ $function$;
 
 -- Event trigger sql_drop: notes for the end of the command what went.
 CREATE OR REPLACE FUNCTION scribe.note_drop() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     PERFORM set_config('scribe.dropped', (
         SELECT json_build_object(
             'named', coalesce(json_agg(json_build_object('type', object_type, 'identity', object_identity))
-                FILTER (WHERE original AND NOT is_temporary), '[]'),
-            'temporary', count(*) FILTER (WHERE original AND is_temporary),
+                FILTER (WHERE original AND NOT passing), '[]'),
+            'temporary', count(*) FILTER (WHERE original AND passing),
             'keys', count(*) FILTER (WHERE object_type IN ('index', 'table constraint', 'table column')))::text
-        FROM pg_event_trigger_dropped_objects()), true);
+        FROM (
+            SELECT o.*, is_temporary OR object_identity ~ ' (on|for) pg_temp(_\d+)?\.'
+                OR EXISTS (SELECT FROM scribe.left_out AS l WHERE l.classid = o.classid AND l.objid = o.objid) AS passing
+            FROM pg_event_trigger_dropped_objects() AS o) AS dropped), true);
+    IF EXISTS (SELECT FROM scribe.left_out) THEN
+        DELETE FROM scribe.left_out AS l USING pg_event_trigger_dropped_objects() AS o
+            WHERE l.classid = o.classid AND l.objid = o.objid;
+    END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not note what % dropped: %', tg_tag, SQLERRM;
 END
@@ -164,7 +210,7 @@ $function$;
 
 -- Event trigger table_rewrite: notes for the end of the command which tables were rewritten, and why.
 CREATE OR REPLACE FUNCTION scribe.note_rewrite() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     PERFORM set_config('scribe.rewritten', coalesce(current_setting('scribe.rewritten', true), '')
         || ' ' || pg_event_trigger_table_rewrite_oid()::oid::text || ':' || pg_event_trigger_table_rewrite_reason(), true);
@@ -175,7 +221,7 @@ $function$;
 
 -- The statement that is running, its exactness and more, as JSON: from the library, else as far as SQL can tell.
 CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text, stack text) RETURNS json
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     facts text;
     query text := regexp_replace(current_query(), '[\s;]+$', '');
@@ -195,13 +241,13 @@ BEGIN
     rest := regexp_replace(stack, '^PL/pgSQL function scribe\.[^\n]*\n?', '');
     RETURN json_build_object('statement', query, 'exact', rest = '' AND strpos(query, ';') = 0,
         'reason', 'the library scribe_decoder could not be loaded', 'using_mutable', true, 'temporary', false, 'in_extension', false,
-        'detached', 0, 'subcommands', '[]'::json);
+        'detached', 0, 'attached', 0, 'bound_mutable', false, 'like_temporary', false, 'subcommands', '[]'::json);
 END
 $function$;
 
 -- Relations in relids and everything that inherits from them or is a partition of them.
 CREATE OR REPLACE FUNCTION scribe.with_children(relids oid[]) RETURNS oid[]
-LANGUAGE sql STABLE SET search_path = pg_catalog AS $function$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     WITH RECURSIVE family (relid) AS (
         SELECT unnest(relids) UNION SELECT i.inhrelid FROM family JOIN pg_inherits AS i ON i.inhparent = family.relid)
     SELECT array_agg(relid) FROM family
@@ -209,7 +255,7 @@ $function$;
 
 -- Run a statement of capture's own: not recorded, with users' triggers at rest.
 CREATE OR REPLACE FUNCTION scribe.run_own(statement text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog SET session_replication_role = replica AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET session_replication_role = replica AS $function$
 BEGIN
     PERFORM set_config('scribe.own', (SELECT token FROM scribe.config), true);
     EXECUTE statement;
@@ -219,7 +265,7 @@ $function$;
 
 -- Send every row of a table anew: its values cannot be computed again elsewhere.
 CREATE OR REPLACE FUNCTION scribe.refill(relation regclass, tag text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     identity "char";
     restore text;
@@ -263,8 +309,9 @@ END
 $function$;
 
 -- Give existing rows elsewhere the values that a stable default (now(), current_user) had here.
-CREATE OR REPLACE FUNCTION scribe.fill(tables oid[], tag text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+DROP FUNCTION IF EXISTS scribe.fill(oid[], text);
+CREATE OR REPLACE FUNCTION scribe.fill(tables oid[], tag text, tells_time boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
 SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C' AS $function$
 DECLARE
     epoch bigint := pg_current_xact_id()::text::bigint >> 32;
@@ -277,7 +324,7 @@ BEGIN
         FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
             LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = ANY (tables) AND c.relkind = 'r' AND c.relpersistence = 'p' AND a.atthasmissing
-            AND NOT a.attisdropped AND coalesce(d.adbin::text, '') !~ '^{CONST '
+            AND NOT a.attisdropped AND (tells_time OR coalesce(d.adbin::text, '') !~ '^{CONST ')
             -- added by this transaction: nobody else's row in progress can be seen
             AND CASE WHEN a.xmin::text::bigint >= top_xid
                 THEN pg_xact_status(((epoch << 32) | a.xmin::text::bigint)::text::xid8) = 'in progress' ELSE false END
@@ -296,8 +343,10 @@ END
 $function$;
 
 -- Send anew, or fill, the rows of tables whose values an ALTER TABLE has just made from expressions.
-CREATE OR REPLACE FUNCTION scribe.send_values(tag text, tables oid[], using_mutable boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DROP FUNCTION IF EXISTS scribe.send_values(text, oid[], boolean);
+CREATE OR REPLACE FUNCTION scribe.send_values(tag text, tables oid[], using_mutable boolean, tells_time boolean)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     rewritten text[] := regexp_split_to_array(trim(coalesce(current_setting('scribe.rewritten', true), '')), '\s+');
     entry text;
@@ -314,14 +363,14 @@ BEGIN
             PERFORM scribe.refill(relation, tag);
         END IF;
     END LOOP;
-    PERFORM scribe.fill(tables, tag);
+    PERFORM scribe.fill(tables, tag, tells_time);
 END
 $function$;
 
 -- Tables among tables (NULL: among all) whose UPDATE and DELETE would not be in the WAL with their old key.
 -- Manual, ALTER TABLE, REPLICA IDENTITY: a deferrable primary key does not serve.
 CREATE OR REPLACE FUNCTION scribe.without_identity(tables oid[] DEFAULT NULL) RETURNS SETOF oid
-LANGUAGE sql STABLE SET search_path = pg_catalog AS $function$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname <> 'scribe'
         AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
@@ -335,7 +384,7 @@ $function$;
 
 -- Change a table's replica identity, recorded as the DDL it is.
 CREATE OR REPLACE FUNCTION scribe.change_identity(relation regclass, identity text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     statement text := format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', relation, identity);
 BEGIN
@@ -347,7 +396,7 @@ $function$;
 
 -- See to it that the tables a command touched have a replica identity; recorded as the DDL it is.
 CREATE OR REPLACE FUNCTION scribe.mend_identity(tables oid[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     relation regclass;
 BEGIN
@@ -374,7 +423,7 @@ $function$;
 
 -- A subscription as the catalog has it, in a form that never connects.
 CREATE OR REPLACE FUNCTION scribe.record_subscription(tag text, facts json, dropped json) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     statement text := facts->>'statement';
     subscription record;
@@ -411,17 +460,126 @@ BEGIN
 END
 $function$;
 
+-- Whether a text may hold a constant that stands for another time elsewhere: 'now'::timestamptz is one when it is read.
+CREATE OR REPLACE FUNCTION scribe.tells_time(statement text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $function$
+    SELECT statement ~* '''[^'']*\m(now|today|tomorrow|yesterday)\M'
+$function$;
+
+-- Give columns the defaults that such constants became here.
+CREATE OR REPLACE FUNCTION scribe.record_constants(tag text, tables oid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+AS $function$
+DECLARE
+    column_default record;
+BEGIN
+    FOR column_default IN
+        SELECT a.attrelid::regclass AS relation, a.attname, pg_get_expr(d.adbin, d.adrelid) AS value
+        FROM pg_attrdef AS d JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+        WHERE d.adrelid = ANY (tables) AND a.attgenerated = '' AND d.adbin::text ~ '{CONST :consttype (1082|1083|1114|1184|1266) '
+        ORDER BY d.adrelid, d.adnum
+    LOOP
+        PERFORM scribe.write_row('ddl', tag, 'table column', NULL, format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s',
+            column_default.relation, column_default.attname, column_default.value), true, NULL, NULL, current_user, '""');
+    END LOOP;
+END
+$function$;
+
+-- Give a partition the bound that expressions like current_date made here.
+CREATE OR REPLACE FUNCTION scribe.record_bound(tag text, partition oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+AS $function$
+DECLARE
+    parent regclass;
+BEGIN
+    SELECT inhparent INTO parent FROM pg_inherits WHERE inhrelid = partition;
+    IF FOUND THEN
+        PERFORM scribe.write_row('ddl', tag, 'table', NULL, format('ALTER TABLE ONLY %s DETACH PARTITION %s', parent,
+            partition::regclass), true, NULL, NULL, current_user, '""');
+        PERFORM scribe.write_row('ddl', tag, 'table', NULL, format('ALTER TABLE ONLY %s ATTACH PARTITION %s %s', parent,
+            partition::regclass, (SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = partition)), true, NULL,
+            NULL, current_user, '""');
+    END IF;
+END
+$function$;
+
+-- REINDEX changes nothing elsewhere, but may have made indexes valid (or moved them) that were never recorded: a failed
+-- CREATE INDEX CONCURRENTLY fires no trigger at its end.
+CREATE OR REPLACE FUNCTION scribe.record_reindex(indexes oid[], moved boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+DECLARE
+    index record;
+    command text;
+BEGIN
+    FOR index IN
+        SELECT c.oid, c.oid::regclass AS name, pg_get_indexdef(c.oid) AS definition, h.inhparent::regclass AS parent,
+            coalesce(quote_ident(t.spcname), 'pg_default') AS place
+        FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_inherits AS h ON h.inhrelid = c.oid
+            LEFT JOIN pg_tablespace AS t ON t.oid = c.reltablespace
+        WHERE c.oid = ANY (indexes) AND c.relkind = 'i' AND c.relpersistence <> 't' AND i.indisvalid
+            AND c.oid >= 16384 AND c.relnamespace::regnamespace::text !~ '^(pg_|scribe$|information_schema$)'
+            AND (moved OR NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid AND contype IN ('p', 'u', 'x')))
+        ORDER BY c.oid
+    LOOP
+        FOREACH command IN ARRAY ARRAY[
+            regexp_replace(index.definition, '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX IF NOT EXISTS '),
+            format('ALTER INDEX %s ATTACH PARTITION %s', index.parent, index.name),
+            CASE WHEN moved THEN format('ALTER INDEX %s SET TABLESPACE %s', index.name, index.place) END]
+        LOOP
+            CONTINUE WHEN command IS NULL;
+            PERFORM scribe.write_row('ddl', 'REINDEX', 'index', index.name::text, command, true, NULL, NULL, current_user, '""');
+        END LOOP;
+    END LOOP;
+END
+$function$;
+
+-- A table as statements: for one made in the likeness of a temporary table, which nobody else can see.
+CREATE OR REPLACE FUNCTION scribe.table_definition(relation regclass) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $function$
+    SELECT format('CREATE %sTABLE %s (%s)', CASE WHEN c.relpersistence = 'u' THEN 'UNLOGGED ' END, relation, (
+        SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
+            CASE WHEN a.attcollation <> t.typcollation THEN 'COLLATE ' || a.attcollation::regcollation END,
+            CASE WHEN a.attgenerated = 's' THEN format('GENERATED ALWAYS AS (%s) STORED', pg_get_expr(d.adbin, d.adrelid))
+                WHEN a.attgenerated <> '' THEN format('GENERATED ALWAYS AS (%s) VIRTUAL', pg_get_expr(d.adbin, d.adrelid))
+                WHEN d.adbin IS NOT NULL THEN 'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) END,
+            CASE a.attidentity WHEN 'a' THEN 'GENERATED ALWAYS AS IDENTITY' WHEN 'd' THEN 'GENERATED BY DEFAULT AS IDENTITY' END,
+            CASE WHEN a.attnotnull THEN 'NOT NULL' END), ', ' ORDER BY a.attnum)
+        FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+            LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped))
+    FROM pg_class AS c WHERE c.oid = relation
+    UNION ALL
+    SELECT * FROM (SELECT format('ALTER TABLE ONLY %s ADD CONSTRAINT %I %s', relation, conname, pg_get_constraintdef(oid))
+        FROM pg_constraint WHERE conrelid = relation AND contype IN ('c', 'f', 'p', 'u', 'x') ORDER BY contype = 'f', oid) AS k
+    UNION ALL
+    SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = relation
+        AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
+$function$;
+
+-- Whether an object is made of something temporary, for instance a function that returns a temporary table's row.
+CREATE OR REPLACE FUNCTION scribe.depends_on_temporary(class oid, object oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $function$
+    SELECT class NOT IN ('pg_class'::regclass, 'pg_namespace'::regclass) AND EXISTS (
+        SELECT FROM pg_depend AS d LEFT JOIN pg_type AS t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
+            LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+            LEFT JOIN scribe.left_out AS l ON l.classid = d.refclassid AND l.objid = d.refobjid
+        WHERE d.classid = class AND d.objid = object
+            AND (pg_my_temp_schema() IN (t.typnamespace, c.relnamespace) OR l.objid IS NOT NULL))
+$function$;
+
 -- Record one command. commands: what pg_event_trigger_ddl_commands() says of it, gathered by the caller.
 CREATE OR REPLACE FUNCTION scribe.record_command(tag text, facts json, dropped json, total int, kept int, relids oid[],
     object_type text, object_identity text, object_schema text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     statement text := facts->>'statement';
     exact boolean := (facts->>'exact')::boolean;
     reason text := facts->>'reason';
     part json;
+    command text;
     constraint_name name;
     detached oid := (facts->>'detached')::oid;
+    attached oid := (facts->>'attached')::oid;
 BEGIN
     IF tag LIKE '% SUBSCRIPTION' AND tag <> 'COMMENT' THEN
         PERFORM scribe.record_subscription(tag, facts, dropped);
@@ -437,8 +595,28 @@ BEGIN
             PERFORM scribe.write_row('ddl', tag, part->>'type', part->>'identity',
                 format('%s %s CASCADE', tag, part->>'identity'), true, NULL, NULL);
         END LOOP;
+    ELSIF (facts->>'like_temporary')::boolean AND cardinality(relids) > 0 THEN
+        FOR command IN SELECT * FROM scribe.table_definition((SELECT oid FROM pg_class WHERE oid = ANY (relids) AND relkind = 'r'
+            ORDER BY oid LIMIT 1)) LOOP
+            PERFORM scribe.write_row('ddl', tag, object_type, object_identity, command, true, NULL, relids, NULL, '""');
+        END LOOP;
     ELSE
+        IF tag = 'DROP INDEX' THEN  -- one that CREATE INDEX CONCURRENTLY left invalid is nowhere else
+            statement := regexp_replace(statement, '^\s*(DROP\s+INDEX(?:\s+CONCURRENTLY)?)\s+(?!(?:IF\s+EXISTS|CONCURRENTLY)\M)',
+                '\1 IF EXISTS ', 'i');
+        ELSIF tag = 'ALTER INDEX' AND attached <> 0
+            AND EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+                WHERE c.oid = attached AND c.relkind = 'i' AND NOT i.indisvalid) THEN
+            RETURN;  -- as above; REINDEX will attach it
+        END IF;
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids);
+        IF (facts->>'bound_mutable')::boolean THEN
+            PERFORM scribe.record_bound(tag, CASE WHEN attached <> 0 THEN attached ELSE relids[1] END);
+        END IF;
+        IF tag IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE') AND scribe.tells_time(statement)
+        THEN
+            PERFORM scribe.record_constants(tag, relids);
+        END IF;
         IF detached <> 0 THEN
             FOR constraint_name IN SELECT conname FROM pg_constraint WHERE conrelid = detached AND contype = 'c' LOOP
                 PERFORM scribe.write_row('ddl', tag, 'table constraint', NULL, format(
@@ -454,10 +632,9 @@ $function$;
 
 -- Event trigger ddl_command_end: record the command, then whatever must follow it.
 CREATE OR REPLACE FUNCTION scribe.command_end() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    dropped json := coalesce(nullif(current_setting('scribe.dropped', true), ''),
-        '{"named": [], "temporary": 0, "keys": 0}')::json;
+    dropped json;
     is_drop constant boolean := tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED';
     stack text;
     facts json;
@@ -468,24 +645,38 @@ DECLARE
     tables oid[];
     first record;
 BEGIN
+    dropped := coalesce(nullif(current_setting('scribe.dropped', true), ''),
+        '{"named": [], "temporary": 0, "keys": 0}')::json;
     PERFORM set_config('scribe.dropped', '', true);
     IF NOT scribe.is_active() THEN
         RETURN;
     END IF;
     SELECT count(*), count(*) FILTER (WHERE NOT (coalesce(schema_name, '') = 'pg_temp'
-                OR coalesce(object_identity, '') ~ '(^|\s)pg_temp(_\d+)?\.')),
+                OR coalesce(object_identity, '') ~ '(^|\s)pg_temp(_\d+)?\.'
+                OR lower(object_type) = 'large object'  -- sent by rotation
+                OR (pg_my_temp_schema() <> 0 AND scribe.depends_on_temporary(classid, objid)))),
             count(*) FILTER (WHERE schema_name = 'scribe' OR (object_type = 'schema' AND object_identity = 'scribe')),
             coalesce(bool_or(in_extension), false),
             array_agg(objid) FILTER (WHERE classid = 'pg_class'::regclass)
         INTO total, kept, ours, extension, tables FROM pg_event_trigger_ddl_commands();
+    IF total > 0 AND kept = 0 AND pg_my_temp_schema() <> 0 THEN
+        INSERT INTO scribe.left_out SELECT e.classid, e.objid FROM pg_event_trigger_ddl_commands() AS e
+            WHERE scribe.depends_on_temporary(e.classid, e.objid) ON CONFLICT DO NOTHING;
+    END IF;
     IF extension OR (total > 0 AND (kept = 0 OR ours = total)) THEN
+        RETURN;
+    END IF;
+    IF tg_tag = 'REINDEX' THEN
+        PERFORM scribe.record_reindex(tables, current_query() ~* '\mTABLESPACE\M');
         RETURN;
     END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND total = 0 THEN
         PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
         RETURN;
     END IF;
-    IF (CASE WHEN is_drop THEN json_array_length(dropped->'named') = 0 ELSE total = 0 AND tg_tag <> 'DROP OWNED' END) THEN
+    IF (CASE WHEN is_drop THEN json_array_length(dropped->'named') = 0 
+            -- ALTER PUBLICATION ... DROP shows only in what it dropped
+            ELSE total = 0 AND json_array_length(dropped->'named') = 0 AND tg_tag <> 'DROP OWNED' END) THEN
         RETURN;
     END IF;
     IF is_drop AND NOT EXISTS (SELECT FROM json_array_elements(dropped->'named') AS d
@@ -510,7 +701,8 @@ BEGIN
     END IF;
     tables := scribe.with_children(coalesce(tables, '{}'));
     IF tg_tag IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER DOMAIN') THEN
-        PERFORM scribe.send_values(tg_tag, tables, (facts->>'using_mutable')::boolean);
+        PERFORM scribe.send_values(tg_tag, tables, (facts->>'using_mutable')::boolean,
+            scribe.tells_time(facts->>'statement'));
     END IF;
     IF tables <> '{}' THEN
         PERFORM scribe.mend_identity(tables);
@@ -530,7 +722,7 @@ $function$;
 
 -- The row that says that something is missing; it must not fail either.
 CREATE OR REPLACE FUNCTION scribe.record_failure(tag text, message text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     PERFORM scribe.write_row('lost', tag, NULL, NULL, current_query(), false, message, NULL);
 EXCEPTION WHEN OTHERS THEN

@@ -1,0 +1,173 @@
+"""Capture: what scribe.ddl_history records, as whom, and that nobody can make it record something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from cluster import ROOT, Cluster
+
+CAPTURE = (ROOT / "sql/capture.sql").read_text()
+UNCAPTURE = (ROOT / "sql/uncapture.sql").read_text()
+
+
+@pytest.fixture
+def captured(cluster: Cluster, database: str) -> Iterator[str]:
+    """A database with capture installed, and an ordinary user mallory."""
+    cluster.psql(CAPTURE, database)
+    cluster.psql(
+        "DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+        "CREATE SCHEMA mallory AUTHORIZATION mallory; GRANT ALL ON SCHEMA public TO mallory",
+        database,
+    )
+    yield database
+
+
+def history(
+    cluster: Cluster, database: str, columns: str = "kind, tag, statement, exact, role"
+) -> list[tuple[object, ...]]:
+    """What was recorded after the fixture's own commands."""
+    return cluster.query(
+        f"SELECT {columns} FROM scribe.ddl_history WHERE tag NOT IN ('CREATE SCHEMA', 'GRANT') ORDER BY id", database
+    )
+
+
+def texts(cluster: Cluster, database: str) -> list[object]:
+    """The exact statements recorded."""
+    return [row[0] for row in history(cluster, database, "CASE WHEN exact THEN statement END")]
+
+
+def test_each_statement_of_a_string_is_recorded_alone(cluster: Cluster, captured: str) -> None:
+    with cluster.connect(captured) as conn:
+        conn.execute("CREATE TABLE a (x int PRIMARY KEY); SELECT 1; CREATE TABLE b (x int PRIMARY KEY)")
+    assert texts(cluster, captured) == ["CREATE TABLE a (x int PRIMARY KEY)", "CREATE TABLE b (x int PRIMARY KEY)"]
+
+
+def test_the_first_statement_of_a_session_is_exact_in_every_surrounding(cluster: Cluster, captured: str) -> None:
+    cluster.psql(
+        "CREATE FUNCTION by_sql() RETURNS void LANGUAGE sql AS 'SELECT 1; CREATE TABLE s (x int PRIMARY KEY)';"
+        "CREATE FUNCTION by_pl() RETURNS void LANGUAGE plpgsql AS"
+        " $$ BEGIN CREATE TABLE p (x int PRIMARY KEY); END $$;"
+        "CREATE PROCEDURE by_call() LANGUAGE plpgsql AS"
+        " $$ BEGIN COMMIT; CREATE TABLE c (x int PRIMARY KEY); COMMIT; END $$;",
+        captured,
+    )
+    for call in (
+        "SELECT by_sql()",
+        "SELECT by_pl()",
+        "CALL by_call()",
+        "DO $$ BEGIN EXECUTE 'CREATE TABLE d (x int PRIMARY KEY); CREATE TABLE e (x int PRIMARY KEY)'; END $$",
+    ):
+        cluster.query(call, captured)
+    assert texts(cluster, captured)[3:] == [f"CREATE TABLE {name} (x int PRIMARY KEY)" for name in "spcde"]
+
+
+def test_the_extended_protocol_is_exact_too(cluster: Cluster, captured: str) -> None:
+    with cluster.connect(captured) as conn:
+        conn.execute("CREATE TABLE a (x int PRIMARY KEY)", prepare=True)
+        conn.execute("COMMENT ON TABLE a IS 'it''s; here'", prepare=True)
+    assert texts(cluster, captured) == ["CREATE TABLE a (x int PRIMARY KEY)", "COMMENT ON TABLE a IS 'it''s; here'"]
+
+
+def test_the_role_in_effect_and_its_search_path_are_recorded(cluster: Cluster, captured: str) -> None:
+    cluster.psql(
+        "CREATE FUNCTION mallory.make() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = mallory AS"
+        " $$ BEGIN CREATE TABLE made (x int PRIMARY KEY); END $$;"
+        "ALTER FUNCTION mallory.make() OWNER TO mallory;"
+        "SET search_path = public; SELECT mallory.make();",
+        captured,
+    )
+    assert history(cluster, captured, "role, search_path")[-1] == ("mallory", "mallory")
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "INSERT INTO scribe.ddl_history (kind, tag, statement, exact, role, search_path)"
+        " VALUES ('ddl', 'X', 'DROP TABLE x', true, 'postgres', '')",
+        "SELECT scribe.write_row('ddl', 'X', NULL, NULL, 'DROP TABLE x', true, NULL, NULL, 'postgres', '')",
+        "SELECT scribe.record_plain('X', 'DROP TABLE x', 'postgres', '')",
+        "SELECT scribe.run_own('DROP TABLE x')",
+        "SELECT scribe.command_end()",
+        "SELECT token FROM scribe.config",
+        "UPDATE scribe.config SET database_oid = 0",
+        "ALTER EVENT TRIGGER scribe_4_end DISABLE",
+        "CREATE TABLE scribe.mine (x int)",
+    ],
+)
+def test_an_ordinary_user_can_write_nothing(cluster: Cluster, captured: str, attack: str) -> None:
+    with cluster.connect(captured, user="mallory") as conn, pytest.raises(psycopg.Error):
+        conn.execute(attack)  # type: ignore[arg-type]
+    assert history(cluster, captured) == []
+
+
+def test_settings_and_temporary_relations_of_a_user_deceive_nobody(
+    cluster: Cluster, captured: str, tmp_path: Path
+) -> None:
+    """Placeholders of the names capture uses, a hostile search_path, temporary relations that hide the catalogs."""
+    with cluster.connect(captured, user="mallory") as conn:
+        conn.execute(
+            "CREATE FUNCTION mallory.evil() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN"
+            " IF current_user <> 'mallory' THEN RAISE EXCEPTION 'ran as %', current_user; END IF; RETURN true; END $$"
+        )
+        for name in ("pg_class", "pg_database", "pg_index", "pg_event_trigger", "pg_attribute"):
+            conn.execute(f"CREATE TEMP VIEW {name} AS SELECT mallory.evil() AS oid")  # type: ignore[arg-type]
+        conn.execute(
+            "CREATE FUNCTION mallory.current_setting(text) RETURNS text LANGUAGE sql AS $$ SELECT 'postgres' $$"
+        )
+        conn.execute("SET search_path = mallory, pg_catalog")
+        for setting in ("scribe.role", "scribe.path", "scribe.own", "scribe.tag", "scribe.dropped", "scribe.filled"):
+            conn.execute("SELECT pg_catalog.set_config(%s, 'postgres', false)", [setting])
+        conn.execute("CREATE TABLE mallory.t (x int PRIMARY KEY)")
+    assert history(cluster, captured, "statement, exact, role")[-1] == (
+        "CREATE TABLE mallory.t (x int PRIMARY KEY)",
+        True,
+        "mallory",
+    )
+
+
+def test_without_the_library_ddl_works_and_is_flagged(cluster: Cluster, captured: str) -> None:
+    """A promoted standby or a rebuilt host may lack it; nothing may fail there."""
+    with cluster.connect(captured) as conn:
+        source = conn.execute("SELECT prosrc FROM pg_proc WHERE proname = 'statement_facts'").fetchone()
+        assert source is not None and "$libdir/scribe_decoder" in source[0]
+        for function in ("statement_facts", "command_start"):
+            row = conn.execute("SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = %s", [function]).fetchone()
+            assert row is not None
+            conn.execute(row[0].replace("$libdir/scribe_decoder", "$libdir/no_such_library"))
+    cluster.psql("CREATE TABLE one (x int PRIMARY KEY)", captured)
+    with cluster.connect(captured) as conn:
+        conn.execute("CREATE TABLE two (x int PRIMARY KEY); CREATE TABLE three (x int PRIMARY KEY)")
+    recorded = history(cluster, captured, "statement, exact")
+    assert recorded[-3] == ("CREATE TABLE one (x int PRIMARY KEY)", True)
+    assert [exact for _, exact in recorded[-2:]] == [False, False]
+
+
+def test_a_copy_of_the_database_records_nothing(cluster: Cluster, captured: str) -> None:
+    cluster.createdb("copied", captured)
+    try:
+        cluster.psql("CREATE TABLE in_the_copy (x int PRIMARY KEY)", "copied")
+        assert history(cluster, "copied") == []
+    finally:
+        cluster.dropdb("copied")
+
+
+def test_refuse_makes_the_statement_fail_with_a_hint(cluster: Cluster, captured: str) -> None:
+    cluster.psql("UPDATE scribe.config SET replica_identity = 'refuse'", captured)
+    result = cluster.psql("CREATE TABLE no_key (x int)", captured, check=False)
+    assert result.returncode != 0
+    assert "replica identity" in result.stderr and "HINT" in result.stderr
+
+
+def test_uncapture_leaves_no_trace(cluster: Cluster, database: str) -> None:
+    cluster.psql("CREATE TABLE t (x int)", database)
+    before = cluster.dump(database)
+    cluster.psql(CAPTURE, database)
+    cluster.psql("ALTER TABLE t ADD COLUMN y int; ALTER TABLE t DROP COLUMN y", database)
+    for _ in range(2):
+        cluster.psql(UNCAPTURE, database)
+    assert cluster.query("SELECT FROM pg_event_trigger WHERE evtname LIKE 'scribe%'", database) == []
+    assert cluster.query("SELECT FROM pg_namespace WHERE nspname = 'scribe'", database) == []
+    assert cluster.dump(database) == before
