@@ -114,7 +114,7 @@ $function$;
 
 -- Called by the library after a command that fires no event trigger.
 CREATE OR REPLACE FUNCTION scribe.record_plain(tag text, statement text, role text, path text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     named text;
 BEGIN
@@ -133,9 +133,19 @@ BEGIN
 END
 $function$;
 
+-- Called by the library after a schema change under event_triggers = off: without the triggers nobody knows its effects.
+CREATE OR REPLACE FUNCTION scribe.record_unseen(tag text, statement text, role text, path text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    IF scribe.is_active() AND statement !~* '\mTEMP(ORARY)?\M|\mpg_temp\M|\m(ROLE|USER|TABLESPACE|DATABASE|SYSTEM)\M' THEN
+        PERFORM scribe.write_row('ddl', tag, NULL, NULL, statement, false, 'event_triggers was off', NULL, role, path);
+    END IF;
+END
+$function$;
+
 -- Called by the library after EXPLAIN ANALYZE made a table or materialized view, which fires no event trigger.
 CREATE OR REPLACE FUNCTION scribe.record_explained(relation oid, statement text, role text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     made record;
 BEGIN
@@ -462,13 +472,13 @@ $function$;
 
 -- Whether a text may hold a constant that stands for another time elsewhere: 'now'::timestamptz is one when it is read.
 CREATE OR REPLACE FUNCTION scribe.tells_time(statement text) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $function$
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT statement ~* '''[^'']*\m(now|today|tomorrow|yesterday)\M'
 $function$;
 
 -- Give columns the defaults that such constants became here.
 CREATE OR REPLACE FUNCTION scribe.record_constants(tag text, tables oid[]) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
 AS $function$
 DECLARE
     column_default record;
@@ -487,7 +497,7 @@ $function$;
 
 -- Give a partition the bound that expressions like current_date made here.
 CREATE OR REPLACE FUNCTION scribe.record_bound(tag text, partition oid) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
 AS $function$
 DECLARE
     parent regclass;
@@ -506,7 +516,7 @@ $function$;
 -- REINDEX changes nothing elsewhere, but may have made indexes valid (or moved them) that were never recorded: a failed
 -- CREATE INDEX CONCURRENTLY fires no trigger at its end.
 CREATE OR REPLACE FUNCTION scribe.record_reindex(indexes oid[], moved boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     index record;
     command text;
@@ -535,7 +545,7 @@ $function$;
 
 -- A table as statements: for one made in the likeness of a temporary table, which nobody else can see.
 CREATE OR REPLACE FUNCTION scribe.table_definition(relation regclass) RETURNS SETOF text
-LANGUAGE sql STABLE SET search_path = pg_catalog AS $function$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT format('CREATE %sTABLE %s (%s)', CASE WHEN c.relpersistence = 'u' THEN 'UNLOGGED ' END, relation, (
         SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
             CASE WHEN a.attcollation <> t.typcollation THEN 'COLLATE ' || a.attcollation::regcollation END,
@@ -558,7 +568,7 @@ $function$;
 
 -- Whether an object is made of something temporary, for instance a function that returns a temporary table's row.
 CREATE OR REPLACE FUNCTION scribe.depends_on_temporary(class oid, object oid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog AS $function$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT class NOT IN ('pg_class'::regclass, 'pg_namespace'::regclass) AND EXISTS (
         SELECT FROM pg_depend AS d LEFT JOIN pg_type AS t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
             LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid

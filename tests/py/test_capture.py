@@ -171,3 +171,8 @@ def test_uncapture_leaves_no_trace(cluster: Cluster, database: str) -> None:
     assert cluster.query("SELECT FROM pg_event_trigger WHERE evtname LIKE 'scribe%'", database) == []
     assert cluster.query("SELECT FROM pg_namespace WHERE nspname = 'scribe'", database) == []
     assert cluster.dump(database) == before
+
+
+def test_every_function_searches_temporary_relations_last() -> None:
+    """pg_temp comes first unless it is named, and these functions run as the owner."""
+    assert "search_path = pg_catalog" not in CAPTURE.replace("search_path = pg_catalog, pg_temp", "")
