@@ -12,6 +12,7 @@ from typing import Any
 from scribe.archive import Archive, Base, Segment
 from scribe.errors import ScribeError, UsageError
 from scribe.lsn import format_lsn
+from scribe.pruned import read_pruned
 from scribe.replay import Stop
 from scribe.segments import Mark, Reader, Small, Start, open_plain
 
@@ -73,13 +74,15 @@ def describe_break(before: Segment | None, after: Segment) -> str | None:
     return None
 
 
-def find_chain(base: Base, segments: list[Segment]) -> Chain:
-    """Return what follows base. segments: all of the archive's, in order."""
+def find_chain(base: Base, segments: list[Segment], pruned: int = 0) -> Chain:
+    """Return what follows base. segments: all of the archive's, in order; pruned: retention took some up to there."""
     later = [segment for segment in segments if segment.to_lsn > base.consistent_point]
     if not later:
         return Chain(base, (), None)
     if later[0].from_lsn > base.consistent_point:
         gap = f"between {format_lsn(base.consistent_point)} and {format_lsn(later[0].from_lsn)}"
+        if later[0].from_lsn <= pruned:
+            return Chain(base, (), f"scribe-prune has removed the segments {gap}")
         return Chain(base, (), f"a segment is missing {gap}")
     for index in range(1, len(later)):
         reason = describe_break(later[index - 1], later[index])
@@ -97,7 +100,8 @@ def find_chains(archive: Archive, identity: dict[str, Any]) -> list[Chain]:
     for base in bases:
         if base.manifest["system_identifier"] != identity["system_identifier"]:
             raise ScribeError(f'base "{base.stamp}" belongs to another server than archive.json', _FOREIGN)
-    return [find_chain(base, segments) for base in bases]
+    pruned = read_pruned(archive).to_lsn
+    return [find_chain(base, segments, pruned) for base in bases]
 
 
 _FOREIGN = "Move what does not belong to this archive out of it."

@@ -17,7 +17,8 @@ from scribe.archive import Archive, Base, Segment
 from scribe.errors import ScribeError
 from scribe.lsn import format_lsn
 from scribe.points import check_file
-from scribe.retention import Plan, Policy, Verdict, make_plan, read_pruned
+from scribe.pruned import read_pruned
+from scribe.retention import Plan, Policy, Verdict, make_plan
 from scribe.shipping import Outbox
 
 

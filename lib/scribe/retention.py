@@ -15,8 +15,9 @@ from typing import Any
 from scribe import files
 from scribe.archive import Archive, Base, Segment
 from scribe.errors import ScribeError
-from scribe.lsn import format_lsn, parse_lsn
+from scribe.lsn import format_lsn
 from scribe.points import find_chain
+from scribe.pruned import read_pruned
 from scribe.settings import Settings
 
 
@@ -292,14 +293,6 @@ def _text(moment: datetime) -> str:
 # --- what an interrupted removal has left -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """What pruned.json says was meant to go: segments that end at or before to_lsn, and these bases."""
-
-    to_lsn: int = 0
-    bases: tuple[str, ...] = ()
-
-
 def find_leftovers(archive: Archive) -> list[Verdict]:
     """Return what a removal that died has begun: named in pruned.json, its manifest gone, the rest still there."""
     pruned = read_pruned(archive)
@@ -322,15 +315,3 @@ def orphans(archive: Archive) -> list[tuple[int, Path]]:
             except ValueError:
                 continue
     return found
-
-
-def read_pruned(archive: Archive) -> Pruned:
-    """Return what retention has removed so far. Raises ScribeError when the record is damaged."""
-    try:
-        value = files.read_json(archive.path / "pruned.json")
-    except FileNotFoundError:
-        return Pruned()
-    try:
-        return Pruned(parse_lsn(value["to_lsn"]), tuple(map(str, value["bases"])))
-    except (KeyError, TypeError, ValueError):
-        raise ScribeError(f'could not read "{archive.path / "pruned.json"}": not a record of scribe-prune') from None

@@ -20,7 +20,8 @@ from scribe.errors import ScribeError
 from scribe.lsn import format_lsn, parse_lsn
 from scribe.manifest import read_manifest
 from scribe.points import describe_break, find_chain
-from scribe.retention import Pruned, find_foreign, orphans, read_pruned
+from scribe.pruned import Pruned, read_pruned
+from scribe.retention import find_foreign, orphans
 
 FETCH = "fetch it from another copy of the archive, or take a new base with scribe-dump"
 NEW_BASE = "take a new base with scribe-dump; points across the gap cannot be reached"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import zstandard
 from aged import WHOLE, Aged, change, insert
-from cluster import ROOT, Cluster
+from cluster import ROOT, Cluster, poll
 from source import Scribe
 
 from scribe.checksums import Entry
@@ -414,3 +414,18 @@ def test_a_rehearsal_of_a_real_source(scribe: Scribe, cluster: Cluster) -> None:
     said = scribe.run("scribe-dump", "-v").stderr
     assert "removed nothing" in said
     scribe.run("scribe-verify")
+
+
+def test_neither_cluster_nor_files_outlive_a_rehearsal_that_is_killed(
+    made: Aged, cluster: Cluster, place: Path
+) -> None:
+    command = [ROOT / "bin/scribe-verify", "--archive", made.path, "--rehearse", "--directory", place]
+    with subprocess.Popen(command, env=_server_env(cluster), stderr=subprocess.DEVNULL) as process:
+        running = poll(lambda: list(place.glob("scribe-rehearsal-*/data/postmaster.pid")), 60, "a server")
+        server = int(running[0].read_text().split()[0])
+        process.kill()
+    poll(lambda: not Path(f"/proc/{server}").exists(), 30, "the server's end")
+    assert list(place.iterdir())
+    change(made.archive.bases()[-1].path / "manifest.json", rows={"public.t": 0})
+    verify(made, "--rehearse", "--directory", str(place), env=_server_env(cluster))
+    assert list(place.iterdir()) == []

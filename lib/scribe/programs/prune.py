@@ -28,7 +28,7 @@ Exit status: 0 done; 1 nothing may be removed now, or what would stay is damaged
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the flags. Raises UsageError."""
-    parser = make_parser(PROGRAM, "Remove what the retention policy lets go.", EPILOG, source=False)
+    parser = make_parser(PROGRAM, "Remove what the retention policy lets go.", EPILOG)
     parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
     parser.add_argument("--confirm", action="store_true", help="remove; without it, only print what would be")
     parser.add_argument("-n", "--dry-run", action="store_true", help="remove nothing (the default)")
@@ -65,7 +65,7 @@ def report(archive: Archive, plan: Plan, policy: Policy, arguments: argparse.Nam
 def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
     arguments = parse(argv)
-    settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive}, source=False)
+    settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive})
     archive = Archive(settings.archive)
     archive.identity()
     policy = Policy.from_settings(settings)

@@ -36,7 +36,7 @@ Exit status: 0 all is good; 1 a fault was found; 2 wrong use or configuration; 7
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the flags. Raises UsageError."""
-    parser = make_parser(PROGRAM, "Check an archive, and rehearse its restore.", EPILOG, source=False)
+    parser = make_parser(PROGRAM, "Check an archive, and rehearse its restore.", EPILOG)
     parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
     parser.add_argument("--read", metavar="all|N%", default="all", help="how much of all bytes to read (default: all)")
     parser.add_argument(
@@ -92,8 +92,8 @@ def verify(archive: Archive, percent: int, arguments: argparse.Namespace, talk: 
             print(fault)
         for note in outcome.notes:
             talk.info(note)
-    faults = f"{len(outcome.faults)} faults" if outcome.faults else "no fault"
-    talk.note(f"read {outcome.files} files, {outcome.bytes} bytes: {faults}")
+    faults = f"faults: {len(outcome.faults)}"
+    talk.note(f"read {outcome.files} files, {outcome.bytes} bytes; {faults}")
     return FAILED if outcome.faults else 0
 
 
@@ -128,7 +128,7 @@ def practise(archive: Archive, arguments: argparse.Namespace, talk: Talk) -> int
 
 def summarize(result: Rehearsal) -> str:
     """Return a rehearsal in one line."""
-    outcome = "as recorded" if not result.differences else f"{len(result.differences)} differences"
+    outcome = "as recorded" if not result.differences else f"differences: {len(result.differences)}"
     reached = f"base {result.base} to {result.reached_lsn or 'nowhere'}"
     return (
         f"rehearsed {reached} in {result.seconds:.1f} s: {outcome}; compared: {'; '.join(result.compared) or 'nothing'}"
@@ -139,7 +139,7 @@ def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
     arguments = parse(argv)
     percent = read_share(arguments.read)
-    settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive}, source=False)
+    settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive})
     archive = Archive(settings.archive)
     archive.identity()
     talk = Talk(PROGRAM, arguments)
