@@ -1,0 +1,34 @@
+-- drop_slot.sql: give up a replication slot to save the database's disk, after a look at what that costs.
+--
+--   psql -d shop -v slot=scribe_shop -f sql/drop_slot.sql                       shows it, changes nothing, exit status 3
+--   psql -d shop -v slot=scribe_shop -v confirm=scribe_shop -f sql/drop_slot.sql        drops it
+--
+-- What it costs: every change after confirmed_flush_lsn that is in no segment and not in the spool is lost to the archive;
+-- the chain ends there, and "scribe-init" begins a new one with a new base. What is archived stays restorable.
+-- The source itself loses nothing, and its next checkpoints give the disk back.
+-- Privilege: REPLICATION or superuser. Oldest version: PostgreSQL 13.
+\set ON_ERROR_STOP on
+\if :{?confirm}
+\else
+    \set confirm ''
+\endif
+
+SELECT slot_name, active_pid, wal_status, confirmed_flush_lsn AS archive_reaches,
+       pg_catalog.pg_size_pretty(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), restart_lsn)) AS disk_given_back
+FROM pg_catalog.pg_replication_slots WHERE slot_name = :'slot';
+
+SELECT :'confirm' = :'slot' AS confirmed \gset
+\if :confirmed
+    SELECT pg_catalog.pg_terminate_backend(active_pid) AS ended
+    FROM pg_catalog.pg_replication_slots WHERE slot_name = :'slot' AND active_pid IS NOT NULL;
+    DO 'BEGIN PERFORM pg_catalog.pg_sleep(0.5); END';
+    SELECT pg_catalog.pg_drop_replication_slot(:'slot') AS dropped;
+    CHECKPOINT;
+\else
+    DO $refuse$
+    BEGIN
+        RAISE EXCEPTION 'not confirmed, so nothing was changed'
+            USING HINT = 'To drop the slot, stop scribe-stream, then run this again with "-v confirm=NAME", the slot''s name.';
+    END
+    $refuse$;
+\endif
