@@ -97,7 +97,8 @@ def test_every_command_on_the_page_does_what_it_says(page, shop, tmp_path):
     assert status == 0, f"{page}, line {last.line}:\n{last.code}{said[last.line]}"
     for block in blocks:
         for line in block.said:
-            assert re.search(pattern(line), said[block.line]), f"{page}, line {block.line}: no {line!r} in\n{said[block.line]}"
+            text = said[block.line]
+            assert re.search(pattern(line), text), f"{page}, line {block.line}: no {line!r} in\n{text}"
 
 
 @pytest.mark.unit
