@@ -37,6 +37,8 @@ def prune(archive: Archive, policy: Policy, command: str | None, *, confirm: boo
 
     command: SCRIBE_ARCHIVE_COMMAND. Raises ScribeError when the proof fails, TryAgainError when the archive is in use.
     """
+    if confirm:
+        archive.create_directories()  # a copy of an archive may have been made without its spool
     with locks(archive) if confirm else contextlib.nullcontext():
         unsent = Outbox(archive, command).waiting() if command else []
         plan = make_plan(archive, archive.identity(), policy, now or datetime.now(UTC), unsent)

@@ -103,7 +103,7 @@ class Verification:
 
     def _base_paths(self, pruned: Pruned) -> list[Path]:
         found = []
-        for path in sorted(self.archive.bases_path.iterdir()):
+        for path in sorted(self.archive.bases_path.glob("*")):
             if path.name.startswith(files.TEMPORARY):
                 self.outcome.notes.append(f"base/{path.name}: an unfinished base; the next scribe-dump removes it")
             elif (path / "manifest.json").exists():

@@ -257,6 +257,7 @@ def test_globals_in_force_at_the_oldest_base_stay(made: Aged) -> None:
 # --- crashes and company ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_removal_cut_off_anywhere_leaves_a_whole_archive_and_is_ended_by_the_next(tmp_path: Path) -> None:
     made = Aged(tmp_path / "archive")
     daily(made, 50, every=7)
@@ -306,6 +307,13 @@ def test_a_base_whose_manifest_was_lost_otherwise_is_not_touched(made: Aged) -> 
     prune(made.archive, Policy(0, 0, 0), None, confirm=True, now=made.now())
     assert (made.path / f"base/{stamps[3]}/base.sql.zst").exists()
     assert any(stamps[3] in line for line in faults(made))
+
+
+def test_a_copy_made_without_the_spool_can_be_pruned(made: Aged) -> None:
+    stamps = daily(made, 50)
+    shutil.rmtree(made.archive.spool)
+    prune(made.archive, Policy(0, 0, 0), None, confirm=True, now=made.now())
+    assert [base.stamp for base in made.archive.bases()] == stamps[-1:]
 
 
 def test_a_restore_and_a_base_keep_it_away(made: Aged) -> None:

@@ -103,6 +103,11 @@ def test_a_wrong_share_is_refused(made: Aged, share: str) -> None:
     verify(made, f"--read={share}", status=2)
 
 
+def test_a_dry_run_writes_nothing(made: Aged) -> None:
+    assert verify(made, "-n") == []
+    assert not (made.path / "verify.json").exists()
+
+
 def test_an_archive_that_may_not_be_written_is_read(made: Aged) -> None:
     for path in [made.path, *made.path.rglob("*")]:
         path.chmod(0o500 if path.is_dir() else 0o400)
@@ -391,7 +396,19 @@ def test_a_rehearsal_of_a_damaged_archive_says_what_stopped_the_restore(made: Ag
     verify(made, "--rehearse", env=_server_env(cluster), status=1)
 
 
+def make_space(cluster: Cluster, name: str) -> Path:
+    """Make a directory the server may keep a tablespace in."""
+    path = cluster.directory / name
+    path.mkdir()
+    if cluster.user:
+        os.chown(path, cluster.user.pw_uid, cluster.user.pw_gid)
+    return path
+
+
 def test_a_rehearsal_of_a_real_source(scribe: Scribe, cluster: Cluster) -> None:
+    space = f"space_{scribe.dbname}"
+    cluster.query(f"CREATE TABLESPACE {space} LOCATION '{make_space(cluster, space)}'")
+    cluster.psql(f"CREATE TABLE spaced (x int) TABLESPACE {space}; INSERT INTO spaced VALUES (1);", scribe.dbname)
     cluster.psql(
         """CREATE TABLE a (id serial PRIMARY KEY, v text); INSERT INTO a (v) SELECT g FROM generate_series(1, 100) g;
            CREATE TABLE "B b" (x int); INSERT INTO "B b" VALUES (1), (2);""",
@@ -410,10 +427,15 @@ def test_a_rehearsal_of_a_real_source(scribe: Scribe, cluster: Cluster) -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     value = json.loads(run.stdout)
-    assert (value["ok"], value["tables"], value["rows"]) == (True, 2, 142)
-    said = scribe.run("scribe-dump", "-v").stderr
+    assert (value["ok"], value["tables"], value["rows"]) == (True, 3, 143)
+    said = scribe.run("scribe-dump", "-v", "--format", "directory", "--jobs", "2").stderr
     assert "removed nothing" in said
     scribe.run("scribe-verify")
+    cluster.psql("INSERT INTO spaced VALUES (2);", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    scribe.run("scribe-verify", "--rehearse", env=env)
+    cluster.psql("DROP TABLE spaced", scribe.dbname)
+    cluster.query(f"DROP TABLESPACE {space}")
 
 
 def test_neither_cluster_nor_files_outlive_a_rehearsal_that_is_killed(

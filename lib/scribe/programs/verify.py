@@ -44,6 +44,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--directory", metavar="DIR", help="where the throw-away cluster is made (default: $TMPDIR)")
     parser.add_argument("-j", "--jobs", metavar="N", default="1", help="processes for a base in directory format")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="do not write the result into the archive")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser.parse_args(argv)
 
@@ -82,7 +83,8 @@ def verify(archive: Archive, percent: int, arguments: argparse.Namespace, talk: 
         check = Verification(archive, read_result(path), percent)
         outcome = check.run()
         value = describe(outcome, check.now)
-        save(path, value, talk)
+        if not arguments.dry_run:
+            save(path, value, talk)
     if arguments.json:
         report = {key: item for key, item in value.items() if key not in ("read", "newest", "bad")}
         report["faults"] = [vars(fault) for fault in outcome.faults]
@@ -116,7 +118,8 @@ def practise(archive: Archive, arguments: argparse.Namespace, talk: Talk) -> int
     """Rehearse a restore, print and save what came of it."""
     with locks(archive, "rehearsal.lock"):
         result = rehearse(archive, talk, directory=arguments.directory, jobs=arguments.jobs)
-        save(archive.path / "rehearsal.json", result.as_json(), talk)
+        if not arguments.dry_run:
+            save(archive.path / "rehearsal.json", result.as_json(), talk)
     if arguments.json:
         print(json.dumps(result.as_json(), indent=2))
     else:
