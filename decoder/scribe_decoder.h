@@ -9,6 +9,7 @@
  *	  scribe_identity.c	how a row of a relation is found again
  *	  scribe_rows.c		row changes as single statements
  *	  scribe_runs.c		runs of row changes as set-based statements
+ *	  scribe_images.c	runs of changes under REPLICA IDENTITY FULL
  *	  scribe_ddl.c		rows of scribe.ddl_history as DDL blocks
  *	  scribe_text.c		is a statement's text safe for psql?
  *	  scribe_create.c	CREATE TABLE from the catalog
@@ -47,7 +48,9 @@ typedef struct ScribeColumn
 	bool		lead;			/* leads an index the planner may use */
 	ValueClass	class;
 	FmgrInfo	output;
-	const char *cast;			/* "::schema.type" */
+	const char *cast;			/* "::schema.type", of a domain that of its base type */
+	bool		domain;
+	bool		lost;			/* the type reads no values back: NULL is written */
 	/* set where the column is a key or leads an index */
 	const char *equals;			/* " = " or " OPERATOR(schema.=) " */
 	const char *collate;		/* "" or " COLLATE schema.name" */
@@ -77,6 +80,7 @@ typedef struct ScribeRelation
 
 	int			natts;
 	ScribeColumn *columns;
+	bool		has_lost;
 	int			nlive;
 	int		   *live;			/* indexes of live columns */
 	int			nkeys;
@@ -84,6 +88,8 @@ typedef struct ScribeRelation
 	bool		full;			/* REPLICA IDENTITY FULL */
 	bool		set_update;		/* a run of UPDATEs may be one statement */
 	bool		set_delete;		/* likewise DELETEs */
+	bool		image_update;	/* REPLICA IDENTITY FULL: runs by row image */
+	bool		image_delete;
 	int			ntypes;
 	uint32	   *types;			/* syscache hashes of the types it names */
 
@@ -110,7 +116,9 @@ typedef enum RunKind
 	RUN_UPDATE_SET,				/* VALUES join */
 	RUN_DELETE_ONE,
 	RUN_DELETE_IN,				/* IN list */
-	RUN_DELETE_SET				/* VALUES join */
+	RUN_DELETE_SET,				/* VALUES join */
+	RUN_UPDATE_IMAGES,			/* by row image, held back whole */
+	RUN_DELETE_IMAGES
 } RunKind;
 
 typedef struct Slice
@@ -134,6 +142,12 @@ typedef struct ScribeRun
 	bool	   *set;			/* columns the run sets */
 	uint64	   *seen;			/* hashes of keys in the statement */
 	StringInfoData scratch;
+	/* runs by row image */
+	int			least_rows;		/* below it single statements are better */
+	StringInfoData singles;		/* the run as single statements, up to there */
+	StringInfoData held;		/* its rows */
+	uint64	   *images;			/* hashes of rows the statement makes */
+	uint64		image_hash;		/* of the last one not found */
 } ScribeRun;
 
 typedef struct ScribeState
@@ -207,9 +221,14 @@ extern void run_end(ScribeState *state);
 extern void run_insert(ScribeState *state, ScribeRelation *relation);
 extern void run_update(ScribeState *state, ScribeRelation *relation);
 extern void run_delete(ScribeState *state, ScribeRelation *relation);
-extern void append_set(ScribeState *state, ScribeRelation *relation, Slice *slices);
+extern void append_set(StringInfo out, ScribeRelation *relation, Slice *slices, int origin);
 extern void append_key_where(StringInfo buf, ScribeRelation *relation,
 							 Datum *values, Slice *slices, int origin);
+
+/* scribe_images.c */
+extern void images_update(ScribeState *state, ScribeRelation *relation, StringInfo single);
+extern void images_delete(ScribeState *state, ScribeRelation *relation, StringInfo single);
+extern void images_end(ScribeState *state);
 
 /* scribe_ddl.c */
 extern void write_ddl(ScribeState *state, Relation rel, HeapTuple tuple);

@@ -128,6 +128,11 @@ find_sets(ScribeRelation *relation, bool other_unique)
 		if (relation->columns[relation->keys[i]].collate[0] != '\0')
 			relation->set_delete = false;
 	relation->set_update = relation->set_delete && !other_unique;
+
+	relation->image_delete = false;
+	for (int i = 0; relation->full && !relation->has_lost && i < relation->natts; i++)
+		relation->image_delete |= relation->columns[i].stored;
+	relation->image_update = relation->image_delete && !other_unique;
 }
 
 void
@@ -148,7 +153,10 @@ find_identity(Relation rel, ScribeRelation *relation)
 		if (!RelationIsValid(index))
 			continue;
 		if (relation->full)
+		{
 			find_lead(rel, relation, index);
+			other_unique |= index->rd_index->indisunique || index->rd_index->indisexclusion;
+		}
 		else if (lfirst_oid(cell) == replica)
 			find_key(rel, relation, index);
 		else if (index->rd_index->indisunique || index->rd_index->indisexclusion)

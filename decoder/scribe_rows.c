@@ -14,13 +14,12 @@
  * Once in a transaction for each relation.
  */
 static void
-warn_lost(ScribeState *state, ScribeRelation *relation, const char *what)
+warn_lost(ScribeState *state, ScribeRelation *relation, const char *what, const char *why)
 {
 	if (relation->warned == state->serial)
 		return;
 	relation->warned = state->serial;
-	output_warning(state, "%s of %s could not be carried: no replica identity",
-				   what, relation->name);
+	output_warning(state, "%s of %s could not be carried: %s", what, relation->name, why);
 }
 
 /*
@@ -82,6 +81,21 @@ relation_is_written(ScribeState *state, Relation rel, ScribeRelation *relation)
 	return relation->suppressed != state->serial;
 }
 
+/*
+ * NULL for the values that nothing can read back.
+ */
+static void
+forget_lost(ScribeState *state, ScribeRelation *relation)
+{
+	for (int i = 0; relation->has_lost && i < relation->natts; i++)
+	{
+		if (!relation->columns[i].lost || relation->nulls[i])
+			continue;
+		relation->nulls[i] = true;
+		warn_lost(state, relation, relation->columns[i].name, "its type reads no values");
+	}
+}
+
 static bool
 is_unchanged_toast(ScribeColumn *column, Datum value, bool isnull)
 {
@@ -112,12 +126,13 @@ append_image_where(StringInfo buf, ScribeRelation *relation)
 	{
 		if (!relation->columns[i].stored)
 			continue;
-		appendStringInfo(buf, "%s%s", separator[0] ? separator : " WHERE ROW(",
-						 relation->columns[i].name);
+		appendStringInfo(buf, "%s%s%s", separator[0] ? separator : " WHERE ROW(",
+						 relation->columns[i].name, relation->columns[i].domain ? relation->columns[i].cast : "");
 		separator = ", ";
 	}
 	if (separator[0])
 	{
+		/* a domain's constraint may be younger than the value: compare as its base type */
 		separator = ")::record *= ROW(";
 		for (int i = 0; i < relation->natts; i++)
 		{
@@ -200,6 +215,7 @@ write_insert(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 	if (newtuple == NULL)
 		return;
 	heap_deform_tuple(newtuple, RelationGetDescr(rel), relation->values, relation->nulls);
+	forget_lost(state, relation);
 	quiet_relation(state, relation);
 	output_begin(state);
 	run_insert(state, relation);
@@ -220,7 +236,7 @@ write_refill(ScribeState *state, ScribeRelation *relation, bool old_known)
 			continue;
 		if (!old_known)
 		{
-			warn_lost(state, relation, "refill");
+			warn_lost(state, relation, "refill", "no replica identity");
 			return;
 		}
 		relation->values[att] = relation->old_values[att];
@@ -260,6 +276,17 @@ take_key_from_new(ScribeRelation *relation)
 }
 
 /*
+ * Under REPLICA IDENTITY FULL the old row has the values that did not change.
+ */
+static void
+take_toast_from_old(ScribeRelation *relation)
+{
+	for (int i = 0; i < relation->natts; i++)
+		if (is_unchanged_toast(&relation->columns[i], relation->values[i], relation->nulls[i]))
+			relation->values[i] = relation->old_values[i];
+}
+
+/*
  * Decide for every column whether it is SET; returns how many are.
  */
 static int
@@ -292,12 +319,13 @@ void
 write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 			 HeapTuple oldtuple, HeapTuple newtuple)
 {
-	StringInfo	out = &state->out;
+	StringInfoData single;
 	bool		replace;
 
 	if (newtuple == NULL)
 		return;
 	heap_deform_tuple(newtuple, RelationGetDescr(rel), relation->values, relation->nulls);
+	forget_lost(state, relation);
 	if (oldtuple)
 		heap_deform_tuple(oldtuple, RelationGetDescr(rel),
 						  relation->old_values, relation->old_nulls);
@@ -310,7 +338,7 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 	if (relation->full ? oldtuple == NULL :
 		relation->nkeys == 0 || (oldtuple == NULL && !take_key_from_new(relation)))
 	{
-		warn_lost(state, relation, "UPDATE");
+		warn_lost(state, relation, "UPDATE", "no replica identity");
 		return;
 	}
 	if (choose_set(relation, oldtuple != NULL, &replace) == 0)
@@ -325,28 +353,37 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 		return;
 	}
 
-	run_end(state);
 	if (replace)
 	{
+		run_end(state);
 		write_replacement(state, relation);
 		return;
 	}
-	appendStringInfo(out, "UPDATE %s%s SET ", relation->only, relation->name);
-	append_set(state, relation, NULL);
-	append_where(out, relation);
-	appendStringInfoChar(out, ';');
-	output_end_line(state);
+	initStringInfo(&single);
+	appendStringInfo(&single, "UPDATE %s%s SET ", relation->only, relation->name);
+	append_set(&single, relation, NULL, 0);
+	append_where(&single, relation);
+	appendStringInfoChar(&single, ';');
 	state->updated++;
+	if (relation->image_update)
+	{
+		take_toast_from_old(relation);
+		images_update(state, relation, &single);
+		return;
+	}
+	run_end(state);
+	appendBinaryStringInfo(&state->out, single.data, single.len);
+	output_end_line(state);
 }
 
 void
 write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTuple oldtuple)
 {
-	StringInfo	out = &state->out;
+	StringInfoData single;
 
 	if (oldtuple == NULL || (!relation->full && relation->nkeys == 0))
 	{
-		warn_lost(state, relation, "DELETE");
+		warn_lost(state, relation, "DELETE", "no replica identity");
 		return;
 	}
 	heap_deform_tuple(oldtuple, RelationGetDescr(rel),
@@ -359,10 +396,17 @@ write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 		run_delete(state, relation);
 		return;
 	}
+	initStringInfo(&single);
+	appendStringInfo(&single, "DELETE FROM %s%s", relation->only, relation->name);
+	append_where(&single, relation);
+	appendStringInfoChar(&single, ';');
+	if (relation->image_delete)
+	{
+		images_delete(state, relation, &single);
+		return;
+	}
 	run_end(state);
-	appendStringInfo(out, "DELETE FROM %s%s", relation->only, relation->name);
-	append_where(out, relation);
-	appendStringInfoChar(out, ';');
+	appendBinaryStringInfo(&state->out, single.data, single.len);
 	output_end_line(state);
 }
 
@@ -377,11 +421,12 @@ write_truncate(ScribeState *state, int nrelations, Relation relations[],
 	{
 		ScribeRelation *relation = relation_lookup(state, relations[i]);
 
-		if (!relation_is_written(state, relations[i], relation) ||
-			relations[i]->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		/* a partitioned table has no rows, but foreign keys; its partitions are in the list too */
+		if (!relation_is_written(state, relations[i], relation))
 			continue;
 		quiet_relation(state, relation);
-		appendStringInfo(&names, "%s %s%s", names.len > 0 ? "," : "", "ONLY ", relation->name);
+		appendStringInfo(&names, "%s %s%s", names.len > 0 ? "," : "",
+						 relations[i]->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ", relation->name);
 		state->truncated++;
 	}
 	if (names.len == 0)

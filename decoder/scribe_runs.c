@@ -68,6 +68,11 @@ run_end(ScribeState *state)
 
 	if (kind == RUN_NONE)
 		return;
+	if (kind == RUN_UPDATE_IMAGES || kind == RUN_DELETE_IMAGES)
+	{
+		images_end(state);
+		return;
+	}
 
 	if (kind == RUN_UPDATE_SET || kind == RUN_DELETE_SET)
 		append_join(out, run);
@@ -182,9 +187,8 @@ run_insert(ScribeState *state, ScribeRelation *relation)
  * "a = 1, b = NULL" of the columns to SET.
  */
 void
-append_set(ScribeState *state, ScribeRelation *relation, Slice *slices)
+append_set(StringInfo out, ScribeRelation *relation, Slice *slices, int origin)
 {
-	StringInfo	out = &state->out;
 	bool		first = true;
 
 	for (int i = 0; i < relation->natts; i++)
@@ -202,7 +206,7 @@ append_set(ScribeState *state, ScribeRelation *relation, Slice *slices)
 		append_value_or_null(out, &relation->columns[i], relation->values[i], relation->nulls[i]);
 		if (slices)
 		{
-			slices[i].start = start - state->run.start;
+			slices[i].start = start - origin;
 			slices[i].len = out->len - start;
 		}
 	}
@@ -350,7 +354,7 @@ begin_update(ScribeState *state, ScribeRelation *relation)
 	appendStringInfoString(out, relation->only);
 	appendStringInfoString(out, relation->name);
 	appendStringInfoString(out, " SET ");
-	append_set(state, relation, run->slices);
+	append_set(out, relation, run->slices, run->start);
 	append_key_where(out, relation, relation->old_values, run->slices, run->start);
 }
 

@@ -38,6 +38,8 @@ HEADER_SETTINGS = (
     ("IntervalStyle", "postgres"),
     ("TimeZone", "'UTC'"),
     ("lc_monetary", "'C'"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
     ("xmloption", "content"),
     ("search_path", "''"),
     ("check_function_bodies", "off"),

@@ -1,0 +1,36 @@
+-- Runs under FULL: one statement for many rows, with duplicates, odd text, rows changed twice and an index.
+CREATE TABLE big (a int, b text, c numeric);
+INSERT INTO big SELECT i, 'row ' || i % 100, i / 3.0 FROM generate_series(1, 20000) i;
+CREATE TABLE dup (a int, b text);
+INSERT INTO dup SELECT i % 5, CASE WHEN i % 2 = 0 THEN NULL ELSE 'x,"y\(z) ' END FROM generate_series(1, 500) i;
+CREATE TABLE odd (j json, p point, f float8, t text, ts timestamptz, by bytea, ar text[]);
+INSERT INTO odd SELECT json_build_object('k', i), point(i, -0.0), i / 7.0, repeat(E'\n\t"', i % 4), now(), '\x00ff', ARRAY['a,b', NULL, ''] FROM generate_series(1, 200) i;
+CREATE TABLE indexed (a int, b text);
+CREATE INDEX ON indexed (a);
+INSERT INTO indexed SELECT i, 'b' FROM generate_series(1, 3000) i;
+CREATE TABLE uni (a int UNIQUE, b text);
+INSERT INTO uni SELECT i, 'u' FROM generate_series(1, 50) i;
+CREATE TABLE toasted (a int, big text);
+INSERT INTO toasted SELECT i, (SELECT string_agg(md5((i * j)::text), '') FROM generate_series(1, 200) j) FROM generate_series(1, 20) i;
+CREATE TABLE gen (a int, g int GENERATED ALWAYS AS (a * 2) STORED, i int GENERATED ALWAYS AS IDENTITY);
+INSERT INTO gen (a) SELECT i % 3 FROM generate_series(1, 30) i;
+-- after init
+UPDATE big SET b = b || 'x';
+UPDATE big SET c = CASE WHEN a % 2 = 0 THEN c ELSE c + 1 END, a = a + 1;
+DELETE FROM big WHERE a % 3 = 0;
+BEGIN; UPDATE big SET a = a + 1 WHERE a < 100; UPDATE big SET a = a - 1 WHERE a < 100; DELETE FROM big WHERE a < 50; COMMIT;
+DELETE FROM dup WHERE ctid IN (SELECT ctid FROM dup ORDER BY ctid LIMIT 37);
+UPDATE dup SET a = a + 1 WHERE ctid IN (SELECT ctid FROM dup ORDER BY ctid LIMIT 111);
+UPDATE dup SET b = '' WHERE a = 3;
+UPDATE odd SET f = f * 3, p = NULL WHERE (j->>'k')::int % 2 = 0;
+DELETE FROM odd WHERE (j->>'k')::int % 3 = 0;
+UPDATE indexed SET b = 'few' WHERE a < 40;
+UPDATE indexed SET b = 'many', a = a + 10000 WHERE a > 1000;
+DELETE FROM indexed WHERE a BETWEEN 100 AND 900;
+DO $$ BEGIN FOR i IN REVERSE 50..1 LOOP UPDATE uni SET a = a + 1 WHERE a = i; END LOOP; END $$;
+UPDATE toasted SET a = a + 100;
+UPDATE toasted SET big = 'small' WHERE a > 115;
+DELETE FROM toasted WHERE a < 105;
+UPDATE gen SET a = a + 5;
+UPDATE gen SET i = DEFAULT WHERE a = 6;
+DELETE FROM gen WHERE a = 7;
