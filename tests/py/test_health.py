@@ -141,6 +141,7 @@ def test_a_stream_that_hangs_is_not_green(watched):
     poll(lambda: state(watched, "heartbeat") == "OK", 30, "the heartbeat")
 
 
+@pytest.mark.slow
 def test_lag_beyond_the_limits_is_told_and_goes_when_the_stream_catches_up(watched):
     watched.stop_stream()
     watched.cluster.psql("INSERT INTO item SELECT n, repeat('x', 500) FROM generate_series(1000, 9000) AS n", "watched")
@@ -175,6 +176,7 @@ def test_a_slot_that_stands_still_is_told(watched):
     assert state(watched, "standstill", SCRIBE_SLOT_AGE_EMERGENCY="1s") == "OK"
 
 
+@pytest.mark.slow
 def test_an_open_transaction_that_holds_the_slot_back_is_told(watched):
     with watched.cluster.connect("watched", autocommit=False) as conn:
         conn.execute("INSERT INTO item VALUES (-1, 'open')")
@@ -355,6 +357,7 @@ def test_a_server_that_is_away_is_critical_whatever_is_asked(watched, tmp_path):
     assert (refused["state"], "nobody_here" in refused["checks"][0]["text"]) == ("CRITICAL", True)
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_critical_within_the_timeout(tmp_path):
     with temporary_cluster() as cluster:
         cluster.createdb("shop")

@@ -1,4 +1,4 @@
-"""The commands in README.md and docs/runbook.md do what is said there.
+"""The commands in README.md, docs/runbook.md and docs/alarms.md do what is said there.
 
 A page is one session of bash: its blocks marked "sh run" are executed in order against a real server. "sh run, exits 1"
 must end with that status; a block "text said" lists lines that the block before it must have printed, with ... for what
@@ -22,7 +22,7 @@ _BLOCK = re.compile(
     r"|^<!-- test:\n(?P<hidden>.*?)^-->$",
     re.M | re.S,
 )
-PAGES = ("README.md", "docs/runbook.md")
+PAGES = ("README.md", "docs/runbook.md", "docs/alarms.md")
 
 
 @dataclass
