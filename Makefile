@@ -45,8 +45,9 @@ check:  ## lint and all tests, on one server version
 check-quick:  ## lint and the tests that take less than two minutes
 	@tools/install-dependencies.sh
 	@$(MAKE) build dev
-	@$(MAKE) lint check-decoder check-bats
+	@$(MAKE) lint check-decoder
 	@$(PY) -m pytest -m 'not slow'
+	@tests/bats/run tests/bats/launchers.bats tests/bats/scribe-init.bats tests/bats/scribe-stream.bats tests/bats/scribe-restore.bats
 
 .PHONY: lint
 lint: dev  ## shellcheck, ruff and mypy

@@ -227,7 +227,7 @@ class Cluster:
     def dropdb(self, name: str) -> None:
         """Drop a database that may not exist, with everybody and every subscription in it."""
         with self.connect() as conn:
-            find = "SELECT subname::text FROM pg_subscription s JOIN pg_database d ON d.oid = subdbid WHERE datname = %s"
+            find = "SELECT subname::text FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = %s"
             subscriptions = [row[0] for row in conn.execute(find, [name])]
         for subscription in subscriptions:
             for change in ("ALTER SUBSCRIPTION {} DISABLE", "ALTER SUBSCRIPTION {} SET (slot_name = NONE)"):

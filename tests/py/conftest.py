@@ -18,7 +18,27 @@ from source import Scribe
 
 # Reasons that say nothing is missing from this machine.
 ALLOWED_SKIPS = ("server version:", "not root:", "place:")
+# What "make check-quick" takes, besides what is marked as unit; the rest is slow and runs last.
+QUICK_MODULES = ("test_compare", "test_metadata", "test_replay", "test_rotation", "test_spool")
+QUICK_CASES = ("full_identity_duplicates", "hostile_names", "key_updates", "toast", "transactions", "values")
 _numbers = itertools.count(1)
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Say whether a test takes part in the long run only."""
+    if item.get_closest_marker("unit") or item.get_closest_marker("slow"):
+        return item.get_closest_marker("slow") is not None
+    if item.path.stem == "test_correctness" and isinstance(item, pytest.Function):
+        return item.callspec.id not in QUICK_CASES
+    return item.path.stem not in QUICK_MODULES
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests and put them last."""
+    for item in filter(is_slow, items):
+        item.add_marker("slow")
+    items.sort(key=is_slow)
 
 
 def remove_old_clusters() -> None:
