@@ -20,6 +20,7 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("PGCONNECT_TIMEOUT", "30")  # seconds; a host that does not answer is an outage
     archive = Archive(settings.archive)
     archive.identity()
+    archive.create_directories()  # a spool that was deleted is made again; whether that broke the chain is then told
     Supervisor(archive, settings, Talk(PROGRAM, arguments)).run()
     return 0
 
