@@ -51,11 +51,15 @@ def make_parser(program: str, purpose: str, epilog: str | None = None, *, source
     connection.add_argument("-h", "--host", metavar="HOSTNAME", help="server host or socket directory")
     connection.add_argument("-p", "--port", metavar="PORT", help="server port")
     connection.add_argument("-U", "--username", metavar="NAME", help="connect as this user")
-    connection.add_argument("-w", "--no-password", action="store_true", help="never prompt for a password (they never do)")
+    connection.add_argument(
+        "-w", "--no-password", action="store_true", help="never prompt for a password; they never do"
+    )
     return parser
 
 
-def prepare(arguments: argparse.Namespace, flags: Mapping[str, str | None] | None = None, *, source: bool = True) -> Settings:
+def prepare(
+    arguments: argparse.Namespace, flags: Mapping[str, str | None] | None = None, *, source: bool = True
+) -> Settings:
     """Return the settings in force, and put the connection into the environment.
 
     flags: settings given as flags (key -> text or None). Raises UsageError.
@@ -88,7 +92,8 @@ def run(program: str, body: Callable[[list[str]], int], argv: list[str] | None =
     except ScribeError as error:
         return _report(program, error)
     except psycopg.OperationalError as error:
-        return _report(program, TryAgainError(f"lost the server: {_first_line(error)}", 'Check the server with "pg_isready".'))
+        lost = TryAgainError(f"lost the server: {_first_line(error)}", 'Check the server with "pg_isready".')
+        return _report(program, lost)
     except psycopg.Error as error:
         return _report(program, ScribeError(f"the server said: {_first_line(error)}"))
     except OSError as error:

@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
     _tell(arguments, report, talk)
     if report.objects_refused:
         raise ScribeError(
-            "large objects changed, and SCRIBE_LARGE_OBJECTS=refuse keeps them out of the archive; everything else is in",
+            "large objects changed, and SCRIBE_LARGE_OBJECTS=refuse keeps them out of the archive",
             'Set SCRIBE_LARGE_OBJECTS=capture, or take a new base with "scribe-dump".',
         )
     if away is not None:
