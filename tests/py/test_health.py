@@ -494,11 +494,13 @@ def test_a_damaged_file_is_critical_from_its_verification_until_the_next(watched
     newest = sorted((watched.archive / "incremental").glob("*.sql.zst"))[-1]
     content = newest.read_bytes()
     newest.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
-    assert state(watched, "verification") == "OK"
-    assert watched.run("scribe-verify", check=False).returncode == 1
-    finding = check(watched, "verification")
-    assert (finding["state"], newest.name in finding["text"]) == ("CRITICAL", True)
-    newest.write_bytes(content)
+    try:
+        assert state(watched, "verification") == "OK"
+        assert watched.run("scribe-verify", check=False).returncode == 1
+        finding = check(watched, "verification")
+        assert (finding["state"], newest.name in finding["text"]) == ("CRITICAL", True)
+    finally:
+        newest.write_bytes(content)
     watched.run("scribe-verify")
     finding = check(watched, "verification")
     assert (finding["state"], finding["values"]["verification_succeeded"]) == ("OK", 1)
