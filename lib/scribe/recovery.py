@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scribe import confirmation
 from scribe.archive import Archive
 from scribe.errors import ScribeError, TryAgainError
 from scribe.lsn import format_lsn, parse_lsn
@@ -82,6 +83,19 @@ def _check_spool(archive: Archive, spool: Spool, slot: Slot, archived: int) -> N
         spool.write_id(wanted)
 
 
+def _check_confirmations(archive: Archive, slot: Slot, position: int) -> None:
+    """Raise, after recording it, if somebody else has moved the slot or made it anew."""
+    confirmed = parse_lsn(slot.confirmed_flush) if slot.confirmed_flush else 0
+    highest = confirmation.highest(archive.spool, parse_lsn(archive.identity()["chain_from_lsn"]))
+    if highest is not None and confirmed > max(highest, position):
+        reason = (
+            f"the replication slot was made anew or moved by somebody else: it stands at {format_lsn(confirmed)}, "
+            f"and scribe-stream has confirmed no more than {format_lsn(highest)}"
+        )
+        raise break_chain(archive, reason, position)
+    confirmation.begin(archive.spool, max(confirmed, highest or 0))
+
+
 def recover(archive: Archive, server: Server, slot: Slot, tick: Callable[[], None] = lambda: None) -> int:
     """Cut the spool after its last whole transaction, put it on disk, and return the LSN to start from.
 
@@ -106,6 +120,7 @@ def recover(archive: Archive, server: Server, slot: Slot, tick: Callable[[], Non
                 reason = f"the spool is damaged ({scan.damage or 'cut short'}), and the server will not send it again"
                 raise break_chain(archive, reason, position)
             cut(spool, tape.place(scan.end))
+    _check_confirmations(archive, slot, position)
     spool.create_stream()
     sync(spool)
     return position

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from scribe import files, recovery, source
+from scribe import confirmation, files, recovery, source
 from scribe.archive import Archive
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.lsn import format_lsn
@@ -45,6 +45,11 @@ class Talk(Protocol):
 
     def warn(self, text: str) -> None:
         """Say that something is not as it should be."""
+
+
+def private(path: str, flags: int) -> int:
+    """An opener for files that nobody else may read."""
+    return os.open(path, flags | os.O_CLOEXEC, files.FILE_MODE)
 
 
 class Stopped(Exception):
@@ -196,27 +201,29 @@ class Supervisor:
         environment["PGOPTIONS"] = f"{environment.get('PGOPTIONS', '')} {options}".strip()
         environment["LC_ALL"] = "C"  # its messages are read
         parent = os.getpid()
-        return subprocess.Popen(
-            [
-                find_program(RECEIVER),
-                "--start",
-                "--no-loop",
-                "--verbose",
-                "--no-password",
-                f"--dbname={make_conninfo(dbname=database)}",
-                f"--slot={identity['slot']}",
-                f"--file={self.spool.stream}",
-                f"--startpos={format_lsn(position)}",
-                f"--status-interval={self.settings['SCRIBE_STATUS_INTERVAL']}",
-                f"--fsync-interval={self.settings['SCRIBE_FSYNC_INTERVAL']}",
-            ],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            process_group=0,  # Ctrl-C is for us alone
-            preexec_fn=lambda: die_with(parent),  # noqa: PLW1509  there are no threads here
-        )
+        command = [
+            find_program(RECEIVER),
+            "--start",
+            "--no-loop",
+            "--verbose",
+            "--no-password",
+            f"--dbname={make_conninfo(dbname=database)}",
+            f"--slot={identity['slot']}",
+            f"--file={self.spool.stream}",
+            f"--startpos={format_lsn(position)}",
+            f"--status-interval={self.settings['SCRIBE_STATUS_INTERVAL']}",
+            f"--fsync-interval={self.settings['SCRIBE_FSYNC_INTERVAL']}",
+        ]
+        with open(confirmation.log_path(self.archive.spool), "wb", opener=private) as log:
+            return subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,  # a file and not a pipe: what it said outlives us both
+                process_group=0,  # Ctrl-C is for us alone
+                preexec_fn=lambda: die_with(parent),  # noqa: PLW1509  there are no threads here
+            )
 
     def _record(self, child: subprocess.Popen[bytes], position: int, server: source.Server) -> None:
         me, receiver = find_process(os.getpid()), find_process(child.pid)
@@ -233,25 +240,22 @@ class Supervisor:
 
     def _watch(self, receiver: Receiver) -> None:
         """Repeat what the receiver says until it ends. Raises Stopped after ending it."""
-        errors = receiver.child.stderr
-        assert errors is not None
-        with errors:
-            os.set_blocking(errors.fileno(), False)
+        with open(confirmation.log_path(self.archive.spool), "rb") as log:
             text = b""
             while True:
                 if self.stopping:
                     self._end(receiver)
                     raise Stopped
-                self._wait(1.0, errors.fileno())
-                block = errors.read() or b""
-                *lines, text = (text + block).split(b"\n")
+                ended = receiver.child.poll() is not None  # before reading, so that its last words are heard
+                *lines, text = (text + log.read()).split(b"\n")
                 for line in lines:
                     self._hear(receiver, line.decode(errors="replace"))
+                if ended:
+                    return
                 if self._outage and receiver.initiated and time.monotonic() - receiver.initiated >= STEADY:
                     self.talk.info("streaming again")
                     self._outage = None
-                if not block and receiver.child.poll() is not None:
-                    return
+                self._wait(1.0 if receiver.initiated else 0.05)  # its end wakes us up (SIGCHLD)
 
     def _hear(self, receiver: Receiver, line: str) -> None:
         if line.startswith("\t"):  # what libpq explains
@@ -300,11 +304,11 @@ class Supervisor:
         if self.stopping:
             raise Stopped
 
-    def _wait(self, seconds: float, *descriptors: int) -> None:
-        """Wait for a signal, for one of the descriptors, or for the time to pass."""
+    def _wait(self, seconds: float) -> None:
+        """Wait for a signal or for the time to pass."""
         if self._watchdog:
             seconds = min(seconds, self._watchdog)
-        select.select([self._wake, *descriptors], [], [], seconds)
+        select.select([self._wake], [], [], seconds)
         with suppress(BlockingIOError):
             os.read(self._wake, 4096)
         if not self.stopping:

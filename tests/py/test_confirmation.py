@@ -1,0 +1,68 @@
+"""A slot that somebody else made anew or moved is noticed; one that merely followed an idle database is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cluster import poll
+from source import Scribe
+
+from scribe import confirmation
+
+TIGHT = {"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1"}
+
+
+def confirmed(scribe: Scribe) -> int:
+    query = "SELECT confirmed_flush_lsn - '0/0' FROM pg_replication_slots WHERE slot_name = '{}'"
+    return int(scribe.cluster.value(query.format(scribe.slot)))
+
+
+def follow_idle_database(scribe: Scribe) -> None:
+    """Let the slot follow the WAL of another database, beyond this one's last transaction."""
+    scribe.settings |= TIGHT
+    scribe.cluster.psql("CREATE TABLE t (x int PRIMARY KEY)", scribe.dbname)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    before = confirmed(scribe)
+    scribe.cluster.query("CREATE TABLE IF NOT EXISTS elsewhere (x int)")
+    scribe.cluster.query("INSERT INTO elsewhere SELECT generate_series(1, 10000)")
+    scribe.cluster.query("CHECKPOINT")
+    poll(lambda: confirmed(scribe) > before + 100_000, 60, "the slot following the WAL")
+
+
+def test_a_slot_that_followed_an_idle_database_goes_on_after_sigkill(scribe: Scribe) -> None:
+    follow_idle_database(scribe)
+    scribe.kill_stream()
+    scribe.start_stream()
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert scribe.stop_stream() == 0
+
+
+def test_a_slot_made_anew_under_the_same_name_breaks_the_chain(scribe: Scribe) -> None:
+    follow_idle_database(scribe)
+    scribe.stop_stream()
+    cluster = scribe.cluster
+    cluster.query(f"SELECT pg_drop_replication_slot('{scribe.slot}')")
+    cluster.query("INSERT INTO t VALUES (1)", scribe.dbname)
+    cluster.query(f"SELECT pg_create_logical_replication_slot('{scribe.slot}', 'scribe_decoder')", scribe.dbname)
+    result = scribe.run("scribe-stream", check=False)
+    assert result.returncode == 1
+    assert "made anew or moved by somebody else" in result.stderr
+    assert "scribe-init" in result.stderr
+    assert json.loads((scribe.archive / "broken.json").read_text())["lsn"]
+
+
+def test_the_highest_position_said_counts(tmp_path: Path) -> None:
+    line = "pg_recvlogical: confirming write up to 0/20, flush to {} (slot s)\n"
+    assert confirmation.highest(tmp_path, 0x10) == 0x10
+    confirmation.begin(tmp_path, 0x18)
+    confirmation.log_path(tmp_path).write_text(line.format("0/0") + line.format("1/30") + line.format("0/25")[:40])
+    assert confirmation.highest(tmp_path, 0x10) == 0x1_0000_0030
+
+
+def test_nothing_is_concluded_after_a_reboot(tmp_path: Path) -> None:
+    """A power loss may have taken the last messages, which are not synced."""
+    (tmp_path / "confirmed.json").write_text('{"lsn": "0/10", "boot": "another"}')
+    assert confirmation.highest(tmp_path, 0x10) is None
