@@ -260,6 +260,7 @@ def rotate(
         report.objects_refused = bool(changes) and not capture_objects
         if conn is not None:
             _refresh_globals(archive, conn, outbox, warn)
+        outbox.add_bases()
         outbox.send(warn)
     return report
 

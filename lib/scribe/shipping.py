@@ -24,6 +24,7 @@ class Outbox:
         self.archive = archive
         self.command = command
         self.path = archive.spool / "unsent.json"
+        self.bases_path = archive.spool / "queued_bases.json"
 
     def waiting(self) -> list[str]:
         """Return what has not been sent, oldest first."""
@@ -40,6 +41,21 @@ class Outbox:
             names = [str(path.relative_to(self.archive.path)) for path in paths]
             files.write_json(self.path, known + [name for name in names if name not in known])
 
+    def add_bases(self) -> None:
+        """Remember the files of bases that were finished since the last rotation."""
+        if not self.command:
+            return
+        try:
+            queued = set(files.read_json(self.bases_path))
+        except (FileNotFoundError, ScribeError):
+            queued = set()
+        stamps = [base.stamp for base in self.archive.bases()]
+        for stamp in stamps:
+            if stamp not in queued:
+                self.add(sorted(p for p in (self.archive.bases_path / stamp).rglob("*") if p.is_file()))
+        if queued != set(stamps):
+            files.write_json(self.bases_path, stamps)
+
     def send(self, warn: Callable[[str], None]) -> None:
         """Run the command for each file; the first failure is reported and ends this attempt."""
         waiting = self.waiting() if self.command else []
@@ -54,8 +70,14 @@ class Outbox:
             left.remove(name)
         files.write_json(self.path, left)
 
+    def _flat_name(self, path: Path) -> str:
+        """A name that no other file of the archive has: a base's files are alike but for their directory."""
+        if path.is_relative_to(self.archive.bases_path):
+            return "-".join(path.relative_to(self.archive.bases_path).parts)
+        return path.name
+
     def _run(self, path: Path) -> str | None:
-        values = {"p": str(path), "f": path.name, "%": "%"}
+        values = {"p": str(path), "f": self._flat_name(path), "%": "%"}
         line = re.sub(r"%([pf%])", lambda match: values[match[1]], self.command or "")
         try:
             result = subprocess.run(
