@@ -186,6 +186,7 @@ def build_epilogue(consistent_point: int) -> str:
         "DROP SCHEMA IF EXISTS scribe CASCADE;\n"
         "CREATE SCHEMA scribe;\n"
         "CREATE TABLE scribe.position (lsn pg_catalog.pg_lsn NOT NULL, inside boolean NOT NULL);\n"
+        "ALTER TABLE scribe.position REPLICA IDENTITY FULL;\n"  # or a publication of all tables would bar its UPDATE
         "COMMENT ON TABLE scribe.position IS"
         " 'where in the source''s WAL this copy stands; DROP SCHEMA scribe CASCADE when it is a database of its own';\n"
         f"INSERT INTO scribe.position VALUES ('{format_lsn(consistent_point)}', false);\n"
