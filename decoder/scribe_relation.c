@@ -163,6 +163,29 @@ class_of_type(Oid type)
 	}
 }
 
+/*
+ * Types whose input functions refuse every value; tables made of a query on
+ * the catalogs have them.
+ */
+static bool
+is_unreadable(Oid type)
+{
+	switch (type)
+	{
+		case PG_NODE_TREEOID:
+		case PG_NDISTINCTOID:
+		case PG_DEPENDENCIESOID:
+		case PG_MCV_LISTOID:
+#if PG_VERSION_NUM >= 140000
+		case PG_BRIN_BLOOM_SUMMARYOID:
+		case PG_BRIN_MINMAX_MULTI_SUMMARYOID:
+#endif
+			return true;
+		default:
+			return false;
+	}
+}
+
 static void
 build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute att)
 {
@@ -180,10 +203,13 @@ build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute a
 	column->len = att->attlen;
 	column->byval = att->attbyval;
 	column->live = att->attgenerated == '\0';
-	column->stored = att->attgenerated != SCRIBE_GENERATED_VIRTUAL;
+	column->domain = getBaseType(att->atttypid) != att->atttypid;
+	column->lost = is_unreadable(att->atttypid);
+	relation->has_lost |= column->lost;
+	column->stored = att->attgenerated != SCRIBE_GENERATED_VIRTUAL && !column->lost;
 	column->always = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
 	column->class = class_of_type(att->atttypid);
-	column->cast = psprintf("::%s", type_name(att->atttypid));
+	column->cast = psprintf("::%s", type_name(getBaseType(att->atttypid)));
 	column->collate = "";
 
 	getTypeOutputInfo(att->atttypid, &output, &varlena);
@@ -192,6 +218,9 @@ build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute a
 	if (att->atttypid >= FirstNormalObjectId)
 		relation->types[relation->ntypes++] =
 			GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(att->atttypid));
+	if (column->domain && getBaseType(att->atttypid) >= FirstNormalObjectId)
+		relation->types[relation->ntypes++] =
+			GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(getBaseType(att->atttypid)));
 }
 
 /*
@@ -355,7 +384,7 @@ build(ScribeRelation *relation, Relation rel)
 	relation->columns = palloc0(sizeof(ScribeColumn) * (desc->natts + 1));
 	relation->live = palloc(sizeof(int) * (desc->natts + 1));
 	relation->keys = palloc(sizeof(int) * (desc->natts + 1));
-	relation->types = palloc(sizeof(uint32) * (desc->natts + 1));
+	relation->types = palloc(sizeof(uint32) * (2 * desc->natts + 1));
 	relation->values = palloc(sizeof(Datum) * (desc->natts + 1));
 	relation->nulls = palloc(sizeof(bool) * (desc->natts + 1));
 	relation->old_values = palloc(sizeof(Datum) * (desc->natts + 1));
