@@ -27,6 +27,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_language.h"
@@ -34,6 +35,7 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -43,6 +45,7 @@
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/guc.h"
@@ -71,6 +74,7 @@ typedef struct Statement
 	bool		exact;
 	Node	   *tree;			/* valid while the statement runs */
 	List	   *subcommands;	/* of IMPORT FOREIGN SCHEMA: texts */
+	bool		explains_existing;	/* EXPLAIN of CREATE TABLE IF NOT EXISTS ... AS, and it existed */
 } Statement;
 
 static Statement *running = NULL;
@@ -373,6 +377,74 @@ using_is_mutable(Node *tree)
 	return false;
 }
 
+/* The table or index that ALTER ... ATTACH PARTITION has attached, or InvalidOid. */
+static Oid
+attached_partition(Node *tree)
+{
+	ListCell   *cell;
+
+	if (tree != NULL && IsA(tree, AlterTableStmt))
+		foreach(cell, ((AlterTableStmt *) tree)->cmds)
+		{
+			AlterTableCmd *cmd = lfirst_node(AlterTableCmd, cell);
+
+			if (cmd->subtype == AT_AttachPartition)
+				return RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, NoLock, true);
+		}
+	return InvalidOid;
+}
+
+static bool
+is_mutable_bound(PartitionBoundSpec *bound)
+{
+	return bound != NULL && (mutable_walker((Node *) bound->listdatums, NULL) ||
+							 mutable_walker((Node *) bound->lowerdatums, NULL) ||
+							 mutable_walker((Node *) bound->upperdatums, NULL));
+}
+
+/* Whether the statement gives a partition a bound that might be another elsewhere. */
+static bool
+bound_is_mutable(Node *tree)
+{
+	ListCell   *cell;
+
+	if (tree != NULL && IsA(tree, CreateStmt))
+		return is_mutable_bound(((CreateStmt *) tree)->partbound);
+	if (tree != NULL && IsA(tree, AlterTableStmt))
+		foreach(cell, ((AlterTableStmt *) tree)->cmds)
+		{
+			AlterTableCmd *cmd = lfirst_node(AlterTableCmd, cell);
+
+			if (cmd->subtype == AT_AttachPartition)
+				return is_mutable_bound(((PartitionCmd *) cmd->def)->bound);
+		}
+	return false;
+}
+
+/* Whether CREATE TABLE has a temporary table to be like. */
+static bool
+is_like_temporary(Statement *statement)
+{
+	ListCell   *cell;
+	List	   *parsed;
+
+	if (statement->tree == NULL || !IsA(statement->tree, CreateStmt) || !statement->exact)
+		return false;
+	/* the tree that ran has the columns in the place of the clause */
+	parsed = pg_parse_query(statement->text);
+	if (list_length(parsed) != 1 || !IsA(linitial_node(RawStmt, parsed)->stmt, CreateStmt))
+		return false;
+	foreach(cell, ((CreateStmt *) linitial_node(RawStmt, parsed)->stmt)->tableElts)
+		if (IsA(lfirst(cell), TableLikeClause))
+		{
+			Oid			relation = RangeVarGetRelid(((TableLikeClause *) lfirst(cell))->relation, NoLock, true);
+
+			if (OidIsValid(relation) && isAnyTempNamespace(get_rel_namespace(relation)))
+				return true;
+		}
+	return false;
+}
+
 /* The partition that ALTER TABLE ... DETACH PARTITION ... CONCURRENTLY has detached, or InvalidOid. */
 static Oid
 detached_concurrently(Node *tree)
@@ -412,6 +484,12 @@ grants_on_temporary(Node *tree)
 	return true;
 }
 
+static void
+append_fact(StringInfo out, const char *name, bool value)
+{
+	appendStringInfo(out, ",\"%s\":%s", name, value ? "true" : "false");
+}
+
 /* The show hook of scribe.facts: what is known about the statement whose event trigger is running, as JSON. */
 static const char *
 show_facts(void)
@@ -421,8 +499,10 @@ show_facts(void)
 	const char *reason = "the text had more than one statement";
 	const char *tag;
 	ListCell   *cell;
-
 	int			level;
+	Oid			user;
+	Oid			caller;
+	int			security;
 
 	if (!IsTransactionState())
 		return "";
@@ -432,7 +512,11 @@ show_facts(void)
 	if (statement == NULL)
 		statement = first_statement(tag, &reason);
 
-	/* names in the tree mean what they meant to the user */
+	/* names in the tree mean what they meant to the user: "$user" is one of the path */
+	caller = get_role_oid(GetConfigOption("scribe.role", true, false), true);
+	GetUserIdAndSecContext(&user, &security);
+	if (OidIsValid(caller))
+		SetUserIdAndSecContext(caller, security | SECURITY_LOCAL_USERID_CHANGE);
 	level = NewGUCNestLevel();
 	(void) set_config_option("search_path", GetConfigOption("scribe.path", true, false), PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -441,11 +525,13 @@ show_facts(void)
 	escape_json(&out, statement->text);
 	appendStringInfo(&out, ",\"exact\":%s,\"reason\":", statement->exact ? "true" : "false");
 	escape_json(&out, statement->exact ? "" : reason);
-	appendStringInfo(&out, ",\"using_mutable\":%s,\"temporary\":%s,\"in_extension\":%s,\"detached\":%u,\"subcommands\":[",
-					 using_is_mutable(statement->tree) ? "true" : "false",
-					 grants_on_temporary(statement->tree) ? "true" : "false",
-					 creating_extension ? "true" : "false",
-					 detached_concurrently(statement->tree));
+	append_fact(&out, "using_mutable", using_is_mutable(statement->tree));
+	append_fact(&out, "bound_mutable", bound_is_mutable(statement->tree));
+	append_fact(&out, "temporary", grants_on_temporary(statement->tree));
+	append_fact(&out, "like_temporary", is_like_temporary(statement));
+	append_fact(&out, "in_extension", creating_extension);
+	appendStringInfo(&out, ",\"detached\":%u,\"attached\":%u,\"subcommands\":[",
+					 detached_concurrently(statement->tree), attached_partition(statement->tree));
 	foreach(cell, statement->subcommands)
 	{
 		if (foreach_current_index(cell) > 0)
@@ -454,6 +540,7 @@ show_facts(void)
 	}
 	appendStringInfoString(&out, "]}");
 	AtEOXact_GUC(true, level);
+	SetUserIdAndSecContext(user, security);
 	return out.data;
 }
 
@@ -468,18 +555,61 @@ is_ours(const char *name)
 	return strncmp(name, "scribe_", 7) == 0;
 }
 
-/* CLUSTER t USING i leaves a mark in the schema: the statement that sets the same mark.  Else NULL. */
+/* CLUSTER t USING i leaves a mark in the schema: the statement that sets the same mark, else NULL.  role: who may. */
 static char *
-cluster_mark(Node *tree)
+cluster_mark(Node *tree, Oid *role)
 {
 	ClusterStmt *cluster = (ClusterStmt *) tree;
+	Oid			relation;
+	HeapTuple	tuple;
+	Form_pg_class form;
+	char	   *mark = NULL;
 
-	if (!IsA(tree, ClusterStmt) || cluster->relation == NULL || cluster->indexname == NULL ||
-		cluster->relation->relpersistence == RELPERSISTENCE_TEMP)
+	if (!IsA(tree, ClusterStmt) || cluster->relation == NULL || cluster->indexname == NULL)
 		return NULL;
-	return psprintf("ALTER TABLE %s CLUSTER ON %s",
-					quote_qualified_identifier(cluster->relation->schemaname, cluster->relation->relname),
-					quote_identifier(cluster->indexname));
+	relation = RangeVarGetRelid(cluster->relation, NoLock, true);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	if (form->relkind != RELKIND_PARTITIONED_TABLE && form->relpersistence != RELPERSISTENCE_TEMP &&
+		!IsCatalogRelationOid(relation) && !IsToastNamespace(form->relnamespace))
+	{
+		*role = form->relowner;
+		mark = psprintf("ALTER TABLE %s CLUSTER ON %s",
+						quote_qualified_identifier(get_namespace_name(form->relnamespace), NameStr(form->relname)),
+						quote_identifier(cluster->indexname));
+	}
+	ReleaseSysCache(tuple);
+	return mark;
+}
+
+/* GRANT or REVOKE on a database: the event triggers do not see it. */
+static bool
+grants_on_database(Node *tree)
+{
+	GrantStmt  *grant = (GrantStmt *) tree;
+
+	return IsA(tree, GrantStmt) && grant->targtype == ACL_TARGET_OBJECT && grant->objtype == OBJECT_DATABASE &&
+		list_length(grant->objects) == 1;
+}
+
+/* The CREATE TABLE AS under an EXPLAIN that ran it, or NULL. */
+static CreateTableAsStmt *
+explained_creation(Node *tree)
+{
+	ExplainStmt *explain = (ExplainStmt *) tree;
+	ListCell   *cell;
+	bool		analyze = false;
+
+	if (!IsA(tree, ExplainStmt) || !IsA(explain->query, Query) ||
+		((Query *) explain->query)->utilityStmt == NULL ||
+		!IsA(((Query *) explain->query)->utilityStmt, CreateTableAsStmt))
+		return NULL;
+	foreach(cell, explain->options)
+		if (strcmp(lfirst_node(DefElem, cell)->defname, "analyze") == 0)
+			analyze = defGetBoolean(lfirst_node(DefElem, cell));
+	return analyze ? (CreateTableAsStmt *) ((Query *) explain->query)->utilityStmt : NULL;
 }
 
 /* Whether a command that fires no event trigger changes this database (event triggers, ownership), and is not ours. */
@@ -508,13 +638,10 @@ needs_recording(Node *tree)
 	}
 }
 
-/* Run scribe.record_plain() as the owner of the schema scribe. */
+/* Run a function of the schema scribe as the owner of that schema. */
 static void
-call_record_plain(const char *tag, const char *text, Oid role, const char *path)
+call_recorder(const char *query, int nargs, Oid *types, Datum *values)
 {
-	static const char *const query = "SELECT scribe.record_plain($1, $2, $3, $4)";
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-	Datum		values[4];
 	Oid			schema = get_namespace_oid("scribe", true);
 	HeapTuple	tuple;
 	Oid			owner;
@@ -526,22 +653,18 @@ call_record_plain(const char *tag, const char *text, Oid role, const char *path)
 	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
 	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
 	ReleaseSysCache(tuple);
-	values[0] = CStringGetTextDatum(tag);
-	values[1] = CStringGetTextDatum(text);
-	values[2] = CStringGetTextDatum(GetUserNameFromId(role, false));
-	values[3] = CStringGetTextDatum(path);
 
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
-	SPI_execute_with_args(query, 4, types, values, NULL, false, 0);
+	SPI_execute_with_args(query, nargs, types, values, NULL, false, 0);
 	SPI_finish();
 	SetUserIdAndSecContext(saved_user, saved_context);
 }
 
 /* Record a command after it succeeded; a failure to do so is a warning, never the user's error. */
 static void
-record_plain(const char *tag, const char *text, Oid role)
+record(const char *tag, const char *query, int nargs, Oid *types, Datum *values)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -553,7 +676,7 @@ record_plain(const char *tag, const char *text, Oid role)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		call_record_plain(tag, text, role, namespace_search_path);
+		call_recorder(query, nargs, types, values);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -571,6 +694,69 @@ record_plain(const char *tag, const char *text, Oid role)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+}
+
+static void
+record_plain(const char *tag, const char *text, Oid role)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[] = {
+		CStringGetTextDatum(tag), CStringGetTextDatum(text),
+		CStringGetTextDatum(GetUserNameFromId(role, false)), CStringGetTextDatum(namespace_search_path)
+	};
+
+	record(tag, "SELECT scribe.record_plain($1, $2, $3, $4)", 4, types, values);
+}
+
+static void
+record_explained(CreateTableAsStmt *creation, const char *text, Oid role)
+{
+	Oid			types[] = {OIDOID, TEXTOID, TEXTOID};
+	Oid			relation = RangeVarGetRelid(creation->into->rel, NoLock, true);
+	Datum		values[] = {
+		ObjectIdGetDatum(relation), CStringGetTextDatum(text),
+		CStringGetTextDatum(GetUserNameFromId(role, false))
+	};
+
+	if (OidIsValid(relation))
+		record("EXPLAIN", "SELECT scribe.record_explained($1, $2, $3)", 3, types, values);
+}
+
+/* A schema change while the user keeps event triggers from firing: the statement, flagged. */
+static void
+record_unseen(Node *tree, const char *text, Oid role)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[] = {
+		CStringGetTextDatum(CreateCommandName(tree)), CStringGetTextDatum(text),
+		CStringGetTextDatum(GetUserNameFromId(role, false)), CStringGetTextDatum(namespace_search_path)
+	};
+
+	record(CreateCommandName(tree), "SELECT scribe.record_unseen($1, $2, $3, $4)", 4, types, values);
+}
+
+/* Record what the event triggers did not see of a statement that succeeded. */
+static void
+record_rest(Statement *statement, Oid role)
+{
+	Node	   *tree = statement->tree;
+	CreateTableAsStmt *explained = explained_creation(tree);
+	Oid			owner;
+	char	   *mark = cluster_mark(tree, &owner);
+
+	if (mark != NULL)
+		record_plain("CLUSTER", mark, owner);
+	else if (explained != NULL && !statement->explains_existing)
+		record_explained(explained, statement->text, role);
+	else if (needs_recording(tree) || grants_on_database(tree))
+		record_plain(CreateCommandName(tree), statement->text, role);
+	else if (GetCommandLogLevel(tree) == LOGSTMT_DDL)
+	{
+		const char *firing = GetConfigOption("event_triggers", true, false);
+
+		if (firing != NULL && strcmp(firing, "off") == 0)
+			record_unseen(tree, statement->text, role);
+	}
 }
 
 /* ----------------------------------------------------------------
@@ -595,7 +781,6 @@ is_uninteresting(Node *tree)
 		case T_DeclareCursorStmt:
 		case T_FetchStmt:
 		case T_ClosePortalStmt:
-		case T_ExplainStmt:
 		case T_LockStmt:
 		case T_CallStmt:
 		case T_DoStmt:
@@ -657,18 +842,16 @@ scribe_ProcessUtility(PlannedStmt *planned, const char *query, HOOK_READ_ONLY_PA
 	statement.exact = planned->stmt_location >= 0 || strchr(statement.text, ';') == NULL ||
 		list_length(pg_parse_query(statement.text)) == 1;
 	statement.tree = planned->utilityStmt;
+	if (IsA(statement.tree, ExplainStmt) && explained_creation(statement.tree) != NULL)
+		statement.explains_existing =
+			OidIsValid(RangeVarGetRelid(explained_creation(statement.tree)->into->rel, NoLock, true));
 	statement.outer = running;
 	running = &statement;
 	PG_TRY();
 	{
 		call_next(planned, query, HOOK_READ_ONLY context, params, environment, dest, completion);
 		if (IsTransactionState() && OidIsValid(MyDatabaseId))
-		{
-			char	   *mark = cluster_mark(statement.tree);
-
-			if (mark != NULL || needs_recording(statement.tree))
-				record_plain(CreateCommandName(statement.tree), mark ? mark : statement.text, role);
-		}
+			record_rest(&statement, role);
 	}
 	PG_FINALLY();
 	{

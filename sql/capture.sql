@@ -20,8 +20,11 @@ CREATE SCHEMA IF NOT EXISTS scribe;
 COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.ddl_history';
 GRANT USAGE ON SCHEMA scribe TO PUBLIC;
 
+-- id is no sequence: taking a number from one would change what lastval() says in the user's session. The end of the WAL
+-- moves with every row of a session, so that (id, pid) is unique.
 CREATE TABLE IF NOT EXISTS scribe.ddl_history (
-    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint NOT NULL DEFAULT (pg_catalog.pg_current_wal_insert_lsn() OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn),
+    pid int NOT NULL DEFAULT pg_catalog.pg_backend_pid(),
     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     kind text NOT NULL,
     tag text NOT NULL,
@@ -34,7 +37,8 @@ CREATE TABLE IF NOT EXISTS scribe.ddl_history (
     search_path text NOT NULL,
     settings text[] NOT NULL DEFAULT '{}',
     relids oid[] NOT NULL DEFAULT '{}',
-    quiet text[] NOT NULL DEFAULT '{}'
+    quiet text[] NOT NULL DEFAULT '{}',
+    PRIMARY KEY (id, pid)
 );
 COMMENT ON TABLE scribe.ddl_history IS 'every schema change, in order; kind, exact and relids are explained in docs/format.md';
 CREATE INDEX IF NOT EXISTS ddl_history_inexact ON scribe.ddl_history (id) WHERE NOT exact;
@@ -257,10 +261,15 @@ $function$;
 
 -- Relations in relids and everything that inherits from them or is a partition of them.
 CREATE OR REPLACE FUNCTION scribe.with_children(relids oid[]) RETURNS oid[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    WITH RECURSIVE family (relid) AS (
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = ANY (relids)) THEN
+        RETURN relids;
+    END IF;
+    RETURN (WITH RECURSIVE family (relid) AS (
         SELECT unnest(relids) UNION SELECT i.inhrelid FROM family JOIN pg_inherits AS i ON i.inhparent = family.relid)
-    SELECT array_agg(relid) FROM family
+        SELECT array_agg(relid) FROM family);
+END
 $function$;
 
 -- Run a statement of capture's own: not recorded, with users' triggers at rest.
@@ -380,16 +389,19 @@ $function$;
 -- Tables among tables (NULL: among all) whose UPDATE and DELETE would not be in the WAL with their old key.
 -- Manual, ALTER TABLE, REPLICA IDENTITY: a deferrable primary key does not serve.
 CREATE OR REPLACE FUNCTION scribe.without_identity(tables oid[] DEFAULT NULL) RETURNS SETOF oid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname <> 'scribe'
-        AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-        AND (tables IS NULL OR c.oid = ANY (tables))
-        AND CASE c.relreplident WHEN 'f' THEN false WHEN 'n' THEN true
-            WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_index AS i
-                WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indisvalid)
-            ELSE NOT EXISTS (SELECT FROM pg_index AS i
-                WHERE i.indrelid = c.oid AND i.indisreplident AND i.indimmediate AND i.indisvalid) END
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    -- PL/pgSQL keeps the plan; planning it costs more than running it
+    RETURN QUERY SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = ANY (coalesce(tables, ARRAY(SELECT oid FROM pg_class WHERE relkind = 'r' AND oid >= 16384)))
+            AND c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname <> 'scribe'
+            AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+            AND CASE c.relreplident WHEN 'f' THEN false WHEN 'n' THEN true
+                WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_index AS i
+                    WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indisvalid)
+                ELSE NOT EXISTS (SELECT FROM pg_index AS i
+                    WHERE i.indrelid = c.oid AND i.indisreplident AND i.indimmediate AND i.indisvalid) END;
+END
 $function$;
 
 -- Change a table's replica identity, recorded as the DDL it is.
@@ -419,6 +431,9 @@ BEGIN
         PERFORM scribe.change_identity(relation, 'FULL');
         INSERT INTO scribe.replica_identity VALUES (relation) ON CONFLICT DO NOTHING;
     END LOOP;
+    IF NOT EXISTS (SELECT FROM scribe.replica_identity WHERE relid = ANY (tables)) THEN
+        RETURN;
+    END IF;
     FOR relation IN
         SELECT r.relid FROM scribe.replica_identity AS r JOIN pg_class AS c ON c.oid = r.relid
         WHERE r.relid = ANY (tables) AND c.relreplident = 'f' AND EXISTS (SELECT FROM pg_index AS i
@@ -456,7 +471,8 @@ BEGIN
                 publications, coalesce(quote_literal(subscription.subslotname), 'NONE'),
                 CASE WHEN subscription.subbinary THEN 'true' ELSE 'false' END,
                 subscription.subsynccommit,
-                CASE subscription.substream::text WHEN 'p' THEN 'parallel' WHEN 't' THEN 'on' WHEN 'true' THEN 'on' ELSE 'off' END)];
+                CASE subscription.substream::text WHEN 'p' THEN 'parallel' WHEN 't' THEN 'on' WHEN 'true' THEN 'on' ELSE 'off' END),
+                format('ALTER SUBSCRIPTION %I OWNER TO %I', subscription.subname, pg_get_userbyid(subscription.subowner))];
         ELSIF statement ~* '\m(RENAME|OWNER)\s+TO\M|\mSET\s*\(|\mSKIP\s*\(' THEN
             commands := ARRAY[statement];
         ELSIF statement !~* '\m(ENABLE|DISABLE|REFRESH\s+PUBLICATION\s*(\(.*\))?)\s*$' THEN
@@ -465,7 +481,7 @@ BEGIN
         END IF;
     END IF;
     FOREACH command IN ARRAY commands LOOP
-        PERFORM scribe.write_row('ddl', tag, 'subscription', NULL, command, true, NULL, NULL);
+        PERFORM scribe.write_row('ddl', tag, 'subscription', NULL, command, true, NULL, NULL, current_user);
     END LOOP;
 END
 $function$;
@@ -533,12 +549,33 @@ BEGIN
     LOOP
         FOREACH command IN ARRAY ARRAY[
             regexp_replace(index.definition, '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX IF NOT EXISTS '),
-            format('ALTER INDEX %s ATTACH PARTITION %s', index.parent, index.name),
+            CASE WHEN index.parent IS NOT NULL THEN format('ALTER INDEX %s ATTACH PARTITION %s', index.parent, index.name) END,
             CASE WHEN moved THEN format('ALTER INDEX %s SET TABLESPACE %s', index.name, index.place) END]
         LOOP
             CONTINUE WHEN command IS NULL;
             PERFORM scribe.write_row('ddl', 'REINDEX', 'index', index.name::text, command, true, NULL, NULL, current_user, '""');
         END LOOP;
+    END LOOP;
+END
+$function$;
+
+-- An index on a partitioned table that is not valid, since a part of it could not be built: without that part.
+CREATE OR REPLACE FUNCTION scribe.record_invalid_index(index regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    part record;
+    definition text;
+BEGIN
+    FOR part IN
+        SELECT t.relid, t.parentrelid FROM pg_partition_tree(index) AS t JOIN pg_index AS i ON i.indexrelid = t.relid
+        WHERE i.indisvalid OR NOT t.isleaf ORDER BY t.level, t.relid
+    LOOP
+        definition := regexp_replace(pg_get_indexdef(part.relid), '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX IF NOT EXISTS ');
+        PERFORM scribe.write_row('ddl', 'CREATE INDEX', 'index', part.relid::text, definition, true, NULL, NULL, current_user, '""');
+        IF part.relid <> index THEN
+            PERFORM scribe.write_row('ddl', 'ALTER INDEX', 'index', part.relid::text, format('ALTER INDEX %s ATTACH PARTITION %s',
+                part.parentrelid, part.relid), true, NULL, NULL, current_user, '""');
+        END IF;
     END LOOP;
 END
 $function$;
@@ -590,7 +627,23 @@ DECLARE
     constraint_name name;
     detached oid := (facts->>'detached')::oid;
     attached oid := (facts->>'attached')::oid;
+    caller text := current_setting('scribe.role', true);
+    invalid oid;
+    as_role text;
+    as_path text;
 BEGIN
+    -- What neither depends on who does it nor runs anybody's code is done by us: the role may have lost its privileges, or
+    -- have them in the database's own, which another database need not have.
+    IF caller <> current_user AND ((tag LIKE 'DROP %' AND tag <> 'DROP OWNED') OR tag IN ('COMMENT', 'CREATE PUBLICATION')
+            OR (tag = 'CREATE SCHEMA' AND total = 1)
+            OR (statement ~* '^ALTER\M.*\mOWNER\s+TO\s+\S+$' AND statement !~* '\m(CURRENT_USER|CURRENT_ROLE|SESSION_USER)$')) THEN
+        as_role := current_user;
+        as_path := replace(current_setting('scribe.path', true), '"$user"', quote_ident(caller));
+        IF tag = 'CREATE SCHEMA' THEN
+            statement := format('CREATE SCHEMA %s AUTHORIZATION %I', object_identity, (SELECT pg_get_userbyid(nspowner)
+                FROM pg_namespace WHERE nspname = (parse_ident(object_identity))[1]));
+        END IF;
+    END IF;
     IF tag LIKE '% SUBSCRIPTION' AND tag <> 'COMMENT' THEN
         PERFORM scribe.record_subscription(tag, facts, dropped);
     ELSIF tag = 'IMPORT FOREIGN SCHEMA' THEN
@@ -618,8 +671,19 @@ BEGIN
             AND EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
                 WHERE c.oid = attached AND c.relkind = 'i' AND NOT i.indisvalid) THEN
             RETURN;  -- as above; REINDEX will attach it
+        ELSIF tag = 'CREATE INDEX' THEN
+            SELECT indexrelid INTO invalid FROM pg_index WHERE indexrelid = ANY (relids) AND NOT indisvalid
+                AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = indexrelid);
+            IF FOUND THEN
+                PERFORM scribe.record_invalid_index(invalid);
+                RETURN;
+            END IF;
         END IF;
-        PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids);
+        PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids, as_role, as_path);
+        IF tag = 'CREATE PUBLICATION' AND as_role IS NOT NULL THEN
+            PERFORM scribe.write_row('ddl', 'ALTER PUBLICATION', object_type, object_identity,
+                format('ALTER PUBLICATION %s OWNER TO %I', object_identity, caller), true, NULL, NULL, as_role, '""');
+        END IF;
         IF (facts->>'bound_mutable')::boolean THEN
             PERFORM scribe.record_bound(tag, CASE WHEN attached <> 0 THEN attached ELSE relids[1] END);
         END IF;
