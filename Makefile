@@ -72,6 +72,11 @@ check-bats:
 check-faults: dev  ## kill anything at any instant: random but reproducible rounds; SEED= ROUNDS=
 	@$(PY) tests/faults/harness.py $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),20)
 
+.PHONY: check-regress
+check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree
+	@$(BUILD)
+	@$(PY) tests/regress/run.py
+
 .PHONY: check-versions
 check-versions: dev  ## the end-to-end tests once for each server in PG_CONFIGS="..."
 	@test -n "$(PG_CONFIGS)" || { echo 'check-versions: error: PG_CONFIGS is not set' >&2; \
