@@ -51,4 +51,11 @@ extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
 #endif
 extern PGDLLEXPORT void _PG_init(void);
 
+#if PG_VERSION_NUM < 140000
+#define PG_NODE_TREEOID PGNODETREEOID
+#define PG_NDISTINCTOID PGNDISTINCTOID
+#define PG_DEPENDENCIESOID PGDEPENDENCIESOID
+#define PG_MCV_LISTOID PGMCVLISTOID
+#endif
+
 #endif							/* SCRIBE_COMPAT_H */
