@@ -54,6 +54,7 @@
 #include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "scribe_capture.h"
@@ -657,7 +658,9 @@ call_recorder(const char *query, int nargs, Oid *types, Datum *values)
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());	/* REINDEX CONCURRENTLY leaves none */
 	SPI_execute_with_args(query, nargs, types, values, NULL, false, 0);
+	PopActiveSnapshot();
 	SPI_finish();
 	SetUserIdAndSecContext(saved_user, saved_context);
 }
@@ -722,6 +725,20 @@ record_explained(CreateTableAsStmt *creation, const char *text, Oid role)
 		record("EXPLAIN", "SELECT scribe.record_explained($1, $2, $3)", 3, types, values);
 }
 
+#if PG_VERSION_NUM < 170000
+/* REINDEX may have made an index valid that is nowhere else. */
+static void
+record_reindexed(ReindexStmt *reindex, const char *text)
+{
+	Oid			types[] = {OIDOID, BOOLOID};
+	Oid			relation = reindex->relation ? RangeVarGetRelid(reindex->relation, NoLock, true) : InvalidOid;
+	Datum		values[] = {ObjectIdGetDatum(relation), BoolGetDatum(strcasestr(text, "tablespace") != NULL)};
+
+	if (OidIsValid(relation) && !isAnyTempNamespace(get_rel_namespace(relation)))
+		record("REINDEX", "SELECT scribe.record_reindexed($1, $2)", 2, types, values);
+}
+#endif
+
 /* A schema change while the user keeps event triggers from firing: the statement, flagged. */
 static void
 record_unseen(Node *tree, const char *text, Oid role)
@@ -748,6 +765,10 @@ record_rest(Statement *statement, Oid role)
 		record_plain("CLUSTER", mark, owner);
 	else if (explained != NULL && !statement->explains_existing)
 		record_explained(explained, statement->text, role);
+#if PG_VERSION_NUM < 170000
+	else if (IsA(tree, ReindexStmt))
+		record_reindexed((ReindexStmt *) tree, statement->text);
+#endif
 	else if (needs_recording(tree) || grants_on_database(tree))
 		record_plain(CreateCommandName(tree), statement->text, role);
 	else if (GetCommandLogLevel(tree) == LOGSTMT_DDL)

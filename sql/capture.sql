@@ -559,6 +559,17 @@ BEGIN
 END
 $function$;
 
+-- Called by the library after REINDEX of an index or a table, which fires no event trigger before PostgreSQL 17.
+CREATE OR REPLACE FUNCTION scribe.record_reindexed(relation oid, moved boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    IF scribe.is_active() THEN
+        PERFORM scribe.record_reindex(ARRAY(SELECT indexrelid FROM pg_index, scribe.with_children(ARRAY[relation]) AS family
+            WHERE indexrelid = ANY (family) OR indrelid = ANY (family)), moved);
+    END IF;
+END
+$function$;
+
 -- An index on a partitioned table that is not valid, since a part of it could not be built: without that part.
 CREATE OR REPLACE FUNCTION scribe.record_invalid_index(index regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
@@ -803,6 +814,92 @@ EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not flag it either: %', SQLERRM;
 END
 $function$;
+
+-- What reconcile() saw last: event triggers as the statements that make them, and who owns what.
+CREATE TABLE IF NOT EXISTS scribe.seen_event_trigger (name text PRIMARY KEY, statements text[] NOT NULL);
+CREATE TABLE IF NOT EXISTS scribe.seen_owner (classid oid, objid oid, owner oid NOT NULL, PRIMARY KEY (classid, objid));
+REVOKE ALL ON scribe.seen_event_trigger, scribe.seen_owner FROM PUBLIC;
+
+-- Event triggers of this database that are not ours, as the statements that make them.
+CREATE OR REPLACE FUNCTION scribe.event_triggers() RETURNS TABLE (name text, statements text[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT e.evtname::text, array_remove(ARRAY[
+        format('CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s()', e.evtname, e.evtevent,
+            CASE WHEN e.evttags IS NULL THEN ''
+                ELSE ' WHEN TAG IN (' || (SELECT string_agg(quote_literal(t), ', ') FROM unnest(e.evttags) AS t) || ')' END,
+            e.evtfoid::regproc),
+        format('ALTER EVENT TRIGGER %I OWNER TO %I', e.evtname, pg_get_userbyid(e.evtowner)),
+        CASE e.evtenabled WHEN 'D' THEN format('ALTER EVENT TRIGGER %I DISABLE', e.evtname)
+            WHEN 'A' THEN format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', e.evtname)
+            WHEN 'R' THEN format('ALTER EVENT TRIGGER %I ENABLE REPLICA', e.evtname) END,
+        CASE WHEN obj_description(e.oid, 'pg_event_trigger') IS NOT NULL THEN
+            format('COMMENT ON EVENT TRIGGER %I IS %L', e.evtname, obj_description(e.oid, 'pg_event_trigger')) END], NULL)
+    FROM pg_event_trigger AS e
+    WHERE e.evtname !~ '^scribe_' AND NOT EXISTS (SELECT FROM pg_depend AS d
+        WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e')
+$function$;
+
+-- Owners of what REASSIGN OWNED changes: relations, functions, types and schemas that are not an extension's.
+CREATE OR REPLACE FUNCTION scribe.owners() RETURNS TABLE (classid oid, objid oid, owner oid)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT o.classid, o.objid, o.owner FROM (
+        SELECT 'pg_class'::regclass::oid AS classid, oid, relowner, relnamespace FROM pg_class
+            WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'
+        UNION ALL SELECT 'pg_proc'::regclass::oid, oid, proowner, pronamespace FROM pg_proc
+        UNION ALL SELECT 'pg_type'::regclass::oid, oid, typowner, typnamespace FROM pg_type
+            WHERE typtype IN ('b', 'd', 'e', 'r') AND typcategory <> 'A'
+        UNION ALL SELECT 'pg_namespace'::regclass::oid, oid, nspowner, oid FROM pg_namespace) AS o (classid, objid, owner, schema)
+        JOIN pg_namespace AS n ON n.oid = o.schema
+    WHERE o.objid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'scribe')
+        AND NOT EXISTS (SELECT FROM pg_depend AS d
+            WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'e')
+$function$;
+
+-- Record what changed without an event trigger and without our library in the session: event triggers, and owners by
+-- REASSIGN OWNED. Called at each rotation, so such a change stands at the rotation and not where it was made.
+-- record: false only remembers what there is.
+CREATE OR REPLACE FUNCTION scribe.reconcile(record boolean DEFAULT true) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    changed record;
+    statement text;
+BEGIN
+    IF NOT scribe.is_active() THEN
+        RETURN;
+    END IF;
+    FOR changed IN
+        SELECT coalesce(s.name, e.name) AS name, e.statements
+        FROM scribe.event_triggers() AS e FULL JOIN scribe.seen_event_trigger AS s USING (name)
+        WHERE s.statements IS DISTINCT FROM e.statements ORDER BY 1
+    LOOP
+        FOREACH statement IN ARRAY format('DROP EVENT TRIGGER IF EXISTS %I', changed.name) || changed.statements LOOP
+            IF record THEN
+                PERFORM scribe.write_row('ddl', 'EVENT TRIGGER', 'event trigger', changed.name, statement, true, NULL,
+                    NULL, current_user, '""');
+            END IF;
+        END LOOP;
+        DELETE FROM scribe.seen_event_trigger AS s WHERE s.name = changed.name;
+        INSERT INTO scribe.seen_event_trigger SELECT changed.name, changed.statements WHERE changed.statements IS NOT NULL;
+    END LOOP;
+    FOR changed IN
+        SELECT o.classid, o.objid, o.owner, s.owner AS before, i.type, i.identity
+        FROM scribe.owners() AS o LEFT JOIN scribe.seen_owner AS s USING (classid, objid)
+            CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) AS i
+        WHERE s.owner IS DISTINCT FROM o.owner ORDER BY 1, 2
+    LOOP
+        IF record AND changed.before IS NOT NULL THEN
+            PERFORM scribe.write_row('ddl', 'ALTER OWNER', changed.type, changed.identity,
+                format('ALTER %s %s OWNER TO %I', upper(changed.type), changed.identity, pg_get_userbyid(changed.owner)),
+                true, NULL, NULL, current_user, '""');
+        END IF;
+        INSERT INTO scribe.seen_owner VALUES (changed.classid, changed.objid, changed.owner)
+            ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner;
+    END LOOP;
+    DELETE FROM scribe.seen_owner AS s WHERE NOT EXISTS (SELECT FROM scribe.owners() AS o
+        WHERE o.classid = s.classid AND o.objid = s.objid);
+END
+$function$;
+SELECT scribe.reconcile(false);
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC;
 -- the one function that runs as the user
