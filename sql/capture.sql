@@ -112,7 +112,9 @@ BEGIN
         coalesce(role, nullif(current_setting('scribe.role', true), ''), session_user),
         coalesce(path, current_setting('scribe.path', true), ''),
         CASE WHEN kind IN ('ddl', 'create') THEN scribe.statement_settings() ELSE '{}' END, coalesce(relids, '{}'),
-        ARRAY(SELECT evtname::text FROM pg_event_trigger WHERE evtenabled IN ('A', 'R') AND evtname !~ '^scribe_'));
+        ARRAY(SELECT evtname::text FROM pg_event_trigger
+            WHERE tag !~ 'EVENT TRIGGER$' AND evtenabled IN ('A', 'R')  -- commands on event triggers fire none
+                AND evtname !~ '^scribe_'));
 END
 $function$;
 
@@ -852,7 +854,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
         JOIN pg_namespace AS n ON n.oid = o.schema
     WHERE o.objid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'scribe')
         AND NOT EXISTS (SELECT FROM pg_depend AS d
-            WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'e')
+            WHERE d.classid = o.classid AND d.objid = o.objid
+                AND (d.deptype = 'e' OR (d.deptype IN ('a', 'i') AND d.refobjsubid > 0)))  -- a column's sequence follows it
 $function$;
 
 -- Record what changed without an event trigger and without our library in the session: event triggers, and owners by

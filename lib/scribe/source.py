@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,18 @@ def emit_mark(conn: psycopg.Connection[Any], name: str) -> None:
         raise TryAgainError(
             f"could not write a mark into the server's WAL: {str(error).strip()}", "Connect to the primary server."
         ) from None
+
+
+def reconcile(conn: psycopg.Connection[Any]) -> None:
+    """Let capture record what changed without an event trigger: event triggers, and owners by REASSIGN OWNED.
+
+    A role that may not do so leaves it to the next rotation by one that may.
+    """
+    with suppress(psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName):
+        try:
+            conn.execute("SELECT scribe.reconcile()")
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):
+            return
 
 
 def sent_lsn(conn: psycopg.Connection[Any], slot: str) -> str | None:

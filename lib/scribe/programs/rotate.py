@@ -64,6 +64,8 @@ def main(argv: list[str]) -> int:
         try:
             conn = stack.enter_context(source.open_source(identity))
             source.check_identity(source.inspect(conn), identity)
+            if not arguments.dry_run:
+                source.reconcile(conn)
         except TryAgainError as error:
             if arguments.wait_lsn:
                 raise
