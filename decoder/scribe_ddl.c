@@ -456,6 +456,9 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 	}
 	else if (strcmp(audit.kind, "refilled") == 0)
 		state->refill = InvalidOid;
+	else if (strcmp(audit.kind, "lost") == 0)
+		output_warning(state, "%s could not be recorded: %s; take a new base",
+					   audit.tag, audit.reason ? audit.reason : "no reason given");
 	else
 		output_warning(state, "DDL of unknown kind %s left out: %s", audit.kind, audit.tag);
 }

@@ -284,6 +284,37 @@ BEGIN
 END
 $function$;
 
+-- Constraints that are NOT VALID let old rows be, but no UPDATE of them: commands that take them away (false) or bring them
+-- back (true). An inherited one cannot be taken away here.
+CREATE OR REPLACE FUNCTION scribe.invalid_constraints(relation regclass, back boolean) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT command FROM (
+        SELECT oid, conname, pg_get_constraintdef(oid) AS definition, obj_description(oid, 'pg_constraint') AS comment
+        FROM pg_constraint
+        WHERE conrelid = relation AND contype IN ('c', 'n') AND NOT convalidated AND conislocal AND coninhcount = 0) AS c,
+        LATERAL (VALUES
+            (NOT back, format('ALTER TABLE %s DROP CONSTRAINT %I', relation, conname)),
+            (back, format('ALTER TABLE %s ADD CONSTRAINT %I %s', relation, conname, definition)),
+            (back AND comment IS NOT NULL, format('COMMENT ON CONSTRAINT %I ON %s IS %L', conname, relation, comment)))
+        AS v (wanted, command)
+    WHERE wanted ORDER BY oid
+$function$;
+
+-- Record commands of our own, and run them here as well if they are to act here too.
+CREATE OR REPLACE FUNCTION scribe.record_own(tag text, commands text[], run boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    command text;
+BEGIN
+    FOREACH command IN ARRAY commands LOOP
+        IF run THEN
+            PERFORM scribe.run_own(command);
+        END IF;
+        PERFORM scribe.write_row('ddl', tag, NULL, NULL, command, true, NULL, NULL, current_user, '""');
+    END LOOP;
+END
+$function$;
+
 -- Send every row of a table anew: its values cannot be computed again elsewhere.
 CREATE OR REPLACE FUNCTION scribe.refill(relation regclass, tag text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
@@ -294,6 +325,8 @@ DECLARE
     quieted text[];
     waking text[];
     command text;
+    suspending text[] := ARRAY(SELECT scribe.invalid_constraints(relation, false));
+    resuming text[] := ARRAY(SELECT scribe.invalid_constraints(relation, true));
 BEGIN
     SELECT relreplident INTO identity FROM pg_class WHERE oid = relation;
     SELECT attname INTO plain_column FROM pg_attribute
@@ -312,6 +345,7 @@ BEGIN
     FOREACH command IN ARRAY coalesce(quieted, '{}') LOOP
         PERFORM scribe.run_own(command);
     END LOOP;
+    PERFORM scribe.record_own(tag, suspending, true);
     PERFORM scribe.write_row('refill', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);
     IF identity <> 'f' THEN
         PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY FULL', relation));
@@ -321,6 +355,7 @@ BEGIN
         PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', relation, restore));
     END IF;
     PERFORM scribe.write_row('refilled', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);
+    PERFORM scribe.record_own(tag, resuming, true);
     FOREACH command IN ARRAY coalesce(waking, '{}') LOOP
         PERFORM scribe.run_own(command);
     END LOOP;
@@ -353,11 +388,13 @@ BEGIN
     LOOP
         CONTINUE WHEN strpos(done, missing.mark) > 0;
         done := done || missing.mark;
+        PERFORM scribe.record_own(tag, ARRAY(SELECT scribe.invalid_constraints(missing.attrelid, false)), false);
         PERFORM scribe.write_row('fill', tag, 'table column',
             format('%s.%I', missing.attrelid::regclass, missing.attname),
             format('UPDATE ONLY %s SET %I = %L::%s', missing.attrelid::regclass, missing.attname,
                 (missing.attmissingval::text::text[])[1], format_type(missing.atttypid, missing.atttypmod)),
             true, NULL, ARRAY[missing.attrelid]);
+        PERFORM scribe.record_own(tag, ARRAY(SELECT scribe.invalid_constraints(missing.attrelid, true)), false);
     END LOOP;
     PERFORM set_config('scribe.filled', done, true);
 END
@@ -788,8 +825,14 @@ BEGIN
     END IF;
     tables := scribe.with_children(coalesce(tables, '{}'));
     IF tg_tag IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER DOMAIN') THEN
-        PERFORM scribe.send_values(tg_tag, tables, (facts->>'using_mutable')::boolean,
-            scribe.tells_time(facts->>'statement'));
+        BEGIN
+            PERFORM scribe.send_values(tg_tag, tables, (facts->>'using_mutable')::boolean,
+                scribe.tells_time(facts->>'statement'));
+        EXCEPTION WHEN OTHERS THEN  -- the command itself stays recorded
+            RAISE WARNING 'pg_scribe could not send the values that % made: %', tg_tag, SQLERRM
+                USING HINT = 'Take a new base with scribe-dump.';
+            PERFORM scribe.record_failure(tg_tag, SQLERRM);
+        END;
     END IF;
     IF tables <> '{}' THEN
         PERFORM scribe.mend_identity(tables);
