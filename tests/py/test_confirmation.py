@@ -46,7 +46,7 @@ def test_a_slot_made_anew_under_the_same_name_breaks_the_chain(scribe: Scribe) -
     cluster = scribe.cluster
     cluster.query(f"SELECT pg_drop_replication_slot('{scribe.slot}')")
     cluster.query("INSERT INTO t VALUES (1)", scribe.dbname)
-    known = cluster.query("SELECT FROM pg_settings WHERE name = 'output_plugin_libraries'")
+    known = cluster.query("SELECT 1 FROM pg_settings WHERE name = 'output_plugin_libraries'")
     with cluster.connect(scribe.dbname, options="-c output_plugin_libraries=scribe_decoder" if known else "") as conn:
         conn.execute(f"SELECT pg_create_logical_replication_slot('{scribe.slot}', 'scribe_decoder')")  # type: ignore[arg-type]
     result = scribe.run("scribe-stream", check=False)
