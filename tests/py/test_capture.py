@@ -168,8 +168,8 @@ def test_uncapture_leaves_no_trace(cluster: Cluster, database: str) -> None:
     cluster.psql("ALTER TABLE t ADD COLUMN y int; ALTER TABLE t DROP COLUMN y", database)
     for _ in range(2):
         cluster.psql(UNCAPTURE, database)
-    assert cluster.query("SELECT FROM pg_event_trigger WHERE evtname LIKE 'scribe%'", database) == []
-    assert cluster.query("SELECT FROM pg_namespace WHERE nspname = 'scribe'", database) == []
+    assert cluster.query("SELECT 1 FROM pg_event_trigger WHERE evtname LIKE 'scribe%'", database) == []
+    assert cluster.query("SELECT 1 FROM pg_namespace WHERE nspname = 'scribe'", database) == []
     assert cluster.dump(database) == before
 
 
