@@ -235,6 +235,7 @@ def _undo(archive: Archive, conn: psycopg.Connection[Any], intent: dict[str, Any
         with contextlib.suppress(FileNotFoundError):
             files.remove_tree(archive.bases_path / intent["base"])
     files.remove_leftovers(archive.bases_path)
+    files.remove_file(largeobjects.state_path(archive.spool))
     if intent.get("captured"):
         capture.uninstall(conn)
 
@@ -251,8 +252,10 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
             slot.drop_slot(conn, state.slot.name)
         files.write_json(intent_path(archive), intent)
         try:
-            begun = _create_parts(archive, conn, options, talk, intent)
+            objects: dict[str, Any] = {}
+            begun = _create_parts(archive, conn, options, talk, intent, objects=objects)
             set_spool_aside(archive, talk)
+            largeobjects.write_state(archive.spool, objects)
             spool.write_id(intent["spool_id"])
             archive.write_identity(describe(conn, options, intent["spool_id"], begun))
         except BaseException:
@@ -263,9 +266,18 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
 
 
 def _create_parts(
-    archive: Archive, conn: psycopg.Connection[Any], options: Options, talk: Talker, intent: dict[str, Any]
+    archive: Archive,
+    conn: psycopg.Connection[Any],
+    options: Options,
+    talk: Talker,
+    intent: dict[str, Any],
+    *,
+    objects: dict[str, Any],
 ) -> int:
-    """Install capture, set replica identities, create the slot, take the base; return where the chain begins."""
+    """Install capture, set replica identities, create the slot, take the base; return where the chain begins.
+
+    objects: takes the state of the large objects as it was just before the slot.
+    """
     if not capture.is_installed(conn):
         talk.note("installing the capture objects")
         capture.install(conn, options.replica_identity)
@@ -275,7 +287,7 @@ def _create_parts(
 
     def begin() -> slot.Export:
         # before the slot, so that nothing that changes after the consistent point is taken for known
-        largeobjects.write_state(archive.spool, largeobjects.look(conn, None).state)
+        objects.update(largeobjects.look(conn, None).state)
         talk.note(f'creating replication slot "{options.slot}"')
         export = slot.create_slot(conn, options.slot, options.plugin, temporary=False, wait=options.wait)
         points.append(export.consistent_point)
