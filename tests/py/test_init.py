@@ -152,7 +152,7 @@ def test_a_killed_run_is_repaired_by_the_next(scribe: Scribe, cluster: Cluster, 
 
 @pytest.mark.slow
 def test_sigterm_undoes_what_was_begun(scribe: Scribe, cluster: Cluster, tmp_path: Path) -> None:
-    env = wrap_program(tmp_path / "wrap", cluster, "pg_dump", "kill -TERM $PPID; sleep 60")
+    env = wrap_program(tmp_path / "wrap", cluster, "pg_dump", "kill -TERM $PPID; exec sleep 60")
     started = time.monotonic()
     assert scribe.run("scribe-init", check=False, env=env).returncode == 1
     assert time.monotonic() - started < 30
