@@ -121,6 +121,8 @@ class Settings:
     values: Mapping[str, Any]
     sources: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)  # libpq's variables that the file sets
+    texts: Mapping[str, str] = field(default_factory=dict)  # the values as they were given
+    path: str | None = None  # the settings file
 
     def __getitem__(self, key: str) -> Any:
         return self.values[key]
@@ -174,4 +176,4 @@ def load_settings(config: str | None, flags: Mapping[str, str], environ: Mapping
         except ValueError as error:
             raise UsageError(f'invalid value "{text}" for {name} ({sources[name]}): {error}') from None
     libpq = {k: v for k, v in from_file.items() if k.startswith("PG") and k not in environ}
-    return Settings(values, sources, libpq)
+    return Settings(values, sources, libpq, texts, path)

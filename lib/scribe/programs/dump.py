@@ -8,7 +8,7 @@ import sys
 from scribe import setup
 from scribe.archive import Archive
 from scribe.base import Request, take_stream_base
-from scribe.cli import Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
+from scribe.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.postgres import make_patient
 from scribe.removal import prune, summarize
@@ -26,8 +26,8 @@ taken, transactions in the way).
 """
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the flags. Raises UsageError."""
+def make_arguments() -> Parser:
+    """Return the parser."""
     parser = make_parser(PROGRAM, "Take a new base aligned with the running stream.", EPILOG)
     parser.add_argument("--format", choices=("plain", "directory"), help="of pg_dump (default: SCRIBE_DUMP_FORMAT)")
     parser.add_argument("--jobs", metavar="N", help="tables dumped at once, directory format only")
@@ -37,7 +37,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--wait", type=parse_wait, default=60.0, metavar="SECONDS", help="for other transactions (default 60)"
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def make_request(settings: Settings, arguments: argparse.Namespace) -> Request:
@@ -55,7 +55,7 @@ def make_request(settings: Settings, arguments: argparse.Namespace) -> Request:
 
 def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
-    arguments = parse(argv)
+    arguments = make_arguments().parse_args(argv)
     settings = prepare(arguments, {"SCRIBE_DUMP_FORMAT": arguments.format, "SCRIBE_DUMP_JOBS": arguments.jobs})
     archive = Archive(settings.archive)
     identity = archive.identity()

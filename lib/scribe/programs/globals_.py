@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from scribe.archive import Archive
-from scribe.cli import Talk, make_parser, prepare, run
+from scribe.cli import Parser, Talk, make_parser, prepare, run
 from scribe.metadata import dump_globals, refresh_globals
 from scribe.postgres import connect
 from scribe.source import check_identity, inspect, open_source
@@ -22,7 +21,7 @@ Exit status: 0 done, changed or not; 1 failed; 2 wrong use or configuration; 75 
 
 def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
-    arguments = parse(argv)
+    arguments = make_arguments().parse_args(argv)
     settings = prepare(arguments)
     talk = Talk(PROGRAM, arguments)
     if arguments.stdout:
@@ -41,12 +40,12 @@ def body(argv: list[str]) -> int:
     return 0
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the flags. Raises UsageError."""
+def make_arguments() -> Parser:
+    """Return the parser."""
     parser = make_parser(PROGRAM, "Store roles, tablespaces and their settings as SQL, if they changed.", EPILOG)
     parser.add_argument("--stdout", action="store_true", help="print them instead; needs no archive")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, and do nothing")
-    return parser.parse_args(argv)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:

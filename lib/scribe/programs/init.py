@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from typing import Any
 
@@ -12,8 +13,9 @@ import psycopg
 from scribe import setup
 from scribe.archive import Archive
 from scribe.base import Request
-from scribe.cli import Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
+from scribe.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
 from scribe.errors import FAILED, ScribeError
+from scribe.inforce import Shown, describe_settings
 from scribe.postgres import connect, make_patient
 from scribe.preflight import Check, Wanted, run_checks
 from scribe.settings import Settings
@@ -30,19 +32,22 @@ archive belongs to another database; 75 try again later (server away, transactio
 """
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the flags. Raises UsageError."""
+def make_arguments() -> Parser:
+    """Return the parser."""
     parser = make_parser(PROGRAM, "Prepare a database and an archive for pg_scribe.", EPILOG)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--check-only", action="store_true", help="only print the requirements; exit 1 if one is not met")
     what.add_argument("--remove", action="store_true", help="take slot and capture out of the database; files stay")
+    what.add_argument(
+        "--print-settings", action="store_true", help="print the settings in force and where each comes from; no server"
+    )
     what.add_argument("--no-base", action="store_true", help="do everything but take the first base")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, and do nothing")
-    parser.add_argument("--json", action="store_true", help="print the requirements as JSON")
+    parser.add_argument("--json", action="store_true", help="print the requirements, or the settings, as JSON")
     parser.add_argument(
         "--wait", type=parse_wait, default=60.0, metavar="SECONDS", help="for other transactions (default 60)"
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def print_report(checks: list[Check], arguments: argparse.Namespace) -> None:
@@ -52,6 +57,16 @@ def print_report(checks: list[Check], arguments: argparse.Namespace) -> None:
     elif not arguments.quiet:
         print("\n".join(check.line() for check in checks))
     sys.stdout.flush()
+
+
+def print_settings(found: list[Shown], arguments: argparse.Namespace) -> None:
+    """Print the settings in force to stdout."""
+    if arguments.json:
+        print(json.dumps([vars(entry) for entry in found], indent=2, ensure_ascii=False))
+        return
+    width = max(len(entry.assignment) for entry in found)
+    for entry in found:
+        print(f"{entry.assignment:<{min(width, 60)}}  {entry.source}")
 
 
 def init(
@@ -89,8 +104,12 @@ def remove(
 
 def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
-    arguments = parse(argv)
+    arguments = make_arguments().parse_args(argv)
+    environment = dict(os.environ)
     settings = prepare(arguments)
+    if arguments.print_settings:
+        print_settings(describe_settings(settings, environment), arguments)
+        return 0
     archive = Archive(settings.archive)
     talk = Talk(PROGRAM, arguments)
     with connect() as conn:

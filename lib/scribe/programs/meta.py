@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 from scribe.archive import Archive
-from scribe.cli import json_ready, make_parser, prepare, run
+from scribe.cli import Parser, json_ready, make_parser, prepare, run
 from scribe.manifest import check_value, write_manifest
 from scribe.metadata import describe_database
 from scribe.postgres import connect
@@ -23,17 +22,17 @@ Exit status: 0 done; 1 failed; 2 wrong use or configuration; 75 try again later 
 """
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the flags. Raises UsageError."""
+def make_arguments() -> Parser:
+    """Return the parser."""
     parser = make_parser(PROGRAM, "Describe the database for a reader who has only the archive.", EPILOG)
     parser.add_argument("--stdout", action="store_true", help="print the description instead; needs no archive")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, and do nothing")
-    return parser.parse_args(argv)
+    return parser
 
 
 def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
-    arguments = parse(argv)
+    arguments = make_arguments().parse_args(argv)
     settings = prepare(arguments)
     if arguments.stdout:
         with connect() as conn:

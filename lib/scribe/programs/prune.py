@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from scribe.archive import Archive, Segment
-from scribe.cli import Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.errors import FAILED, UsageError
 from scribe.removal import prune, summarize
 from scribe.retention import Plan, Policy, Verdict
@@ -26,14 +26,19 @@ Exit status: 0 done; 1 nothing may be removed now, or what would stay is damaged
 """
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the flags. Raises UsageError."""
+def make_arguments() -> Parser:
+    """Return the parser."""
     parser = make_parser(PROGRAM, "Remove what the retention policy lets go.", EPILOG)
     parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
     parser.add_argument("--confirm", action="store_true", help="remove; without it, only print what would be")
     parser.add_argument("-n", "--dry-run", action="store_true", help="remove nothing (the default)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the flags. Raises UsageError."""
+    arguments = make_arguments().parse_args(argv)
     if arguments.confirm and arguments.dry_run:
         raise UsageError("--confirm and --dry-run exclude each other")
     return arguments

@@ -16,7 +16,7 @@ import psycopg
 from scribe import files
 from scribe import target as server
 from scribe.archive import Archive, Segment
-from scribe.cli import Talk, make_parser, prepare, run
+from scribe.cli import Parser, Talk, make_parser, prepare, run
 from scribe.errors import ScribeError, UsageError
 from scribe.lsn import format_lsn, parse_lsn
 from scribe.plan import build_plan
@@ -41,8 +41,8 @@ exit status: 0 restored; 1 failed or refused; 2 wrong use; 75 server away or tar
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the program's options."""
+def make_arguments() -> Parser:
+    """Return the parser."""
     parser = make_parser(PROGRAM, "Restore an archive into a new database.", _EPILOG, source=False)
     parser.add_argument("-d", "--dbname", metavar="TARGET", help="database to restore into (with --mark: the source)")
     parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
@@ -110,7 +110,7 @@ def _lsn(text: str) -> int:
 
 def body(argv: list[str]) -> int:
     """Run the program. Raises ScribeError."""
-    arguments = build_parser().parse_args(argv)
+    arguments = make_arguments().parse_args(argv)
     settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive}, source=False)
     talk = Talk(PROGRAM, arguments)
     if arguments.mark is not None:

@@ -21,12 +21,19 @@ from scribe.settings import Settings
 from scribe.waiting import wait_for_now
 
 PROGRAM = "scribe-rotate"
+EPILOG = """\
+Then stores roles and tablespaces if they changed, and hands every file that is new to SCRIBE_ARCHIVE_COMMAND.
+
+Exit status: 0 done, also where there was nothing to do; 1 failed, or changed large objects are refused by setting;
+2 wrong use or configuration; 75 try again later (server away: what had been received is archived nevertheless).
+"""
 SHORT = 10.0  # seconds without progress after which moved sequences wait for the next rotation
 
 
 def make_arguments() -> Parser:
     """Return the parser."""
-    parser = make_parser(PROGRAM, "Turn whole transactions of the spool into segments, without stopping the stream.")
+    purpose = "Turn whole transactions of the spool into segments, without stopping the stream."
+    parser = make_parser(PROGRAM, purpose, EPILOG)
     parser.add_argument(
         "--wait-lsn",
         metavar="LSN|current",

@@ -12,7 +12,7 @@ from typing import Any
 
 from scribe import files
 from scribe.archive import Archive
-from scribe.cli import Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.errors import FAILED, UsageError
 from scribe.rehearsal import Rehearsal, rehearse
 from scribe.settings import parse_percent
@@ -34,8 +34,8 @@ Exit status: 0 all is good; 1 a fault was found; 2 wrong use or configuration; 7
 """
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """Return the flags. Raises UsageError."""
+def make_arguments() -> Parser:
+    """Return the parser."""
     parser = make_parser(PROGRAM, "Check an archive, and rehearse its restore.", EPILOG)
     parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
     parser.add_argument("--read", metavar="all|N%", default="all", help="how much of all bytes to read (default: all)")
@@ -46,7 +46,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("-j", "--jobs", metavar="N", default="1", help="processes for a base in directory format")
     parser.add_argument("-n", "--dry-run", action="store_true", help="do not write the result into the archive")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    return parser.parse_args(argv)
+    return parser
 
 
 def read_share(text: str) -> int:
@@ -140,7 +140,7 @@ def summarize(result: Rehearsal) -> str:
 
 def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
-    arguments = parse(argv)
+    arguments = make_arguments().parse_args(argv)
     percent = read_share(arguments.read)
     settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive})
     archive = Archive(settings.archive)
