@@ -39,6 +39,7 @@ demo:  ## back up and restore a busy throw-away database, and prove the copies e
 check:  ## lint and all tests, on one server version
 	@tools/install-dependencies.sh
 	@$(MAKE) build dev
+	@tools/unpack-monitoring
 	@$(MAKE) lint check-decoder check-python check-bats
 
 .PHONY: check-quick
