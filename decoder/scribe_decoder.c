@@ -121,7 +121,7 @@ scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool i
 	state->change_cxt = AllocSetContextCreate(ctx->context, "scribe change", ALLOCSET_DEFAULT_SIZES);
 	state->txn_cxt = AllocSetContextCreate(ctx->context, "scribe transaction", ALLOCSET_SMALL_SIZES);
 	output_init(state);
-	run_init(state);
+	run_init(&state->run, &state->out);
 	relations_init(state);
 	pin_settings(state);
 }

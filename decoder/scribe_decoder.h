@@ -9,6 +9,7 @@
  *	  scribe_identity.c	how a row of a relation is found again
  *	  scribe_rows.c		row changes as single statements
  *	  scribe_runs.c		runs of row changes as set-based statements
+ *	  scribe_lanes.c	runs of several tables side by side
  *	  scribe_images.c	runs of changes under REPLICA IDENTITY FULL
  *	  scribe_ddl.c		rows of scribe.ddl_history as DDL blocks
  *	  scribe_text.c		is a statement's text safe for psql?
@@ -90,6 +91,8 @@ typedef struct ScribeRelation
 	bool		set_delete;		/* likewise DELETEs */
 	bool		image_update;	/* REPLICA IDENTITY FULL: runs by row image */
 	bool		image_delete;
+	bool		loose;			/* its order with other tables' rows is free */
+	struct ScribeRun *lane;		/* its lane if that still names it */
 	int			ntypes;
 	uint32	   *types;			/* syscache hashes of the types it names */
 
@@ -133,6 +136,7 @@ typedef struct ScribeRun
 {
 	RunKind		kind;
 	ScribeRelation *relation;
+	StringInfo	out;			/* ScribeState's, or in a lane its own */
 	int64		rows;
 	Size		bytes;			/* about what the statement holds */
 	int			start;			/* offset in out of the held statement */
@@ -150,6 +154,8 @@ typedef struct ScribeRun
 	uint64		image_hash;		/* of the last one not found */
 } ScribeRun;
 
+#define MAX_LANES 32
+
 typedef struct ScribeState
 {
 	LogicalDecodingContext *ctx;
@@ -160,6 +166,8 @@ typedef struct ScribeState
 
 	StringInfoData out;			/* text not sent yet; lines end in \n */
 	ScribeRun	run;
+	int			nlanes;			/* lanes in use; then run is not */
+	ScribeRun  *lanes[MAX_LANES];
 
 	/* the transaction */
 	ReorderBufferTXN *txn;
@@ -182,6 +190,8 @@ typedef struct ScribeState
 /* scribe_output.c */
 extern void output_init(ScribeState *state);
 extern void output_end_line(ScribeState *state);
+extern void output_append(ScribeState *state, StringInfo lines);
+extern void empty_buffer(StringInfo buf);
 extern void output_begin(ScribeState *state);
 extern void output_commit(ScribeState *state, XLogRecPtr end_lsn);
 extern void output_warning(ScribeState *state, const char *fmt,...) pg_attribute_printf(2, 3);
@@ -216,14 +226,22 @@ extern void restore_triggers(ScribeState *state);
 extern bool relation_is_written(ScribeState *state, Relation rel, ScribeRelation *relation);
 
 /* scribe_runs.c */
-extern void run_init(ScribeState *state);
+extern void run_init(ScribeRun *run, StringInfo out);
 extern void run_end(ScribeState *state);
+extern void run_close(ScribeState *state, ScribeRun *run);
+extern void run_single(ScribeState *state, ScribeRelation *relation, StringInfo statement);
 extern void run_insert(ScribeState *state, ScribeRelation *relation);
 extern void run_update(ScribeState *state, ScribeRelation *relation);
 extern void run_delete(ScribeState *state, ScribeRelation *relation);
 extern void append_set(StringInfo out, ScribeRelation *relation, Slice *slices, int origin);
 extern void append_key_where(StringInfo buf, ScribeRelation *relation,
 							 Datum *values, Slice *slices, int origin);
+
+/* scribe_lanes.c */
+extern void find_loose(Relation rel, ScribeRelation *relation);
+extern ScribeRun *lane_of(ScribeState *state, ScribeRelation *relation);
+extern bool has_lane(ScribeRelation *relation);
+extern void lanes_end(ScribeState *state);
 
 /* scribe_images.c */
 extern void images_update(ScribeState *state, ScribeRelation *relation, StringInfo single);

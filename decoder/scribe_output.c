@@ -24,7 +24,7 @@ output_init(ScribeState *state)
 /*
  * Empty a buffer, and give back what one huge value made of it.
  */
-static void
+void
 empty_buffer(StringInfo buf)
 {
 	if (buf->maxlen > SHRINK_BYTES)
@@ -37,26 +37,25 @@ empty_buffer(StringInfo buf)
 }
 
 /*
- * Send what is there without its last newline, which the receiver adds.
+ * Send lines without the last newline, which the receiver adds.
  */
 static void
-flush(ScribeState *state)
+send_lines(ScribeState *state, StringInfo lines)
 {
 	LogicalDecodingContext *ctx = state->ctx;
-	StringInfo	out = &state->out;
 	MemoryContext old;
 
-	if (out->len <= 1)
+	if (lines->len <= 1)
 		return;
-	Assert(out->data[out->len - 1] == '\n');
+	Assert(lines->data[lines->len - 1] == '\n');
 
 	OutputPluginPrepareWrite(ctx, true);
-	appendBinaryStringInfo(ctx->out, out->data, out->len - 1);
+	appendBinaryStringInfo(ctx->out, lines->data, lines->len - 1);
 	OutputPluginWrite(ctx, true);
 	state->unsent = 0;
 
 	old = MemoryContextSwitchTo(ctx->context);
-	empty_buffer(out);
+	empty_buffer(lines);
 	empty_buffer(ctx->out);
 	MemoryContextSwitchTo(old);
 }
@@ -70,7 +69,25 @@ output_end_line(ScribeState *state)
 {
 	appendStringInfoCharMacro(&state->out, '\n');
 	if (state->out.len > FLUSH_BYTES)
-		flush(state);
+		send_lines(state, &state->out);
+}
+
+/*
+ * Take over whole lines, and leave the buffer they stood in empty.
+ */
+void
+output_append(ScribeState *state, StringInfo lines)
+{
+	if (lines->len > FLUSH_BYTES)
+	{
+		send_lines(state, &state->out);
+		send_lines(state, lines);
+		return;
+	}
+	appendBinaryStringInfo(&state->out, lines->data, lines->len);
+	resetStringInfo(lines);
+	if (state->out.len > FLUSH_BYTES)
+		send_lines(state, &state->out);
 }
 
 static void
@@ -144,7 +161,7 @@ output_commit(ScribeState *state, XLogRecPtr end_lsn)
 	appendStringInfoString(out, "COMMIT; -- end ");
 	append_lsn(out, state->include_position ? end_lsn : 0);
 	appendStringInfoChar(out, '\n');
-	flush(state);
+	send_lines(state, &state->out);
 }
 
 /*

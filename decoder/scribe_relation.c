@@ -400,6 +400,7 @@ build(ScribeRelation *relation, Relation rel)
 	build_heads(relation);
 	build_switches(relation, rel);
 	find_identity(rel, relation);
+	find_loose(rel, relation);
 }
 
 static void
@@ -444,7 +445,7 @@ relation_lookup(ScribeState *state, Relation rel)
 	}
 	if (!relation->valid)
 	{
-		if (state->run.relation == relation)
+		if (state->run.relation == relation || has_lane(relation))
 			run_end(state);
 		rebuild(relation, rel);
 	}

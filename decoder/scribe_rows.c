@@ -180,8 +180,10 @@ append_where(StringInfo buf, ScribeRelation *relation)
 static void
 write_replacement(ScribeState *state, ScribeRelation *relation)
 {
-	StringInfo	out = &state->out;
+	StringInfoData single;
+	StringInfo	out = &single;
 
+	initStringInfo(out);
 	appendStringInfo(out, "WITH d AS (DELETE FROM %s%s", relation->only, relation->name);
 	append_where(out, relation);
 	appendStringInfo(out, " RETURNING *) INSERT INTO %s (", relation->name);
@@ -205,7 +207,7 @@ write_replacement(ScribeState *state, ScribeRelation *relation)
 		}
 	}
 	appendStringInfoString(out, " FROM d;");
-	output_end_line(state);
+	run_single(state, relation, out);
 	state->updated++;
 }
 
@@ -355,7 +357,6 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 
 	if (replace)
 	{
-		run_end(state);
 		write_replacement(state, relation);
 		return;
 	}
@@ -371,9 +372,7 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 		images_update(state, relation, &single);
 		return;
 	}
-	run_end(state);
-	appendBinaryStringInfo(&state->out, single.data, single.len);
-	output_end_line(state);
+	run_single(state, relation, &single);
 }
 
 void
@@ -405,9 +404,7 @@ write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 		images_delete(state, relation, &single);
 		return;
 	}
-	run_end(state);
-	appendBinaryStringInfo(&state->out, single.data, single.len);
-	output_end_line(state);
+	run_single(state, relation, &single);
 }
 
 void

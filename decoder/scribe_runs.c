@@ -6,6 +6,8 @@
  * is held back: the first row is written in the single form, and when a
  * second one follows, its literals are moved into the set-based form.  The
  * effect of every statement must be that of its rows one after the other.
+ *
+ * A run writes to the output, or to its lane (scribe_lanes.c).
  */
 #include "scribe_decoder.h"
 
@@ -16,12 +18,25 @@
 #define IN_MAX_ROWS 1000
 #define SET_MAX_BYTES (64 * 1024)
 
+/*
+ * In the context that is to hold the run's buffers.
+ */
 void
-run_init(ScribeState *state)
+run_init(ScribeRun *run, StringInfo out)
 {
-	memset(&state->run, 0, sizeof(ScribeRun));
-	initStringInfo(&state->run.scratch);
-	state->run.seen = palloc(sizeof(uint64) * RUN_SEEN_SIZE);
+	memset(run, 0, sizeof(ScribeRun));
+	run->out = out;
+	initStringInfo(&run->scratch);
+	run->seen = palloc(sizeof(uint64) * RUN_SEEN_SIZE);
+}
+
+static void
+end_line(ScribeState *state, ScribeRun *run)
+{
+	if (run->out == &state->out)
+		output_end_line(state);
+	else
+		appendStringInfoCharMacro(run->out, '\n');
 }
 
 static void
@@ -57,13 +72,12 @@ append_join(StringInfo buf, ScribeRun *run)
 }
 
 /*
- * Close the statement that is open, if one is.
+ * Close the statement that the run has open, if one is.
  */
 void
-run_end(ScribeState *state)
+run_close(ScribeState *state, ScribeRun *run)
 {
-	ScribeRun  *run = &state->run;
-	StringInfo	out = &state->out;
+	StringInfo	out = run->out;
 	RunKind		kind = run->kind;
 
 	if (kind == RUN_NONE)
@@ -86,20 +100,40 @@ run_end(ScribeState *state)
 		appendStringInfo(out, "; -- " INT64_FORMAT " rows", run->rows);
 
 	run->kind = RUN_NONE;
-	run->relation = NULL;
-	output_end_line(state);
+	end_line(state, run);
+}
+
+/*
+ * Close every statement that is open, before anything that is not a row.
+ */
+void
+run_end(ScribeState *state)
+{
+	run_close(state, &state->run);
+	lanes_end(state);
+}
+
+/*
+ * Write a statement that takes no further rows.
+ */
+void
+run_single(ScribeState *state, ScribeRelation *relation, StringInfo statement)
+{
+	ScribeRun  *run = lane_of(state, relation);
+
+	run_close(state, run);
+	appendBinaryStringInfo(run->out, statement->data, statement->len);
+	end_line(state, run);
 }
 
 static void
-begin_run(ScribeState *state, RunKind kind, ScribeRelation *relation)
+begin_run(ScribeState *state, ScribeRun *run, RunKind kind, ScribeRelation *relation)
 {
-	ScribeRun  *run = &state->run;
-
-	run_end(state);
+	run_close(state, run);
 	run->kind = kind;
 	run->relation = relation;
 	run->rows = 1;
-	run->start = state->out.len;
+	run->start = run->out->len;
 	run->bytes = 0;
 
 	if (run->nslices < relation->natts + 1)
@@ -137,28 +171,28 @@ append_values_row(StringInfo out, ScribeRelation *relation)
 void
 run_insert(ScribeState *state, ScribeRelation *relation)
 {
-	ScribeRun  *run = &state->run;
-	StringInfo	out = &state->out;
+	ScribeRun  *run = lane_of(state, relation);
+	StringInfo	out = run->out;
 
 	if (relation->nlive == 0)
 	{
-		run_end(state);
+		run_close(state, run);
 		appendStringInfoString(out, relation->insert_head);
-		output_end_line(state);
+		end_line(state, run);
 		return;
 	}
 
 	if (run->relation == relation && run->kind == RUN_COPY)
 	{
 		append_copy_row(out, relation);
-		output_end_line(state);
+		end_line(state, run);
 		run->rows++;
 		return;
 	}
 
 	if (run->relation != relation || run->kind != RUN_INSERT)
 	{
-		begin_run(state, RUN_INSERT, relation);
+		begin_run(state, run, RUN_INSERT, relation);
 		appendStringInfoString(out, relation->insert_head);
 		run->joint = out->len - 1;
 		append_values_row(out, relation);
@@ -170,17 +204,17 @@ run_insert(ScribeState *state, ScribeRelation *relation)
 		if (run->rows == 1)
 			out->data[run->joint] = '\n';
 		appendStringInfoCharMacro(out, ',');
-		output_end_line(state);
+		end_line(state, run);
 		append_values_row(out, relation);
 		run->rows++;
 		return;
 	}
 
-	begin_run(state, RUN_COPY, relation);
+	begin_run(state, run, RUN_COPY, relation);
 	appendStringInfoString(out, relation->copy_head);
-	output_end_line(state);
+	end_line(state, run);
 	append_copy_row(out, relation);
-	output_end_line(state);
+	end_line(state, run);
 }
 
 /*
@@ -277,11 +311,10 @@ append_keys(StringInfo buf, ScribeRelation *relation)
  * join.  Their casts give the columns of the join their types.
  */
 static void
-append_first_row(ScribeState *state)
+append_first_row(ScribeRun *run)
 {
-	ScribeRun  *run = &state->run;
 	ScribeRelation *relation = run->relation;
-	StringInfo	out = &state->out;
+	StringInfo	out = run->out;
 	const char *held = run->scratch.data;
 
 	appendStringInfoChar(out, '(');
@@ -309,10 +342,9 @@ append_first_row(ScribeState *state)
  * Take the held statement out of the buffer into scratch.
  */
 static void
-unhold(ScribeState *state)
+unhold(ScribeRun *run)
 {
-	ScribeRun  *run = &state->run;
-	StringInfo	out = &state->out;
+	StringInfo	out = run->out;
 
 	resetStringInfo(&run->scratch);
 	appendBinaryStringInfo(&run->scratch, out->data + run->start, out->len - run->start);
@@ -343,12 +375,11 @@ remember_first_key(ScribeRun *run)
 }
 
 static void
-begin_update(ScribeState *state, ScribeRelation *relation)
+begin_update(ScribeState *state, ScribeRun *run, ScribeRelation *relation)
 {
-	ScribeRun  *run = &state->run;
-	StringInfo	out = &state->out;
+	StringInfo	out = run->out;
 
-	begin_run(state, RUN_UPDATE_ONE, relation);
+	begin_run(state, run, RUN_UPDATE_ONE, relation);
 	memcpy(run->set, relation->set, sizeof(bool) * relation->natts);
 	appendStringInfoString(out, "UPDATE ");
 	appendStringInfoString(out, relation->only);
@@ -359,14 +390,13 @@ begin_update(ScribeState *state, ScribeRelation *relation)
 }
 
 static void
-widen_update(ScribeState *state)
+widen_update(ScribeRun *run)
 {
-	ScribeRun  *run = &state->run;
 	ScribeRelation *relation = run->relation;
-	StringInfo	out = &state->out;
+	StringInfo	out = run->out;
 	const char *separator = " AS t SET ";
 
-	unhold(state);
+	unhold(run);
 	run->kind = RUN_UPDATE_SET;
 	appendStringInfo(out, "UPDATE %s%s", relation->only, relation->name);
 	for (int i = 0; i < relation->natts; i++)
@@ -378,7 +408,7 @@ widen_update(ScribeState *state)
 		separator = ", ";
 	}
 	appendStringInfoString(out, " FROM (VALUES\n");
-	append_first_row(state);
+	append_first_row(run);
 }
 
 /*
@@ -387,8 +417,8 @@ widen_update(ScribeState *state)
 void
 run_update(ScribeState *state, ScribeRelation *relation)
 {
-	ScribeRun  *run = &state->run;
-	StringInfo	out = &state->out;
+	ScribeRun  *run = lane_of(state, relation);
+	StringInfo	out = run->out;
 	StringInfoData key;
 
 	if (run->relation != relation ||
@@ -396,7 +426,7 @@ run_update(ScribeState *state, ScribeRelation *relation)
 		run->rows >= SET_MAX_ROWS || run->bytes > SET_MAX_BYTES ||
 		memcmp(run->set, relation->set, sizeof(bool) * relation->natts) != 0)
 	{
-		begin_update(state, relation);
+		begin_update(state, run, relation);
 		return;
 	}
 
@@ -410,14 +440,14 @@ run_update(ScribeState *state, ScribeRelation *relation)
 	}
 	if (!remember_key(run, key.data, key.len))
 	{
-		begin_update(state, relation);
+		begin_update(state, run, relation);
 		return;
 	}
 	if (run->kind == RUN_UPDATE_ONE)
-		widen_update(state);
+		widen_update(run);
 
 	appendStringInfoCharMacro(out, ',');
-	output_end_line(state);
+	end_line(state, run);
 	run->start = out->len;
 	appendStringInfoCharMacro(out, '(');
 	appendBinaryStringInfo(out, key.data, key.len);
@@ -434,14 +464,13 @@ run_update(ScribeState *state, ScribeRelation *relation)
 }
 
 static void
-widen_delete(ScribeState *state)
+widen_delete(ScribeRun *run)
 {
-	ScribeRun  *run = &state->run;
 	ScribeRelation *relation = run->relation;
 	ScribeColumn *column = &relation->columns[relation->keys[0]];
-	StringInfo	out = &state->out;
+	StringInfo	out = run->out;
 
-	unhold(state);
+	unhold(run);
 	appendStringInfo(out, "DELETE FROM %s%s", relation->only, relation->name);
 
 	/* IN would look for an operator = that search_path shows */
@@ -458,7 +487,7 @@ widen_delete(ScribeState *state)
 	}
 	run->kind = RUN_DELETE_SET;
 	appendStringInfoString(out, " AS t USING (VALUES\n");
-	append_first_row(state);
+	append_first_row(run);
 }
 
 /*
@@ -468,8 +497,8 @@ widen_delete(ScribeState *state)
 void
 run_delete(ScribeState *state, ScribeRelation *relation)
 {
-	ScribeRun  *run = &state->run;
-	StringInfo	out = &state->out;
+	ScribeRun  *run = lane_of(state, relation);
+	StringInfo	out = run->out;
 	ScribeColumn *column = &relation->columns[relation->keys[0]];
 	bool		open = run->relation == relation &&
 		(run->kind == RUN_DELETE_ONE || run->kind == RUN_DELETE_IN || run->kind == RUN_DELETE_SET);
@@ -477,14 +506,14 @@ run_delete(ScribeState *state, ScribeRelation *relation)
 	if (!open || run->bytes > SET_MAX_BYTES ||
 		run->rows >= (run->kind == RUN_DELETE_IN ? IN_MAX_ROWS : SET_MAX_ROWS))
 	{
-		begin_run(state, RUN_DELETE_ONE, relation);
+		begin_run(state, run, RUN_DELETE_ONE, relation);
 		appendStringInfo(out, "DELETE FROM %s%s", relation->only, relation->name);
 		append_key_where(out, relation, relation->old_values, run->slices, run->start);
 		return;
 	}
 
 	if (run->kind == RUN_DELETE_ONE)
-		widen_delete(state);
+		widen_delete(run);
 	run->rows++;
 	if (run->kind == RUN_DELETE_IN)
 	{
@@ -498,7 +527,7 @@ run_delete(ScribeState *state, ScribeRelation *relation)
 		return;
 	}
 	appendStringInfoCharMacro(out, ',');
-	output_end_line(state);
+	end_line(state, run);
 	run->start = out->len;
 	appendStringInfoCharMacro(out, '(');
 	append_keys(out, relation);
