@@ -8,10 +8,10 @@ statement has been seen to act on as many rows as on the source.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from scribe.dialect import UTF8_LINE, Begin
+from scribe.dialect import UTF8_LINE, Begin, quote_literal
 from scribe.errors import ScribeError
 from scribe.lsn import format_lsn
 from scribe.segments import (
@@ -37,6 +37,10 @@ _SHOWN = 200  # characters of a statement in a message
 _COUNTED = re.compile(rb"; -- (\d+|\*) rows\n?\Z")
 _BETWEEN = re.compile(rb"(?<=\n)(?![()])")
 _ROW_STATEMENTS = (b"INSERT INTO ", b"UPDATE ", b"DELETE FROM ")
+_SKIPPED_TABLE = (
+    "CREATE TABLE IF NOT EXISTS scribe.skipped (place text, file text, statement text,"
+    " at timestamptz DEFAULT pg_catalog.clock_timestamp())"
+)
 _MOVED = "23502"  # not_null_violation: what a position that is not where it should be runs into
 
 
@@ -65,6 +69,29 @@ class Stop:
         return False
 
 
+@dataclass(frozen=True)
+class Place:
+    """One statement of an archive: its transaction's commit LSN, and its number in the transaction, from 1.
+
+    A statement is one that acts on rows, with all its lines; a COPY with its data; a DDL block.
+    """
+
+    commit_lsn: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{format_lsn(self.commit_lsn)}:{self.number}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A statement that was passed over because the operator named it."""
+
+    place: Place
+    file: str
+    statement: str
+
+
 @dataclass
 class Totals:
     """What was applied so far; time: the commit time of the last transaction, as in its BEGIN line."""
@@ -74,15 +101,20 @@ class Totals:
     ddl: int = 0
     bytes: int = 0
     time: str | None = None
+    skipped: list[Skipped] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Some statements of one source transaction; end: its end LSN, None where it is not known yet."""
+    """Some statements of one source transaction; end: its end LSN, None where it is not known yet.
+
+    before: how many statements of the transaction come before these.
+    """
 
     begin: Begin
     end: int | None
     text: bytes
+    before: int = 0
 
 
 @dataclass
@@ -98,7 +130,8 @@ class _Sent:
 class Replayer:
     """Applies events to the target behind session. file: the name of what is being read, for messages.
 
-    position: where the target stands (LSN); transactions whose commit record starts before it are passed over.
+    position: where the target stands (LSN); transactions whose commit record starts before it are passed over;
+    skips: statements to pass over, which is recorded in the target's scribe.skipped.
     """
 
     session: Session
@@ -108,6 +141,7 @@ class Replayer:
     file: str = ""
     totals: Totals = field(default_factory=Totals)
     tick: Callable[[int], None] = lambda done: None
+    skips: frozenset[Place] = frozenset()
     _open: bool = False  # a transaction of the target is open
     _objects: bool = False  # a transaction of large objects is open
     _ahead: int = 0  # the position once everything sent has been committed
@@ -115,7 +149,13 @@ class Replayer:
     _batch_bytes: int = 0
     _sent: _Sent | None = None
     _copying: _Part | None = None
+    _passing: bool = False  # over the data of a COPY
     _lines: int = 0
+    _number: int = 0  # statements of the present large transaction so far
+    _skipping: frozenset[int] = frozenset()  # the LSNs of transactions in which something is to be passed over
+
+    def __post_init__(self) -> None:
+        self._skipping = frozenset(place.commit_lsn for place in self.skips)
 
     def apply(self, events: Iterable[Event], file: str) -> bool:
         """Apply events; return False when the stop was reached before their end. Raises ScribeError.
@@ -124,7 +164,7 @@ class Replayer:
         """
         self.file, self._ahead = file, self.position
         current: Begin | None = None
-        for event in events:
+        for event in self._cut_small(events) if self.skips else events:
             if isinstance(event, Small | Start):
                 current = event.begin
                 if self.stop.excludes(current):
@@ -145,6 +185,14 @@ class Replayer:
                 self._large(event, current)
         self.finish()
         return True
+
+    def _cut_small(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Take a small transaction apart where one of its statements is to be passed over."""
+        for event in events:
+            if isinstance(event, Small) and event.begin.commit_lsn in self._skipping:
+                yield from (Start(event.begin), Statements(event.text), End(event.end))
+            else:
+                yield event
 
     def finish(self) -> None:
         """Commit everything applied so far."""
@@ -209,10 +257,10 @@ class Replayer:
 
     def _check(self, sent: _Sent, counts: list[int | None]) -> None:
         text = b"".join([part.text for part in sent.parts])
-        number = text.count(b"\n") - text.count(b"\n(") - text.count(b"\n)")
+        number = count_statements(text)
         done = counts[sent.before : sent.before + number]
         if len(counts) != sent.before + number + sent.after:
-            raise self._mismatch(sent.parts[-1], b"", f"gave {len(counts)} results where {number} were expected")
+            raise self._mismatch(sent.parts[-1], 0, b"", f"gave {len(counts)} results where {number} were expected")
         plain = b" rows\n" not in text and b"TRUNCATE " not in text
         if not (plain and done.count(1) == number):
             self._check_each(sent, done)
@@ -223,10 +271,11 @@ class Replayer:
     def _check_each(self, sent: _Sent, done: list[int | None]) -> None:
         results = iter(done)
         for part in sent.parts:
-            for statement in split_statements(part.text):
+            for index, statement in enumerate(split_statements(part.text), part.before + 1):
                 expected, count = expected_rows(statement), next(results)
                 if expected is not None and count != expected:
-                    raise self._mismatch(part, statement, f"acted on {count} rows, on the source on {expected}")
+                    what = f"acted on {count} rows, on the source on {expected}"
+                    raise self._mismatch(part, index, statement, what)
 
     # Other transactions, piece by piece
 
@@ -234,20 +283,20 @@ class Replayer:
         self._flush()
         self._settle()
         self._run(self._turn()[0], _Part(begin, None, b""))
+        self._number = 0
 
     def _large(self, event: Event, begin: Begin) -> None:
         if isinstance(event, Statements):
-            self._settle()
-            self.session.send(event.text)
-            self._sent = _Sent([_Part(begin, None, event.text)])
-            self.totals.bytes += len(event.text)
+            self._statements(event.text, begin)
         elif isinstance(event, CopyData):
+            if self._passing:
+                return
             self.session.put_data(event.data)
             self._lines += event.data.count(b"\n")
             self.totals.bytes += len(event.data)
             self.tick(self.totals.bytes)
         elif isinstance(event, CopyStart):
-            self._start_copy(_Part(begin, None, event.text))
+            self._start_copy(_Part(begin, None, event.text, self._number))
         elif isinstance(event, CopyEnd):
             self._end_copy()
         elif isinstance(event, Ddl):
@@ -260,8 +309,41 @@ class Replayer:
         else:
             assert isinstance(event, Mark)
 
-    def _start_copy(self, part: _Part) -> None:
+    def _statements(self, text: bytes, begin: Begin) -> None:
+        if begin.commit_lsn in self._skipping:
+            for statement in split_statements(text):
+                if not self._passed_over(_Part(begin, None, statement, self._number)):
+                    self._send_some(statement, begin)
+        else:
+            self._send_some(text, begin)
+
+    def _send_some(self, text: bytes, begin: Begin) -> None:
         self._settle()
+        self.session.send(text)
+        self._sent = _Sent([_Part(begin, None, text, self._number)])
+        self._number += count_statements(text)
+        self.totals.bytes += len(text)
+
+    def _passed_over(self, part: _Part) -> bool:
+        """Pass over the next statement if it was named; that is recorded in the target, in the same transaction."""
+        place = Place(part.begin.commit_lsn, part.before + 1)
+        if place not in self.skips:
+            return False
+        self._settle()
+        self._number += 1
+        skipped = Skipped(place, self.file, show(part.text))
+        texts = [text.encode("ascii", "backslashreplace").decode() for text in (self.file, skipped.statement)]
+        literals = ", ".join(map(quote_literal, (str(place), *texts)))
+        self._run(f"{_SKIPPED_TABLE};\nINSERT INTO scribe.skipped VALUES ({literals})".encode(), None)
+        self.totals.skipped.append(skipped)
+        return True
+
+    def _start_copy(self, part: _Part) -> None:
+        self._passing = self._passed_over(part)
+        if self._passing:
+            return
+        self._settle()
+        self._number += 1
         self._copying, self._lines = part, 0
         try:
             self.session.start_copy(part.text)
@@ -269,6 +351,9 @@ class Replayer:
             raise self._failed(_Sent([part]), error) from None
 
     def _end_copy(self) -> None:
+        if self._passing:
+            self._passing = False
+            return
         part = self._copying
         assert part is not None
         try:
@@ -276,13 +361,17 @@ class Replayer:
         except ServerError as error:
             raise self._failed(_Sent([part]), error) from None
         if count != self._lines:
-            raise self._mismatch(part, part.text, f"took {count} rows of {self._lines}")
+            raise self._mismatch(part, part.before + 1, part.text, f"took {count} rows of {self._lines}")
         self.totals.rows += count
 
     def _ddl(self, event: Ddl, begin: Begin) -> None:
+        texts = split_ddl(event.text, owners=self.owners)
+        if self._passed_over(_Part(begin, None, texts[-1], self._number)):
+            return
         self._settle()
-        for text in split_ddl(event.text, owners=self.owners):
-            self._run(text, _Part(begin, None, text), event.tag)
+        for text in texts:
+            self._run(text, _Part(begin, None, text, self._number), event.tag)
+        self._number += 1
         self.totals.ddl += 1
 
     def _large_objects(self, event: LargeObjects) -> None:
@@ -319,41 +408,50 @@ class Replayer:
 
     # What is said when it stops
 
-    def _where(self, part: _Part) -> str:
+    def _where(self, part: _Part, number: int | None = None) -> str:
         end = f" end {format_lsn(part.end)}" if part.end is not None else ""
         begin = part.begin
+        which = f", statement {number}" if number else ""
         return (
             f'stopped in "{self.file}" at transaction {begin.xid} (commit {format_lsn(begin.commit_lsn)}{end},'
-            f" {begin.time})"
+            f" {begin.time}){which}"
         )
 
-    def _mismatch(self, part: _Part, statement: bytes, what: str) -> ScribeError:
-        return ScribeError(f"{self._where(part)}: the statement {what}: {show(statement)}", _DIFFERS)
+    def _mismatch(self, part: _Part, number: int, statement: bytes, what: str) -> ScribeError:
+        said = f"{self._where(part, number)}: the statement {what}: {show(statement)}"
+        return ScribeError(said, _how_to_go_on(_DIFFERS, part, number) if number else f"{_DIFFERS}.")
 
     def _failed(self, sent: _Sent, error: ServerError) -> ScribeError:
         index = error.index - sent.before
         for part in sent.parts:
-            for statement in split_statements(part.text):
+            for number, statement in enumerate(split_statements(part.text), part.before + 1):
                 if index == 0:
-                    return ScribeError(f"{self._where(part)}: {error.said}: {show(statement)}", _DIFFERS)
+                    said = f"{self._where(part, number)}: {error.said}: {show(statement)}"
+                    return ScribeError(said, _how_to_go_on(_LACKS, part, number))
                 index -= 1
         return self._uncommitted(error, sent.parts[-1])
 
     def _failed_ddl(self, part: _Part, tag: str, error: ServerError) -> ScribeError:
-        hint = "Give the target what the statement needs, then go on with --resume; it begins with this transaction."
-        return ScribeError(f"{self._where(part)}: {tag}: {error.said}: {show(part.text)}", hint)
+        number = part.before + 1
+        said = f"{self._where(part, number)}: {tag}: {error.said}: {show(part.text)}"
+        return ScribeError(said, _how_to_go_on(_LACKS, part, number))
 
     def _uncommitted(self, error: ServerError, part: _Part | None) -> ScribeError:
         if error.sqlstate == _MOVED:
             return ScribeError("the target was moved by another program while it was being restored", _AGAIN)
         where = self._where(part) if part else f'stopped in "{self.file}"'
-        return ScribeError(f"{where}: could not commit: {error.said}", _DIFFERS)
+        return ScribeError(f"{where}: could not commit: {error.said}", f"{_LACKS}.")
 
 
-_DIFFERS = (
-    "Everything before this transaction's batch is in the target; what it differs in must be found before --resume,"
-    " or the restore begun again from the base."
-)
+_LACKS = "Give the target what the statement needs, and go on with --resume, which begins with this transaction"
+_DIFFERS = "Find out what the target differs in from the source, and mend it before --resume, or begin anew"
+
+
+def _how_to_go_on(first: str, part: _Part, number: int) -> str:
+    place = Place(part.begin.commit_lsn, number)
+    return f"{first}; or pass over this one statement, and lose what it does: --resume --skip {place}."
+
+
 _AGAIN = "Let one restore work on a database at a time; begin again from the base."
 
 
@@ -366,6 +464,11 @@ def show(statement: bytes) -> str:
 def split_statements(text: bytes) -> list[bytes]:
     """Cut whole statements at line beginnings; a line that begins with a parenthesis continues the one before."""
     return [statement for statement in _BETWEEN.split(text) if statement]
+
+
+def count_statements(text: bytes) -> int:
+    """Return how many statements split_statements() would find."""
+    return text.count(b"\n") - text.count(b"\n(") - text.count(b"\n)")
 
 
 def expected_rows(statement: bytes) -> int | None:

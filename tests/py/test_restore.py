@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -190,6 +191,51 @@ def test_a_failing_ddl_statement_can_be_helped_and_resumed(target: Target) -> No
         conn.execute("CREATE TABLE public.missing ()")
     target.run("--resume")
     assert [row[0] for row in target.rows()] == [1, 2, 3]
+
+
+LACKING = "ALTER TABLE lacking ADD COLUMN x int"
+LONG = "".join(f"INSERT INTO public.log (note) VALUES ('{i:0100}');\n" for i in range(9000))
+
+
+@pytest.mark.parametrize(
+    ("before", "statement", "number"),
+    [
+        ("", "UPDATE public.t SET v = 'x' WHERE id = 77;\n", 2),
+        ("", "INSERT INTO public.t (id, v) VALUES\n(1, 'again'),\n(2, 'and again'); -- 2 rows\n", 2),
+        ("", "COPY public.nothere (id, v) FROM stdin;\n8\tx\n1\tx\n\\.\n", 2),
+        ("", "-- ddl ALTER TABLE\n" + LACKING + "\n;\n-- ddl end\n", 2),
+        (LONG, LACKING + ";\n", 9002),
+    ],
+)
+def test_a_statement_that_fails_is_passed_over_once_the_operator_names_it(
+    target: Target, before: str, statement: str, number: int
+) -> None:
+    target.archive.base(TABLES)
+    target.archive.segment([insert(2), f"{insert(4)[:-19]}{before}{statement}{insert(5)}", insert(6)])
+    (place,) = re.findall(r"--resume --skip (\S+)\.\n", target.refused())
+    assert place == f"0/10001D0:{number}"
+    assert 4 not in [row[0] for row in target.rows()]
+    assert place in target.refused("--resume", "--skip", f"0/10001D0:{number + 1}")
+    result = target.run("--resume", "--skip", place, "--json")
+    assert [row[0] for row in target.rows()] == [1, 2, 4, 5, 6]
+    (skipped,) = json.loads(result.stdout)["skipped"]
+    first = statement.removeprefix("-- ddl ALTER TABLE\n").split("\n")[0]
+    assert skipped.startswith(f"{place} {first}")
+    assert f"warning: passed over {place} in " in result.stderr
+    assert "passed over: 1" in result.stderr
+    assert target.rows("SELECT place FROM scribe.skipped") == [(place,)]
+    assert target.rows("SELECT count(*) FROM public.log") == [(before.count("\n"),)]
+
+
+def test_what_is_named_and_not_met_is_said_unless_it_was_passed_over_before(target: Target) -> None:
+    target.archive.base(TABLES)
+    target.archive.segment([insert(2), insert(1), insert(3), DDL.format(LACKING)])
+    target.refused("--skip", "0/10001D0:1")
+    result = target.run("--resume", "--skip", "0/10001D0:1", "--skip", "0/10003D0:1", "--skip", "0/10003D0:2")
+    assert "0/10003D0:2, which --skip names, was not met" in result.stderr
+    assert "0/10001D0:1, which" not in result.stderr
+    assert "invalid" in target.refused("--resume", "--skip", "12", status=2)
+    assert target.rows("SELECT place FROM scribe.skipped ORDER BY 1") == [("0/10001D0:1",), ("0/10003D0:1",)]
 
 
 def test_a_huge_transaction_is_applied_in_pieces(target: Target) -> None:

@@ -23,7 +23,7 @@ from scribe.plan import build_plan
 from scribe.points import Chain, Target, Way, check_files, find_chains, find_way
 from scribe.postgres import connect, export_connection, fetch_value
 from scribe.progress import Progress
-from scribe.replay import Replayer, Totals
+from scribe.replay import Place, Replayer, Totals
 from scribe.segments import Reader, open_plain
 from scribe.sequences import ADVANCE
 from scribe.session import Session
@@ -83,6 +83,15 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is restored")
     spool = "after the last segment, apply the whole transactions that are only in the spool"
     group.add_argument("--include-spool", action="store_true", help=spool)
+    group.add_argument(
+        "--skip",
+        metavar="LSN:N",
+        action="append",
+        type=_place,
+        default=[],
+        help="pass over statement N of the transaction with that commit LSN, as the message that named it says;"
+        " repeatable; recorded in the target's table scribe.skipped",
+    )
     group.add_argument("--no-globals", action="store_true", help="do not create roles and tablespaces")
     group.add_argument("--no-owner", action="store_true", help="everything belongs to the restoring role")
     group.add_argument("--no-tablespaces", action="store_true", help="everything goes to the default tablespace")
@@ -106,6 +115,11 @@ def _lsn(text: str) -> int:
         return parse_lsn(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _place(text: str) -> Place:
+    lsn, _, number = text.partition(":")
+    return Place(_lsn(lsn), _positive(number))
 
 
 def body(argv: list[str]) -> int:
@@ -231,6 +245,8 @@ class Restore:
             name=arguments.target_name,
             inclusive=not arguments.target_exclusive,
         )
+        if arguments.skip and arguments.plan:
+            raise UsageError("--skip is not for --plan", "Leave the statement out of what psql is fed by hand.")
         if arguments.include_spool and (arguments.plan or not target.is_end):
             raise UsageError("--include-spool is for a restore to the end", "Leave out the target, or --plan.")
         if target.is_end and not arguments.include_spool and (size := count_bytes(self.archive)):
@@ -289,12 +305,18 @@ class Restore:
             state = server.read_position(conn)
             if state is None or state[1]:
                 raise ScribeError(f'database "{self.name}" was changed by another program', "Restore into a new one.")
-            replayer = Replayer(Session(conn), state[0], way.stop, self.options.owners, tick=self.progress.set)
+            skips = frozenset(self.arguments.skip)
+            replayer = Replayer(
+                Session(conn), state[0], way.stop, self.options.owners, tick=self.progress.set, skips=skips
+            )
             try:
                 self._apply(replayer, way, resumed=resumed is not None)
             except ScribeError:
                 self._say_where(conn, replayer)
                 raise
+        for place in skips - {entry.place for entry in replayer.totals.skipped}:
+            if place.commit_lsn >= state[0]:
+                self.talk.warn(f"statement {place}, which --skip names, was not met")
         server.run_database_sql(way.base, self.name, self.talk.warn)
         server.finish(self.name, self.talk.warn)
         return self._report(way, replayer.position, replayer.totals)
@@ -347,14 +369,18 @@ class Restore:
             "transactions": totals.transactions,
             "rows": totals.rows,
             "ddl": totals.ddl,
+            "skipped": [f"{entry.place} {entry.statement}" for entry in totals.skipped],
             "seconds": round(time.monotonic() - self.began, 3),
         }
         if self.arguments.json:
             print(json.dumps(report, indent=2))
+        for entry in totals.skipped:
+            self.talk.warn(f'passed over {entry.place} in "{entry.file}": {entry.statement}')
         reached = f" ({totals.time})" if totals.time else ""
         self.talk.info(
             f'restored database "{self.name}" to {format_lsn(position)}{reached} from base {way.base.stamp}:'
             f" {totals.transactions} transactions, {totals.rows} rows, {totals.ddl} DDL in {report['seconds']} s"
+            + (f"; passed over: {len(totals.skipped)}" if totals.skipped else "")
         )
         return 0
 
