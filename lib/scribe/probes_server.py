@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from scribe.decoders import plugin_of
 from scribe.dialect import quote_identifier
 from scribe.errors import ScribeError
 from scribe.health import Finding, Limit, State, Value, count_text, worst
@@ -106,7 +107,7 @@ def _again(hint: str) -> str:
 
 def check_decoder(survey: Survey, limit: Limit) -> Finding:
     """The decoder's library loads, may be used, and the client programs are not older than the server."""
-    plugin = str(survey.identity["decoder"]).split()[0]
+    plugin = plugin_of(survey.identity)
     install = 'Run "make install-decoder PG_CONFIG=..." with the pg_config of this server, on its host.'
     text = plugin
     if survey.server["superuser"]:

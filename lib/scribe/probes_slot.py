@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from scribe import source
+from scribe.decoders import decoder_of, plugin_of
 from scribe.health import Finding, Limit, State, Value, size_text, time_text
 from scribe.probes_archive import is_locked
 from scribe.survey import Survey
@@ -46,7 +47,7 @@ def check_slot(survey: Survey, limit: Limit) -> Finding:
         values = [Value("slot_active", 0, "1 while the slot is being read.")]
         return Finding("slot", State.CRITICAL, f'replication slot "{name}" does not exist', _NEW_CHAIN, values)
     values = [Value("slot_active", int(slot["active"]), "1 while the slot is being read.")]
-    plugin = str(identity["decoder"]).split()[0]
+    plugin = plugin_of(identity)
     other = "Point SCRIBE_ARCHIVE, SCRIBE_SLOT and PGDATABASE at what belongs together."
     if slot["plugin"] != plugin:
         text = f'replication slot "{name}" uses "{slot["plugin"] or "no plugin"}", not "{plugin}"'
@@ -221,7 +222,7 @@ def _await_mark(survey: Survey, deadline: float) -> float | None:
     while True:
         changed = os.stat(here).st_mtime_ns
         mark = f"check.{secrets.token_hex(8)}"
-        watch = MarkWatch(survey.spool, mark)
+        watch = MarkWatch(survey.spool, decoder_of(survey.identity), mark)
         began = time.monotonic()
         source.emit_mark(survey.conn, mark)
         while watch.look() is None:

@@ -12,11 +12,12 @@ from typing import Any
 
 from scribe import confirmation
 from scribe.archive import Archive
+from scribe.decoders import decoder_of, plugin_of
 from scribe.errors import ScribeError, TryAgainError
 from scribe.lsn import format_lsn, parse_lsn
 from scribe.slot import Slot
 from scribe.source import Server, timeline_switch
-from scribe.spool import Scan, Spool, Tape, cut, find_start, frames_after, sync
+from scribe.spool import Spool, Tape, cut, sync
 
 NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
 
@@ -41,7 +42,7 @@ def check_slot(slot: Slot | None, identity: Mapping[str, Any], database: str) ->
     name = identity["slot"]
     if slot is None:
         raise ScribeError(f'replication slot "{name}" does not exist', NEW_CHAIN)
-    plugin = str(identity["decoder"]).split()[0]
+    plugin = plugin_of(identity)
     if slot.plugin != plugin:
         raise ScribeError(f'replication slot "{name}" uses "{slot.plugin or "no plugin"}", not "{plugin}"', NEW_CHAIN)
     if slot.database != database:
@@ -106,16 +107,17 @@ def recover(archive: Archive, server: Server, slot: Slot, tick: Callable[[], Non
     spool = Spool(archive.spool)
     archived = archive.archived_lsn()
     if not slot.usable:
-        raise break_chain(archive, _lost(slot), max(archived, _end(spool, archived, tick)))
+        raise break_chain(archive, _lost(slot), max(archived, _end(archive, archived, tick)))
     _check_spool(archive, spool, slot, archived)
     confirmed = parse_lsn(slot.confirmed_flush) if slot.confirmed_flush else 0
+    decoder = decoder_of(archive.identity())
     with Tape(spool.paths()) as tape:
-        scan = Scan(tape, find_start(tape, spool, archived), tick=tick).run()
+        scan = decoder.scan(tape, decoder.find_start(tape, spool, archived), tick=tick).run()
         position = max(scan.position, archived)
         _check_server(archive, spool, server, position)
         _check_confirmed(archive, spool, position, confirmed)
         if scan.end < tape.size:
-            lowest = frames_after(tape, scan.end, position)
+            lowest = decoder.frames_after(tape, scan.end, position)
             if lowest is not None and confirmed > lowest:
                 reason = f"the spool is damaged ({scan.damage or 'cut short'}), and the server will not send it again"
                 raise break_chain(archive, reason, position)
@@ -137,16 +139,17 @@ def _lost(slot: Slot) -> str:
     return f'replication slot "{slot.name}" is lost ({why})'
 
 
-def _end(spool: Spool, archived: int, tick: Callable[[], None]) -> int:
+def _end(archive: Archive, archived: int, tick: Callable[[], None]) -> int:
+    spool, decoder = Spool(archive.spool), decoder_of(archive.identity())
     with Tape(spool.paths()) as tape:
-        return Scan(tape, find_start(tape, spool, archived), tick=tick).run().position
+        return decoder.scan(tape, decoder.find_start(tape, spool, archived), tick=tick).run().position
 
 
 def tidy(archive: Archive) -> None:
     """After a clean stop: cut a torn end, and put the spool on disk; anything unusual is left for the next start."""
-    spool = Spool(archive.spool)
+    spool, decoder = Spool(archive.spool), decoder_of(archive.identity())
     with Tape(spool.paths()) as tape:
-        scan = Scan(tape, find_start(tape, spool, archive.archived_lsn())).run()
+        scan = decoder.scan(tape, decoder.find_start(tape, spool, archive.archived_lsn())).run()
         if scan.damage is None and scan.end < tape.size:
             cut(spool, tape.place(scan.end))
     spool.create_stream()

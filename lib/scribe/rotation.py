@@ -17,12 +17,13 @@ import psycopg
 
 from scribe import files, largeobjects, source
 from scribe.archive import Archive, Segment
+from scribe.decoders import decoder_of
 from scribe.dialect import Sequence
 from scribe.errors import ScribeError, TryAgainError
 from scribe.lsn import file_lsn, format_lsn, parse_lsn
 from scribe.process import Process, find_receivers, from_json
 from scribe.shipping import Outbox
-from scribe.spool import Scan, Spool, Tape, find_start, part_number
+from scribe.spool import Scan, Spool, Tape, part_number
 from scribe.writer import Circumstances, Piece, write_segment
 
 LOCK_WAIT = 60.0  # seconds for another rotation, or a stream that starts, to end
@@ -223,7 +224,8 @@ def rotate(
     """
     spool = Spool(archive.spool)
     with lock(spool):
-        chain_from = parse_lsn(archive.identity()["chain_from_lsn"])
+        identity = archive.identity()
+        chain_from, decoder = parse_lsn(identity["chain_from_lsn"]), decoder_of(identity)
         if not dry_run:
             remove_unfinished(archive)
             switch(spool)
@@ -231,7 +233,8 @@ def rotate(
         report = Report(archived=previous.to_lsn if previous else chain_from)
         outbox = Outbox(archive, command)
         with Tape(spool.paths() if dry_run else spool.parts()) as tape:
-            scan = Scan(tape, find_start(tape, spool, report.archived))
+            scan = decoder.scan(tape, decoder.find_start(tape, spool, report.archived))
+            text = decoder.open_text(spool, tape, scan.end)
             pieces = plan(scan, report.archived, archive.pending_cuts())
             scan.refuse_damage()
             report.torn_bytes = tape.size - scan.end
@@ -247,12 +250,13 @@ def rotate(
                 assert facts is not None
                 newest = piece is pieces[-1]
                 previous = write_segment(
-                    archive, tape, piece, facts, previous=previous, announce=outbox.add, newest=newest
+                    archive, text, piece, facts, previous=previous, announce=outbox.add, newest=newest
                 )
                 report.segments.append(previous)
                 report.archived = piece.to_lsn
             if changes is not None and (pieces or not changes):
                 largeobjects.write_state(archive.spool, changes.state)
+            text.save()
             _finish(archive, spool, tape, scan.end)
         _remove_cuts(archive, report.archived, chain_from, warn)
         if facts is not None and facts.sequences is not None and not pieces:

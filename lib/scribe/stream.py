@@ -18,6 +18,7 @@ from psycopg.conninfo import make_conninfo
 
 from scribe import confirmation, files, recovery, source
 from scribe.archive import Archive
+from scribe.decoders import decoder_of
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.lsn import format_lsn
 from scribe.notify import notify, watchdog_interval
@@ -168,7 +169,7 @@ class Supervisor:
             found = recovery.await_slot(lambda: find_slot(conn, identity["slot"]), self._sleep)
             slot = recovery.check_slot(found, identity, server.database)
             position = recovery.recover(self.archive, server, slot, self._tick)
-            options = plugin_options(conn, str(slot.plugin))
+            options = f"{plugin_options(conn, str(slot.plugin))} {decoder_of(identity).server_options(identity)}"
         child = self._spawn(identity, server.database, position, options)
         try:
             self._record(child, position, server)
@@ -213,6 +214,7 @@ class Supervisor:
             f"--startpos={format_lsn(position)}",
             f"--status-interval={self.settings['SCRIBE_STATUS_INTERVAL']}",
             f"--fsync-interval={self.settings['SCRIBE_FSYNC_INTERVAL']}",
+            *decoder_of(identity).receiver_options(identity),
         ]
         with open(confirmation.log_path(self.archive.spool), "wb", opener=private) as log:
             return subprocess.Popen(

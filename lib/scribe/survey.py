@@ -19,7 +19,7 @@ import psycopg
 
 from scribe import files
 from scribe.archive import Archive
-from scribe.dialect import BEGIN_PREFIX, parse_begin
+from scribe.decoders import decoder_of
 from scribe.errors import ScribeError
 from scribe.lsn import parse_lsn
 from scribe.manifest import read_manifest
@@ -155,10 +155,9 @@ class Survey:
         for path in self.spool.paths():
             with path.open("rb") as stream:
                 block = stream.read(64 * FRAME)
-            at = 0 if block.startswith(BEGIN_PREFIX) else block.find(b"\n" + BEGIN_PREFIX) + 1
-            begin = parse_begin(block[at : block.find(b"\n", at) + 1])
-            if begin is not None and not begin.time.endswith("BC"):
-                return parse_moment(begin.time)
+            time = decoder_of(self.identity).first_time(block)
+            if time is not None and not time.endswith("BC"):
+                return parse_moment(time)
             if block:
                 return path.stat().st_mtime
         return None

@@ -7,22 +7,25 @@ from collections.abc import Iterator, Mapping
 from typing import IO, Any, cast
 
 from scribe.archive import Archive
+from scribe.decoders import decoder_of
 from scribe.dialect import HEADER_SETTINGS, quote_literal
 from scribe.errors import ScribeError
 from scribe.segments import Reader
-from scribe.spool import Scan, Spool, Tape, find_start
+from scribe.spool import Spool, Tape
 
 
 class _Stream:
-    """A stretch of a tape as a file that can be read."""
+    """Blocks of bytes as a file that can be read."""
 
-    def __init__(self, tape: Tape, start: int, stop: int) -> None:
-        self._tape, self._at, self._stop = tape, start, stop
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._rest = memoryview(b"")
 
     def read(self, size: int) -> bytes:
-        data = self._tape.read(self._at, min(size, self._stop - self._at)) if self._at < self._stop else b""
-        self._at += len(data)
-        return data
+        if not self._rest:
+            self._rest = memoryview(next((block for block in self._blocks if block), b""))
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(data)
 
 
 def count_bytes(archive: Archive) -> int:
@@ -30,7 +33,7 @@ def count_bytes(archive: Archive) -> int:
     spool, last = Spool(archive.spool), archive.last_segment()
     try:
         with Tape(spool.paths()) as tape:
-            return tape.size - find_start(tape, spool, last.to_lsn if last else 0)
+            return tape.size - decoder_of(archive.identity()).find_start(tape, spool, last.to_lsn if last else 0)
     except (OSError, ScribeError):
         return 0
 
@@ -47,10 +50,12 @@ def open_transactions(archive: Archive, identity: Mapping[str, Any], archived: i
             f'the spool in "{spool.path}" is not the one archive.json names', "Leave out --include-spool."
         )
     with Tape(spool.paths()) as tape:
-        start = find_start(tape, spool, archived)
-        scan = Scan(tape, start, 0).run()
+        decoder = decoder_of(identity)
+        start = decoder.find_start(tape, spool, archived)
+        scan = decoder.scan(tape, start).run()
         scan.refuse_damage()
-        yield Reader(cast(IO[bytes], _Stream(tape, start, scan.end)), "the spool")
+        text = decoder.open_text(spool, tape, start)
+        yield Reader(cast(IO[bytes], _Stream(text.blocks(start, scan.end))), "the spool")
 
 
 def session_settings(encoding: str) -> bytes:

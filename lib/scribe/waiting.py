@@ -12,11 +12,11 @@ import psycopg
 
 from scribe import source
 from scribe.archive import Archive
-from scribe.dialect import COMMIT_LINE
+from scribe.decoders import Decoder, decoder_of
 from scribe.errors import TryAgainError
-from scribe.lsn import format_lsn, parse_lsn
+from scribe.lsn import format_lsn
 from scribe.process import from_json
-from scribe.spool import FRAME, Spool, Tape, part_number
+from scribe.spool import Spool, Tape, part_number
 
 POLL = 0.02  # seconds between looks at the spool
 ASK = 1.0  # seconds between questions to the server
@@ -26,9 +26,10 @@ ABSENCE = 30.0  # seconds that scribe-stream may be away: it is starting, or sys
 class MarkWatch:
     """Looks for a mark in what is added to the spool from now on, reading each byte once."""
 
-    def __init__(self, spool: Spool, mark: str) -> None:
+    def __init__(self, spool: Spool, decoder: Decoder, mark: str) -> None:
         self._spool = spool
-        self._line = f"\n-- mark {mark}\n".encode()
+        self._decoder = decoder
+        self._line = decoder.mark(mark)
         self._read: dict[tuple[int, int], int] = {}  # device and inode -> bytes looked at
         for path in self._paths():
             if path.exists():
@@ -53,13 +54,13 @@ class MarkWatch:
                     found = self._find(tape, (status.st_dev, status.st_ino))
                 if found is not None:
                     with Tape(paths[number:]) as tape:
-                        return _end_after(tape, found)
+                        return self._decoder.end_after(tape, found)
         except FileNotFoundError:  # a rotation renames just now; the next look finds it
             pass
         return None
 
     def _find(self, tape: Tape, key: tuple[int, int]) -> int | None:
-        """Return the offset of the line after the mark, or None."""
+        """Return the offset after the mark, or None."""
         start = self._read.get(key, 0)
         if start > tape.size:  # cut when the stream started again, or another file with the same inode
             start = 0
@@ -75,19 +76,6 @@ class MarkWatch:
             data, base = data[keep:], base + keep
         self._read[key] = tape.size
         return None
-
-
-def _end_after(tape: Tape, offset: int) -> int | None:
-    """Return the end LSN in the first COMMIT line from offset on, which is a line's beginning."""
-    data = b""
-    for block in tape.blocks(offset):
-        data += block
-        match = COMMIT_LINE.search(data)
-        if match is not None:
-            return parse_lsn(match[1].decode())
-        if len(data) > 16 * FRAME:
-            data = b"\n" + data[-FRAME:]
-    return None
 
 
 class StreamWatch:
@@ -117,7 +105,7 @@ def _await_mark(archive: Archive, spool: Spool, conn: psycopg.Connection[Any], s
     """Write one mark and return its end LSN; None when another rotation may have taken it out of the spool unseen."""
     newest = _newest_segment(archive)
     mark = f"rotate.{secrets.token_hex(8)}"
-    watch = MarkWatch(spool, mark)
+    watch = MarkWatch(spool, decoder_of(archive.identity()), mark)
     stream = StreamWatch(spool)
     source.emit_mark(conn, mark)
     progress: tuple[int, str | None] = (-1, None)

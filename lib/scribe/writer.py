@@ -16,6 +16,7 @@ import zstandard
 
 from scribe import FORMAT_VERSION, __version__, files
 from scribe.archive import Archive, Segment
+from scribe.decoders import Text
 from scribe.dialect import (
     INEXACT_LINE,
     OBJECTS_BEGIN,
@@ -25,12 +26,10 @@ from scribe.dialect import (
     Sequence,
     build_footer,
     build_header,
-    parse_begin,
 )
 from scribe.errors import ScribeError
 from scribe.lsn import file_lsn, format_lsn
 from scribe.manifest import write_manifest
-from scribe.spool import Tape
 
 LEVEL = 1  # of zstd: on plain SQL hardly larger than level 3, and twice as fast
 LONGEST = 4 << 10  # bytes; a comment line longer than this is cut short in the manifest
@@ -148,15 +147,8 @@ def write_plain(path: Path, blocks: Iterable[bytes], *, compress: bool) -> dict[
     }
 
 
-def _time_of(tape: Tape, offset: int | None) -> str | None:
-    if offset is None:
-        return None
-    begin = parse_begin(tape.line(offset))
-    return begin.time if begin else None
-
-
 def _text(
-    tape: Tape, piece: Piece, facts: Circumstances, counter: Counter, objects: Callable[[], Iterable[str]] | None
+    text: Text, piece: Piece, facts: Circumstances, counter: Counter, objects: Callable[[], Iterable[str]] | None
 ) -> Iterable[bytes]:
     yield build_header(
         database=facts.identity["database"],
@@ -165,7 +157,7 @@ def _text(
         encoding=facts.identity["encoding"],
         from_lsn=piece.from_lsn,
     ).encode()
-    for block in tape.blocks(piece.start, piece.stop):
+    for block in text.blocks(piece.start, piece.stop):
         counter.feed(block)
         yield block
     if objects is not None:
@@ -178,7 +170,7 @@ def _text(
 
 def write_segment(
     archive: Archive,
-    tape: Tape,
+    text: Text,
     piece: Piece,
     facts: Circumstances,
     *,
@@ -198,8 +190,8 @@ def write_segment(
     counter = Counter()
     temporary = files.temporary_path(data)
     try:
-        text = _text(tape, piece, facts, counter, facts.objects if newest else None)
-        sums = write_plain(temporary, text, compress=facts.compress)
+        blocks = _text(text, piece, facts, counter, facts.objects if newest else None)
+        sums = write_plain(temporary, blocks, compress=facts.compress)
         if data.exists():
             raise ScribeError(f'file "{data}" exists already')
         files.publish(temporary, data, exclusive=True)
@@ -215,8 +207,8 @@ def write_segment(
         "system_identifier": facts.identity["system_identifier"],
         "from_lsn": format_lsn(piece.from_lsn),
         "to_lsn": format_lsn(piece.to_lsn),
-        "first_commit_time": _time_of(tape, piece.first),
-        "last_commit_time": _time_of(tape, piece.last),
+        "first_commit_time": None if piece.first is None else text.commit_time(piece.first),
+        "last_commit_time": None if piece.last is None else text.commit_time(piece.last),
         "counts": {"transactions": piece.transactions, **counter.counts},
         "previous_sha256": previous.manifest["sha256"] if previous else None,
         "chain_start": previous is None,

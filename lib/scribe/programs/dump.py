@@ -9,6 +9,7 @@ from scribe import setup
 from scribe.archive import Archive
 from scribe.base import Request, take_stream_base
 from scribe.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
+from scribe.decoders import plugin_of
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.postgres import make_patient
 from scribe.removal import prune, summarize
@@ -70,7 +71,7 @@ def body(argv: list[str]) -> int:
         if arguments.dry_run:
             print(f'would take a base in {request.format} format in "{archive.bases_path}"')
             return 0
-        plugin = str(identity["decoder"]).split()[0]
+        plugin = plugin_of(identity)
         base = take_stream_base(archive, conn, request, talk, plugin=plugin, wait=arguments.wait)
     print(base.path)
     if not arguments.no_prune:
