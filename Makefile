@@ -119,8 +119,8 @@ uninstall:  ## remove what install put there; archives and settings stay
 	@$(BUILD) --remove --destdir '$(DESTDIR)'
 
 .PHONY: bench
-bench: build  ## benchmarks, each as a ratio to a named peer on the same work
-	@$(PY) bench/run.py
+bench: build  ## benchmarks, each as a ratio to a named peer on the same work; BENCH="--quick --only decode --json FILE"
+	@PYTHONPATH=lib:tests/py $(PY) bench/run.py $(BENCH)
 
 .PHONY: dist
 dist:  ## a source archive of the committed tree
