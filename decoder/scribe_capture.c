@@ -67,14 +67,13 @@
 #define HOOK_READ_ONLY
 #endif
 
-/* A utility statement in progress; text and subcommands live in TopMemoryContext, as CALL may commit. */
+/* A utility statement in progress; text lives in TopMemoryContext, as CALL may commit. */
 typedef struct Statement
 {
 	struct Statement *outer;
 	char	   *text;
 	bool		exact;
 	Node	   *tree;			/* valid while the statement runs */
-	List	   *subcommands;	/* of IMPORT FOREIGN SCHEMA: texts */
 	bool		explains_existing;	/* EXPLAIN of CREATE TABLE IF NOT EXISTS ... AS, and it existed */
 } Statement;
 
@@ -88,7 +87,7 @@ static ProcessUtility_hook_type previous_hook = NULL;
  */
 
 /* The statement at location in a query string, without blanks around it; copied to the current context. */
-static char *
+char *
 statement_text(const char *query, int location, int length)
 {
 	const char *start = query;
@@ -234,7 +233,10 @@ quoted_statement(const char *text)
 	return end == NULL ? NULL : pnstrdup(text, end - text);
 }
 
-/* Find the statement that fired the event trigger without having passed the hook.  tag: its command tag. */
+/*
+ * Find the statement that fired the event trigger without having passed the hook; its text is NULL where nothing is known
+ * that holds it.  tag: its command tag.
+ */
 static Statement *
 first_statement(const char *tag, const char **reason)
 {
@@ -264,8 +266,6 @@ first_statement(const char *tag, const char **reason)
 		if (string != NULL)
 			found->text = first_with_tag(string, tag, &found->tree);
 		found->exact = found->text != NULL;
-		if (!found->exact)
-			found->text = string;
 	}
 	else
 	{
@@ -274,11 +274,11 @@ first_statement(const char *tag, const char **reason)
 
 		if (sscanf(frame, "SQL function \"%127[^\"]\" statement %d", name, &n) == 2)
 			found->text = sql_function_statement(name, n, &found->tree);
-		if (found->text != NULL && found->tree != NULL && strcmp(CreateCommandName(found->tree), tag) == 0)
+		if (found->text != NULL && strcmp(CreateCommandName(found->tree), tag) == 0)
 			found->exact = true;
+		else
+			found->text = NULL;
 	}
-	if (found->text == NULL)
-		found->text = pstrdup(debug_query_string ? debug_query_string : "");
 	return found;
 }
 
@@ -499,7 +499,6 @@ show_facts(void)
 	Statement  *statement = running;
 	const char *reason = "the text had more than one statement";
 	const char *tag;
-	ListCell   *cell;
 	int			level;
 	Oid			user;
 	Oid			caller;
@@ -523,7 +522,10 @@ show_facts(void)
 							 GUC_ACTION_SAVE, true, 0, false);
 	initStringInfo(&out);
 	appendStringInfoString(&out, "{\"statement\":");
-	escape_json(&out, statement->text);
+	if (statement->text != NULL)
+		escape_json(&out, statement->text);
+	else
+		appendStringInfoString(&out, "null");
 	appendStringInfo(&out, ",\"exact\":%s,\"reason\":", statement->exact ? "true" : "false");
 	escape_json(&out, statement->exact ? "" : reason);
 	append_fact(&out, "using_mutable", using_is_mutable(statement->tree));
@@ -531,15 +533,8 @@ show_facts(void)
 	append_fact(&out, "temporary", grants_on_temporary(statement->tree));
 	append_fact(&out, "like_temporary", is_like_temporary(statement));
 	append_fact(&out, "in_extension", creating_extension);
-	appendStringInfo(&out, ",\"detached\":%u,\"attached\":%u,\"subcommands\":[",
+	appendStringInfo(&out, ",\"detached\":%u,\"attached\":%u}",
 					 detached_concurrently(statement->tree), attached_partition(statement->tree));
-	foreach(cell, statement->subcommands)
-	{
-		if (foreach_current_index(cell) > 0)
-			appendStringInfoChar(&out, ',');
-		escape_json(&out, (char *) lfirst(cell));
-	}
-	appendStringInfoString(&out, "]}");
 	AtEOXact_GUC(true, level);
 	SetUserIdAndSecContext(user, security);
 	return out.data;
@@ -839,9 +834,7 @@ scribe_ProcessUtility(PlannedStmt *planned, const char *query, HOOK_READ_ONLY_PA
 	MemoryContext old;
 	Oid			role = GetUserId();
 
-	if (is_uninteresting(planned->utilityStmt) ||
-		(context == PROCESS_UTILITY_SUBCOMMAND &&
-		 (running == NULL || running->tree == NULL || !IsA(running->tree, ImportForeignSchemaStmt))))
+	if (context == PROCESS_UTILITY_SUBCOMMAND || is_uninteresting(planned->utilityStmt))
 	{
 		call_next(planned, query, HOOK_READ_ONLY context, params, environment, dest, completion);
 		return;
@@ -850,14 +843,6 @@ scribe_ProcessUtility(PlannedStmt *planned, const char *query, HOOK_READ_ONLY_PA
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	statement.text = statement_text(query, planned->stmt_location, planned->stmt_len);
 	MemoryContextSwitchTo(old);
-	if (context == PROCESS_UTILITY_SUBCOMMAND)
-	{
-		old = MemoryContextSwitchTo(TopMemoryContext);
-		running->subcommands = lappend(running->subcommands, statement.text);
-		MemoryContextSwitchTo(old);
-		call_next(planned, query, HOOK_READ_ONLY context, params, environment, dest, completion);
-		return;
-	}
 
 	/* without a location the string is the statement, unless it holds several */
 	statement.exact = planned->stmt_location >= 0 || strchr(statement.text, ';') == NULL ||
@@ -877,7 +862,6 @@ scribe_ProcessUtility(PlannedStmt *planned, const char *query, HOOK_READ_ONLY_PA
 	PG_FINALLY();
 	{
 		running = statement.outer;
-		list_free_deep(statement.subcommands);
 		pfree(statement.text);
 	}
 	PG_END_TRY();

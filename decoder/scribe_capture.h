@@ -11,4 +11,7 @@
 /* Install the ProcessUtility hook and the setting scribe.facts; from _PG_init(). */
 extern void scribe_capture_init(void);
 
+/* The statement at location in a query string, without blanks around it. */
+extern char *statement_text(const char *query, int location, int length);
+
 #endif

@@ -17,6 +17,7 @@ typedef struct Audit
 {
 	char	   *kind;
 	char	   *tag;
+	char	   *identity;
 	char	   *statement;
 	bool		exact;
 	char	   *reason;
@@ -124,6 +125,7 @@ read_audit(Audit *audit, Relation rel, HeapTuple tuple)
 	audit->exact = isnull || DatumGetBool(exact);
 	audit->kind = audit_text(rel, tuple, "kind");
 	audit->tag = audit_text(rel, tuple, "tag");
+	audit->identity = audit_text(rel, tuple, "object_identity");
 	audit->statement = audit_text(rel, tuple, "statement");
 	audit->reason = audit_text(rel, tuple, "reason");
 	audit->role = audit_text(rel, tuple, "role");
@@ -296,24 +298,28 @@ append_executed(StringInfo out, const char *text)
 	appendStringInfo(out, "; END%s;\n", tag.data);
 }
 
+static bool
+has_standard_strings(Audit *audit)
+{
+	for (int i = 0; i + 1 < audit->nsettings; i += 2)
+		if (pg_strcasecmp(audit->settings[i], "standard_conforming_strings") == 0 &&
+			pg_strcasecmp(audit->settings[i + 1], "on") != 0)
+			return false;
+	return true;
+}
+
 static void
 append_statement(StringInfo out, Audit *audit)
 {
 	const char *text = audit->statement;
 	char	   *inside = text_without_concurrently(text, audit->tag);
-	bool		standard = true;
 
 	if (inside)
 	{
 		appendStringInfoString(out, "-- CONCURRENTLY left out\n");
 		text = inside;
 	}
-	for (int i = 0; i + 1 < audit->nsettings; i += 2)
-		if (pg_strcasecmp(audit->settings[i], "standard_conforming_strings") == 0 &&
-			pg_strcasecmp(audit->settings[i + 1], "on") != 0)
-			standard = false;
-
-	if (standard && text_is_plain(text))
+	if (has_standard_strings(audit) && text_is_plain(text))
 		appendStringInfo(out, "%s\n;\n", text);
 	else
 		append_executed(out, text);
@@ -365,6 +371,70 @@ write_block(ScribeState *state, Audit *audit)
 	output_end_line(state);
 }
 
+static void
+announce(ScribeState *state, List *relids)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->txn_cxt);
+
+	state->announced = list_concat_unique_oid(state->announced, relids);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Instead of a statement that cannot be told: the tables it made, as far as
+ * the catalog goes, so that their rows have a place.
+ */
+static void
+write_tables_made(ScribeState *state, Audit *audit)
+{
+	ListCell   *cell;
+
+	foreach(cell, audit->relids)
+	{
+		Relation	rel = RelationIdGetRelation(lfirst_oid(cell));
+
+		if (!RelationIsValid(rel))
+			continue;
+		if (rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relispartition &&
+			rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP &&
+			created_here(state, relation_lookup(state, rel)))
+		{
+			output_warning(state, "table %s stands without its keys, constraints and defaults until a new base is taken",
+						   RelationGetRelationName(rel));
+			write_create(state, rel);
+		}
+		RelationClose(rel);
+	}
+}
+
+/*
+ * A text that was not proved to be the statement that ran: only what can be
+ * nothing else out of it.
+ */
+static void
+write_inexact(ScribeState *state, Audit *audit)
+{
+	int			fitting = 0;
+	char	   *statement = NULL;
+	const char *reason = audit->reason ? audit->reason : "no reason given";
+
+	if (audit->statement != NULL)
+		statement = pick_statement(audit->statement, has_standard_strings(audit), audit->tag, audit->identity,
+								   audit->relids, &fitting);
+	if (statement != NULL)
+	{
+		audit->statement = statement;
+		write_block(state, audit);
+		announce(state, audit->relids);
+	}
+	else
+	{
+		output_warning(state, "%s left out, its text has %d statements that may be it: %s; take a new base",
+					   audit->tag, fitting, reason);
+		write_tables_made(state, audit);
+	}
+}
+
 /*
  * CREATE TABLE AS: its rows, if any, made us write the table already.
  */
@@ -408,15 +478,6 @@ quiet_relids(ScribeState *state, List *relids)
 	}
 }
 
-static void
-announce(ScribeState *state, List *relids)
-{
-	MemoryContext old = MemoryContextSwitchTo(state->txn_cxt);
-
-	state->announced = list_concat_unique_oid(state->announced, relids);
-	MemoryContextSwitchTo(old);
-}
-
 /*
  * A row was added to scribe.ddl_history.
  */
@@ -432,6 +493,8 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 
 	if (audit.kind == NULL)
 		output_warning(state, "DDL of no kind left out: %s", audit.tag);
+	else if (strcmp(audit.kind, "ddl") == 0 && !audit.exact)
+		write_inexact(state, &audit);
 	else if (strcmp(audit.kind, "ddl") == 0)
 	{
 		write_block(state, &audit);
@@ -457,8 +520,11 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 	else if (strcmp(audit.kind, "refilled") == 0)
 		state->refill = InvalidOid;
 	else if (strcmp(audit.kind, "lost") == 0)
+	{
 		output_warning(state, "%s could not be recorded: %s; take a new base",
 					   audit.tag, audit.reason ? audit.reason : "no reason given");
+		write_tables_made(state, &audit);
+	}
 	else
 		output_warning(state, "DDL of unknown kind %s left out: %s", audit.kind, audit.tag);
 }

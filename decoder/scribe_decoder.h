@@ -12,6 +12,7 @@
  *	  scribe_lanes.c	runs of several tables side by side
  *	  scribe_images.c	runs of changes under REPLICA IDENTITY FULL
  *	  scribe_ddl.c		rows of scribe.ddl_history as DDL blocks
+ *	  scribe_pick.c		the statement that ran, out of a string of several
  *	  scribe_text.c		is a statement's text safe for psql?
  *	  scribe_create.c	CREATE TABLE from the catalog
  */
@@ -250,6 +251,10 @@ extern void images_end(ScribeState *state);
 
 /* scribe_ddl.c */
 extern void write_ddl(ScribeState *state, Relation rel, HeapTuple tuple);
+
+/* scribe_pick.c */
+extern char *pick_statement(const char *text, bool standard_strings, const char *tag, const char *identity,
+							List *relids, int *fitting);
 
 /* scribe_text.c */
 extern bool text_is_plain(const char *text);

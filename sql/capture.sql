@@ -235,13 +235,37 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
+-- A text that holds the statement which is running, and whether it is nothing else: as far as SQL can tell.
+CREATE OR REPLACE FUNCTION scribe.text_without_library(OUT statement text, OUT exact boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $function$
+DECLARE
+    stack text;
+    named text;
+BEGIN
+    GET DIAGNOSTICS stack = PG_CONTEXT;
+    stack := regexp_replace(stack, '^.*?\nPL/pgSQL function scribe\.command_end\(\)[^\n]*(?:\n|$)', '');  -- our own frames
+    exact := false;
+    IF stack = '' THEN  -- sent by the client itself
+        statement := regexp_replace(current_query(), '[\s;]+$', '');
+        -- of a partition or a table LIKE another more would have to be known than the text
+        exact := coalesce(strpos(statement, ';') = 0 AND statement !~* '\m(PARTITION|LIKE)\M', false);
+    ELSIF stack ~ '^SQL statement "' THEN
+        statement := substring(stack FROM '^SQL statement "(.*?)"(?:\nPL/|\nSQL |$)');
+    ELSIF stack ~ '^SQL function "' THEN
+        named := substring(stack FROM '^SQL function "(.*?)" (?:statement|during)');
+        SELECT min(p.prosrc) INTO statement FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
+            WHERE p.proname = named AND l.lanname = 'sql' HAVING count(*) = 1;
+    END IF;
+END
+$function$;
+
 -- The statement that is running, its exactness and more, as JSON: from the library, else as far as SQL can tell.
-CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text, stack text) RETURNS json
+DROP FUNCTION IF EXISTS scribe.statement_facts(text, text);
+CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text) RETURNS json
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     facts text;
-    query text := regexp_replace(current_query(), '[\s;]+$', '');
-    rest text;
+    known record;
 BEGIN
     BEGIN
         LOAD '$libdir/scribe_decoder';
@@ -253,11 +277,10 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         RAISE WARNING 'pg_scribe could not load its library: %', SQLERRM;
     END;
-    -- without the library: a string with no semicolon in it, sent by the client itself, is the statement
-    rest := regexp_replace(stack, '^PL/pgSQL function scribe\.[^\n]*\n?', '');
-    RETURN json_build_object('statement', query, 'exact', rest = '' AND strpos(query, ';') = 0,
+    SELECT * INTO known FROM scribe.text_without_library();
+    RETURN json_build_object('statement', known.statement, 'exact', known.exact,
         'reason', 'the library scribe_decoder could not be loaded', 'using_mutable', true, 'temporary', false, 'in_extension', false,
-        'detached', 0, 'attached', 0, 'bound_mutable', false, 'like_temporary', false, 'subcommands', '[]'::json);
+        'detached', 0, 'attached', 0, 'bound_mutable', false, 'like_temporary', false);
 END
 $function$;
 
@@ -499,6 +522,10 @@ BEGIN
         commands := ARRAY[format('ALTER SUBSCRIPTION %s SET (slot_name = NONE)', dropped->'named'->0->>'identity'),
             format('DROP SUBSCRIPTION %s', dropped->'named'->0->>'identity')];
     ELSE
+        IF statement IS NULL AND tag <> 'CREATE SUBSCRIPTION' THEN
+            PERFORM scribe.write_row('lost', tag, 'subscription', NULL, '', false, facts->>'reason', NULL);
+            RETURN;
+        END IF;
         SELECT s.* INTO subscription FROM pg_event_trigger_ddl_commands() AS e JOIN pg_subscription AS s ON s.oid = e.objid;
         IF NOT FOUND THEN
             RETURN;
@@ -630,11 +657,21 @@ BEGIN
 END
 $function$;
 
--- A table as statements: for one made in the likeness of a temporary table, which nobody else can see.
+-- Options of a foreign table or of a column of it, as their clause.
+CREATE OR REPLACE FUNCTION scribe.options_clause(options text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT format('OPTIONS (%s)', string_agg(format('%I %L', option_name, option_value), ', '))
+    FROM pg_options_to_table(options) HAVING count(*) > 0
+$function$;
+
+-- A table as statements: for one made in the likeness of a temporary table, which nobody else can see, and for what
+-- IMPORT FOREIGN SCHEMA found on another server.
 CREATE OR REPLACE FUNCTION scribe.table_definition(relation regclass) RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT format('CREATE %sTABLE %s (%s)', CASE WHEN c.relpersistence = 'u' THEN 'UNLOGGED ' END, relation, (
+    SELECT format('CREATE %sTABLE %s (%s)%s', CASE WHEN c.relpersistence = 'u' THEN 'UNLOGGED ' WHEN c.relkind = 'f' THEN 'FOREIGN ' END,
+        relation, (
         SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),
+            scribe.options_clause(a.attfdwoptions),
             CASE WHEN a.attcollation <> t.typcollation THEN 'COLLATE ' || a.attcollation::regcollation END,
             CASE WHEN a.attgenerated = 's' THEN format('GENERATED ALWAYS AS (%s) STORED', pg_get_expr(d.adbin, d.adrelid))
                 WHEN a.attgenerated <> '' THEN format('GENERATED ALWAYS AS (%s) VIRTUAL', pg_get_expr(d.adbin, d.adrelid))
@@ -645,7 +682,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
                 WHERE conrelid = relation AND contype = 'n' AND conkey = ARRAY[a.attnum]), 'NOT NULL') END), ', ' ORDER BY a.attnum)
         FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
             LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped))
+        WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped),
+        (SELECT concat_ws(' ', format(' SERVER %I', s.srvname), scribe.options_clause(f.ftoptions))
+            FROM pg_foreign_table AS f JOIN pg_foreign_server AS s ON s.oid = f.ftserver WHERE f.ftrelid = relation))
     FROM pg_class AS c WHERE c.oid = relation
     UNION ALL
     SELECT * FROM (SELECT format('ALTER TABLE ONLY %s ADD CONSTRAINT %I %s', relation, conname, pg_get_constraintdef(oid))
@@ -698,18 +737,21 @@ BEGIN
     END IF;
     IF tag LIKE '% SUBSCRIPTION' AND tag <> 'COMMENT' THEN
         PERFORM scribe.record_subscription(tag, facts, dropped);
-    ELSIF tag = 'IMPORT FOREIGN SCHEMA' THEN
-        FOR part IN SELECT * FROM json_array_elements(facts->'subcommands') LOOP
-            PERFORM scribe.write_row('ddl', 'CREATE FOREIGN TABLE', 'foreign table', NULL, part#>>'{}', true, NULL, relids,
-                NULL, quote_ident(object_schema));
+    ELSIF tag = 'IMPORT FOREIGN SCHEMA' THEN  -- what it made, which asking the same server again need not make
+        FOR command IN SELECT d FROM pg_class AS c, scribe.table_definition(c.oid) AS d
+            WHERE c.oid = ANY (relids) AND c.relkind = 'f' ORDER BY c.oid LOOP
+            PERFORM scribe.write_row('ddl', 'CREATE FOREIGN TABLE', 'foreign table', NULL, command, true, NULL, relids, NULL, '""');
         END LOOP;
     ELSIF tag IN ('CREATE TABLE AS', 'SELECT INTO') THEN
         PERFORM scribe.write_row('create', tag, object_type, object_identity, statement, true, NULL, relids);
-    ELSIF tag LIKE 'DROP %' AND tag <> 'DROP OWNED' AND (dropped->>'temporary')::int > 0 THEN
+    ELSIF tag LIKE 'DROP %' AND tag NOT IN ('DROP OWNED', 'DROP USER MAPPING')
+        AND ((dropped->>'temporary')::int > 0 OR NOT exact) THEN  -- what it dropped says enough
         FOR part IN SELECT * FROM json_array_elements(dropped->'named') LOOP
             PERFORM scribe.write_row('ddl', tag, part->>'type', part->>'identity',
                 format('%s %s CASCADE', tag, part->>'identity'), true, NULL, NULL);
         END LOOP;
+    ELSIF statement IS NULL THEN
+        PERFORM scribe.write_row('lost', tag, object_type, object_identity, '', false, reason, relids);
     ELSIF (facts->>'like_temporary')::boolean AND cardinality(relids) > 0 THEN
         FOR command IN SELECT * FROM scribe.table_definition((SELECT oid FROM pg_class WHERE oid = ANY (relids) AND relkind = 'r'
             ORDER BY oid LIMIT 1)) LOOP
@@ -762,7 +804,6 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $func
 DECLARE
     dropped json;
     is_drop constant boolean := tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED';
-    stack text;
     facts json;
     extension boolean;
     total int;
@@ -809,8 +850,7 @@ BEGIN
             WHERE d->>'identity' !~ '^scribe(\.|$)|( on | for )scribe\.') THEN
         RETURN;
     END IF;
-    GET DIAGNOSTICS stack = PG_CONTEXT;
-    facts := scribe.statement_facts(tg_tag, stack);
+    facts := scribe.statement_facts(tg_tag);
     IF (facts->>'temporary')::boolean OR (facts->>'in_extension')::boolean THEN
         RETURN;
     END IF;
@@ -829,7 +869,7 @@ BEGIN
     IF tg_tag IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER DOMAIN') THEN
         BEGIN
             PERFORM scribe.send_values(tg_tag, tables, (facts->>'using_mutable')::boolean,
-                scribe.tells_time(facts->>'statement'));
+                coalesce(scribe.tells_time(facts->>'statement'), true));
         EXCEPTION WHEN OTHERS THEN  -- the command itself stays recorded
             RAISE WARNING 'pg_scribe could not send the values that % made: %', tg_tag, SQLERRM
                 USING HINT = 'Take a new base with scribe-dump.';
@@ -856,7 +896,7 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.record_failure(tag text, message text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    PERFORM scribe.write_row('lost', tag, NULL, NULL, current_query(), false, message, NULL);
+    PERFORM scribe.write_row('lost', tag, NULL, NULL, coalesce(current_query(), ''), false, message, NULL);
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not flag it either: %', SQLERRM;
 END

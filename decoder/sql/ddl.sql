@@ -76,9 +76,22 @@ SELECT * FROM stream;
 -- what cannot be carried is said
 INSERT INTO scribe.ddl_history (kind, tag, statement, exact, reason) VALUES
 	('ddl', E'X\nCOMMIT; -- end', 'SELECT 1', false, E'a\nb'),
+	('ddl', 'SELECT', 'SELECT 1', false, E'a\nb'),
 	('ddl', 'X', ' ', true, 'why'),
 	('odd', 'X', 'SELECT 1', true, NULL),
 	('create', 'CREATE TABLE AS', NULL, true, NULL);
+SELECT * FROM stream;
+
+-- what was not proved: only the one statement that it can be
+ALTER TABLE scribe.ddl_history ADD object_identity text;
+INSERT INTO scribe.ddl_history (kind, tag, statement, exact, reason, object_identity, settings) VALUES
+	('ddl', 'CREATE VIEW', 'INSERT INTO t VALUES (1); CREATE VIEW v AS SELECT '';'' AS a; SELECT 2', false, 'one fits', NULL, NULL),
+	('ddl', 'CREATE VIEW', 'CREATE VIEW v AS SELECT 1; CREATE VIEW "V w" AS SELECT 2', false, 'named', 's."V w"', NULL),
+	('ddl', 'CREATE FUNCTION', 'CREATE FUNCTION f() RETURNS int AS $$SELECT 1;$$ LANGUAGE sql; CREATE FUNCTION g() RETURNS int AS $$SELECT 1;$$ LANGUAGE sql', false, 'named', 's.g()', NULL),
+	('ddl', 'CREATE VIEW', 'CREATE VIEW v AS SELECT 1; CREATE VIEW v AS SELECT 2', false, 'two fit', 's.v', NULL),
+	('ddl', 'CREATE VIEW', 'SELECT make_view()', false, 'none fits', 's.v', NULL),
+	('ddl', 'CREATE VIEW', 'CREATE VIEW v AS (', false, 'not SQL', 's.v', NULL),
+	('ddl', 'COMMENT', 'COMMENT ON TABLE t IS ''a\''; DROP TABLE t; --''', false, 'strings as the session read them', NULL, '{standard_conforming_strings,off}');
 SELECT * FROM stream;
 
 -- a table and its rows in one transaction

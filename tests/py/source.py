@@ -144,3 +144,13 @@ class Scribe:
             return False
         self.cluster.query(f"SELECT pg_catalog.pg_drop_replication_slot('{self.slot}')")
         return True
+
+
+def hide_library(cluster: Cluster, dbname: str) -> None:
+    """Let no session of a captured database load the library, as on a host where it was not installed again."""
+    with cluster.connect(dbname) as conn:
+        for function in ("statement_facts", "command_start"):
+            row = conn.execute("SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = %s", [function]).fetchone()
+            assert row is not None
+            assert "'$libdir/scribe_decoder'" in row[0]
+            conn.execute(row[0].replace("'$libdir/scribe_decoder'", "'$libdir/no_such_library'"))

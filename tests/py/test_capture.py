@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from cluster import ROOT, Cluster
+from source import hide_library
 
 CAPTURE = (ROOT / "sql/capture.sql").read_text()
 UNCAPTURE = (ROOT / "sql/uncapture.sql").read_text()
@@ -130,13 +131,7 @@ def test_settings_and_temporary_relations_of_a_user_deceive_nobody(
 
 def test_without_the_library_ddl_works_and_is_flagged(cluster: Cluster, captured: str) -> None:
     """A promoted standby or a rebuilt host may lack it; nothing may fail there."""
-    with cluster.connect(captured) as conn:
-        source = conn.execute("SELECT prosrc FROM pg_proc WHERE proname = 'statement_facts'").fetchone()
-        assert source is not None and "$libdir/scribe_decoder" in source[0]
-        for function in ("statement_facts", "command_start"):
-            row = conn.execute("SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = %s", [function]).fetchone()
-            assert row is not None
-            conn.execute(row[0].replace("$libdir/scribe_decoder", "$libdir/no_such_library"))
+    hide_library(cluster, captured)
     cluster.psql("CREATE TABLE one (x int PRIMARY KEY)", captured)
     with cluster.connect(captured) as conn:
         conn.execute("CREATE TABLE two (x int PRIMARY KEY); CREATE TABLE three (x int PRIMARY KEY)")

@@ -1,0 +1,112 @@
+"""Schema changes whose text could not be proved: replay runs the one statement, or none, and says so."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from cluster import Cluster
+from compare import assert_equal
+from source import Scribe, hide_library
+
+
+def captured_without_library(scribe: Scribe, before: str = "") -> None:
+    """Begin an archive, then hide the library from every session that comes."""
+    scribe.cluster.psql(before, scribe.dbname)
+    scribe.run("scribe-init")
+    hide_library(scribe.cluster, scribe.dbname)
+    scribe.start_stream()
+
+
+def run_as_one(cluster: Cluster, dbname: str, statements: str) -> None:
+    """Send a string of statements as one message of the simple protocol."""
+    with cluster.connect(dbname) as conn:
+        conn.execute(statements.encode())
+
+
+def rotated(scribe: Scribe) -> tuple[str, list[str]]:
+    """Rotate; return the last segment's text and its manifest's warnings."""
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    segment = sorted((scribe.archive / "incremental").glob("*.sql.zst"))[-1]
+    text = subprocess.check_output(["zstdcat", segment], text=True)
+    warnings = json.loads((segment.parent / segment.name.replace(".sql.zst", ".json")).read_text())["warnings"]
+    return text, warnings
+
+
+def test_the_one_statement_is_picked_out_of_what_held_it(scribe: Scribe) -> None:
+    cluster, dbname = scribe.cluster, scribe.dbname
+    captured_without_library(
+        scribe,
+        "CREATE TABLE old (a int PRIMARY KEY); CREATE TABLE older (a int PRIMARY KEY);"
+        "CREATE FUNCTION make() RETURNS void LANGUAGE plpgsql AS $$ BEGIN CREATE TABLE by_function (a int PRIMARY KEY);"
+        " INSERT INTO by_function VALUES (1); DROP TABLE old; END $$;"
+        "CREATE FUNCTION make_two() RETURNS void LANGUAGE sql AS 'CREATE TABLE sql_1 (a serial PRIMARY KEY);"
+        " CREATE TABLE sql_2 (a int PRIMARY KEY); INSERT INTO older VALUES (5)'",
+    )
+    run_as_one(
+        cluster,
+        dbname,
+        "CREATE TABLE one (a serial PRIMARY KEY, b text DEFAULT ';'); INSERT INTO one (b) VALUES ('x');"
+        " CREATE TABLE two (a int PRIMARY KEY); INSERT INTO two VALUES (7); COMMENT ON TABLE two IS 'a; b';"
+        " CREATE FUNCTION f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE INDEX two_a ON two (a)",
+    )
+    cluster.query("SELECT make()", dbname)
+    cluster.query("SELECT make_two()", dbname)
+    views = "CREATE VIEW v1 AS SELECT 1 AS a; CREATE VIEW v2 AS SELECT 2 AS b"
+    cluster.query(f"DO $$ BEGIN EXECUTE '{views}'; END $$", dbname)
+    run_as_one(cluster, dbname, "DROP VIEW v1; DROP VIEW v2; CREATE TABLE last AS SELECT 1 AS a")
+    text, warnings = rotated(scribe)
+    assert ("SELECT make" in text, "EXECUTE" in text) == (False, False)
+    assert sum(warning.startswith("inexact DDL: CREATE TABLE inexact: the library") for warning in warnings) == 5
+    source = cluster.dump(dbname)
+    try:
+        scribe.run("scribe-restore", "-d", "picked_restore", "--no-globals")
+        assert_equal(source, cluster.dump("picked_restore"))
+        scribe.restore_with_psql("picked_psql")
+        assert_equal(source, cluster.dump("picked_psql"))
+        found = scribe.run("scribe-check", "--only", "ddl", check=False)
+        assert (found.returncode, "not captured exactly" in found.stdout) == (1, True)
+    finally:
+        for name in ("picked_restore", "picked_psql"):
+            cluster.dropdb(name)
+
+
+def test_what_cannot_be_told_is_not_run_and_a_later_row_stops_the_restore(scribe: Scribe) -> None:
+    cluster, dbname = scribe.cluster, scribe.dbname
+    captured_without_library(scribe, "CREATE TABLE t (a int PRIMARY KEY)")
+    run_as_one(cluster, dbname, "ALTER TABLE t ADD b int; INSERT INTO t VALUES (1); ALTER TABLE t ADD c int")
+    text, warnings = rotated(scribe)
+    assert text.count("-- warning: ALTER TABLE left out, its text has 2 statements that may be it: the library") == 2
+    assert len([warning for warning in warnings if "left out" in warning and "take a new base" in warning]) == 2
+    result = scribe.run("scribe-restore", "-d", "stopped", "--no-globals", check=False)
+    try:
+        assert result.returncode == 1
+        assert 'column "b" of relation "t" does not exist' in result.stderr
+        segment = sorted((scribe.archive / "incremental").glob("*.sql.zst"))[-1]
+        assert (segment.name in result.stderr, "hint:" in result.stderr) == (True, True)
+        scribe.run("scribe-dump")
+        scribe.run("scribe-restore", "-d", "cured", "--no-globals")
+        assert_equal(cluster.dump(dbname), cluster.dump("cured"))
+    finally:
+        for name in ("stopped", "cured"):
+            cluster.dropdb(name)
+
+
+def test_a_table_of_which_nothing_is_known_keeps_its_rows(scribe: Scribe) -> None:
+    """Two functions of one name: the stack does not say whose second statement it was."""
+    cluster, dbname = scribe.cluster, scribe.dbname
+    body = "'SELECT 1; CREATE TABLE {} (a int DEFAULT 7, b text)'"
+    make = "CREATE FUNCTION same({}) RETURNS void LANGUAGE sql AS " + body + ";"
+    captured_without_library(scribe, make.format("", "one") + make.format("int", "two"))
+    cluster.query("SELECT same()", dbname)
+    cluster.psql("INSERT INTO one VALUES (1, 'x'), (2, NULL); UPDATE one SET b = 'y' WHERE a = 2", dbname)
+    text, warnings = rotated(scribe)
+    assert any("CREATE TABLE could not be recorded" in warning for warning in warnings)
+    assert any("table one stands without its keys, constraints and defaults" in warning for warning in warnings)
+    try:
+        scribe.run("scribe-restore", "-d", "kept", "--no-globals")
+        assert cluster.query("SELECT a, b FROM one ORDER BY a", "kept") == [(1, "x"), (2, "y")]
+    finally:
+        cluster.dropdb("kept")
+    found = scribe.run("scribe-check", "--only", "ddl", check=False)
+    assert (found.returncode, "1 of them not at all" in found.stdout) == (2, True)
