@@ -1,4 +1,4 @@
-# pg_scribe: what can be made. Overridable: PG_CONFIG, PYTHON, PREFIX, DESTDIR, systemdsystemunitdir.
+# pg_scribe: what can be made. Overridable: PG_CONFIG, PYTHON, PREFIX, DESTDIR, mandir, systemdsystemunitdir and its like.
 
 SHELL = /bin/sh
 .SUFFIXES:
@@ -8,9 +8,12 @@ MAKEFLAGS += --no-print-directory
 
 PREFIX ?= /usr/local
 DESTDIR ?=
+mandir ?= $(PREFIX)/share/man
+bashcompletiondir ?= $(PREFIX)/share/bash-completion/completions
 systemdsystemunitdir ?= $(PREFIX)/lib/systemd/system
-libdir = $(PREFIX)/lib/pg_scribe
-docdir = $(PREFIX)/share/doc/pg_scribe
+sysusersdir ?= $(PREFIX)/lib/sysusers.d
+tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
+export DESTDIR PREFIX mandir bashcompletiondir systemdsystemunitdir sysusersdir tmpfilesdir
 
 # Deferred on purpose: a recipe may install the server these look for.
 PG_CONFIG ?= $(shell tools/find-pg-config)
@@ -37,14 +40,14 @@ demo:  ## back up and restore a busy throw-away database, and prove the copies e
 
 .PHONY: check
 check:  ## lint and all tests, on one server version
-	@tools/install-dependencies.sh
+	@tools/install-dependencies.sh check
 	@$(MAKE) build dev
 	@tools/unpack-monitoring
 	@$(MAKE) lint check-decoder check-python check-bats
 
 .PHONY: check-quick
 check-quick:  ## lint and the tests that take less than two minutes
-	@tools/install-dependencies.sh
+	@tools/install-dependencies.sh check
 	@$(MAKE) build dev
 	@$(MAKE) lint check-decoder
 	@$(PY) -m pytest -m 'not slow'
@@ -109,13 +112,16 @@ $(VENV)/dev.stamp: $(VENV)/runtime.stamp requirements-dev.txt
 
 # The installed tree has the layout of this one, so that nothing has to be rewritten; PREFIX/bin holds links into it.
 .PHONY: install
-install: build  ## programs, library and decoder; PREFIX, DESTDIR, PG_CONFIG; live settings are never touched
-	@umask 022 && tools/install-tree '$(DESTDIR)' '$(PREFIX)' '$(systemdsystemunitdir)'
+install: install-programs  ## everything, on a host with server and backup: PREFIX, DESTDIR, PG_CONFIG, mandir, systemdsystemunitdir
 	@$(BUILD) --install --destdir '$(DESTDIR)'
+
+.PHONY: install-programs
+install-programs:  ## everything but the decoder, on a backup host; live settings are never touched
+	@umask 022 && tools/install-tree
 
 .PHONY: uninstall
 uninstall:  ## remove what install put there; archives and settings stay
-	@tools/install-tree --remove '$(DESTDIR)' '$(PREFIX)' '$(systemdsystemunitdir)'
+	@tools/install-tree --remove
 	@$(BUILD) --remove --destdir '$(DESTDIR)'
 
 .PHONY: bench

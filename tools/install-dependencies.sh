@@ -1,9 +1,10 @@
 #!/bin/sh
 # Install what pg_scribe needs to be built and tested: PostgreSQL with its server headers, a C compiler, Python, bats, shellcheck, zstd.
 #
-# Usage: tools/install-dependencies.sh [python]
+# Usage: tools/install-dependencies.sh [python | check]
 #
-# python: only what is needed to make the Python environment.
+# python: only what is needed to make the Python environment. check: systemd-analyze and mandoc, too, where packages can be
+# installed; tests that want them are skipped elsewhere. No service is started.
 # Debian and its relatives only. Installs what is missing and nothing else; when nothing is missing it does not call apt-get
 # and needs no privileges. Never creates or starts a PostgreSQL cluster. PG_CONFIG=/path/of/pg_config names a server that is
 # already there, and then none is installed.
@@ -18,7 +19,7 @@ die() {
 
 only=${1-}
 case $only in
-    '' | python) ;;
+    '' | python | check) ;;
     *) die "unknown argument \"$only\"" "Run \"tools/install-dependencies.sh\" without arguments." ;;
 esac
 
@@ -51,6 +52,12 @@ missing_tools() {
     command -v flock >/dev/null || echo util-linux
 }
 
+missing_checkers() {
+    [ "$only" = check ] && command -v apt-get >/dev/null && as_root true 2>/dev/null || return 0
+    command -v systemd-analyze >/dev/null || echo systemd
+    command -v mandoc >/dev/null || echo mandoc
+}
+
 # The newest server that is installed, else the one the distribution's metapackage would bring.
 server_version() {
     newest=$(find /usr/lib/postgresql -mindepth 3 -maxdepth 3 -path '*/bin/postgres' 2>/dev/null |
@@ -76,6 +83,7 @@ missing() {
     missing_python
     [ "$only" != python ] || return 0
     missing_tools
+    missing_checkers
     needs_server && missing_server
     return 0
 }

@@ -167,7 +167,8 @@ def load_settings(config: str | None, flags: Mapping[str, str], environ: Mapping
         for name, text in pairs.items():
             if name.startswith("SCRIBE_") and name not in KEYS and name not in _ELSEWHERE:
                 raise UsageError(f'unknown setting "{name}" ({source})', 'See "etc/scribe.env.example" for every key.')
-            if name in KEYS and (text or name == "SCRIBE_ARCHIVE"):  # empty is unset, as in a shell
+            repeated = source == "environment" and text == from_file.get(name)  # a service manager read the same file
+            if name in KEYS and not repeated and (text or name == "SCRIBE_ARCHIVE"):  # empty is unset, as in a shell
                 texts[name], sources[name] = text, source
     values: dict[str, Any] = dict.fromkeys(KEYS)
     for name, text in texts.items():

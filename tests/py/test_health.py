@@ -638,6 +638,15 @@ def test_prometheus_gets_moments_in_base_units_in_a_file_written_in_one_step(wat
     assert families["scribe_info"].samples[0].labels["database"] == "watched"
 
 
+def test_what_is_not_ok_is_said_in_one_line_beside_the_output_file(watched, tmp_path):
+    limits = ["--only", "base", "--base-critical", "@0:"]
+    arguments = [*limits, "--format", "prometheus", "--output", str(tmp_path / "out")]
+    result = run(watched, *arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(r"SCRIBE CRITICAL: watched: base: [^|\n]+\n", result.stderr)
+    assert run(watched, *arguments, "-q").stderr == ""
+
+
 def test_an_output_that_cannot_be_written_is_unknown(watched, tmp_path):
     result = run(watched, "--only", "lag", "--output", str(tmp_path / "absent/file"))
     assert (result.returncode, "could not write" in result.stderr) == (3, True)

@@ -58,6 +58,12 @@ def test_the_file_that_the_environment_names_is_read(config):
     assert shown(SCRIBE_CONFIG=str(config))["PGHOST"] == ("db", f"file {config}")
 
 
+def test_what_a_service_manager_has_read_from_the_same_file_comes_from_the_file(config):
+    found = shown(SCRIBE_CONFIG=str(config), SCRIBE_COMPRESS="none", SCRIBE_DUMP_JOBS="5")
+    assert found["SCRIBE_COMPRESS"] == ("none", f"file {config}")
+    assert found["SCRIBE_DUMP_JOBS"] == ("5", "environment")
+
+
 def test_a_person_reads_one_line_for_each_key(config):
     lines = run("--config", str(config)).stdout.splitlines()
     assert len(lines) == len(KEYS) + 2

@@ -23,7 +23,8 @@ PROGRAM = "scribe-check"
 NO_PASSWORD = "no password"  # what -w says when it stands alone
 _MARGIN = 0.5  # seconds kept for printing
 _EPILOG = """\
-exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (wrong use and settings too).
+Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (wrong use and settings too).
+
 A RANGE is one of the plugin protocol, with units where they fit: "10" alerts outside 0 to 10, "10:" below 10,
 "~:10" above 10, "10:20" outside, "@10:20" inside; "1GB", "24h", "80%".
 Where one check is chosen, -w takes its range; -w alone is --no-password, as in psql."""
@@ -37,7 +38,8 @@ def make_arguments() -> Parser:
     own.add_argument("--list", action="store_true", help="print the names of the checks and what they assert")
     own.add_argument("-t", "--timeout", metavar="SECONDS", type=float, default=10.0, help="longest run (default: 10)")
     own.add_argument("--format", choices=sorted(FORMATS), help="default: table on a terminal, else nagios")
-    own.add_argument("--output", metavar="FILE", type=Path, help="write there, in one step, instead of to stdout")
+    there = "write there, in one step; what is not OK is said in one line on stderr, too"
+    own.add_argument("--output", metavar="FILE", type=Path, help=there)
     own.add_argument("--no-heartbeat", action="store_true", help="do not write a mark into the source's WAL")
     one = "where one check is chosen"
     own.add_argument("-w", "--warning", metavar="RANGE", nargs="?", const=NO_PASSWORD, help=one)
@@ -146,6 +148,8 @@ def publish(arguments: argparse.Namespace, report: Report) -> None:
         return
     files.write_file(arguments.output, text.encode())
     os.chmod(arguments.output, 0o644)  # what collects it is another user; nothing in it is secret
+    if report.state and not arguments.quiet:
+        print(FORMATS["nagios"](report).splitlines()[0].split(" | ")[0], file=sys.stderr)
 
 
 def main(argv: list[str]) -> int:

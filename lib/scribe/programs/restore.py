@@ -37,7 +37,7 @@ The server is the one that libpq's environment or -h and -p name; PGDATABASE is 
 is restored. Times without a zone are read in the target server's time zone; a time target stops before the first
 transaction committed after it, an LSN target before the first whose commit record starts after it.
 
-exit status: 0 restored; 1 failed or refused; 2 wrong use; 75 server away or target locked: try again
+Exit status: 0 restored; 1 failed or refused; 2 wrong use; 75 server away or target locked: try again
 """
 
 
