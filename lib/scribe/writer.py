@@ -35,8 +35,7 @@ LEVEL = 1  # of zstd: on plain SQL hardly larger than level 3, and twice as fast
 LONGEST = 4 << 10  # bytes; a comment line longer than this is cut short in the manifest
 MOST_WARNINGS = 1000  # in one manifest
 _KINDS = ("inserted", "updated", "deleted", "truncated", "ddl")
-_ROWS = re.compile(rb"\n-- rows [^\n]*(?=\n)")
-_WARNING = b"\n-- warning: "
+_COMMENT = re.compile(rb"\n-- [^\n]*(?=\n)")
 
 
 @dataclass
@@ -85,23 +84,20 @@ class Counter:
         data = self._tail + block
         end = data.rfind(b"\n")
         self._tail = data[end : end + LONGEST]
-        lines = data[: end + 1]
-        for line, times in collections.Counter(_ROWS.findall(lines)).items():
-            match = ROWS_LINE.match(line + b"\n")
-            for kind, number in zip(_KINDS, match.groups() if match else (), strict=False):
-                self.counts[kind] += int(number or 0) * times
-        if lines.find(_WARNING) >= 0:
-            for match in WARNING_LINE.finditer(lines):
-                self._add(match[1][:LONGEST].decode(errors="replace"))
-        if lines.find(b" inexact: ") >= 0:
-            for match in INEXACT_LINE.finditer(lines):
-                self._add(f"inexact DDL: {match[1][:LONGEST].decode(errors='replace')}")
+        # counted first: a line says the same however often it stands there
+        for line, times in collections.Counter(_COMMENT.findall(data, 0, end + 1)).items():
+            if match := ROWS_LINE.match(line + b"\n"):
+                for kind, number in zip(_KINDS, match.groups(), strict=True):
+                    self.counts[kind] += int(number or 0) * times
+            elif match := WARNING_LINE.match(line + b"\n"):
+                self._add(match[1][:LONGEST].decode(errors="replace"), times)
+            elif match := INEXACT_LINE.match(line + b"\n"):
+                self._add(f"inexact DDL: {match[1][:LONGEST].decode(errors='replace')}", times)
 
-    def _add(self, text: str) -> None:
-        if len(self.warnings) < MOST_WARNINGS:
-            self.warnings.append(text)
-        else:
-            self.left_out += 1
+    def _add(self, text: str, times: int) -> None:
+        room = MOST_WARNINGS - len(self.warnings)
+        self.warnings += [text] * min(times, room)
+        self.left_out += max(0, times - room)
 
     def all_warnings(self) -> list[str]:
         """Return the warnings, with a last one for those that were too many."""
