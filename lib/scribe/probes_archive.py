@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -73,14 +74,36 @@ def check_stream(survey: Survey, limit: Limit) -> Finding:
         return Finding("stream", State.CRITICAL, f"scribe-stream is not running{ago}", hint, value)
     stream, receiver = from_json(known.get("stream")), from_json(known.get("receiver"))
     text = f"process {stream.pid}" if stream else "running"
-    if not _alive(receiver):
-        hint = "See what scribe-stream says in its log: it is waiting for the server or for the slot."
+    log = "See what scribe-stream says in its log"
+    if receiver is None or not receiver.alive():
+        hint = f"{log}: it is waiting for the server or for the slot."
         return Finding("stream", State.WARNING, f"scribe-stream runs ({text}) and receives nothing", hint, value)
-    return Finding("stream", State.OK, f"{text}, pg_recvlogical {receiver.pid if receiver else 0}", values=value)
+    for process, name in ((receiver, "pg_recvlogical"), (stream, "scribe-stream")):
+        if process is not None and process.stopped():
+            said, hint = f"{name} is stopped and does nothing (SIGSTOP)", f'Run "kill -CONT {process.pid}".'
+            return Finding("stream", State.CRITICAL, said, hint, value)
+    elsewhere = _writes_elsewhere(survey, receiver)
+    if elsewhere:
+        hint = f"Restart scribe-stream, and see who moves or removes files of its spool. {log}."
+        return Finding("stream", State.CRITICAL, f'pg_recvlogical writes to "{elsewhere}"', hint, value)
+    return Finding("stream", State.OK, f"{text}, pg_recvlogical {receiver.pid}", values=value)
 
 
-def _alive(process: Process | None) -> bool:
-    return process is not None and process.alive()
+def _writes_elsewhere(survey: Survey, receiver: Process) -> str:
+    """Return the file that pg_recvlogical has open outside the spool, where nothing takes it up; "" for none."""
+    found = _strangers(survey, receiver)
+    return next(iter(found & _strangers(survey, receiver)), "")  # not one that a rotation moves just now
+
+
+def _strangers(survey: Survey, receiver: Process) -> set[str]:
+    found = set()
+    with suppress(OSError):  # another user's process does not show its files
+        opened = {entry.name: os.stat(entry.path) for entry in os.scandir(f"/proc/{receiver.pid}/fd")}
+        spool = {(status.st_dev, status.st_ino) for status in map(os.stat, os.scandir(survey.spool.path))}
+        for number, status in opened.items():
+            if int(number) > 2 and stat.S_ISREG(status.st_mode) and (status.st_dev, status.st_ino) not in spool:
+                found.add(os.readlink(f"/proc/{receiver.pid}/fd/{number}"))
+    return found
 
 
 def check_segment(survey: Survey, limit: Limit) -> Finding:
@@ -178,7 +201,8 @@ def _archive_rate(survey: Survey) -> float:
     with suppress(ScribeError, OSError):
         manifests = [manifest for _, manifest in survey.tail.manifests]
         if len(manifests) >= 3:
-            seconds = parse_moment(manifests[-1]["closed"]) - parse_moment(manifests[0]["closed"])
+            last = max(survey.now, parse_moment(manifests[-1]["closed"]))
+            seconds = last - parse_moment(manifests[0]["closed"])
             return sum(m["bytes"] for m in manifests[1:]) / seconds if seconds > 0 else 0.0
     return 0.0
 

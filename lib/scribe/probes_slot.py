@@ -17,17 +17,23 @@ from scribe.waiting import POLL, MarkWatch
 _START = 'See "scribe-check --only stream,slot", and what scribe-stream says in its log.'
 _EMERGENCY = 'If the server\'s disk fills, give up the slot: docs/alarms.md, "Emergency".'
 _NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
+LEAST_SILENCE = 60.0  # seconds the slot's reader may say nothing; it says how far it is each SCRIBE_STATUS_INTERVAL
 LATEST_HEARTBEAT = 5.0  # seconds a mark is waited for, when there is that much time
 
-# When the WAL file was last written that holds an LSN, if a later one is in use; and how fast WAL is made.
+# When the WAL file was last written that holds an LSN, if a later one is in use; and how fast WAL is made, in bytes a
+# second: the highest rate that the files finished within 5 minutes, within an hour and since the oldest one show. So
+# nothing has to be kept between runs.
 _WAL_FILES = """
-SELECT (SELECT extract(epoch FROM modification)::float8 FROM pg_catalog.pg_ls_waldir()
-        WHERE name = pg_catalog.pg_walfile_name(%s::pg_lsn)
-          AND name <> pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn())) AS written,
-       count(*)::float8 * max(size)
-         / greatest(1, extract(epoch FROM pg_catalog.now() - min(modification)))::float8 AS rate
-FROM pg_catalog.pg_ls_waldir()
-WHERE name ~ '^[0-9A-F]{24}$' AND name <= pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn())
+WITH finished AS (
+    SELECT name, size, modification, extract(epoch FROM pg_catalog.now() - modification)::float8 AS age
+    FROM pg_catalog.pg_ls_waldir()
+    WHERE name ~ '^[0-9A-F]{24}$' AND name < pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn())
+)
+SELECT (SELECT extract(epoch FROM modification)::float8 FROM finished
+        WHERE name = pg_catalog.pg_walfile_name(%s::pg_lsn)) AS written,
+       (SELECT max(made / greatest(60, length))
+        FROM (SELECT sum(size) FILTER (WHERE age <= w)::float8 AS made, least(w, max(age)) AS length
+              FROM finished, (VALUES (300::float8), (3600), ('Infinity')) AS windows (w) GROUP BY w) AS rates) AS rate
 """
 _SPILL = """
 SELECT spill_txns, spill_count, spill_bytes, total_txns, total_bytes FROM pg_catalog.pg_stat_replication_slots
@@ -60,7 +66,21 @@ def check_slot(survey: Survey, limit: Limit) -> Finding:
         return Finding("slot", State.CRITICAL, text, _NEW_CHAIN, values)
     if not slot["active"]:
         return Finding("slot", State.WARNING, f'replication slot "{name}" is not being read', _START, values)
-    return Finding("slot", State.OK, f'"{name}" is read by server process {slot["active_pid"]}', values=values)
+    text = f'"{name}" is read by server process {slot["active_pid"]}'
+    if not is_locked(survey.spool.stream_lock):
+        reader = f"{slot['reader'] or 'an SQL session'} at {slot['reader_host'] or 'the server itself'}"
+        text = f"{text} for {reader}, and scribe-stream does not run on this archive"
+        hint = "End that reader: what it takes from the slot will be missing here. Then start scribe-stream."
+        return Finding("slot", State.CRITICAL, text, hint, values)
+    if slot["replied"] is not None:
+        silence = survey.now - slot["replied"]
+        values.append(
+            Value("slot_reply_timestamp_seconds", slot["replied"], "When the slot's reader last said how far it is.")
+        )
+        if silence > max(LEAST_SILENCE, 3 * survey.settings["SCRIBE_STATUS_INTERVAL"]):
+            text = f"{text}, which has heard nothing from pg_recvlogical for {time_text(silence)}"
+            return Finding("slot", State.WARNING, text, _START, values)
+    return Finding("slot", State.OK, text, values=values)
 
 
 def check_lag(survey: Survey, limit: Limit) -> Finding:

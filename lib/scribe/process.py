@@ -27,6 +27,10 @@ class Process:
         """Whether it still runs; one that has ended and waits for its parent does not."""
         return find_process(self.pid) == self
 
+    def stopped(self) -> bool:
+        """Whether it is there and does nothing, stopped by SIGSTOP or a debugger."""
+        return self.alive() and _read_fields(self.pid)[0] in "Tt"
+
     def signal(self, number: int) -> None:
         """Send a signal if it still runs."""
         if self.alive():
@@ -65,12 +69,17 @@ class Process:
 def find_process(pid: int) -> Process | None:
     """Return the running process with this pid, or None."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        fields = _read_fields(pid)
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
-    fields = text.rpartition(")")[2].split()  # the command's name may hold blanks and brackets
     return None if fields[0] in "ZX" else Process(pid, int(fields[19]), boot)
+
+
+def _read_fields(pid: int) -> list[str]:
+    """Return what /proc says of a process, from its state on. Raises OSError."""
+    text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    return text.rpartition(")")[2].split()  # the command's name may hold blanks and brackets
 
 
 def from_json(value: Any) -> Process | None:

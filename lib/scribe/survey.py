@@ -34,8 +34,11 @@ SELECT plugin, database, active, active_pid, wal_status,
        pg_catalog.to_jsonb(s) ->> 'invalidation_reason' AS invalidation,
        restart_lsn::text, confirmed_flush_lsn::text, safe_wal_size,
        pg_catalog.age(xmin) AS xmin_age, pg_catalog.age(catalog_xmin) AS catalog_xmin_age,
-       extract(epoch FROM (pg_catalog.to_jsonb(s) ->> 'inactive_since')::timestamptz)::float8 AS inactive_since
-FROM pg_catalog.pg_replication_slots AS s WHERE slot_name = %s
+       extract(epoch FROM (pg_catalog.to_jsonb(s) ->> 'inactive_since')::timestamptz)::float8 AS inactive_since,
+       r.application_name AS reader, r.client_addr::text AS reader_host,
+       extract(epoch FROM r.reply_time)::float8 AS replied
+FROM pg_catalog.pg_replication_slots AS s LEFT JOIN pg_catalog.pg_stat_replication AS r ON r.pid = s.active_pid
+WHERE slot_name = %s
 """
 _SERVER = """
 SELECT (SELECT system_identifier::text FROM pg_catalog.pg_control_system()) AS system_identifier,

@@ -1,0 +1,38 @@
+"""Running scribe-check in tests, and reading what it says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from source import Scribe
+
+from scribe.health import State
+
+PROMPT = {"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1"}  # a stream that says soon how far it is
+
+
+def report(scribe: Scribe, *arguments: str, **settings: str) -> dict[str, Any]:
+    """Run scribe-check and return its JSON; the exit status is the state's."""
+    result = scribe.run("scribe-check", "--format", "json", *arguments, check=False, env=settings)
+    assert result.stderr == ""
+    value = json.loads(result.stdout)
+    assert result.returncode == value["exit_status"] == State[value["state"]]
+    return dict(value)
+
+
+def states(scribe: Scribe, *arguments: str, **settings: str) -> dict[str, str]:
+    """Run scribe-check and return the state of each check by its name; that of the whole is "all"."""
+    value = report(scribe, *arguments, **settings)
+    return {"all": value["state"]} | {finding["name"]: finding["state"] for finding in value["checks"]}
+
+
+def check(scribe: Scribe, name: str, *arguments: str, **settings: str) -> dict[str, Any]:
+    """Run one check and return its finding."""
+    checks = report(scribe, "--only", name, *arguments, **settings)["checks"]
+    return dict(next(finding for finding in checks if finding["name"] == name.replace("-", "_")))
+
+
+def state(scribe: Scribe, name: str, *arguments: str, **settings: str) -> str:
+    """Run one check and return its state."""
+    return str(check(scribe, name, *arguments, **settings)["state"])
