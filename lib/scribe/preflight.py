@@ -67,6 +67,7 @@ class Wanted:
     plugin: str
     replica_identity: str
     large_objects: str
+    failover: bool = False
 
 
 _Probe = Callable[[psycopg.Connection[Any], Wanted], Check]
@@ -182,6 +183,21 @@ def check_idle_timeout(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
         return ok(name, "not set" if timeout else "this server has none")
     remedy = f'run "ALTER SYSTEM SET {name} = 0", or never stop scribe-stream that long'
     return Check(name, "warning", f"{timeout}: a stream stopped for longer loses its slot", remedy)
+
+
+def check_failover(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
+    """Where the slot shall survive a failover: a server that can do that, and standbys that are never behind it."""
+    name = "failover"
+    if not wanted.failover:
+        return ok(name, "not asked for (SCRIBE_FAILOVER=off): a promoted standby does not have the slot")
+    if conn.info.server_version < slots.FAILOVER_SINCE:
+        remedy = "set SCRIBE_FAILOVER=off; after a promotion, scribe-init begins a new chain"
+        return Check(name, "failed", "failover slots need PostgreSQL 17 or newer", remedy)
+    if not _setting(conn, "synchronized_standby_slots"):
+        text = "synchronized_standby_slots is not set: the archive may run ahead of a standby, and then breaks there"
+        remedy = "name the standby's physical replication slot in it, then reload the server"
+        return Check(name, "warning", text, remedy)
+    return ok(name, "the slot is kept by standbys with sync_replication_slots=on")
 
 
 def check_transactions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
@@ -358,6 +374,7 @@ PROBES: tuple[_Probe, ...] = (
     check_senders,
     check_retention,
     check_idle_timeout,
+    check_failover,
     check_plpgsql,
     check_schema,
     check_decoder,

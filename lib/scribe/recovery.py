@@ -7,8 +7,8 @@ is too far ahead; so what the spool holds is compared with the server before any
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
 
 from scribe import confirmation
 from scribe.archive import Archive
@@ -37,24 +37,48 @@ def refuse_broken(archive: Archive) -> None:
         )
 
 
-def check_slot(slot: Slot | None, identity: Mapping[str, Any], database: str) -> Slot:
-    """Return the slot if it is the archive's. Raises ScribeError."""
+def check_slot(archive: Archive, slot: Slot | None, server: Server) -> Slot:
+    """Return the slot if it is the archive's. Raises ScribeError, after recording it where the chain is broken."""
+    identity = archive.identity()
     name = identity["slot"]
-    if slot is None:
-        raise ScribeError(f'replication slot "{name}" does not exist', NEW_CHAIN)
     plugin = plugin_of(identity)
-    if slot.plugin != plugin:
-        raise ScribeError(f'replication slot "{name}" uses "{slot.plugin or "no plugin"}", not "{plugin}"', NEW_CHAIN)
-    if slot.database != database:
-        raise ScribeError(f'replication slot "{name}" belongs to database "{slot.database}", not "{database}"')
+    if slot is None and server.in_recovery:
+        raise ScribeError(
+            f'replication slot "{name}" does not exist on this standby',
+            "Connect to the primary, or see SCRIBE_FAILOVER for a slot that standbys keep.",
+        )
+    refuse_broken(archive)
+    if slot is None:
+        raise _break_at_end(archive, f'replication slot "{name}" does not exist')
+    if slot.plugin != plugin or slot.database != server.database:
+        reason = f'replication slot "{name}" is another one: for database "{slot.database}" with "{slot.plugin}"'
+        raise _break_at_end(archive, reason)
     return slot
+
+
+def _break_at_end(archive: Archive, reason: str) -> ScribeError:
+    """Break the chain after the last whole transaction in the spool, or where that cannot be read, the last segment."""
+    archived = archive.archived_lsn()
+    lsn = archived
+    with suppress(ScribeError):
+        lsn = max(archived, _end(archive, archived, lambda: None))
+    return break_chain(archive, reason, lsn)
+
+
+def _timeline(archive: Archive, spool: Spool, server: Server) -> int:
+    """Return the timeline that the end of the present chain was written on."""
+    known = spool.read_processes().get("timeline")
+    if isinstance(known, int):
+        return known
+    identity, last = archive.identity(), archive.last_segment()
+    if last is not None and last.to_lsn >= parse_lsn(identity["chain_from_lsn"]):
+        return int(last.manifest["timeline"])
+    return int(identity.get("timeline", server.timeline))
 
 
 def _check_server(archive: Archive, spool: Spool, server: Server, position: int) -> None:
     """Raise unless the server is the continuation of the one that the spool came from."""
-    known = spool.read_processes().get("timeline")
-    last = archive.last_segment()
-    old = known if isinstance(known, int) else last.manifest["timeline"] if last else server.timeline
+    old = _timeline(archive, spool, server)
     if old != server.timeline:
         switch = timeline_switch(archive.identity(), old, server.timeline) if old < server.timeline else None
         if switch is None or switch < position:
@@ -63,11 +87,12 @@ def _check_server(archive: Archive, spool: Spool, server: Server, position: int)
                 archive, f"the archive follows timeline {old}, and the server's {server.timeline} {where}", position
             )
     if position > server.flush_lsn:
-        raise ScribeError(
+        # recorded, since its WAL will have grown past this position some day, with other transactions in it
+        reason = (
             f"the server is older than the archive: its WAL ends at {format_lsn(server.flush_lsn)}, "
-            f"and the archive holds {format_lsn(position)}",
-            'If the server was restored from an older copy, run "scribe-init" to begin a new chain with a new base.',
+            f"and the archive holds {format_lsn(position)}"
         )
+        raise break_chain(archive, reason, position)
 
 
 def _check_spool(archive: Archive, spool: Spool, slot: Slot, archived: int) -> None:

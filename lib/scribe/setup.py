@@ -42,6 +42,7 @@ class Options:
     request: Request
     with_base: bool = True
     wait: float = 60
+    failover: bool = False  # standbys shall keep the slot too
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,8 @@ def plan_steps(state: State, options: Options) -> list[str]:
         if state.identity is not None:
             steps.append(f"give up the chain: {state.broken or 'its replication slot is gone or has lost WAL'}")
         steps.append(f'create replication slot "{options.slot}"')
+    elif options.failover and state.slot is not None and not state.slot.failover:
+        steps.append(f'make replication slot "{options.slot}" a failover slot')
     if options.with_base and (not state.has_base or not state.chained or not state.captured):
         steps.append("take a base")
     return steps
@@ -202,6 +205,8 @@ def _initialise(archive: Archive, conn: psycopg.Connection[Any], options: Option
     if not state.captured:
         talk.warn("schema changes made while the capture objects were missing are not in the stream")
         capture.install(conn, options.replica_identity)
+    if options.failover and state.slot is not None and not state.slot.failover:
+        slot.make_failover(options.slot)
     if options.replica_identity == "full":
         capture.set_identities(conn, talk.note, options.wait)
     if options.with_base and not (state.has_base and state.captured):
@@ -289,7 +294,9 @@ def _create_parts(
         # before the slot, so that nothing that changes after the consistent point is taken for known
         objects.update(largeobjects.look(conn, None).state)
         talk.note(f'creating replication slot "{options.slot}"')
-        export = slot.create_slot(conn, options.slot, options.plugin, temporary=False, wait=options.wait)
+        export = slot.create_slot(
+            conn, options.slot, options.plugin, temporary=False, wait=options.wait, failover=options.failover
+        )
         points.append(export.consistent_point)
         return export
 
@@ -346,8 +353,8 @@ def set_spool_aside(archive: Archive, talk: Talker) -> None:
             path.rename(aside / path.name)
         files.sync_directory(aside)
         talk.warn(f'the older stream that no segment holds was moved to "{aside}"')
-    for path in [*spool.paths(), spool.state_path]:
-        files.remove_file(path)
+    for path in [*spool.paths(), spool.state_path, spool.processes_path]:
+        files.remove_file(path)  # the last one too: it names the timeline that the older chain followed
     files.sync_directory(archive.spool)
 
 

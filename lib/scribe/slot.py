@@ -18,10 +18,12 @@ from scribe.postgres import connect, patient_options, plugin_options
 
 _T = TypeVar("_T")
 SNAPSHOT_OPTION_SINCE = 150000  # server_version_num
+FAILOVER_SINCE = 170000  # server_version_num
 
 _SLOT = """
 SELECT slot_name, plugin, database, active, active_pid, temporary, wal_status, confirmed_flush_lsn::text,
-       coalesce(pg_catalog.to_jsonb(s) ->> 'invalidation_reason', '')
+       coalesce(pg_catalog.to_jsonb(s) ->> 'invalidation_reason', ''),
+       coalesce((pg_catalog.to_jsonb(s) ->> 'failover')::bool, false)
 FROM pg_catalog.pg_replication_slots AS s WHERE slot_name = %s
 """
 
@@ -55,6 +57,7 @@ class Slot:
     wal_status: str | None
     confirmed_flush: str | None
     invalidation: str
+    failover: bool  # standbys keep it too
 
     @property
     def usable(self) -> bool:
@@ -91,19 +94,36 @@ def find_blockers(conn: psycopg.Connection[Any], seconds: float = 0) -> list[str
     return [str(row[0]) for row in rows]
 
 
-def creation_command(version: int, name: str, plugin: str, *, temporary: bool) -> sql.Composed:
+def make_failover(name: str, wait: float = 5.0) -> None:
+    """Make an existing slot one that standbys keep too. Raises TryAgainError when it is in use for wait seconds."""
+    command = sql.SQL("ALTER_REPLICATION_SLOT {} (FAILOVER true)").format(sql.Identifier(name))
+    with connect(replication=True) as sender:
+        try:
+            _run_within(sender, lambda: sender.execute(command), wait)  # the server waits for whoever reads the slot
+        except (psycopg.errors.ObjectInUse, psycopg.errors.QueryCanceled):
+            raise TryAgainError(
+                f'could not make replication slot "{name}" a failover slot: it is in use',
+                "Stop scribe-stream, then run the same command again.",
+            ) from None
+
+
+def creation_command(version: int, name: str, plugin: str, *, temporary: bool, failover: bool = False) -> sql.Composed:
     """Return the replication command for a logical slot with an exported snapshot; version: server_version_num."""
-    export = "(SNAPSHOT 'export')" if version >= SNAPSHOT_OPTION_SINCE else "EXPORT_SNAPSHOT"
+    options = "SNAPSHOT 'export'" + (", FAILOVER true" if failover else "")
+    export = f"({options})" if version >= SNAPSHOT_OPTION_SINCE else "EXPORT_SNAPSHOT"
     words = sql.SQL("CREATE_REPLICATION_SLOT {} {} LOGICAL {} {}")
     return words.format(
         sql.Identifier(name), sql.SQL("TEMPORARY" if temporary else ""), sql.Identifier(plugin), sql.SQL(export)
     )
 
 
-def create_slot(conn: psycopg.Connection[Any], name: str, plugin: str, *, temporary: bool, wait: float) -> Export:
+def create_slot(
+    conn: psycopg.Connection[Any], name: str, plugin: str, *, temporary: bool, wait: float, failover: bool = False
+) -> Export:
     """Create a logical slot and export the snapshot of its consistent point.
 
-    conn: an ordinary connection to the database; wait: seconds to wait for transactions that hold an xid.
+    conn: an ordinary connection to the database; wait: seconds to wait for transactions that hold an xid; failover:
+    standbys keep the slot too (PostgreSQL 17 or newer).
     Raises TryAgainError that names them when they do not end in time; the server then drops the slot itself.
     The caller closes Export.conn, which ends the snapshot, and drops the slot if it is temporary.
     """
@@ -111,7 +131,7 @@ def create_slot(conn: psycopg.Connection[Any], name: str, plugin: str, *, tempor
     options = f"{patient_options(conn)} {plugin_options(conn, plugin)} -c lock_timeout={milliseconds}"
     sender = connect(replication=True, options=options)
     try:
-        command = creation_command(conn.info.server_version, name, plugin, temporary=temporary)
+        command = creation_command(conn.info.server_version, name, plugin, temporary=temporary, failover=failover)
         row = _run_within(sender, lambda: sender.execute(command).fetchone(), wait)
         assert row is not None
         return Export(sender, name, parse_lsn(row[1]), row[2])

@@ -167,7 +167,7 @@ class Supervisor:
             server = source.inspect(conn)
             source.check_identity(server, identity)
             found = recovery.await_slot(lambda: find_slot(conn, identity["slot"]), self._sleep)
-            slot = recovery.check_slot(found, identity, server.database)
+            slot = recovery.check_slot(self.archive, found, server)
             position = recovery.recover(self.archive, server, slot, self._tick)
             options = f"{plugin_options(conn, str(slot.plugin))} {decoder_of(identity).server_options(identity)}"
         child = self._spawn(identity, server.database, position, options)

@@ -243,6 +243,7 @@ def test_a_missing_slot_is_an_error(attached: Scribe) -> None:
     attached.cluster.query(f"SELECT pg_drop_replication_slot('{attached.slot}')")
     result = attached.run("scribe-stream", check=False)
     assert (result.returncode, "does not exist" in result.stderr) == (1, True)
+    assert "does not exist" in json.loads((attached.archive / "broken.json").read_text())["reason"]
 
 
 def test_an_archive_ahead_of_the_server_is_an_error(attached: Scribe) -> None:
@@ -250,6 +251,7 @@ def test_an_archive_ahead_of_the_server_is_an_error(attached: Scribe) -> None:
     archive.write_identity(archive.identity() | {"chain_from_lsn": "FF/0"})
     result = attached.run("scribe-stream", check=False)
     assert (result.returncode, "the server is older than the archive" in result.stderr) == (1, True)
+    assert (attached.archive / "broken.json").exists()
 
 
 def test_a_spool_that_vanished_breaks_the_chain(attached: Scribe) -> None:

@@ -122,7 +122,9 @@ def body(argv: list[str]) -> int:
             remove(conn, name, settings, arguments, talk)
             return 0
         identity = settings["SCRIBE_REPLICA_IDENTITY"]
-        checks = run_checks(conn, Wanted(archive.path, name, plugin, identity, settings["SCRIBE_LARGE_OBJECTS"]))
+        failover = settings["SCRIBE_FAILOVER"] == "on"
+        wanted = Wanted(archive.path, name, plugin, identity, settings["SCRIBE_LARGE_OBJECTS"], failover)
+        checks = run_checks(conn, wanted)
         print_report(checks, arguments)
         failed = [check.name for check in checks if check.verdict == "failed"]
         if arguments.check_only:
@@ -133,7 +135,7 @@ def body(argv: list[str]) -> int:
                 'Do what the lines marked "failed" say, then run scribe-init again.',
             )
         request = Request(settings["SCRIBE_DUMP_FORMAT"], settings["SCRIBE_COMPRESS"], settings["SCRIBE_DUMP_JOBS"])
-        options = setup.Options(name, plugin, identity, request, not arguments.no_base, arguments.wait)
+        options = setup.Options(name, plugin, identity, request, not arguments.no_base, arguments.wait, failover)
         init(archive, conn, options, arguments, talk)
     return 0
 
