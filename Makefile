@@ -73,8 +73,9 @@ check-bats:
 	tests/bats/run
 
 .PHONY: check-faults
-check-faults: dev  ## kill anything at any instant: random but reproducible rounds; SEED= ROUNDS=
-	@$(PY) tests/faults/harness.py $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),20)
+check-faults: dev  ## kill anything at any instant: random but reproducible rounds; SEED= ROUNDS= RECORD= STEPS=1
+	@$(PY) tests/faults/harness.py $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record $(RECORD)) \
+	    $(if $(STEPS),--steps,--rounds $(or $(ROUNDS),20))
 
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree

@@ -10,8 +10,8 @@ from cluster import ROOT, Cluster
 
 
 def test_nothing_is_lost_or_repeated_whatever_is_killed(cluster: Cluster) -> None:
-    command = [sys.executable, str(ROOT / "tests/faults/harness.py"), "--seed", "20261122", "--rounds", "6"]
+    command = [sys.executable, str(ROOT / "tests/faults/harness.py"), "--seed", "20261122", "--rounds", "9"]
     environment = os.environ | {"PG_CONFIG": cluster.pg_config}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count(": equal, ") == 6
+    assert result.stdout.count(": equal, ") == 9
