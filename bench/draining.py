@@ -90,9 +90,9 @@ def drain(bench: Bench, slot: str, plugin: str, end: End, output: Path) -> Drain
     return watch.drain
 
 
-def make_slot(bench: Bench, name: str, plugin: str) -> None:
+def make_slot(bench: Bench, name: str, plugin: str, dbname: str = "bench") -> None:
     """Create a slot."""
-    bench.sql(f"SELECT pg_create_logical_replication_slot('{name}', '{plugin}')")
+    bench.sql(f"SELECT pg_create_logical_replication_slot('{name}', '{plugin}')", dbname)
 
 
 def end_of_work(bench: Bench, dbname: str = "bench") -> End:

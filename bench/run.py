@@ -6,6 +6,7 @@ busy with something else moves both sides. The report goes to stdout, --json FIL
     memory   the walsender's peak while it decodes one transaction, by its size
     rotate   MB of plain SQL per second into a zstd segment, and scribe-rotate's peak memory, by the spool's size
     decode   CPU per change of walsender and receiver: scribe_decoder and every other output plugin that is installed
+    overhead the source's pgbench with nothing, with capture and stream, and with another plugin's slot being drained
     restore  scribe-restore, and psql with the same files, beside the time the source itself took
 
 The other output plugins are test_decoding and pgoutput, which come with PostgreSQL, and wal2json and decoder_raw where
@@ -28,6 +29,7 @@ from typing import Any
 
 from cluster import install_decoder, temporary_cluster
 from draining import measure_decoding, measure_memory, report_decoding, report_memory
+from overhead import measure_overhead, report_overhead
 from place import MB, Bench, allow_plugins
 from replaying import measure_restore, report_restore
 from rotating import measure_rotation, report_rotation
@@ -37,6 +39,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], None], Callable[[Any], list[str]]]] 
     "memory": (measure_memory, report_memory),
     "rotate": (measure_rotation, report_rotation),
     "decode": (measure_decoding, report_decoding),
+    "overhead": (measure_overhead, report_overhead),
     "restore": (measure_restore, report_restore),
 }
 
