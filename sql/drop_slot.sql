@@ -19,9 +19,20 @@ FROM pg_catalog.pg_replication_slots WHERE slot_name = :'slot';
 
 SELECT :'confirm' = :'slot' AS confirmed \gset
 \if :confirmed
-    SELECT pg_catalog.pg_terminate_backend(active_pid) AS ended
-    FROM pg_catalog.pg_replication_slots WHERE slot_name = :'slot' AND active_pid IS NOT NULL;
-    DO 'BEGIN PERFORM pg_catalog.pg_sleep(0.5); END';
+    SELECT pg_catalog.set_config('scribe.slot', :'slot', false) AS slot \gset
+    DO $end$
+    DECLARE
+        reader int;
+    BEGIN
+        FOR attempt IN 1 .. 100 LOOP
+            SELECT active_pid INTO reader FROM pg_catalog.pg_replication_slots
+            WHERE slot_name = pg_catalog.current_setting('scribe.slot');
+            EXIT WHEN reader IS NULL;
+            PERFORM pg_catalog.pg_terminate_backend(reader);
+            PERFORM pg_catalog.pg_sleep(0.1);
+        END LOOP;
+    END
+    $end$;
     SELECT pg_catalog.pg_drop_replication_slot(:'slot') AS dropped;
     CHECKPOINT;
 \else

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from scribe.errors import TryAgainError
+from scribe.places import SQL
 from scribe.postgres import fetch_value
 from scribe.preflight import WITHOUT_IDENTITY
 
-SQL = Path(__file__).resolve().parents[2] / "sql"
 RESET_WAIT = 20.0  # seconds
 LOCK_TIMEOUT = 2000  # milliseconds one ALTER TABLE may make others wait
 # How a table's replica identity is set and remembered; and taken back, unseen by capture, which would mend it at once.

@@ -10,11 +10,12 @@ import psycopg
 from scribe import probes_age, probes_archive, probes_server, probes_slot
 from scribe.errors import ScribeError, TryAgainError
 from scribe.health import Finding, Limit, State
+from scribe.places import SQL
 from scribe.settings import Settings
 from scribe.survey import AwayError, Survey
 
 AWAY_HINT = 'Check the server with "pg_isready", and PGHOST, PGPORT, PGUSER, PGDATABASE and "~/.pgpass".'
-GRANT_HINT = 'Run "psql -f sql/monitor.sql" as a superuser, and connect as scribe_monitor.'
+GRANT_HINT = f'Run "psql -f {SQL}/monitor.sql" as a superuser, and connect as scribe_monitor.'
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def check_identity(survey: Survey, limit: Limit) -> Finding:
         limit.value("tables_without_identity", len(rows), "Tables whose UPDATEs and DELETEs are not in the stream.")
     ]
     if not rows:
-        return Finding("identity", State.OK, "every table has a usable replica identity", values=values)
+        return Finding("identity", limit.judge(0), "every table has a usable replica identity", values=values)
     names = [f"{quote_identifier(row['nspname'])}.{quote_identifier(row['relname'])}" for row in rows]
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     hint = f'Give each a primary key, or run "ALTER TABLE {names[0]} REPLICA IDENTITY FULL"; then run "scribe-dump".'
@@ -165,7 +165,7 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
         Value("lost_ddl", lost, "Of these, the ones that are not in the stream at all."),
     ]
     if not rows:
-        return Finding("ddl", State.OK, "every schema change since the newest base is exact", values=values)
+        return Finding("ddl", limit.judge(0), "every schema change since the newest base is exact", values=values)
     text = f"{count_text(number, 'schema change')} not captured exactly, {lost} of them not at all; the newest:"
     text = f"{text} {rows[0]['tag']} at {rows[0]['at']} ({rows[0]['reason'] or 'no reason recorded'})"
     state = worst([limit.judge(number), State.CRITICAL if lost else State.OK])

@@ -10,12 +10,12 @@ from typing import Any
 from scribe import source
 from scribe.decoders import decoder_of, plugin_of
 from scribe.health import Finding, Limit, State, Value, size_text, time_text
+from scribe.places import SQL
 from scribe.probes_archive import is_locked
 from scribe.survey import Survey
 from scribe.waiting import POLL, MarkWatch
 
 _START = 'See "scribe-check --only stream,slot", and what scribe-stream says in its log.'
-_EMERGENCY = 'If the server\'s disk fills, give up the slot: docs/alarms.md, "Emergency".'
 _NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
 LEAST_SILENCE = 60.0  # seconds the slot's reader may say nothing; it says how far it is each SCRIBE_STATUS_INTERVAL
 LATEST_HEARTBEAT = 5.0  # seconds a mark is waited for, when there is that much time
@@ -39,6 +39,11 @@ _SPILL = """
 SELECT spill_txns, spill_count, spill_bytes, total_txns, total_bytes FROM pg_catalog.pg_stat_replication_slots
 WHERE slot_name = %s
 """
+
+
+def _emergency(survey: Survey) -> str:
+    command = f"psql -v slot={survey.slot_name} -f {SQL}/drop_slot.sql"
+    return f'If the server\'s disk fills, give up the slot: "{command}" says what that costs, and changes nothing.'
 
 
 def absent(name: str) -> Finding:
@@ -101,7 +106,7 @@ def _lag(survey: Survey, limit: Limit, name: str, column: str, what: str) -> Fin
     state, emergency = limit.judge(number), survey.settings["SCRIBE_LAG_EMERGENCY"]
     text, hint = f"{size_text(number)} {what}", _START if state else ""
     if number > emergency:
-        state, hint = State.CRITICAL, f"{_START} {_EMERGENCY}"
+        state, hint = State.CRITICAL, f"{_START} {_emergency(survey)}"
         text = f"EMERGENCY: {text}, more than {size_text(emergency)}"
     return Finding(name, state, text, hint, values)
 
@@ -125,7 +130,7 @@ def check_standstill(survey: Survey, limit: Limit) -> Finding:
     hint = ""
     if state:
         hint = "End the transaction that is open for that long (pg_stat_activity, pg_prepared_xacts)."
-        hint = f"{hint if slot['active'] else _START} {_EMERGENCY}"
+        hint = f"{hint if slot['active'] else _START} {_emergency(survey)}"
     return Finding("standstill", state, text, hint, values)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from dotenv import dotenv_values
 
 from scribe.errors import UsageError
+from scribe.places import find_document
 
 _SIZE = re.compile(r"^(\d+)\s*(B|kB|MB|GB|TB)?$")
 _UNITS = {None: 1, "B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
@@ -109,6 +110,7 @@ KEYS: dict[str, Key] = {
     "SCRIBE_LAG_EMERGENCY": Key(parse_size, "10GB"),
     "SCRIBE_SLOT_AGE_EMERGENCY": Key(parse_duration, "24h"),
     "SCRIBE_DISK_WARNING": Key(parse_percent, "80%"),
+    "SCRIBE_CHECK_LIMITS": Key(str, None),
     "SCRIBE_ARCHIVE_COMMAND": Key(str, None),
 }
 # Said by the environment alone; a settings file cannot name another one.
@@ -167,7 +169,8 @@ def load_settings(config: str | None, flags: Mapping[str, str], environ: Mapping
     for source, pairs in layers:
         for name, text in pairs.items():
             if name.startswith("SCRIBE_") and name not in KEYS and name not in _ELSEWHERE:
-                raise UsageError(f'unknown setting "{name}" ({source})', 'See "etc/scribe.env.example" for every key.')
+                hint = f'See "{find_document("etc/scribe.env.example")}" for every key.'
+                raise UsageError(f'unknown setting "{name}" ({source})', hint)
             repeated = source == "environment" and text == from_file.get(name)  # a service manager read the same file
             if name in KEYS and not repeated and (text or name == "SCRIBE_ARCHIVE"):  # empty is unset, as in a shell
                 texts[name], sources[name] = text, source

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,12 +16,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from aged import EPOCH
 from checking import PROMPT, check, report, state
 from cluster import ROOT, Cluster, poll, temporary_cluster
 from handmade import Handmade
 from source import Scribe
 
+from scribe.checks import CHECKS
 from scribe.health import Limit, State, parse_range, worst
+from scribe.probes_server import check_server
+from scribe.settings import load_settings
+from scribe.survey import Survey
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +131,13 @@ def test_lag_beyond_the_limits_is_told_and_goes_when_the_stream_catches_up(watch
         assert state(watched, name, "-c", "@0:10GB", **bounds) == "CRITICAL"
     emergency = check(watched, "lag", **bounds | {"SCRIBE_LAG_EMERGENCY": "3MB"})
     assert emergency["text"].startswith("EMERGENCY: ")
-    assert "docs/alarms.md" in emergency["hint"]
+    command = re.findall(r'"(psql [^"]*)"', emergency["hint"])[0]
+    shown = subprocess.run(command.split(), env=watched.env, capture_output=True, text=True, check=False)
+    assert (shown.returncode, "scribe_watched" in shown.stdout, "nothing was changed" in shown.stderr) == (
+        3,
+        True,
+        True,
+    )
     watched.start_stream()
     watched.run("scribe-rotate", "--wait-lsn", "current")
     poll(lambda: state(watched, "confirmed", **bounds) == "OK", 60, "the confirmation")
@@ -193,16 +206,50 @@ def test_a_slot_near_its_loss_and_a_lost_slot_are_critical(tmp_path):
         write_wal(3)
         finding = check(scribe, "wal")
         assert (finding["state"], finding["values"]["safe_wal_bytes"] > 0) == ("CRITICAL", True)
+        # three files in less than a minute: the shortest time that a rate is taken over
+        rate = finding["values"]["safe_wal_bytes"] / finding["values"]["wal_left_seconds"]
+        assert rate == pytest.approx(3 * (16 << 20) / 60, rel=0.4)
+        assert "at the present rate" in finding["text"]
+        assert state(scribe, "wal", "-w", "0:", "-c", "0:") == "OK"
         write_wal(6)
         assert [state(scribe, name) for name in ("wal", "slot")] == ["CRITICAL", "CRITICAL"]
         hint = check(scribe, "slot")["hint"]
         assert "scribe-init" in hint
         assert scribe.run("scribe-stream", check=False).returncode == 1
         assert state(scribe, "chain") == "CRITICAL"
-        scribe.run("scribe-init")
+        scribe.run("scribe-init", "--no-base")
         scribe.start_stream()
+        base = check(scribe, "base")
+        assert (base["state"], base["text"].endswith("belongs to an older chain")) == ("CRITICAL", True)
+        assert "scribe-dump" in base["hint"]
+        scribe.run("scribe-dump")
         assert [state(scribe, name) for name in ("wal", "slot", "chain", "base")] == ["OK"] * 4
+        scribe.stop_stream()
+
+
+@pytest.mark.slow
+def test_a_slot_that_was_dropped_and_a_server_set_back_to_replica_are_critical(tmp_path):
+    with temporary_cluster() as cluster:
+        cluster.createdb("shop")
+        scribe = Scribe(cluster, "shop", tmp_path / "archive")
+        scribe.run("scribe-init")
+        drop = ["psql", "-d", "shop", "-v", "slot=scribe_shop", "-v", "confirm=scribe_shop", "-f"]
+        scribe.start_stream()
+        subprocess.run([*drop, ROOT / "sql/drop_slot.sql"], env=scribe.env, stdout=subprocess.DEVNULL, check=True)
+        finding = check(scribe, "slot")
+        assert (finding["state"], "scribe-init" in finding["hint"]) == ("CRITICAL", True)
+        assert state(scribe, "settings") == "OK"
         scribe.kill_streams()
+        cluster.query("ALTER SYSTEM SET wal_level = replica")
+        cluster.stop()
+        cluster.start()
+        finding = check(scribe, "settings")
+        assert (finding["state"], finding["text"]) == ("CRITICAL", "wal_level is replica, not logical")
+        cluster.query(str(re.search(r'"(ALTER [^"]*)"', finding["hint"])[1]))
+        cluster.stop()
+        cluster.start()
+        scribe.run("scribe-init")
+        assert [state(scribe, name) for name in ("settings", "slot")] == ["OK", "WARNING"]
 
 
 def test_transactions_that_decoding_spills_are_counted(watched):
@@ -222,8 +269,8 @@ def test_transactions_that_decoding_spills_are_counted(watched):
 
 def test_a_table_that_lost_its_key_is_critical_until_it_has_an_identity(watched):
     watched.cluster.psql(
-        "ALTER EVENT TRIGGER scribe_4_end DISABLE; CREATE TABLE bare (id int); "
-        "ALTER EVENT TRIGGER scribe_4_end ENABLE ALWAYS",
+        "CREATE TABLE bare (id int PRIMARY KEY); ALTER EVENT TRIGGER scribe_4_end DISABLE; "
+        "ALTER TABLE bare DROP CONSTRAINT bare_pkey; ALTER EVENT TRIGGER scribe_4_end ENABLE ALWAYS",
         "watched",
     )
     finding = check(watched, "identity")
@@ -244,6 +291,15 @@ def test_a_disabled_or_missing_event_trigger_is_critical(watched):
     finding = check(watched, "capture")
     assert (finding["state"], "missing" in finding["text"]) == ("CRITICAL", True)
     watched.cluster.psql((ROOT / "sql/capture.sql").read_text(), "watched")
+    assert state(watched, "capture") == "OK"
+
+
+def test_event_triggers_that_are_switched_off_are_critical(watched):
+    if watched.cluster.version_num < 170000:
+        pytest.skip("server version: there is no setting event_triggers before 17")
+    with server_setting(watched.cluster, "event_triggers", "off"):
+        finding = check(watched, "capture")
+        assert (finding["state"], "ALTER SYSTEM RESET event_triggers" in finding["hint"]) == ("CRITICAL", True)
     assert state(watched, "capture") == "OK"
 
 
@@ -284,6 +340,42 @@ def test_a_decoder_that_is_not_installed_is_critical(watched, tmp_path):
     assert (finding["state"], "install-decoder" in finding["hint"]) == ("CRITICAL", True)
     assert state(watched, "slot", SCRIBE_ARCHIVE=str(archive)) == "CRITICAL"
     assert state(watched, "decoder") == "OK"
+
+
+def test_client_programs_older_than_the_server_are_critical(watched, tmp_path):
+    for name in ("pg_recvlogical", "pg_dump"):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) 12.22'\n")
+        program.chmod(0o755)
+    finding = check(watched, "decoder", PATH=f"{tmp_path}:{watched.env['PATH']}")
+    assert (finding["state"], "older than the server" in finding["text"]) == ("CRITICAL", True)
+    assert "PATH" in finding["hint"]
+
+
+def test_a_decoder_that_the_stream_may_not_use_is_a_warning_while_nobody_reads_the_slot(watched):
+    allowed = "SELECT setting FROM pg_settings WHERE name = 'output_plugin_libraries'"
+    if not watched.cluster.query(allowed):
+        pytest.skip("server version: this minor release has no setting output_plugin_libraries")
+    watched.cluster.psql((ROOT / "sql/monitor.sql").read_text(), "watched")
+    watched.stop_stream()
+    poll(lambda: state(watched, "slot") == "WARNING", 30, "an idle slot")
+    finding = check(watched, "decoder", PGUSER="scribe_monitor")
+    assert finding["state"] == "WARNING"
+    libraries = str(re.search(r"SET (output_plugin_libraries = .*?)\"", finding["hint"])[1])
+    watched.cluster.query(f"ALTER ROLE scribe_monitor SET {libraries}")
+    assert state(watched, "decoder", PGUSER="scribe_monitor") == "OK"
+    watched.cluster.query("ALTER ROLE scribe_monitor RESET output_plugin_libraries")
+    watched.start_stream()
+
+
+def test_clocks_that_differ_are_a_warning(watched, monkeypatch):
+    for name, value in watched.env.items():
+        monkeypatch.setenv(name, value)
+    survey = Survey(load_settings(None, {}, watched.env), 5)
+    with survey.conn:
+        assert check_server(survey, Limit()).state == State.OK
+        survey.server["skew"] = -90.0
+        assert check_server(survey, Limit()).state == State.WARNING
 
 
 def test_large_objects_are_told_or_refused(watched):
@@ -328,10 +420,12 @@ def test_a_server_that_is_away_is_critical_whatever_is_asked(watched, tmp_path):
 
 @pytest.mark.slow
 def test_a_server_that_hangs_is_critical_within_the_timeout(tmp_path):
-    with temporary_cluster() as cluster:
+    with temporary_cluster() as cluster, socket.create_server(("127.0.0.1", 0)) as mute:
         cluster.createdb("shop")
         scribe = Scribe(cluster, "shop", tmp_path / "archive")
         scribe.run("scribe-init")
+        somewhere = {"PGHOST": "127.0.0.1", "PGPORT": str(mute.getsockname()[1])}
+        assert report(scribe, "-t", "2", **somewhere)["state"] == "CRITICAL"
         postmaster = int((cluster.data / "postmaster.pid").read_text().split()[0])
         os.kill(postmaster, signal.SIGSTOP)
         try:
@@ -343,6 +437,14 @@ def test_a_server_that_hangs_is_critical_within_the_timeout(tmp_path):
                 assert (value["state"], states["server"], states["archive"]) == ("CRITICAL", "CRITICAL", "OK")
         finally:
             os.kill(postmaster, signal.SIGCONT)
+
+
+def test_a_lock_on_a_table_of_the_user_does_not_matter(watched):
+    with watched.cluster.connect("watched", autocommit=False) as conn:
+        conn.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+        value = report(watched)
+        assert (value["state"], value["seconds"] < 3) == ("OK", True)
+        conn.rollback()
 
 
 def test_a_lock_on_the_audit_table_makes_one_check_unknown_and_blocks_nobody(watched):
@@ -374,6 +476,19 @@ def emptied(path: Path) -> Iterator[None]:
         path.mkdir(mode=0o700)
         yield
         path.rmdir()
+
+
+def test_looking_at_an_archive_changes_nothing_in_it(tmp_path, watched):
+    archive = Handmade(tmp_path / "archive")
+    archive.base("")
+    archive.segment(["INSERT INTO t VALUES (1);\n"])
+
+    def listing() -> dict[str, tuple[int, int]]:
+        return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in archive.path.rglob("*")}
+
+    before = listing()
+    report(watched, SCRIBE_ARCHIVE=str(archive.path))
+    assert listing() == before
 
 
 def test_a_missing_or_damaged_archive_is_said_clearly(watched, tmp_path):
@@ -444,7 +559,11 @@ def test_a_missing_base_and_an_old_one_are_told(watched):
 def test_missing_globals_and_metadata_are_told(watched):
     with emptied(watched.archive / "globals"), emptied(watched.archive / "base"):
         assert (state(watched, "globals"), state(watched, "metadata")) == ("CRITICAL", "WARNING")
-    assert (state(watched, "globals"), state(watched, "metadata")) == ("OK", "OK")
+        for name in ("globals", "metadata"):
+            watched.run(str(re.search(r'"(scribe-\w+)"', check(watched, name)["hint"])[1]))
+            assert state(watched, name) == "OK"
+        for path in (watched.archive / "globals").iterdir():
+            path.unlink()
 
 
 @pytest.mark.parametrize(("name", "file"), [("verification", "verify.json"), ("rehearsal", "rehearsal.json")])
@@ -509,6 +628,22 @@ def test_a_full_disk_is_told(watched, tmp_path):
         subprocess.run(["umount", tmp_path], check=True)
 
 
+def test_the_time_until_the_disk_is_full_is_told(watched, tmp_path):
+    archive = Handmade(tmp_path / "archive")
+    archive.base("")
+    assert "disk_left_seconds" not in check(watched, "disk", SCRIBE_ARCHIVE=str(archive.path))["values"]
+    archive.xid += int(time.time() - EPOCH.timestamp()) - 3600  # an hour of segments up to now
+    paths = []
+    for _ in range(4):
+        archive.xid += 1199
+        paths.append(archive.segment([f"INSERT INTO t VALUES ('{secrets.token_hex(4096)}');\n"]))
+    finding = check(watched, "disk", SCRIBE_ARCHIVE=str(archive.path))
+    rate = sum(json.loads(path.read_text())["bytes"] for path in paths[1:]) / 3600
+    left = finding["values"]["disk_left_seconds"]
+    assert left == pytest.approx(finding["values"]["disk_free_bytes"] / rate, rel=0.4)
+    assert "of segments" in finding["text"]
+
+
 def test_files_that_the_archive_command_does_not_take_are_told(watched):
     watched.cluster.psql("UPDATE item SET word = 'three' WHERE id = 1", "watched")
     watched.run("scribe-rotate", "--wait-lsn", "current", env={"SCRIBE_ARCHIVE_COMMAND": "false"})
@@ -527,10 +662,23 @@ def test_an_archive_of_10000_segments_takes_less_than_a_second(tmp_path, watched
         stem = f"20261121T{number // 3600:02}{number // 60 % 60:02}{number % 60:02}Z-{number:016X}"
         for end, source in ((".json", first), (".sql.zst", first.with_suffix(".sql.zst"))):
             os.link(source, archive.path / f"incremental/{stem}{end}")
-    names = "archive,stream,chain,segment,base,globals,metadata,verification,rehearsal,disk,shipping"
-    value = report(watched, "--only", names, SCRIBE_ARCHIVE=str(archive.path))
-    assert value["checks"][3]["values"]["segments"] == 10_001
-    assert value["seconds"] < 1
+    identity = json.loads((watched.archive / "archive.json").read_text())
+    (archive.path / "archive.json").write_text(json.dumps(identity | {"chain_from_lsn": "0/0"}))
+    report(watched, SCRIBE_ARCHIVE=str(archive.path))  # files are in memory, as they are where a check runs each minute
+
+    def measure(path: Path) -> tuple[float, int]:
+        env = watched.env | {"SCRIBE_ARCHIVE": str(path)}
+        with subprocess.Popen([ROOT / "bin/scribe-check"], env=env, stdout=subprocess.PIPE, text=True) as process:
+            text = process.stdout.read()
+            _, _, usage = os.wait4(process.pid, 0)
+            process.returncode = 0
+        assert "[UNKNOWN]" not in text, text
+        assert f"segments={'10001' if path == archive.path else ''}" in text
+        return usage.ru_utime + usage.ru_stime, usage.ru_maxrss  # seconds of a processor: the machine may be busy
+
+    runs = [measure(archive.path) for _ in range(3)]
+    assert min(seconds for seconds, _ in runs) < 1
+    assert min(kilobytes for _, kilobytes in runs) < min(measure(watched.archive)[1] for _ in range(3)) + 2048
 
 
 # --- use and formats ----------------------------------------------------------------------------------------------
@@ -559,6 +707,23 @@ def test_wrong_use_is_unknown_in_one_status_line(watched, arguments, said):
     assert (result.returncode, result.stderr) == (3, "")
     assert result.stdout.startswith("SCRIBE UNKNOWN: configuration: ")
     assert said in result.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("text", ["base-warning", "nothing-warning=1", "slot-critical=1", "lag-warning=1:2:3", "lag=1"])
+def test_a_setting_of_limits_that_is_none_is_unknown(watched, text):
+    result = run(watched, SCRIBE_CHECK_LIMITS=text)
+    assert (result.returncode, result.stderr) == (3, "")
+    assert re.match(r"SCRIBE UNKNOWN: configuration: .*(SCRIBE_CHECK_LIMITS|invalid)", result.stdout)
+
+
+def test_every_check_that_measures_can_be_limited_by_flags_and_by_the_setting(watched):
+    limited = [check.name for check in CHECKS if check.unit]
+    words = [f"{name.replace('_', '-')}-critical=@~:" for name in limited]
+    expected = set(limited) - {"wal", "shipping"}  # nothing is measured: no bound is set, nothing waits
+    for arguments, text in (([f"--{word}" for word in words], ""), ([], " ".join(words))):
+        value = report(watched, *arguments, SCRIBE_CHECK_LIMITS=text)
+        assert {f["name"] for f in value["checks"] if f["state"] == "CRITICAL"} == expected
+    assert state(watched, "base", "-c", "1d", SCRIBE_CHECK_LIMITS=" ".join(words)) == "OK"
 
 
 def test_a_w_that_stands_alone_is_no_password_as_in_psql(watched):

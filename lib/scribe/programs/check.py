@@ -27,7 +27,8 @@ Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (wrong use and settings too)
 
 A RANGE is one of the plugin protocol, with units where they fit: "10" alerts outside 0 to 10, "10:" below 10,
 "~:10" above 10, "10:20" outside, "@10:20" inside; "1GB", "24h", "80%".
-Where one check is chosen, -w takes its range; -w alone is --no-password, as in psql."""
+Where one check is chosen, -w takes its range; -w alone is --no-password, as in psql.
+The setting SCRIBE_CHECK_LIMITS="base-warning=26h disk-critical=90%%" holds any of the limits below; flags win."""
 
 
 def make_arguments() -> Parser:
@@ -65,6 +66,18 @@ def choose_checks(arguments: argparse.Namespace) -> list[Check]:
     return [check for check in CHECKS if check.name in names]
 
 
+def read_setting(text: str) -> dict[str, dict[str, str]]:
+    """Return the ranges in SCRIBE_CHECK_LIMITS: by the check's name, then by level. Raises UsageError."""
+    given: dict[str, dict[str, str]] = {}
+    for word in text.split():
+        name, _, level = word.partition("=")[0].replace("-", "_").rpartition("_")
+        if name not in BY_NAME or not BY_NAME[name].unit or level not in ("warning", "critical") or "=" not in word:
+            hint = 'Write NAME-warning=RANGE or NAME-critical=RANGE; "scribe-check --help" lists them.'
+            raise UsageError(f'SCRIBE_CHECK_LIMITS: there is no limit "{word}"', hint)
+        given.setdefault(name, {})[level] = _range(BY_NAME[name], level, word.partition("=")[2])
+    return given
+
+
 def read_limits(arguments: argparse.Namespace, checks: list[Check]) -> dict[str, dict[str, str]]:
     """Return the ranges given as flags: by the check's name, then by level. Raises UsageError."""
     given: dict[str, dict[str, str]] = {}
@@ -96,6 +109,7 @@ def examine(arguments: argparse.Namespace, timeout: float) -> Iterator[dict[str,
         checks = choose_checks(arguments)
         given = read_limits(arguments, checks)
         settings = prepare(arguments)
+        configured = read_setting(settings["SCRIBE_CHECK_LIMITS"] or "")
         survey = Survey(settings, timeout)
     except ScribeError as error:
         yield Finding("configuration", State.UNKNOWN, error.message, error.hint or f'Try "{PROGRAM} --help".')
@@ -105,8 +119,8 @@ def examine(arguments: argparse.Namespace, timeout: float) -> Iterator[dict[str,
     limits = {}
     for check in checks:
         default = default_limit(check, settings)
-        ranges = {"warning": default.warning, "critical": default.critical} | given.get(check.name, {})
-        limits[check.name] = Limit(**ranges)
+        ranges = {"warning": default.warning, "critical": default.critical}
+        limits[check.name] = Limit(**(ranges | configured.get(check.name, {}) | given.get(check.name, {})))
     yield from run_checks(checks, survey, limits)
 
 
