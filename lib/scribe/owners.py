@@ -27,16 +27,21 @@ _CLOSING = {
 }
 
 
-def without_owners(stream: IO[bytes], name: str) -> Iterator[bytes]:
-    """Yield a plain dump without its ALTER ... OWNER TO lines. name: for messages. Raises ScribeError."""
+def without_owners(stream: IO[bytes], name: str, only: str | None = None) -> Iterator[bytes]:
+    """Yield a plain dump with its ALTER ... OWNER TO lines left empty. name: for messages; only: those of one role,
+    whose name needs no quotes. Raises ScribeError.
+    """
+    ending = b" OWNER TO %b;\n" % only.encode() if only is not None else b""
     reader = Reader(stream, name)
     within = b""
     while line := reader.take_line():
         if not within and _COPY.match(line):
             yield from _copy_block(reader, line)
-        elif within or not _OWNER.match(line):
+        elif within or not _OWNER.match(line) or not line.endswith(ending):
             within = quoting_after(line, within)
             yield line
+        else:
+            yield b"\n"  # so that psql's numbers of lines stay right
 
 
 def _copy_block(reader: Reader, line: bytes) -> Iterator[bytes]:

@@ -22,7 +22,6 @@ from scribe.errors import ScribeError
 from scribe.guard import Table, read_tables
 from scribe.lsn import format_lsn
 from scribe.postgres import find_program
-from scribe.target import read_meta
 from scribe.throwaway import Cluster, throwaway
 
 DATABASE = "rehearsal"
@@ -77,7 +76,8 @@ class _Failed(Exception):
 
 
 def _rehearse_in(cluster: Cluster, archive: Archive, base: Base, result: Rehearsal, talk: Talker, *, jobs: str) -> None:
-    words = ["--base", base.stamp, "--jobs", jobs, *_map_tablespaces(cluster, base)]
+    words = ["--base", base.stamp, "--jobs", jobs]
+    words += [word for pair in cluster.map_tablespaces(base) for word in ("--tablespace-mapping", pair)]
     talk.note(f"restoring base {base.stamp}")
     point = ["--target-lsn", format_lsn(base.consistent_point), "--target-exclusive"]
     _restore(cluster, archive, result, f"base {base.stamp}", [*words, *point])
@@ -96,15 +96,6 @@ def _rehearse_in(cluster: Cluster, archive: Archive, base: Base, result: Rehears
         compare_sequences(conn, archive, base, result)
         _count_everything(conn, result)
     _dump_schema(cluster, result)
-
-
-def _map_tablespaces(cluster: Cluster, base: Base) -> list[str]:
-    """Tablespaces go below the cluster, never where the source's are: this may be the source's host."""
-    words = []
-    for number, space in enumerate(read_meta(base).get("tablespaces", [])):
-        if space.get("location"):
-            words += ["--tablespace-mapping", f"{space['location']}={cluster.make_directory(f'space{number}')}"]
-    return words
 
 
 def _restore(cluster: Cluster, archive: Archive, result: Rehearsal, what: str, words: list[str]) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +28,7 @@ LOCK = 0x7363726962650001  # the advisory lock of the one restore that may work 
 _LOCK_WAIT = 5  # seconds; a backend whose restore was killed may still be at its last statement
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 # PostgreSQL's messages with a SQLSTATE, as psql prints them with VERBOSITY=verbose.
-_MESSAGE = re.compile(r"^(?:psql:.*?: )?(ERROR|FATAL|PANIC|WARNING):  ([0-9A-Z]{5}): (.*)$", re.MULTILINE)
+_MESSAGE = re.compile(r"^(?:psql:.*?:(\d+): )?(ERROR|FATAL|PANIC|WARNING):  ([0-9A-Z]{5}): (.*)$", re.MULTILINE)
 _THERE_ALREADY = {"42710", "42P04", "42P06"}
 _CONNECTION_LOST = 2  # psql's exit status
 _TABLESPACE_LINE = re.compile(rb"^(CREATE TABLESPACE .* LOCATION )'((?:[^']|'')*)';\n")
@@ -340,12 +340,15 @@ def finish(name: str, warn: Callable[[str], None]) -> None:
         conn.execute("UPDATE scribe.position SET lsn = lsn")
 
 
-def run_psql(name: str, chunks: Iterator[bytes], *, stop: bool) -> list[str]:
+def run_psql(
+    name: str, chunks: Iterator[bytes], *, stop: bool, hint: str = _BASE, command: Sequence[str] = ()
+) -> list[str]:
     """Feed SQL to psql. stop: at the first error, which is raised as ScribeError; else errors are returned as text.
 
-    That something exists already is not among them.
+    That something exists already is not among them. command: the program and further options, instead of PATH's.
     """
-    command = [find_program("psql"), "-X", "-q", "-w", "-v", "VERBOSITY=verbose", "-v", f"ON_ERROR_STOP={int(stop)}"]
+    command = [*(command or [find_program("psql")]), "-X", "-q", "-w", "-v", "VERBOSITY=verbose"]
+    command += ["-v", f"ON_ERROR_STOP={int(stop)}"]
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(
             [*command, "-d", conninfo(name), "-f", "-"],
@@ -358,13 +361,13 @@ def run_psql(name: str, chunks: Iterator[bytes], *, stop: bool) -> list[str]:
             _feed(process.stdin, chunks)
         said.seek(0)
         text = said.read().decode("utf-8", "replace")
-    found = [(match[1], match[2], match[3]) for match in _MESSAGE.finditer(text)]
+    found = [(match[1], match[2], match[3], match[4]) for match in _MESSAGE.finditer(text)]
     if process.returncode != 0 and (stop or not found):
-        errors = [message for level, _, message in found if level != "WARNING"]
+        errors = [f"{f'line {line}: ' if line else ''}{text}" for line, level, _, text in found if level != "WARNING"]
         first = errors[0] if errors else (text.strip().splitlines() or ["psql failed"])[0]
         kind = TryAgainError if process.returncode == _CONNECTION_LOST else ScribeError
-        raise kind(f'could not restore into database "{name}": {first}', _BASE)
-    return [message for _, state, message in found if state not in _THERE_ALREADY]
+        raise kind(f'could not restore into database "{name}": {first}', hint)
+    return [message for _, _, state, message in found if state not in _THERE_ALREADY]
 
 
 def _feed(stdin: IO[bytes], chunks: Iterator[bytes]) -> None:

@@ -19,8 +19,10 @@ from pathlib import Path
 from psycopg import pq
 
 from scribe import files
+from scribe.archive import Base
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.process import die_with
+from scribe.target import read_meta
 
 ROLE = "scribe_rehearsal"  # the bootstrap superuser; no name a source is likely to have
 PREFIX = "scribe-rehearsal-"
@@ -79,6 +81,23 @@ class Cluster:
             extra_groups=[] if user else None,
             preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509  (no thread has been started)
         )
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this cluster the one that libpq's environment names, for this process and its children."""
+        outside = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(self.env)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(outside)
+
+    def map_tablespaces(self, base: Base) -> list[str]:
+        """Return OLD=NEW for each of a base's tablespaces, below this cluster: the source's may be on this host."""
+        spaces = [space["location"] for space in read_meta(base).get("tablespaces", []) if space.get("location")]
+        return [f"{old}={self.make_directory(f'space{number}')}" for number, old in enumerate(spaces)]
 
     def last_line(self) -> str:
         """Return the last thing the server's programs said."""

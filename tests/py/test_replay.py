@@ -203,7 +203,9 @@ def test_only_the_owners_of_a_dump_are_left_out() -> None:
         b"CREATE FUNCTION g() AS $_x$ $$ '\nALTER TABLE a OWNER TO b;\n $_x$;\n"
     )
     lines = b'ALTER TABLE public.t OWNER TO bob;\nALTER FUNCTION f(text) OWNER TO "b;b";\n'
-    assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test")) == kept
+    assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test")) == b"\n\n" + kept + b"\n\n"
+    one = b'\nALTER FUNCTION f(text) OWNER TO "b;b";\n'
+    assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test", "bob")) == one + kept + one
 
 
 def test_a_long_statement_is_shown_in_one_short_line() -> None:
