@@ -17,6 +17,8 @@ import pytest
 from cluster import ROOT, Cluster
 from source import Scribe
 
+from scribe.checks import CHECKS
+
 _BLOCK = re.compile(
     r"^```sh run(?:, exits (?P<status>\d+))?\n(?P<code>.*?)^```$|^```text said\n(?P<said>.*?)^```$"
     r"|^<!-- test:\n(?P<hidden>.*?)^-->$",
@@ -99,6 +101,30 @@ def test_every_command_on_the_page_does_what_it_says(page, shop, tmp_path):
         for line in block.said:
             text = said[block.line]
             assert re.search(pattern(line), text), f"{page}, line {block.line}: no {line!r} in\n{text}"
+
+
+@pytest.mark.unit
+def test_every_alarm_has_a_section_from_what_you_see_to_what_if_that_fails():
+    steps = ("You see", "Check", "It means", "Do", "Verify", "If that fails")
+    sections = (ROOT / "docs/alarms.md").read_text().split("\n## ")
+    told: set[str] = set()
+    for section in sections:
+        names = re.search(r"(?m)^Alarms: (.*)\.$", section)
+        if names:
+            places = [section.find(f"**{step}**") for step in steps]
+            assert (min(places) >= 0, places == sorted(places)) == (True, True), section.splitlines()[0]
+            told |= set(re.findall(r"`(\w+)`", names[1]))
+    assert told == {check.name for check in CHECKS} | {"configuration"}
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("page", [*PAGES, "docs/format.md"])
+def test_every_heading_a_page_links_to_is_there(page):
+    for name, heading in re.findall(r"\]\(([^)#:]*)#([^)]*)\)", (ROOT / page).read_text()):
+        target = ((ROOT / page).parent / name) if name else ROOT / page
+        headings = re.findall(r"(?m)^#+ (.*)$", target.read_text())
+        anchors = {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in headings}
+        assert heading in anchors, f"{page}: {target.name} has no heading #{heading}"
 
 
 @pytest.mark.unit
