@@ -136,6 +136,7 @@ scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->serial++;
 	state->stretch++;
 	state->begun = false;
+	pieces_forget();
 	state->inserted = state->updated = state->deleted = state->truncated = state->ddl = 0;
 	state->script = 0;
 	state->refill = InvalidOid;

@@ -11,6 +11,7 @@
  *	  scribe_runs.c		runs of row changes as set-based statements
  *	  scribe_lanes.c	runs of several tables side by side
  *	  scribe_images.c	runs of changes under REPLICA IDENTITY FULL
+ *	  scribe_pieces.c	rows too large for one statement
  *	  scribe_ddl.c		rows of scribe.ddl_history as DDL blocks
  *	  scribe_pick.c		the statement that ran, out of a string of several
  *	  scribe_text.c		is a statement's text safe for psql?
@@ -202,6 +203,7 @@ extern void append_one_line(StringInfo buf, const char *text);
 extern void append_value(StringInfo buf, ScribeColumn *column, Datum value);
 extern void append_value_or_null(StringInfo buf, ScribeColumn *column, Datum value, bool isnull);
 extern void append_copy_row(StringInfo buf, ScribeRelation *relation);
+extern void append_copy_text(StringInfo buf, const char *text, Size len);
 extern void append_literal(StringInfo buf, const char *text, Size len);
 extern void append_identifier(StringInfo buf, const char *name);
 extern void append_qualified(StringInfo buf, const char *schema, const char *name);
@@ -248,6 +250,13 @@ extern void lanes_end(ScribeState *state);
 extern void images_update(ScribeState *state, ScribeRelation *relation, StringInfo single);
 extern void images_delete(ScribeState *state, ScribeRelation *relation, StringInfo single);
 extern void images_end(ScribeState *state);
+
+/* scribe_pieces.c */
+extern bool pieces_begin(ScribeState *state, ScribeRelation *relation, HeapTuple oldtuple, HeapTuple newtuple);
+extern void pieces_end(ScribeState *state);
+extern void pieces_forget(void);
+extern int	pieces_count;		/* values that are in pieces now */
+extern bool append_pieces(StringInfo buf, ScribeColumn *column, Datum value);
 
 /* scribe_ddl.c */
 extern void write_ddl(ScribeState *state, Relation rel, HeapTuple tuple);

@@ -149,7 +149,7 @@ append_literal(StringInfo buf, const char *text, Size len)
 	buf->data[buf->len] = '\0';
 }
 
-static void
+void
 append_copy_text(StringInfo buf, const char *text, Size len)
 {
 	for (;;)
@@ -207,6 +207,8 @@ append_value(StringInfo buf, ScribeColumn *column, Datum value)
 	int			len;
 	const char *text;
 
+	if (pieces_count > 0 && append_pieces(buf, column, value))
+		return;
 	if ((text = integer_text(column, value, digits, &len)) != NULL)
 	{
 		if (digits[0] == '-')

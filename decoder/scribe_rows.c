@@ -211,6 +211,17 @@ write_replacement(ScribeState *state, ScribeRelation *relation)
 	state->updated++;
 }
 
+static void
+write_row(ScribeState *state, ScribeRelation *relation, HeapTuple oldtuple, HeapTuple newtuple)
+{
+	bool		pieces = pieces_begin(state, relation, oldtuple, newtuple);
+
+	run_insert(state, relation);
+	if (pieces)
+		pieces_end(state);
+	state->inserted++;
+}
+
 void
 write_insert(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTuple newtuple)
 {
@@ -220,16 +231,17 @@ write_insert(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 	forget_lost(state, relation);
 	quiet_relation(state, relation);
 	output_begin(state);
-	run_insert(state, relation);
-	state->inserted++;
+	write_row(state, relation, NULL, newtuple);
 }
 
 /*
  * A row that was rewritten to itself to make its values known.
  */
 static void
-write_refill(ScribeState *state, ScribeRelation *relation, bool old_known)
+write_refill(ScribeState *state, ScribeRelation *relation, HeapTuple oldtuple, HeapTuple newtuple)
 {
+	bool		old_known = oldtuple != NULL && relation->full;
+
 	for (int i = 0; i < relation->nlive; i++)
 	{
 		int			att = relation->live[i];
@@ -254,8 +266,7 @@ write_refill(ScribeState *state, ScribeRelation *relation, bool old_known)
 		appendStringInfo(&state->out, "DELETE FROM ONLY %s; -- * rows", relation->name);
 		output_end_line(state);
 	}
-	run_insert(state, relation);
-	state->inserted++;
+	write_row(state, relation, oldtuple, newtuple);
 }
 
 /*
@@ -323,6 +334,7 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 {
 	StringInfoData single;
 	bool		replace;
+	bool		pieces;
 
 	if (newtuple == NULL)
 		return;
@@ -334,7 +346,7 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 
 	if (state->refill == relation->relid)
 	{
-		write_refill(state, relation, oldtuple != NULL && relation->full);
+		write_refill(state, relation, oldtuple, newtuple);
 		return;
 	}
 	if (relation->full ? oldtuple == NULL :
@@ -348,16 +360,21 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 
 	quiet_relation(state, relation);
 	output_begin(state);
+	pieces = pieces_begin(state, relation, oldtuple, newtuple);
 	if (oldtuple == NULL && relation->set_update && !replace)
 	{
 		run_update(state, relation);
 		state->updated++;
+		if (pieces)
+			pieces_end(state);
 		return;
 	}
 
 	if (replace)
 	{
 		write_replacement(state, relation);
+		if (pieces)
+			pieces_end(state);
 		return;
 	}
 	initStringInfo(&single);
@@ -366,19 +383,22 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 	append_where(&single, relation);
 	appendStringInfoChar(&single, ';');
 	state->updated++;
-	if (relation->image_update)
+	if (relation->image_update && !pieces)
 	{
 		take_toast_from_old(relation);
 		images_update(state, relation, &single);
 		return;
 	}
 	run_single(state, relation, &single);
+	if (pieces)
+		pieces_end(state);
 }
 
 void
 write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTuple oldtuple)
 {
 	StringInfoData single;
+	bool		pieces;
 
 	if (oldtuple == NULL || (!relation->full && relation->nkeys == 0))
 	{
@@ -395,16 +415,19 @@ write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 		run_delete(state, relation);
 		return;
 	}
+	pieces = pieces_begin(state, relation, oldtuple, NULL);
 	initStringInfo(&single);
 	appendStringInfo(&single, "DELETE FROM %s%s", relation->only, relation->name);
 	append_where(&single, relation);
 	appendStringInfoChar(&single, ';');
-	if (relation->image_delete)
+	if (relation->image_delete && !pieces)
 	{
 		images_delete(state, relation, &single);
 		return;
 	}
 	run_single(state, relation, &single);
+	if (pieces)
+		pieces_end(state);
 }
 
 void

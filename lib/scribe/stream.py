@@ -32,7 +32,13 @@ from scribe.spool import Spool
 FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0  # seconds before another start
 STOP_WAIT = 5.0  # seconds for pg_recvlogical to end after SIGINT
 STEADY = 1.0  # seconds of streaming after which an outage is over
-REFUSALS = 3  # times in a row the server may refuse to start the stream
+REFUSALS = 3  # times in a row the server may refuse to start the stream, or fail to decode the same transaction
+
+
+UNDECODABLE = (
+    "Nothing is lost up to there, and nothing gets past it: correct the cause in the source, then"
+    ' run "scribe-init --remove" and "scribe-init" to begin a new chain with a new base.'
+)
 
 
 class Talk(Protocol):
@@ -66,6 +72,11 @@ class Receiver:
     initiated: float | None = None
     refused: bool = False
     last: str = ""
+
+    @property
+    def undecodable(self) -> bool:
+        """Whether the decoder met something that it will meet again; for want of memory it may well not."""
+        return "output plugin" in self.last and " callback" in self.last and "out of memory" not in self.last
 
 
 class Supervisor:
@@ -103,7 +114,7 @@ class Supervisor:
         self.stopping = True
 
     def _supervise(self) -> None:
-        delay, refusals, reached = FIRST_DELAY, 0, -1
+        delay, refusals, stuck, reached = FIRST_DELAY, 0, 0, -1
         while True:
             receiver = self._try_start()
             if receiver is not None:
@@ -114,6 +125,9 @@ class Supervisor:
                     raise ScribeError(
                         f"the server refuses to stream: {receiver.last}", 'See "scribe-init --check-only".'
                     )
+                stuck = (stuck + 1 if receiver.position == reached else 1) if receiver.undecodable else 0
+                if stuck >= REFUSALS:
+                    raise ScribeError(f"the server cannot decode a transaction: {receiver.last}", UNDECODABLE)
                 if receiver.position > reached or (receiver.initiated and time.monotonic() - began > 10):
                     delay = FIRST_DELAY
                 reached = max(reached, receiver.position)
