@@ -77,6 +77,10 @@ check-faults: dev  ## kill anything at any instant: random but reproducible roun
 	@$(PY) tests/faults/harness.py $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record $(RECORD)) \
 	    $(if $(STEPS),--steps,--rounds $(or $(ROUNDS),20))
 
+.PHONY: check-large
+check-large: dev  ## transactions and values larger than memory set aside for them; SCALE= of the full sizes
+	@$(PY) tests/large/run.py $(if $(SCALE),--scale $(SCALE))
+
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree
 	@$(BUILD)

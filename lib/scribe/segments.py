@@ -28,6 +28,7 @@ from scribe.errors import ScribeError
 from scribe.lsn import parse_lsn
 
 BLOCK = 512 << 10  # bytes read at a time
+LONG_LINE = 4 << 20  # bytes; a longer line of COPY data is handed over in parts
 SMALL = 256 << 10  # bytes of a transaction that is handed over whole
 # In a transaction of single statements every line begins with one of these.
 _NOT_SINGLE = re.compile(rb"\n(?!INSERT INTO |UPDATE |DELETE FROM |[()]|-- rows )")
@@ -77,7 +78,7 @@ class CopyStart:
 
 @dataclass(frozen=True, slots=True)
 class CopyData:
-    """Some whole lines of COPY data."""
+    """Some whole lines of COPY data, or a part of a long one."""
 
     data: bytes
 
@@ -305,6 +306,8 @@ class Reader:
             last = buffer.data.rfind(b"\n", buffer.at, len(buffer.data) - 3)
             if last >= buffer.at:
                 yield CopyData(buffer.take(last + 1))
+            elif len(buffer.data) - buffer.at > LONG_LINE:  # memory does not follow the length of a line
+                yield CopyData(buffer.take(len(buffer.data) - 3))
             buffer.need()
         if found >= buffer.at:
             yield CopyData(buffer.take(found + 1))

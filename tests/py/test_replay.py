@@ -210,3 +210,16 @@ def test_only_the_owners_of_a_dump_are_left_out() -> None:
 
 def test_a_long_statement_is_shown_in_one_short_line() -> None:
     assert show(b"SELECT\n" + b"x" * 1000) == "SELECT " + "x" * 193 + "..."
+
+
+def test_a_long_line_of_data_is_handed_over_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"1\t" + b"x" * 5000 + b"\\\\.\n\\.x\n" + b"2\t" + b"\\\\" * 3000 + b"\n" + b"\n" * 3 + b"y" * 4000 + b"\n"
+    text = b"COPY t FROM stdin;\n" + data + b"\\.\nSELECT 1;\n"
+    for block in (7, 64, 1000):
+        monkeypatch.setattr(segments, "BLOCK", block)
+        monkeypatch.setattr(segments, "LONG_LINE", 1000)
+        reader = Reader(io.BytesIO(text), "test")
+        parts = [event.data for event in reader.copy_block(reader.take_line()) if isinstance(event, CopyData)]
+        assert b"".join(parts) == data
+        assert max(map(len, parts)) < 4000
+        assert reader.take_line() == b"SELECT 1;\n"
