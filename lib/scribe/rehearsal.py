@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,8 +20,10 @@ from scribe.archive import Archive, Base
 from scribe.base import Talker
 from scribe.errors import ScribeError
 from scribe.guard import Table, read_tables
-from scribe.lsn import format_lsn
+from scribe.lsn import format_lsn, parse_lsn
+from scribe.points import find_chain
 from scribe.postgres import find_program
+from scribe.record import digest_schema, dump_command, major_of
 from scribe.throwaway import Cluster, throwaway
 
 DATABASE = "rehearsal"
@@ -83,7 +85,16 @@ def _rehearse_in(cluster: Cluster, archive: Archive, base: Base, result: Rehears
     _restore(cluster, archive, result, f"base {base.stamp}", [*words, *point])
     with _connect(cluster) as conn:
         result.server_version = conn.info.parameter_status("server_version")
-        compare_rows(conn, base.manifest["rows"], result)
+        compare_rows(conn, base.manifest["rows"], result, "at the base")
+    recorded = find_recorded(archive, base)
+    if recorded is not None:
+        point = ["--target-lsn", recorded["lsn"], "--target-exclusive"]
+        _restore(cluster, archive, result, f"the segments up to {recorded['lsn']}", [*words, *point, "--resume"])
+        where = f"at {recorded['lsn']} ({recorded['time']})"
+        with _connect(cluster) as conn:
+            left_out = _unlogged(conn)
+            compare_rows(conn, recorded["rows"], result, where, left_out)
+        compare_schema(cluster, recorded, result, where)
     talk.note("applying the segments")
     said = _restore(cluster, archive, result, "the segments", [*words, "--resume"])
     result.reached_lsn, result.reached_time = said["reached_lsn"], said["reached_time"]
@@ -95,7 +106,15 @@ def _rehearse_in(cluster: Cluster, archive: Archive, base: Base, result: Rehears
     with _connect(cluster) as conn:
         compare_sequences(conn, archive, base, result)
         _count_everything(conn, result)
-    _dump_schema(cluster, result)
+    if _dump_schema(cluster, result) is not None:
+        result.compared.append("at the end, the schema was dumped, with nothing to compare")
+
+
+def find_recorded(archive: Archive, base: Base) -> dict[str, Any] | None:
+    """Return what scribe-rotate --record recorded last, if the chain of base leads there."""
+    chain = find_chain(base, list(archive.segments()))
+    found: list[dict[str, Any]] = [s.manifest["recorded"] for s in chain.segments if "recorded" in s.manifest]
+    return found[-1] if found and parse_lsn(found[-1]["lsn"]) >= base.consistent_point else None
 
 
 def _restore(cluster: Cluster, archive: Archive, result: Rehearsal, what: str, words: list[str]) -> Mapping[str, Any]:
@@ -120,18 +139,51 @@ def _connect(cluster: Cluster) -> psycopg.Connection[Any]:
 # --- what is compared -------------------------------------------------------------------------------------------------
 
 
-def compare_rows(conn: psycopg.Connection[Any], recorded: Mapping[str, int], result: Rehearsal) -> None:
-    """Compare each table's rows at the base's consistent point with those counted on the source in its snapshot."""
+def compare_rows(
+    conn: psycopg.Connection[Any],
+    recorded: Mapping[str, int],
+    result: Rehearsal,
+    where: str,
+    left_out: Collection[str] = (),
+) -> None:
+    """Compare each table's rows with those counted on the source in a snapshot. where: which, in words."""
     there = {table.name_text: table for table in read_tables(conn).values()}
     for name, rows in sorted(recorded.items()):
         if name not in there:
-            result.differences.append(f"table {name}: not there at the base, {rows} rows were recorded")
+            result.differences.append(f"table {name}: not there {where}, {rows} rows were recorded")
         elif (found := _count(conn, there[name])) != rows:
-            result.differences.append(f"table {name}: {found} rows at the base, {rows} were recorded")
+            result.differences.append(f"table {name}: {found} rows {where}, {rows} were recorded")
     for name, table in sorted(there.items()):
-        if table.kind == "r" and not table.member and name not in recorded:
-            result.differences.append(f"table {name}: there at the base, not recorded on the source")
-    result.compared.append(f"at the base, the rows of {len(recorded)} tables with those counted on the source")
+        if table.kind == "r" and not table.member and name not in recorded and name not in left_out:
+            result.differences.append(f"table {name}: there {where}, not recorded on the source")
+    result.compared.append(f"{where}, the rows of {len(recorded)} tables with those counted on the source")
+
+
+def _unlogged(conn: psycopg.Connection[Any]) -> set[str]:
+    """Return the tables whose rows are not in the stream, and so were not recorded."""
+    query = "SELECT oid::bigint FROM pg_catalog.pg_class WHERE relpersistence = 'u'"
+    oids = {row[0] for row in conn.execute(query).fetchall()}
+    return {table.name_text for oid, table in read_tables(conn).items() if oid in oids}
+
+
+def compare_schema(cluster: Cluster, recorded: Mapping[str, Any], result: Rehearsal, where: str) -> None:
+    """Compare what pg_dump says of each object with what it said on the source, if versions allow that."""
+    text = _dump_schema(cluster, result)
+    if text is None:
+        return
+    here, there = (major_of(text), result.server_version or ""), (recorded["pg_dump"], recorded["server_version"])
+    if here[0] != there[0] or here[1].split(".")[0] != there[1].split(".")[0]:
+        result.compared.append(
+            f"{where}, the schema was not compared: it was recorded by pg_dump {there[0]} of server {there[1]},"
+            f" and this is {here[0]} of {here[1]}"
+        )
+        return
+    found, known = digest_schema(text), recorded["schema"]
+    for name in sorted(found.keys() | known.keys()):
+        if found.get(name) != known.get(name):
+            how = "is missing" if name not in found else "was not on the source" if name not in known else "differs"
+            result.differences.append(f"schema {where}: {name} {how}")
+    result.compared.append(f"{where}, {len(known)} objects of the schema with those dumped on the source")
 
 
 def _count(conn: psycopg.Connection[Any], table: Table) -> int:
@@ -167,13 +219,13 @@ def _count_everything(conn: psycopg.Connection[Any], result: Rehearsal) -> None:
     )
 
 
-def _dump_schema(cluster: Cluster, result: Rehearsal) -> None:
-    """The schema must be one that pg_dump can write."""
+def _dump_schema(cluster: Cluster, result: Rehearsal) -> bytes | None:
+    """Return the restored schema as pg_dump writes it; that it cannot is a difference."""
     program = str(cluster.bindir / "pg_dump") if (cluster.bindir / "pg_dump").exists() else find_program("pg_dump")
-    run = subprocess.run(
-        [program, "--schema-only", "--no-password", "-d", DATABASE], env=cluster.env, capture_output=True, check=False
-    )
-    if run.returncode != 0:
-        said = run.stderr.decode(errors="replace").strip().splitlines()
-        result.differences.append(f"could not dump the restored schema: {said[0] if said else 'pg_dump failed'}")
-    result.compared.append("at the end, the schema was dumped, with nothing to compare")
+    command = [*dump_command(program), "-d", DATABASE]
+    run = subprocess.run(command, env=cluster.env, capture_output=True, check=False)
+    if run.returncode == 0:
+        return run.stdout
+    said = run.stderr.decode(errors="replace").strip().splitlines()
+    result.differences.append(f"could not dump the restored schema: {said[0] if said else 'pg_dump failed'}")
+    return None

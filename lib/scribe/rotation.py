@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -214,12 +214,14 @@ def rotate(
     capture_objects: bool = True,
     command: str | None = None,
     warn: Callable[[str], None] = lambda text: None,
+    recorded: Mapping[str, Any] | None = None,
     dry_run: bool = False,
 ) -> Report:
     """Turn the whole transactions in the spool into segments.
 
     conn: None when the server is away; compress: zstd; capture_objects: send large objects that changed, else only say
-    that they did; command: SCRIBE_ARCHIVE_COMMAND. Raises TryAgainError when
+    that they did; command: SCRIBE_ARCHIVE_COMMAND; recorded: what the source held, for the newest
+    segment. Raises TryAgainError when
     another rotation runs, ScribeError when the spool is damaged.
     """
     spool = Spool(archive.spool)
@@ -244,7 +246,7 @@ def rotate(
             changes = None if conn is None else largeobjects.look(conn, largeobjects.read_state(archive.spool))
             facts = None
             if pieces or conn is not None:
-                facts = _circumstances(archive, conn, previous, compress)
+                facts = replace(_circumstances(archive, conn, previous, compress), recorded=recorded)
                 facts = _with_objects(facts, conn, changes, capture_objects)
             for piece in pieces:
                 assert facts is not None

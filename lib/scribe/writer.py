@@ -28,7 +28,7 @@ from scribe.dialect import (
     build_header,
 )
 from scribe.errors import ScribeError
-from scribe.lsn import file_lsn, format_lsn
+from scribe.lsn import file_lsn, format_lsn, parse_lsn
 from scribe.manifest import write_manifest
 
 LEVEL = 1  # of zstd: on plain SQL hardly larger than level 3, and twice as fast
@@ -53,7 +53,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the segments of one rotation have in common. sequences: None when the server was away."""
+    """What the segments of one rotation have in common. sequences: None when the server was away.
+
+    recorded: what the source held at a point before the end of the newest.
+    """
 
     identity: Mapping[str, Any]
     server_version: str
@@ -62,6 +65,7 @@ class Circumstances:
     objects: Callable[[], Iterable[str]] | None = None  # statements for large objects that changed
     warnings: list[str] = field(default_factory=list)
     compress: bool = True
+    recorded: Mapping[str, Any] | None = None
 
     @property
     def decoder(self) -> str:
@@ -220,5 +224,7 @@ def write_segment(
         "closed": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "warnings": facts.warnings + counter.all_warnings(),
     }
+    if newest and facts.recorded is not None and parse_lsn(facts.recorded["lsn"]) <= piece.to_lsn:
+        manifest["recorded"] = facts.recorded
     write_manifest("segment", path, manifest)
     return Segment(path, manifest)

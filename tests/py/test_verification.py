@@ -431,9 +431,35 @@ def test_a_rehearsal_of_a_real_source(scribe: Scribe, cluster: Cluster) -> None:
     said = scribe.run("scribe-dump", "-v", "--format", "directory", "--jobs", "2").stderr
     assert "removed nothing" in said
     scribe.run("scribe-verify")
-    cluster.psql("INSERT INTO spaced VALUES (2);", scribe.dbname)
+    cluster.psql(
+        """INSERT INTO spaced VALUES (2); CREATE UNLOGGED TABLE u AS SELECT 1 AS x; CREATE VIEW w AS SELECT * FROM a;
+           CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TABLE empty (x int);""",
+        scribe.dbname,
+    )
+    scribe.run("scribe-rotate", "--record")
+    cluster.psql("INSERT INTO spaced VALUES (3); DROP VIEW w; DELETE FROM a;", scribe.dbname)
     scribe.run("scribe-rotate", "--wait-lsn", "current")
-    scribe.run("scribe-verify", "--rehearse", env=env)
+    said = json.loads(scribe.run("scribe-verify", "--rehearse", "--json", env=env).stdout)
+    (path,) = (p for p in (scribe.archive / "incremental").glob("*.json") if '"recorded"' in p.read_text())
+    recorded = json.loads(path.read_text())["recorded"]
+    assert recorded["rows"] == {"public.a": 140, 'public."B b"': 2, "public.spaced": 2, "public.empty": 0}
+    assert {"FUNCTION public.f()", "VIEW public.w", "TABLE public.u"} <= recorded["schema"].keys()
+    where = f"at {recorded['lsn']} ({recorded['time']})"
+    assert f"{where}, the rows of 4 tables with those counted on the source" in said["compared"]
+    number = len(recorded["schema"])
+    assert f"{where}, {number} objects of the schema with those dumped on the source" in said["compared"]
+    recorded["rows"] |= {"public.a": 141}
+    recorded["schema"] |= {"VIEW public.w": "0" * 16, "VIEW public.v": "0" * 16}
+    del recorded["schema"]["FUNCTION public.f()"]
+    change(path, recorded=recorded)
+    run = scribe.run("scribe-verify", "--rehearse", env=env, check=False)
+    assert run.returncode == 1
+    assert run.stdout.splitlines() == [
+        f"table public.a: 140 rows {where}, 141 were recorded",
+        f"schema {where}: FUNCTION public.f() was not on the source",
+        f"schema {where}: VIEW public.v is missing",
+        f"schema {where}: VIEW public.w differs",
+    ]
     cluster.psql("DROP TABLE spaced", scribe.dbname)
     cluster.query(f"DROP TABLESPACE {space}")
 

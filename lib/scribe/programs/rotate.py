@@ -14,8 +14,10 @@ import psycopg
 from scribe import source
 from scribe.archive import Archive
 from scribe.cli import Parser, Talk, make_parser, prepare, run
+from scribe.decoders import plugin_of
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.lsn import format_lsn, parse_lsn
+from scribe.record import take_record
 from scribe.rotation import Report, rotate
 from scribe.settings import Settings
 from scribe.waiting import wait_for_now
@@ -41,6 +43,12 @@ def make_arguments() -> Parser:
     )
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=float, default=300.0, help="longest wait without progress (default: 300)"
+    )
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="count every table's rows and digest the schema at an exact point, for scribe-verify --rehearse; implies"
+        " --wait-lsn current, and reads every table once",
     )
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would become segments")
     parser.add_argument("--json", action="store_true", help="print a report as JSON")
@@ -74,7 +82,7 @@ def main(argv: list[str]) -> int:
             if not arguments.dry_run:
                 source.reconcile(conn)
         except TryAgainError as error:
-            if arguments.wait_lsn:
+            if arguments.wait_lsn or arguments.record:
                 raise
             away = error
         report = _work(arguments, settings, archive, conn, talk, target=target)
@@ -99,6 +107,12 @@ def _work(
     *,
     target: int | None,
 ) -> Report:
+    recorded: dict[str, Any] | None = None
+    if arguments.record and not arguments.dry_run:
+        assert conn is not None
+        plugin = plugin_of(archive.identity())
+        recorded = take_record(conn, talk, plugin=plugin, wait=arguments.timeout).as_json()
+
     def once() -> Report:
         return rotate(
             archive,
@@ -107,6 +121,7 @@ def _work(
             capture_objects=settings["SCRIBE_LARGE_OBJECTS"] == "capture",
             command=settings["SCRIBE_ARCHIVE_COMMAND"],
             warn=talk.warn,
+            recorded=recorded,
             dry_run=arguments.dry_run,
         )
 
@@ -114,8 +129,12 @@ def _work(
         assert conn is not None
         return wait_for_now(archive, conn, archive.identity()["slot"], timeout, target)
 
-    reached = wait(arguments.timeout) if arguments.wait_lsn and not arguments.dry_run else 0
+    waits = arguments.wait_lsn or arguments.record
+    reached = wait(arguments.timeout) if waits and not arguments.dry_run else 0
     report = once()
+    if recorded is not None and not any("recorded" in segment.manifest for segment in report.segments):
+        reached = wait(arguments.timeout)  # another rotation was quicker
+        report = once()
     if report.sequences_moved and not arguments.dry_run:
         try:
             reached = wait(min(arguments.timeout, SHORT))  # a transaction of ours, to which the positions can be tied

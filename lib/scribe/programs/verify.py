@@ -27,8 +27,10 @@ unread the longest, so that ten runs read everything. What is known of every fil
 
 --rehearse restores the newest base and its segments into a throw-away cluster, made by the initdb on PATH (or of the
 newest PostgreSQL installed) and run as the system's user postgres where the program is run by root. It compares
-every table's rows with those counted on the source when the base was taken, and the sequences with those recorded at
-the last rotation; the result is in ARCHIVE/rehearsal.json. The source is not touched.
+every table's rows with those counted on the source when the base was taken; rows and schema with what the last
+"scribe-rotate --record" recorded, at exactly that point (the schema only where pg_dump and server have the same major
+version as then); and the sequences with those recorded at the last rotation. The result is in ARCHIVE/rehearsal.json.
+The source is not touched.
 
 Exit status: 0 all is good; 1 a fault was found; 2 wrong use or configuration; 75 the archive is in use: try again.
 """
