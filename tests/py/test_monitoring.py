@@ -7,51 +7,34 @@ import json
 import os
 import pwd
 import re
-import shutil
-import signal
-import socket
 import subprocess
-import urllib.parse
+import sys
+import time
 import urllib.request
+import xml.etree.ElementTree
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cluster import ROOT, poll
+from monitoring import ETC, UNPACKED, find, free_port, panels, prometheus, queries, running
 from source import Scribe
 
-ETC = ROOT / "etc"
-UNPACKED = ROOT / "build/monitoring"
+from scribe.checks import CHECKS
+
+sys.path.append(str(ROOT / "tools"))
+from draw_dashboard import draw
+
 _SUDO = "/usr/bin/sudo -n -u scribe /usr/local/bin/scribe-check"
 
 
 def need(program: str) -> str:
-    """Return the path of a program, installed or unpacked by tools/unpack-monitoring, or skip the test."""
-    places = [os.environ["PATH"], "/usr/sbin:/usr/local/sbin", f"{UNPACKED}/usr/bin:{UNPACKED}/usr/sbin"]
-    found = shutil.which(program, path=":".join(places))
+    """Return the path of a program, or skip the test."""
+    found = find(program)
     if found is None:
         pytest.skip(f'place: {program} is not here; "tools/unpack-monitoring" could not get it')
     return found
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def running(*command: object, **options: Any) -> Iterator[None]:
-    """Run a server for one block."""
-    with subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, **options) as process:
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
 
 
 @pytest.fixture(scope="module")
@@ -89,47 +72,29 @@ def test_the_dashboard_is_portable():
     assert {panel["datasource"]["uid"] for panel in board["panels"]} == {"${datasource}"}
 
 
-def queries() -> list[str]:
-    """Return the dashboard's queries with its variables at All."""
-    board = json.loads((ETC / "grafana-dashboard.json").read_text())
-    found = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
-    return [re.sub(r"\$(archive|instance)\b", ".*", query) for query in found]
-
-
 @pytest.mark.slow
 def test_a_real_prometheus_scrapes_what_the_dashboard_and_the_rules_ask_for(shop, tmp_path):
-    prometheus, exporter = need("prometheus"), need("prometheus-node-exporter")
+    programs = need("prometheus"), need("prometheus-node-exporter")
     shop.start_stream()
-    web, metrics = free_port(), free_port()
-    (tmp_path / "text").mkdir()
-    shop.run("scribe-check", "--format", "prometheus", "--output", str(tmp_path / "text/scribe.prom"))
-    (tmp_path / "prometheus.yml").write_text(
-        f"global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{ETC}/prometheus-rules.yml]\n"
-        f"scrape_configs: [{{job_name: node, static_configs: [{{targets: ['127.0.0.1:{metrics}']}}]}}]\n"
-    )
+    with prometheus(tmp_path, programs) as ask:
+        shop.run("scribe-check", "--format", "prometheus", "--output", str(tmp_path / "text/scribe.prom"))
 
-    def ask(path: str, **parameters: str) -> Any:
-        address = f"http://127.0.0.1:{web}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            return json.load(answer)["data"]
-
-    def scraped() -> bool:
-        try:
-            return bool(ask("query", query="scribe_state")["result"])
-        except OSError:
+        def scraped() -> bool:
+            with suppress(OSError):
+                return bool(ask("query", query="scribe_state")["result"])
             return False
 
-    with ExitStack() as stack:
-        flags = ["--collector.disable-defaults", "--collector.textfile", f"--web.listen-address=127.0.0.1:{metrics}"]
-        options: dict[str, Any] = {"cwd": tmp_path, "stderr": subprocess.DEVNULL}
-        stack.enter_context(running(exporter, *flags, f"--collector.textfile.directory={tmp_path}/text", **options))
-        flags = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/tsdb"]
-        stack.enter_context(running(prometheus, *flags, f"--web.listen-address=127.0.0.1:{web}", **options))
         poll(scraped, 60, "the first scrape")
         assert [query for query in queries() if not ask("query", query=query)["result"]] == []
         groups = ask("rules")["groups"]
         assert {rule["health"] for group in groups for rule in group["rules"]} <= {"ok", "unknown"}
+        began = time.time() - 10
+        draw(ask, (began, began + 20), tmp_path / "dashboard.svg")
     shop.stop_stream()
+    root = xml.etree.ElementTree.parse(tmp_path / "dashboard.svg").getroot()
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {panel["title"] for panel in panels()} <= set(texts)
+    assert {check.name for check in CHECKS} <= set(texts)
 
 
 @pytest.mark.slow
