@@ -81,6 +81,16 @@ check-faults: dev  ## kill anything at any instant: random but reproducible roun
 check-large: dev  ## transactions and values larger than memory set aside for them; SCALE= of the full sizes
 	@$(PY) tests/large/run.py $(if $(SCALE),--scale $(SCALE))
 
+.PHONY: check-fuzz
+check-fuzz: dev  ## random but reproducible DDL and DML, restored and compared: SEED= TRANSACTIONS= ASAN=1
+	@$(PY) tests/fuzz/run.py $(if $(SEED),--seed $(SEED)) --transactions $(or $(TRANSACTIONS),600) $(if $(ASAN),--asan) \
+	    --minimise $(FUZZ_OPTIONS)
+
+.PHONY: check-frames
+check-frames: dev  ## the same with texts that imitate frames and psql commands, with AddressSanitizer: SEED= ROUNDS=
+	@$(PY) tests/fuzz/run.py --frames --asan $(if $(SEED),--seed $(SEED)) --transactions $(or $(ROUNDS),4)00 \
+	    --round 100 --minimise $(FUZZ_OPTIONS)
+
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree
 	@$(BUILD)

@@ -203,7 +203,7 @@ $function$;
 
 -- Event trigger sql_drop: notes for the end of the command what went.
 CREATE OR REPLACE FUNCTION scribe.note_drop() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $function$
 BEGIN
     PERFORM set_config('scribe.dropped', (
         SELECT json_build_object(
@@ -605,6 +605,7 @@ DECLARE
 BEGIN
     FOR index IN
         SELECT c.oid, c.oid::regclass AS name, pg_get_indexdef(c.oid) AS definition, h.inhparent::regclass AS parent,
+            obj_description(c.oid, 'pg_class') AS comment,
             coalesce(quote_ident(t.spcname), 'pg_default') AS place
         FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_inherits AS h ON h.inhrelid = c.oid
             LEFT JOIN pg_tablespace AS t ON t.oid = c.reltablespace
@@ -616,6 +617,7 @@ BEGIN
         FOREACH command IN ARRAY ARRAY[
             regexp_replace(index.definition, '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX IF NOT EXISTS '),
             CASE WHEN index.parent IS NOT NULL THEN format('ALTER INDEX %s ATTACH PARTITION %s', index.parent, index.name) END,
+            CASE WHEN index.comment IS NOT NULL THEN format('COMMENT ON INDEX %s IS %L', index.name, index.comment) END,
             CASE WHEN moved THEN format('ALTER INDEX %s SET TABLESPACE %s', index.name, index.place) END]
         LOOP
             CONTINUE WHEN command IS NULL;
@@ -627,7 +629,7 @@ $function$;
 
 -- Called by the library after REINDEX of an index or a table, which fires no event trigger before PostgreSQL 17.
 CREATE OR REPLACE FUNCTION scribe.record_reindexed(relation oid, moved boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $function$
 BEGIN
     IF scribe.is_active() THEN
         PERFORM scribe.record_reindex(ARRAY(SELECT indexrelid FROM pg_index, scribe.with_children(ARRAY[relation]) AS family
@@ -761,10 +763,10 @@ BEGIN
         IF tag = 'DROP INDEX' THEN  -- one that CREATE INDEX CONCURRENTLY left invalid is nowhere else
             statement := regexp_replace(statement, '^\s*(DROP\s+INDEX(?:\s+CONCURRENTLY)?)\s+(?!(?:IF\s+EXISTS|CONCURRENTLY)\M)',
                 '\1 IF EXISTS ', 'i');
-        ELSIF tag = 'ALTER INDEX' AND attached <> 0
+        ELSIF tag IN ('ALTER INDEX', 'ALTER TABLE', 'COMMENT')  -- ALTER TABLE may rename it as well
             AND EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-                WHERE c.oid = attached AND c.relkind = 'i' AND NOT i.indisvalid) THEN
-            RETURN;  -- as above; REINDEX will attach it
+                WHERE c.oid = CASE WHEN attached <> 0 THEN attached ELSE relids[1] END AND c.relkind = 'i' AND NOT i.indisvalid) THEN
+            RETURN;  -- as above; it will be recorded as it is when it becomes valid
         ELSIF tag = 'CREATE INDEX' THEN
             SELECT indexrelid INTO invalid FROM pg_index WHERE indexrelid = ANY (relids) AND NOT indisvalid
                 AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = indexrelid);
@@ -798,9 +800,10 @@ BEGIN
 END
 $function$;
 
--- Event trigger ddl_command_end: record the command, then whatever must follow it.
+-- Event trigger ddl_command_end: record the command, then whatever must follow it. Names are looked at as they are
+-- quoted by default, in the call stack, too.
 CREATE OR REPLACE FUNCTION scribe.command_end() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $function$
 DECLARE
     dropped json;
     is_drop constant boolean := tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED';
@@ -902,10 +905,11 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
--- What reconcile() saw last: event triggers as the statements that make them, and who owns what.
+-- What reconcile() saw last: event triggers as the statements that make them, who owns what, and valid indexes.
 CREATE TABLE IF NOT EXISTS scribe.seen_event_trigger (name text PRIMARY KEY, statements text[] NOT NULL);
 CREATE TABLE IF NOT EXISTS scribe.seen_owner (classid oid, objid oid, owner oid NOT NULL, PRIMARY KEY (classid, objid));
-REVOKE ALL ON scribe.seen_event_trigger, scribe.seen_owner FROM PUBLIC;
+CREATE TABLE IF NOT EXISTS scribe.seen_index (objid oid PRIMARY KEY);
+REVOKE ALL ON scribe.seen_event_trigger, scribe.seen_owner, scribe.seen_index FROM PUBLIC;
 
 -- Event triggers of this database that are not ours, as the statements that make them.
 CREATE OR REPLACE FUNCTION scribe.event_triggers() RETURNS TABLE (name text, statements text[])
@@ -951,6 +955,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     changed record;
     statement text;
+    indexes oid[];
 BEGIN
     IF NOT scribe.is_active() THEN
         RETURN;
@@ -985,6 +990,22 @@ BEGIN
     END LOOP;
     DELETE FROM scribe.seen_owner AS s WHERE NOT EXISTS (SELECT FROM scribe.owners() AS o
         WHERE o.classid = s.classid AND o.objid = s.objid);
+    -- An index that a failed CREATE INDEX CONCURRENTLY left becomes valid by whatever builds it anew: TRUNCATE, VACUUM FULL,
+    -- ALTER TABLE. Where it stands already, the statement does nothing.
+    WITH appeared AS (
+        INSERT INTO scribe.seen_index SELECT i.indexrelid FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+            WHERE i.indisvalid AND c.relkind = 'i' AND c.relpersistence <> 't' AND NOT c.relispartition AND c.oid >= 16384
+                AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
+        ON CONFLICT DO NOTHING RETURNING objid)
+    SELECT array_agg(a.objid) INTO indexes FROM appeared AS a
+        WHERE NOT EXISTS (SELECT FROM pg_depend AS d JOIN pg_index AS i ON i.indexrelid = a.objid  -- an extension's table
+            WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indrelid AND d.deptype = 'e')
+            AND NOT EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r
+                WHERE h.tag <> 'COMMENT' AND h.tag !~ '^ALTER' AND r = a.objid);
+    IF record AND indexes IS NOT NULL THEN
+        PERFORM scribe.record_reindex(indexes, false);
+    END IF;
+    DELETE FROM scribe.seen_index AS s WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.objid);
 END
 $function$;
 SELECT scribe.reconcile(false);

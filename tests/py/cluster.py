@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from compare import DUMP_OPTIONS, State, dump_state
+from compare import DUMP_OPTIONS, State, drop_unlogged, dump_state
 from psycopg import sql
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +105,7 @@ class Cluster:
         self.log = self.directory / "log"
         self.host = str(self.directory)
         self.port = 0
+        self.server_env: dict[str, str] = {}  # what the server's own programs get beside the caller's environment
 
     # --- life ---------------------------------------------------------------------------------------------------
 
@@ -166,7 +167,7 @@ class Cluster:
             result = subprocess.run(
                 command,
                 cwd="/",
-                env={k: v for k, v in self.env.items() if not k.startswith("PG")} | {"LC_ALL": "C"},
+                env={k: v for k, v in self.env.items() if not k.startswith("PG")} | {"LC_ALL": "C", **self.server_env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -244,11 +245,17 @@ class Cluster:
         """Return 150020 for 15.20."""
         return int(self.value("SHOW server_version_num"))
 
-    def dump(self, dbname: str) -> State:
-        """Return everything two equal databases have in common; see compare.dump_state()."""
+    def dump(self, dbname: str, unlogged: bool = True) -> State:
+        """Return everything two equal databases have in common; see compare.dump_state().
+
+        unlogged: with the contents of unlogged tables, which the WAL does not have.
+        """
         with self.connect(dbname, options=DUMP_OPTIONS) as conn:
             env = self.env | {"PGDATABASE": dbname, "PGCLIENTENCODING": "UTF8"}
-            return dump_state(conn, f"{self.bindir}/pg_dump", env)
+            state = dump_state(conn, f"{self.bindir}/pg_dump", env)
+            if not unlogged:
+                drop_unlogged(conn, state)
+            return state
 
 
 @contextlib.contextmanager

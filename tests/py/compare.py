@@ -28,7 +28,9 @@ _RELATIONS = """
 _LARGE_OBJECTS = """
     SELECT oid, lomowner::pg_catalog.regrole, pg_catalog.md5(pg_catalog.lo_get(oid))
     FROM pg_catalog.pg_largeobject_metadata ORDER BY 1"""
-
+_UNLOGGED = """
+    SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class AS c
+    WHERE c.relpersistence = 'u' AND c.relkind IN ('r', 'S')"""
 
 _OUR_TRIGGER = re.compile(r'--\n-- Name: (EVENT TRIGGER )?"?scribe_[^;]*; Type: (EVENT TRIGGER|COMMENT)')
 _NOISE = re.compile(r"^(--.*)?$|^\\(un)?restrict |^SET |^SELECT pg_catalog.set_config")
@@ -51,8 +53,18 @@ def dump_state(conn: psycopg.Connection[Any], pg_dump: str, env: Mapping[str, st
     return state
 
 
+def drop_unlogged(conn: psycopg.Connection[Any], state: State) -> None:
+    """Take the contents of unlogged tables out of a database's state: the WAL does not have them."""
+    for (name,) in conn.execute(_UNLOGGED).fetchall():
+        state.pop(f"rows of {name}", None)
+        state.pop(f"sequence {name}", None)
+
+
 def _dump_schema(pg_dump: str, env: Mapping[str, str]) -> list[str]:
-    text = subprocess.run([pg_dump, "-s", "-N", "scribe"], env=env, capture_output=True, text=True, check=True).stdout
+    # errors: a database in SQL_ASCII may hold anything
+    command = [pg_dump, "-s", "-N", "scribe"]
+    dumped = subprocess.run(command, env=env, capture_output=True, text=True, errors="backslashreplace", check=True)
+    text = dumped.stdout
     blocks = [block for block in re.split(r"(?m)^(?=--\n-- Name: )", text) if not _OUR_TRIGGER.match(block)]
     return [line for line in "".join(blocks).splitlines() if not _NOISE.match(line)]
 

@@ -152,21 +152,6 @@ def _block(lines: list[str], at: int) -> str:
     return "\n".join(f"    {line[:300]}" for line in lines[first : at + 1][:40])
 
 
-_UNLOGGED = """
-    SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class AS c
-    WHERE c.relpersistence = 'u' AND c.relkind IN ('r', 'S')"""
-
-
-def dump(cluster: Cluster, dbname: str) -> State:
-    """Return a database's state without the contents of unlogged tables, which the WAL does not have."""
-    state = cluster.dump(dbname)
-    with cluster.connect(dbname, options="-c search_path=") as conn:
-        for (name,) in conn.execute(_UNLOGGED).fetchall():
-            state.pop(f"rows of {name}", None)
-            state.pop(f"sequence {name}", None)
-    return state
-
-
 def differences(source: State, copy: State) -> Counter[str]:
     """How many tables, sequences, large objects and schema lines differ."""
     count: Counter[str] = Counter()
@@ -248,13 +233,13 @@ def run(cluster: Cluster, tree: Path, arguments: argparse.Namespace) -> int:
 def restore(scribe: Scribe, arguments: argparse.Namespace) -> int:
     """Restore by every way and compare."""
     cluster = scribe.cluster
-    source = dump(cluster, DATABASE)
+    source = cluster.dump(DATABASE, unlogged=False)
     bad = False
     if arguments.keep_going:
         errors = replay_on(scribe, "copy_going")
         print(f"replay errors: {len(errors)}")
         print("\n".join(errors))
-        bad = compare("psql going on", source, dump(cluster, "copy_going")) or bool(errors)
+        bad = compare("psql going on", source, cluster.dump("copy_going", unlogged=False)) or bool(errors)
     for name, target in (("scribe-restore", "copy_restore"), ("psql alone", "copy_psql")):
         try:
             if target == "copy_psql":
@@ -266,7 +251,7 @@ def restore(scribe: Scribe, arguments: argparse.Namespace) -> int:
             bad = True
             continue
         print(f"{name}: 0 replay errors")
-        bad |= compare(name, source, dump(cluster, target))
+        bad |= compare(name, source, cluster.dump(target, unlogged=False))
     return 1 if bad else 0
 
 

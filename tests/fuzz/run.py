@@ -1,0 +1,514 @@
+#!/usr/bin/env python3
+"""Random but reproducible work on a source, restored by scribe-restore and by psql alone, and compared.
+
+usage: run.py [--seed N] [--transactions N] [--frames] [--encoding NAME] [--asan] [--minimise] [--script FILE] [--keep]
+
+Each round of up to 150 transactions has a database and a seed of its own: the round's seed alone repeats it. Three
+sessions take turns as the seed says; a lock that another one holds is an error after 30 ms, since nobody else moves.
+A statement the server rejects is fine, and counted. --frames: nearly every text and name imitates a frame, a COPY end
+or a psql command, in several encodings. --asan: the server runs the decoder compiled with AddressSanitizer.
+--minimise: after a failure, leave out what it does not need, and write the rest to a file.
+--script: run the steps of such a file instead of new ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lib"))
+
+import minimise  # noqa: E402
+import psycopg  # noqa: E402
+from cluster import Cluster, install_decoder  # noqa: E402
+from compare import State, assert_equal  # noqa: E402
+from generator import INIT, ROLES, ROTATE, SCHEMAS, Generator, Step  # noqa: E402
+from psycopg.pq import ExecStatus, TransactionStatus  # noqa: E402
+from sanitised import SanitisedCluster  # noqa: E402
+from source import Scribe  # noqa: E402
+from values import Values  # noqa: E402
+
+from scribe.segments import Ddl, End, Footer, Reader, Small, Start, open_plain  # noqa: E402
+
+ROUND = 150  # transactions
+SESSIONS = 3
+ENCODINGS = ["UTF8", "LATIN1", "EUC_JP", "SQL_ASCII"]
+CODECS = {"UTF8": "utf-8", "LATIN1": "latin-1", "EUC_JP": "euc_jp", "SQL_ASCII": "utf-8"}
+# A lock is never released while a session waits for it, as the sessions take turns; autovacuum would take some at will.
+SESSION = "-c lock_timeout=30ms -c statement_timeout=20s -c client_min_messages=error"
+CLUSTER = {
+    "autovacuum": "off",
+    "max_prepared_transactions": "50",
+    "log_min_messages": "error",
+    "deadlock_timeout": "10s",
+}
+_SAVEPOINT, _RELEASE, _BACK = "SAVEPOINT guard", "RELEASE guard", "ROLLBACK TO guard"
+
+
+class Failure(Exception):
+    """The copies differ, or could not be made. kind: what a smaller script must show, too."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Source:
+    """The sessions of one source database, which run steps."""
+
+    def __init__(self, cluster: Cluster, dbname: str, encoding: str) -> None:
+        self.codec = CODECS[encoding]
+        self.connections = [cluster.connect(dbname, options=SESSION, client_encoding=encoding) for _ in range(SESSIONS)]
+
+    def close(self) -> None:
+        """End the sessions."""
+        for conn in self.connections:
+            conn.close()
+
+    def query(self, session: int, sql: str) -> object:
+        """The JSON value that one statement returns."""
+        result = self.connections[session].pgconn.exec_(sql.encode())
+        value = result.get_value(0, 0) if result.status == ExecStatus.TUPLES_OK else None
+        if value is None:
+            raise RuntimeError(f"the catalog could not be read: {result.error_message.decode(errors='replace')}")
+        return json.loads(value.decode(self.codec, "surrogateescape"))
+
+    def in_failed_transaction(self, session: int) -> bool:
+        """Whether nothing but ROLLBACK is accepted."""
+        return self.connections[session].pgconn.transaction_status == TransactionStatus.INERROR
+
+    def run(self, step: Step) -> str | None:
+        """Run a step; return the server's message if it rejected it."""
+        inside = self.connections[step.session].pgconn.transaction_status == TransactionStatus.INTRANS
+        if step.guarded and inside:
+            self._execute(step.session, _SAVEPOINT)
+        message = self._send(step)
+        if step.guarded and inside:
+            if message is not None:
+                self._execute(step.session, _BACK)
+            self._execute(step.session, _RELEASE)
+        return message
+
+    def _execute(self, session: int, sql: str) -> str | None:
+        return _message(self.connections[session].pgconn.exec_(sql.encode()))
+
+    def _send(self, step: Step) -> str | None:
+        pgconn = self.connections[step.session].pgconn
+        try:
+            sql = step.sql.encode(self.codec, "surrogateescape")
+            if step.how == "extended":
+                values = [None if p is None else p.encode(self.codec, "surrogateescape") for p in step.parameters]
+                return _message(pgconn.exec_params(sql, values))
+            if step.how == "copy":
+                data = step.data.encode(self.codec, "surrogateescape")
+                result = pgconn.exec_(sql)
+                if result.status != ExecStatus.COPY_IN:
+                    return _message(result)
+                pgconn.put_copy_data(data)
+                pgconn.put_copy_end()
+                messages = [_message(r) for r in iter(pgconn.get_result, None)]
+                return next((m for m in messages if m), None)
+            return _message(pgconn.exec_(sql))
+        except UnicodeEncodeError as error:
+            return str(error)
+
+
+def _message(result: psycopg.pq.abc.PGresult) -> str | None:
+    if result.status in (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE, ExecStatus.NONFATAL_ERROR):
+        return result.error_message.decode(errors="replace")
+    return None
+
+
+class Round:
+    """One database: work, restore, compare."""
+
+    def __init__(self, cluster: Cluster, directory: Path, name: str, encoding: str, canary: Path) -> None:
+        self.cluster, self.encoding, self.canary = cluster, encoding, canary
+        self.scribe = Scribe(cluster, name, directory / name)
+        self.copies = (f"{name}_restore", f"{name}_psql")
+        self.steps: list[Step] = []
+        self.count: Counter[str] = Counter()
+        self.messages: Counter[str] = Counter()
+        self.source: Source | None = None
+
+    def prepare(self) -> None:
+        """The database, its roles and schemas."""
+        dbname = self.scribe.dbname
+        self._createdb(dbname)
+        roles = "".join(
+            f"DO $$ BEGIN CREATE ROLE {_quote(r)}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;\n" for r in ROLES
+        )
+        schemas = "".join(
+            f"CREATE SCHEMA IF NOT EXISTS {_quote(s)}; GRANT ALL ON SCHEMA {_quote(s)} TO PUBLIC;\n" for s in SCHEMAS
+        )
+        extensions = "".join(
+            f"CREATE EXTENSION {name} SCHEMA public;\n"
+            for (name,) in self.cluster.query(
+                "SELECT name FROM pg_available_extensions WHERE name IN ('hstore', 'citext')"
+            )
+        )
+        self.cluster.psql(
+            f"SET client_encoding = 'UTF8';\n{roles if self.encoding == 'UTF8' else ''}{schemas}{extensions}", dbname
+        )
+        self.source = Source(self.cluster, dbname, self.encoding)
+
+    def _createdb(self, name: str) -> None:
+        self.cluster.query(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{self.encoding}' LOCALE 'C'")
+
+    def begin(self) -> None:
+        """From here on everything goes through the stream."""
+        self.scribe.run("scribe-init")
+        self.scribe.start_stream()
+
+    def run(self, step: Step) -> str | None:
+        """Run a step and note it."""
+        assert self.source is not None
+        self.steps.append(step)
+        message = self.source.run(step)
+        if step.sql not in ("COMMIT", "ROLLBACK"):
+            self.count["rejected" if message else "accepted"] += 1
+        if message:
+            self.messages[re.sub(r"\"[^\"]*\"|\d+", "_", message.splitlines()[0])[:90]] += 1
+        return message
+
+    def generate(self, seed: int, transactions: int, forging: float) -> None:
+        """New steps, some of them before capture begins."""
+        assert self.source is not None
+        values = Values(random.Random(seed), self.encoding, forging, str(self.canary))
+        generator = Generator(values, self.source.query, SESSIONS)
+        started = False
+        while True:
+            if not started and generator.transactions >= transactions // 8:
+                self._close(generator)
+                self.steps.append(INIT)
+                self.begin()
+                started = True
+            if generator.transactions >= transactions:
+                break
+            self._step(generator, generator.step())
+            if started and generator.random.random() < 0.004:
+                self.steps.append(ROTATE)
+                self.scribe.run("scribe-rotate", "--wait-lsn", "current")
+        self._close(generator)
+
+    def _step(self, generator: Generator, step: Step | None) -> None:
+        assert self.source is not None and step is not None
+        message = self.run(step)
+        if message and step.sql.startswith("PREPARE TRANSACTION"):
+            generator.prepared.remove(step.sql.split("'")[1])
+        if self.source.in_failed_transaction(step.session):
+            generator.aborted(step.session)
+
+    def _close(self, generator: Generator) -> None:
+        while (step := generator.step(closing=True)) is not None:
+            self._step(generator, step)
+
+    def repeat(self, steps: Iterable[Step]) -> None:
+        """The steps of a script; what it left open is ended."""
+        for step in steps:
+            if step == INIT:
+                self._settle()
+                self.begin()
+                self.steps.append(step)
+            elif step == ROTATE:
+                self.scribe.run("scribe-rotate", "--wait-lsn", "current")
+                self.steps.append(step)
+            else:
+                self.run(step)
+        self._settle()
+
+    def _settle(self) -> None:
+        assert self.source is not None
+        for conn in self.source.connections:
+            conn.pgconn.exec_(b"COMMIT")
+        with self.cluster.connect(self.scribe.dbname) as conn:
+            for (gid,) in conn.execute(
+                "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+            ).fetchall():
+                conn.execute(f"COMMIT PREPARED '{gid}'")
+
+    # --- what came of it ----------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Rotate, restore twice, compare. Raises Failure."""
+        assert self.source is not None
+        self.source.close()
+        scribe = self.scribe
+        self._run("scribe-rotate", "--wait-lsn", "current")
+        if scribe.stop_stream() != 0:
+            raise Failure("stream", f"scribe-stream failed\n{scribe.log.read_text(errors='replace')[-2000:]}")
+        self._check_flagged()
+        self._check_frames()
+        state = self._dump(scribe.dbname)
+        self._run("scribe-restore", "-d", self.copies[0], "--no-globals")
+        self._compare(state, self.copies[0], "scribe-restore")
+        self._createdb(self.copies[1])
+        try:
+            scribe.run_files_with_psql(self.copies[1])
+        except AssertionError as error:
+            raise Failure("psql " + _kind(str(error)), str(error)) from None
+        self._compare(state, self.copies[1], "psql alone")
+        if self.canary.exists():
+            raise Failure("canary", "a text was run as a shell command")
+        self._check_log()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        try:
+            self.scribe.run(program, *arguments)
+        except AssertionError as error:
+            raise Failure(f"{program} {_kind(str(error))}", str(error)) from None
+
+    def _dump(self, dbname: str) -> State:
+        return self.cluster.dump(dbname, unlogged=False)
+
+    def _compare(self, state: State, copy: str, way: str) -> None:
+        try:
+            assert_equal(state, self._dump(copy), ("source", way))
+        except AssertionError as error:
+            raise Failure("differs: " + _kind(str(error)), f"{way}: {error}") from None
+
+    def _check_flagged(self) -> None:
+        """Nothing here is beyond what capture can prove."""
+        rows = self.cluster.query(
+            "SELECT kind, tag, reason, left(statement, 300) FROM scribe.ddl_history WHERE NOT exact ORDER BY id",
+            self.scribe.dbname,
+        )
+        self.count["ddl"] += int(
+            self.cluster.value(
+                "SELECT count(*) FROM scribe.ddl_history WHERE kind IN ('ddl', 'create')", self.scribe.dbname
+            )
+        )
+        if rows:
+            raise Failure(f"flagged {rows[0][0]} {rows[0][1]} {_kind(str(rows[0][2]))}", "\n".join(map(str, rows[:5])))
+
+    def _check_frames(self) -> None:
+        """The frames a reader finds are those of the server's commits, and each transaction counts what it holds."""
+        for path in sorted((self.scribe.archive / "incremental").glob("*.sql*")):
+            manifest = json.loads(path.with_name(path.name.split(".")[0] + ".json").read_text())
+            found: Counter[str] = Counter()
+            with open_plain(path) as stream:
+                reader = Reader(stream, path.name)
+                reader.read_header()
+                last = 0
+                for event in reader.events():
+                    if isinstance(event, Small | Start):
+                        found["transactions"] += 1
+                    if isinstance(event, Small | End):
+                        if event.end <= last:
+                            raise Failure(
+                                "frames",
+                                f"{path.name}: a transaction ends at {event.end:X}, after one that ends at {last:X}",
+                            )
+                        last = event.end
+                    found["ddl"] += isinstance(event, Ddl)
+                    if (
+                        isinstance(event, Footer)
+                        and f"{event.to_lsn >> 32:X}/{event.to_lsn & 0xFFFFFFFF:X}" != manifest["to_lsn"]
+                    ):
+                        raise Failure("frames", f"{path.name} does not end where its manifest says")
+            self.count["committed"] += found["transactions"]
+            if found["transactions"] != manifest["counts"]["transactions"] or found["ddl"] != manifest["counts"]["ddl"]:
+                raise Failure("frames", f"{path.name}: found {dict(found)}, the manifest says {manifest['counts']}")
+
+    def _check_log(self) -> None:
+        said = self.cluster.log.read_text(errors="replace")
+        for path in self.cluster.directory.glob("asan.*"):
+            said += path.read_text(errors="replace")
+        found = re.search(
+            r"[^\n]*(AddressSanitizer|runtime error:|terminated by signal|PANIC:|could not record)[\s\S]{0,2500}", said
+        )
+        if found:
+            raise Failure("server " + _kind(found[0]), found[0])
+
+    def close(self) -> None:
+        """Remove the databases."""
+        if self.source is not None:
+            self.source.close()
+        self.scribe.kill_streams()
+        if self.cluster.running():
+            with self.cluster.connect() as conn:
+                for (gid,) in conn.execute("SELECT gid FROM pg_prepared_xacts").fetchall():
+                    with self.cluster.connect(self.scribe.dbname) as own:
+                        own.execute(f"ROLLBACK PREPARED '{gid}'")
+        self.scribe.close()
+        for name in self.copies:
+            self.cluster.dropdb(name)
+
+
+def _kind(text: str) -> str:
+    """What two failures of the same cause have in common."""
+    lines = text.splitlines()
+    line = next((x for x in lines if "ERROR:" in x), None) or next(
+        (x for x in lines if "error:" in x), lines[0] if lines else ""
+    )
+    if lines and lines[0] == "the databases differ":
+        keys = sorted(
+            {
+                x.split()[0]
+                for x in lines[1:]
+                if re.match(r"(schema|rows of|sequence|large object)\b.*: (\d+ and|only in)", x)
+            }
+        )
+        line = " ".join(keys)
+    line = re.sub(r"\"[^\"]*\"|'[^']*'|[0-9A-F]+/[0-9A-F]+|\d+", "_", line)
+    return re.sub(r".*(ERROR|error): ", "", line)[:60]
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+class Run:
+    """Many rounds in one cluster."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.directory = Path(tempfile.mkdtemp(prefix="scribe-fuzz-"))
+        self.canary = self.directory / "canary"
+        self.directory.chmod(0o777)  # a command that ran as the server's user, too, could leave its mark
+        self.cluster = SanitisedCluster() if arguments.asan else Cluster()
+        self.total: Counter[str] = Counter()
+        self.messages: Counter[str] = Counter()
+        self.numbers = 0
+
+    def new_round(self, encoding: str) -> Round:
+        """A round in a database of its own."""
+        self.numbers += 1
+        return Round(self.cluster, self.directory, f"fuzz{self.numbers}", encoding, self.canary)
+
+    def attempt(self, encoding: str, work: Callable[[Round], None]) -> tuple[Failure | None, Round]:
+        """Prepare, work, check; return the failure, if any."""
+        round_ = self.new_round(encoding)
+        failure = None
+        try:
+            round_.prepare()
+            work(round_)
+            round_.check()
+        except Failure as error:
+            failure = error
+        except (AssertionError, TimeoutError, RuntimeError, psycopg.Error) as error:
+            failure = Failure(f"{type(error).__name__} {_kind(str(error))}", str(error))
+        if failure is None or not self.arguments.keep:
+            round_.close()
+        return failure, round_
+
+    def round(self, seed: int, transactions: int) -> bool:
+        """One round from a seed; return whether the copies were equal."""
+        arguments = self.arguments
+        encoding = arguments.encoding or (ENCODINGS[seed % len(ENCODINGS)] if arguments.frames else "UTF8")
+        forging = 0.75 if arguments.frames else 0.08
+        began = time.monotonic()
+        failure, done = self.attempt(encoding, lambda r: r.generate(seed, transactions, forging))
+        self.total += done.count
+        self.messages += done.messages
+        counts = ", ".join(f"{done.count[k]} {k}" for k in ("accepted", "rejected", "committed", "ddl"))
+        verdict = "FAILED" if failure else "equal"
+        took = f"{time.monotonic() - began:.1f} s"
+        print(f"seed {seed} {encoding}: {verdict}, {transactions} transactions: {counts}, {took}", flush=True)
+        if failure is None:
+            return True
+        flags = "".join(f" --{name}" for name in ("frames", "asan") if getattr(arguments, name))
+        flags += f" --encoding {arguments.encoding}" if arguments.encoding else ""
+        again = f"tests/fuzz/run.py --seed {seed} --transactions {transactions}{flags}"
+        print(f"  {failure.kind}\n{failure}\nagain with: {again}", flush=True)
+        self.save(done.steps, encoding, failure, f"seed-{seed}")
+        return False
+
+    def save(self, steps: list[Step], encoding: str, failure: Failure, name: str) -> None:
+        """Write the script of a failure, made small if that is wanted."""
+        out = Path(self.arguments.output or tempfile.gettempdir())
+        if self.arguments.minimise:
+            steps = minimise.shrink(steps, lambda some: self._kind_of(some, encoding) == failure.kind)
+            case = out / f"fuzz-{name}.sql"
+            case.write_text(minimise.as_case(steps), errors="surrogateescape")
+            print(f"minimised: {case}")
+        script = out / f"fuzz-{name}.json"
+        minimise.write_script(script, steps, encoding)
+        print(f"steps: tests/fuzz/run.py --script {script}", flush=True)
+
+    def _kind_of(self, steps: list[Step], encoding: str) -> str | None:
+        failure, _ = self.attempt(encoding, lambda r: r.repeat(steps))
+        return failure.kind if failure else None
+
+    def script(self, path: Path) -> bool:
+        """Run a script; return whether the copies were equal."""
+        steps, encoding = minimise.read_script(path)
+        failure, done = self.attempt(encoding, lambda r: r.repeat(steps))
+        print(f"{path.name}: {'FAILED' if failure else 'equal'}, {dict(done.count)}")
+        if failure:
+            print(f"  {failure.kind}\n{failure}")
+            if self.arguments.minimise:
+                self.save(steps, encoding, failure, path.stem.removeprefix("fuzz-"))
+        return failure is None
+
+    def run(self) -> bool:
+        """Everything that was asked for."""
+        if not self.arguments.asan:
+            install_decoder(self.cluster.pg_config)
+        self.cluster.create(**CLUSTER)
+        arguments = self.arguments
+        if arguments.script:
+            return self.script(Path(arguments.script))
+        good = True
+        seed, left = arguments.seed, arguments.transactions
+        while left > 0 and (good or arguments.keep_going):
+            good &= self.round(seed, min(left, arguments.round))
+            left -= arguments.round
+            seed += 1
+        statements = self.total["accepted"] + self.total["rejected"]
+        share = 100 * self.total["accepted"] // max(1, statements)
+        print(
+            f"{statements} statements, {share} % of them accepted; {self.total['committed']} transactions and "
+            f"{self.total['ddl']} schema changes restored twice"
+        )
+        if arguments.verbose:
+            for message, times in self.messages.most_common(40):
+                print(f"  {times}x {message}")
+        return good
+
+    def close(self) -> None:
+        """Remove everything, unless a failure is to be looked at."""
+        self.cluster.remove(keep_files=self.arguments.keep)
+        if self.arguments.keep:
+            print(f"kept: {self.directory} {self.cluster.directory}")
+        else:
+            subprocess.run(["rm", "-rf", str(self.directory)], check=False)
+
+
+def main() -> int:
+    """Parse, run, report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--transactions", type=int, default=ROUND)
+    parser.add_argument("--round", type=int, default=ROUND, help="transactions of one round; default: %(default)s")
+    parser.add_argument("--frames", action="store_true")
+    parser.add_argument("--asan", action="store_true")
+    parser.add_argument("--encoding", choices=sorted(CODECS))
+    parser.add_argument("--minimise", action="store_true")
+    parser.add_argument("--script")
+    parser.add_argument("--output", help="directory for the scripts of failures; default: the temporary directory")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--keep-going", action="store_true", help="go on with the next seed after a failure")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what the server rejected")
+    run = Run(parser.parse_args())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
+    try:
+        return 0 if run.run() else 1
+    finally:
+        run.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
