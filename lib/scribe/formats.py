@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from nagiosplugin import Performance
 
@@ -120,16 +121,19 @@ def _finding_json(finding: Finding) -> dict[str, object]:
 
 def format_prometheus(report: Report) -> str:
     """Return the metrics in the text exposition format: moments and never ages, since a file can outlive its writer."""
-    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-    registry = CollectorRegistry()
+    families: dict[str, Metric] = {}
 
     def gauge(name: str, text: str, number: float, **labels: str) -> None:
-        known = gauges.get(name) or Gauge(f"scribe_{name}", text, ["archive", *labels], registry=registry)
-        gauges[name] = known
-        known.labels(archive=report.archive, **labels).set(number)
+        family = families.setdefault(name, GaugeMetricFamily(f"scribe_{name}", text))
+        family.add_sample(f"scribe_{name}", {"archive": report.archive, **labels}, number)
 
-    gauges: dict[str, Gauge] = {}
+    def counter(name: str, text: str, number: float) -> None:
+        family = families.setdefault(name, CounterMetricFamily(f"scribe_{name}", text))
+        family.add_sample(f"scribe_{name}_total", {"archive": report.archive}, number)
+
     info = {"version": __version__, "database": report.database, "slot": report.slot}
     gauge("info", "What is watched; always 1.", 1, **info)
     gauge("state", "Worst of all checks: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.", report.state)
@@ -143,9 +147,24 @@ def format_prometheus(report: Report) -> str:
             check=finding.name,
         )
         for value in finding.values:
-            if not value.is_age:
+            if value.counts:
+                counter(value.name, value.description, value.number)
+            elif not value.is_age:
                 gauge(_base_unit(value.name), value.description, _base_number(value))
+    registry = CollectorRegistry()
+    registry.register(_Found(list(families.values())))
     return generate_latest(registry).decode()
+
+
+class _Found:
+    """A collector of what was found, once."""
+
+    def __init__(self, families: list[Any]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Any]:
+        """Return all metrics."""
+        return self._families
 
 
 def _base_unit(name: str) -> str:

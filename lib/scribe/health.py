@@ -44,6 +44,7 @@ class Value:
     description: str
     warning: str = ""
     critical: str = ""
+    counts: bool = False  # whether it only ever grows, until statistics are reset
 
     @property
     def is_moment(self) -> bool:

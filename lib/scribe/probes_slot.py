@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from dataclasses import replace
 from typing import Any
 
 from scribe import source
@@ -210,6 +211,7 @@ def check_spill(survey: Survey, limit: Limit) -> Finding:
         Value("decoded_bytes", row["total_bytes"], "Bytes that decoding has sent."),
         Value("decoded_transactions", row["total_txns"], "Transactions that decoding has sent."),
     ]
+    values = [replace(value, counts=True) for value in values]
     state = limit.judge(row["spill_bytes"])
     text = f"{row['spill_txns']} of {row['total_txns']} transactions, {size_text(row['spill_bytes'])}"
     hint = f"Raise logical_decoding_work_mem, then \"SELECT pg_stat_reset_replication_slot('{survey.slot_name}')\"."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from source import Scribe
 
 from scribe.health import State
+from scribe.manifest import check_value
 
 PROMPT = {"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1"}  # a stream that says soon how far it is
 
@@ -17,6 +19,7 @@ def report(scribe: Scribe, *arguments: str, **settings: str) -> dict[str, Any]:
     result = scribe.run("scribe-check", "--format", "json", *arguments, check=False, env=settings)
     assert result.stderr == ""
     value = json.loads(result.stdout)
+    check_value("check", value, Path("scribe-check"))
     assert result.returncode == value["exit_status"] == State[value["state"]]
     return dict(value)
 

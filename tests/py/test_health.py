@@ -763,7 +763,11 @@ def test_prometheus_gets_moments_in_base_units_in_a_file_written_in_one_step(wat
     assert (result.returncode, result.stdout, os.listdir(tmp_path)) == (0, "", ["scribe.prom"])
     assert output.stat().st_mode & 0o777 == 0o644
     families = {family.name: family for family in text_string_to_metric_families(output.read_text())}
-    assert all(family.documentation and family.type == "gauge" for family in families.values())
+    assert all(family.documentation for family in families.values())
+    counters = {name for name, family in families.items() if family.type != "gauge"}
+    words = [f"scribe_{what}_{unit}" for what in ("spilled", "decoded") for unit in ("bytes", "transactions")]
+    assert counters == (set(words) if watched.cluster.version_num >= 140000 else set())
+    assert {families[name].type for name in counters} <= {"counter"}
     assert all(sample.timestamp is None for family in families.values() for sample in family.samples)
     assert not any(name.endswith("_age_seconds") for name in families)
     assert {sample.labels["check"] for sample in families["scribe_check_state"].samples} >= {"lag", "heartbeat"}

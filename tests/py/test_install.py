@@ -70,6 +70,19 @@ def test_the_decoder_is_in_its_servers_library_directory(installed):
     assert (installed / pkglibdir.lstrip("/") / "scribe_decoder.so").stat().st_mode & 0o111
 
 
+def test_what_hints_and_pages_name_is_where_they_say(installed):
+    paths = "SQL / 'drop_slot.sql', SQL / 'monitor.sql', find_document('docs/alarms.md')"
+    script = f"from scribe.places import SQL, find_document; print({paths})"
+    tree = installed / "usr/lib/pg_scribe"
+    command = [tree / ".venv/bin/python", "-P", "-c", script]
+    named = subprocess.check_output(command, env={"PYTHONPATH": str(tree / "lib")}, text=True).split()
+    assert [Path(name).is_file() for name in named] == [True] * 3
+    assert named[2] == str(installed / "usr/share/doc/pg_scribe/alarms.md")
+    check = installed / "usr/bin/scribe-check"
+    said = subprocess.run([check], env={"SCRIBE_NOPE": "1"}, capture_output=True, text=True, check=False).stdout
+    assert Path(str(re.search(r'See "([^"]*)"', said)[1])).is_file(), said
+
+
 def test_live_settings_are_left_alone(installed):
     assert [path.name for path in (installed / "etc").rglob("*") if path.is_file()] == ["shop.env"]
     assert (installed / "etc/scribe/shop.env").read_text() == "theirs\n"
