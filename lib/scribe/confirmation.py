@@ -18,6 +18,7 @@ from scribe.lsn import format_lsn, parse_lsn
 
 # Written before the feedback message is sent: sendFeedback() of pg_recvlogical, PostgreSQL 13 to 18.
 _CONFIRMING = re.compile(rb"confirming write up to [0-9A-F/]+, flush to ([0-9A-F]+/[0-9A-F]+) ")
+_SETTLED = "any"  # in place of the boot's identity: pg_recvlogical has ended, and no message is missing
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -58,6 +59,8 @@ def highest(spool: Path, chain_from: int) -> int | None:
     record = _record(spool)
     if record is None:
         return None if log_path(spool).exists() else chain_from
+    if record["boot"] == _SETTLED:
+        return max(chain_from, parse_lsn(record["lsn"]))
     if record["boot"] != _boot():
         return None
     return max(chain_from, parse_lsn(record["lsn"]), _said(log_path(spool)))
@@ -66,3 +69,11 @@ def highest(spool: Path, chain_from: int) -> int | None:
 def begin(spool: Path, lsn: int) -> None:
     """Remember durably that nothing beyond lsn was confirmed, before a new pg_recvlogical empties the messages."""
     files.write_json(_record_path(spool), {"lsn": format_lsn(lsn), "boot": _boot()})
+
+
+def settle(spool: Path) -> None:
+    """After pg_recvlogical has ended: remember durably what it confirmed, so that a reboot does not matter."""
+    record = _record(spool)
+    if record is not None and record["boot"] == _boot():
+        lsn = max(parse_lsn(record["lsn"]), _said(log_path(spool)))
+        files.write_json(_record_path(spool), {"lsn": format_lsn(lsn), "boot": _SETTLED})

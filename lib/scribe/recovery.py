@@ -16,10 +16,8 @@ from scribe.decoders import decoder_of, plugin_of
 from scribe.errors import ScribeError, TryAgainError
 from scribe.lsn import format_lsn, parse_lsn
 from scribe.slot import Slot
-from scribe.source import Server, timeline_switch
+from scribe.source import NEW_CHAIN, ReplacedError, Server, check_identity, timeline_switch
 from scribe.spool import Spool, Tape, cut, sync
-
-NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
 
 
 def break_chain(archive: Archive, reason: str, lsn: int) -> ScribeError:
@@ -35,6 +33,15 @@ def refuse_broken(archive: Archive) -> None:
         raise ScribeError(
             f"the chain is broken after {known.get('lsn')} since {known.get('since')}: {known.get('reason')}", NEW_CHAIN
         )
+
+
+def check_source(archive: Archive, server: Server) -> None:
+    """Raise UsageError unless the archive is this database's; ScribeError, on record, if that is gone for good."""
+    try:
+        check_identity(server, archive.identity())
+    except ReplacedError as error:
+        refuse_broken(archive)
+        raise _break_at_end(archive, error.message) from None
 
 
 def check_slot(archive: Archive, slot: Slot | None, server: Server) -> Slot:

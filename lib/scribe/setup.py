@@ -25,7 +25,7 @@ from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.lsn import format_lsn, parse_lsn
 from scribe.postgres import fetch_value
 from scribe.preflight import WITHOUT_IDENTITY
-from scribe.source import check_identity, inspect
+from scribe.source import ReplacedError, check_identity, inspect
 from scribe.spool import Spool
 
 DECODER_VERSION = "1.0"
@@ -86,12 +86,16 @@ def intent_path(archive: Archive) -> Path:
 def read_state(archive: Archive, conn: psycopg.Connection[Any], name: str) -> State:
     """Look at archive and source. Raises UsageError for an archive of another server or database."""
     identity = archive.identity() if archive.exists() else None
+    known = archive.broken()
+    broken = str(known["reason"]) if known else None
     if identity is not None:
-        check_identity(inspect(conn), identity)
+        try:
+            check_identity(inspect(conn), identity)
+        except ReplacedError as error:
+            broken = error.message
     intent = None
     with contextlib.suppress(FileNotFoundError):
         intent = files.read_json(intent_path(archive))
-    broken = archive.broken()
     chain = parse_lsn(identity["chain_from_lsn"]) if identity else 0
     count = f"SELECT count(*) FROM ({WITHOUT_IDENTITY}) AS t"
     return State(
@@ -100,7 +104,7 @@ def read_state(archive: Archive, conn: psycopg.Connection[Any], name: str) -> St
         slot=slot.find_slot(conn, name),
         captured=capture.is_installed(conn),
         has_base=any(base.consistent_point >= chain for base in archive.bases()) if identity else False,
-        broken=str(broken["reason"]) if broken else None,
+        broken=broken,
         without_identity=int(fetch_value(conn, count)),
     )
 
@@ -245,8 +249,22 @@ def _undo(archive: Archive, conn: psycopg.Connection[Any], intent: dict[str, Any
         capture.uninstall(conn)
 
 
+def _refuse_rewound(archive: Archive, conn: psycopg.Connection[Any]) -> None:
+    """Raise UsageError for a server that is older than the archive: files there are ordered by LSN."""
+    last = archive.last_segment()
+    ends = [base.consistent_point for base in archive.bases()] + ([last.to_lsn] if last else [])
+    now = inspect(conn).flush_lsn
+    if ends and now < max(ends):
+        raise UsageError(
+            f"the archive holds what was committed up to {format_lsn(max(ends))}, and the server's WAL ends"
+            f" at {format_lsn(now)}: it was put back to an older state, and a new chain cannot follow that archive",
+            f'Move "{archive.path}" aside, where it stays restorable, then run "scribe-init" again.',
+        )
+
+
 def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Options, talk: Talker, state: State) -> None:
     """Create the slot and what goes with it; the archive names them when all is there."""
+    _refuse_rewound(archive, conn)
     spool = Spool(archive.spool)
     intent: dict[str, Any] = {"slot": options.slot, "spool_id": str(uuid.uuid4()), "captured": not state.captured}
     with (

@@ -17,6 +17,7 @@ from scribe.lsn import parse_lsn
 from scribe.postgres import connect
 
 SEQUENCE_BATCH = 500  # sequences read by one query
+NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
 LOCK_TIMEOUT = 5000  # milliseconds; a sequence is locked while it is being altered
 
 _SERVER = """
@@ -28,7 +29,8 @@ SELECT (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
        CASE WHEN pg_catalog.pg_is_in_recovery()
             THEN coalesce(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())
             ELSE pg_catalog.pg_current_wal_flush_lsn() END::text,
-       datname, oid::int8, pg_catalog.current_setting('server_version'), pg_catalog.pg_is_in_recovery()
+       datname, oid::int8, pg_catalog.current_setting('server_version'), pg_catalog.pg_is_in_recovery(),
+       (SELECT pg_catalog.array_agg(d.oid::int8) FROM pg_catalog.pg_database AS d)
 FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
 """
 _SEQUENCES = """
@@ -40,7 +42,7 @@ ORDER BY 1, 2
 
 @dataclass(frozen=True)
 class Server:
-    """The source as it is now. flush_lsn: up to where its WAL is on its disk."""
+    """The source as it is now. flush_lsn: up to where its WAL is on its disk; databases: the OIDs of all."""
 
     system_identifier: str
     timeline: int
@@ -49,6 +51,11 @@ class Server:
     database_oid: int
     version: str
     in_recovery: bool
+    databases: tuple[int, ...] = ()
+
+
+class ReplacedError(UsageError):
+    """The archive's database was dropped, and another one made under its name."""
 
 
 def open_source(identity: Mapping[str, Any]) -> psycopg.Connection[Any]:
@@ -60,18 +67,28 @@ def inspect(conn: psycopg.Connection[Any]) -> Server:
     """Return what the server says of itself."""
     row = conn.execute(_SERVER).fetchone()
     assert row is not None
-    return Server(row[0], row[1], parse_lsn(row[2]), row[3], row[4], row[5].split()[0], row[6])
+    return Server(row[0], row[1], parse_lsn(row[2]), row[3], row[4], row[5].split()[0], row[6], tuple(row[7]))
 
 
 def check_identity(server: Server, identity: Mapping[str, Any]) -> None:
-    """Raise UsageError unless the archive belongs to this server and this database."""
+    """Raise UsageError unless the archive belongs to this server and this database.
+
+    Raises ReplacedError where the database is gone and this one has its name.
+    """
     if server.system_identifier != identity["system_identifier"]:
         raise UsageError(
             f"the archive belongs to another server: system identifier {identity['system_identifier']}, "
             f"and this one is {server.system_identifier}",
             "Check PGHOST and PGPORT, or SCRIBE_ARCHIVE.",
         )
-    if server.database_oid != identity["database_oid"]:
+    old = identity["database_oid"]
+    if server.database_oid != old and server.database == identity["database"] and old not in server.databases:
+        raise ReplacedError(
+            f'database "{server.database}" was dropped and created anew: the archive belongs to the one with OID {old},'
+            f" and this one has {server.database_oid}",
+            NEW_CHAIN,
+        )
+    if server.database_oid != old:
         raise UsageError(
             f'the archive belongs to another database: "{identity["database"]}" with OID {identity["database_oid"]}, '
             f'and this is "{server.database}" with OID {server.database_oid}',

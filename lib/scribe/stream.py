@@ -179,7 +179,7 @@ class Supervisor:
                 raise TryAgainError(f"could not end {RECEIVER} (process {stray.pid})")
         with self._connect(identity) as conn:
             server = source.inspect(conn)
-            source.check_identity(server, identity)
+            recovery.check_source(self.archive, server)
             found = recovery.await_slot(lambda: find_slot(conn, identity["slot"]), self._sleep)
             slot = recovery.check_slot(self.archive, found, server)
             position = recovery.recover(self.archive, server, slot, self._tick)
@@ -301,6 +301,7 @@ class Supervisor:
         with suppress(ScribeError, OSError), lock:
             if self.archive.exists() and not receivers(self.spool):
                 recovery.tidy(self.archive)
+                confirmation.settle(self.archive.spool)
 
     def _begin_outage(self, text: str) -> None:
         if self._outage is None:

@@ -5,7 +5,7 @@ Each round breaks one thing while clients write and every acknowledged transacti
 started once more, rotated and restored, and both databases are compared: schema, rows, sequences. A transaction that
 was acknowledged and is missing, or stands there twice, is a failure; so is anything that would need a person.
 
-New segments are restored into a standing copy; every tenth round a whole restore is made, by psql alone or by
+New segments are restored into a standing copy; every twentieth round a whole restore is made, by psql alone or by
 scribe-restore from any base. --steps kills each program at every system call in turn, instead of at random.
 """
 
@@ -37,7 +37,7 @@ from workload import SCHEMA, Client
 
 CLIENTS = 3
 SENDER_TIMEOUT = 2  # seconds; the server gives up a receiver that is silent for longer
-WHOLE = 10  # every so many rounds everything is restored anew
+WHOLE = 20  # every so many rounds everything is restored anew
 STEP_CALLS = ("write", "fsync", "rename", "unlink", "mkdir", "ftruncate", "truncate", "flock", "sendto")
 STEPPED: dict[str, tuple[str, ...]] = {
     "scribe-rotate": ("scribe-rotate",),

@@ -58,6 +58,8 @@ class Client(threading.Thread):
             conn.execute("UPDATE counter SET n = n + 1, at = now() WHERE client = %s", (me,))
             conn.execute("SELECT nextval('tickets')")
             self.something(conn, n)
+        if conn.broken:  # psycopg leaves the block without an error, and without a COMMIT
+            raise psycopg.OperationalError("the server went away")
         self.acknowledged.add(n)
         self.total += 1
 

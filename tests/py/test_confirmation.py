@@ -68,3 +68,13 @@ def test_nothing_is_concluded_after_a_reboot(tmp_path: Path) -> None:
     """A power loss may have taken the last messages, which are not synced."""
     (tmp_path / "confirmed.json").write_text('{"lsn": "0/10", "boot": "another"}')
     assert confirmation.highest(tmp_path, 0x10) is None
+
+
+def test_a_clean_stop_outlives_a_reboot(tmp_path: Path) -> None:
+    confirmation.begin(tmp_path, 0x18)
+    confirmation.log_path(tmp_path).write_text("pg_recvlogical: confirming write up to 0/20, flush to 0/30 (slot s)\n")
+    confirmation.settle(tmp_path)
+    confirmation.log_path(tmp_path).write_text("")
+    assert confirmation.highest(tmp_path, 0x10) == 0x30
+    record = json.loads((tmp_path / "confirmed.json").read_text())
+    assert record["boot"] == "any"
