@@ -21,7 +21,7 @@ import zstandard
 
 from scribe import FORMAT_VERSION, files
 from scribe.archive import Archive, Base
-from scribe.dialect import build_epilogue
+from scribe.dialect import TIMEOUT_SINCE, build_epilogue, drop_transaction_timeout
 from scribe.errors import ScribeError, TryAgainError
 from scribe.guard import Guard, MovedError, in_snapshot, read_tables
 from scribe.lsn import file_lsn, format_lsn
@@ -35,6 +35,7 @@ ATTEMPTS = 5  # dumps thrown away before we give up
 LOCK_WAIT = 30  # seconds pg_dump waits for a table's lock
 _CHUNK = 1 << 20
 _LEVEL = 3  # zstd
+_FROM = re.compile(rb"(?m)^-- Dumped from database version (\d+)")
 
 # What pg_dump says when an object went away under it; a new snapshot cures that.
 _MOVED = re.compile(
@@ -128,6 +129,9 @@ def _pump(process: subprocess.Popen[bytes], request: Request, directory: Path, e
     suffix = ".zst" if request.compress == "zstd" else ""
     sink = _Sink(directory / f"base.sql{suffix}", compress=bool(suffix))
     assert process.stdout is not None
+    head = process.stdout.read(_CHUNK)
+    match = _FROM.search(head)
+    sink.write(drop_transaction_timeout(head) if match and int(match[1]) * 10000 < TIMEOUT_SINCE else head)
     while chunk := process.stdout.read(_CHUNK):
         sink.write(chunk)
     process.wait()

@@ -194,6 +194,20 @@ def build_epilogue(consistent_point: int) -> str:
     )
 
 
+_TIMEOUT = re.compile(
+    rb"\A((?:--[^\n]*\n|\\restrict [^\n]*\n|SET (?!transaction_timeout)[^\n]*\n|\n)*)SET transaction_timeout = 0;\n"
+)
+TIMEOUT_SINCE = 170000  # server_version_num
+
+
+def drop_transaction_timeout(head: bytes) -> bytes:
+    """Return the beginning of a dump without the setting that pg_dump 17 writes for every server, and older ones lack.
+
+    Its line stays, empty. Nothing but the lines before the first object is looked at: data may look like anything.
+    """
+    return _TIMEOUT.sub(rb"\1\n", head)
+
+
 def format_time(moment: datetime) -> str:
     """Return a moment as it stands in file names: ISO 8601 basic, UTC."""
     return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")

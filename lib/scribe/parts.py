@@ -29,7 +29,6 @@ from scribe.selection import Need, Part, check_patterns, choose
 from scribe.throwaway import ROLE, Cluster, throwaway
 
 DATABASE = "part"
-_TIMEOUT_LINE = b"SET transaction_timeout = 0;\n"  # pg_dump 17 and newer; an older server does not know it
 
 
 def is_part(arguments: argparse.Namespace) -> bool:
@@ -59,6 +58,7 @@ class PartRestore:
         check_arguments(arguments)
         self.archive, self.identity, self.arguments, self.talk = archive, identity, arguments, talk
         self.name = "" if arguments.stdout else name_target(arguments)
+        self.version = 0  # of the source's server, as in server_version_num
 
     def run(self) -> dict[str, Any]:
         """Do it; return what came of it. Raises ScribeError; the target is as it was then."""
@@ -73,6 +73,7 @@ class PartRestore:
                 when = server.read_time(conn, when) if when is not None else None
         chains = find_chains(self.archive, dict(self.identity))
         major = max((int(c.base.manifest["server_version"].split(".")[0]) for c in chains), default=0)
+        self.version = major * 10000
         with throwaway(major, self.arguments.directory) as cluster:
             self.talk.note(f"restoring everything into a throw-away cluster of {cluster.bindir}")
             with cluster.entered():
@@ -151,20 +152,16 @@ class PartRestore:
     def _load(self, cluster: Cluster, dump: Path, homes: list[str], version: int) -> None:
         psql = [str(cluster.bindir / "psql"), "--single-transaction"]
         hint = "Nothing was changed. Give the database what is missing, or print the SQL with --stdout and adapt it."
-        text = self._text(dump, homes, timeouts=version >= 170000)
+        text = self._text(dump, homes, version)
         for message in server.run_psql(self.name, text, stop=True, hint=hint, command=psql):
             self.talk.warn(message)
 
-    def _text(self, dump: Path, homes: list[str], *, timeouts: bool) -> Iterator[bytes]:
+    def _text(self, dump: Path, homes: list[str], version: int) -> Iterator[bytes]:
         """The dump, after the schemas it needs; what had no owner in the archive gets none here either."""
         for home in homes:
             yield f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(home, force=True)};\n".encode()
         with dump.open("rb") as stream:
-            for line in without_owners(stream, "the dump", ROLE):
-                if line == _TIMEOUT_LINE and not timeouts:
-                    timeouts = True  # it stands once, before everything else
-                    continue
-                yield line
+            yield from server.known_settings(without_owners(stream, "the dump", ROLE), version)
 
     def _print(self, cluster: Cluster, part: Part, report: Mapping[str, Any]) -> None:
         """Write the SQL to stdout."""
@@ -173,7 +170,7 @@ class PartRestore:
         at = f"{report['reached_lsn']}" + (f" ({report['reached_time']})" if report["reached_time"] else "")
         out = sys.stdout.buffer
         out.write(f"-- pg_scribe: database {self.identity['database']!r} as at {at}, in part\n".encode())
-        for chunk in self._text(dump, homes, timeouts=True):
+        for chunk in self._text(dump, homes, self.version):
             out.write(chunk)
         out.flush()
 

@@ -6,13 +6,15 @@ import shlex
 from pathlib import Path
 
 from scribe.archive import Archive, Segment
-from scribe.dialect import Begin
+from scribe.dialect import TIMEOUT_SINCE, Begin
 from scribe.lsn import format_lsn
 from scribe.points import Way
 from scribe.segments import End, Reader, Small, Start, open_plain
 from scribe.sequences import ADVANCE
-from scribe.target import Options, build_create, conninfo, globals_files, read_meta
+from scribe.target import Options, build_create, conninfo, globals_files, read_meta, restore_command
 
+# pg_dump 17 sets, before everything else, what an older server does not know.
+_OLDER = "1,/^SET standard_conforming_strings/{/^SET transaction_timeout = 0;$/d;}"
 _STOP = "psql -X -q -v ON_ERROR_STOP=1 -o /dev/null"
 
 
@@ -26,7 +28,7 @@ def build_plan(archive: Archive, way: Way, name: str, version: int, options: Opt
         lines += [f"psql -X -q -d postgres -f {quote(path)}" for path in globals_files(archive, way.base)]
     create = build_create(version, name, read_meta(way.base), options)
     lines.append(f"{_STOP} -d postgres -c {shlex.quote(create)}")
-    lines += _base_commands(way, target, options)
+    lines += _base_commands(way, target, options, version)
     lines += _segment_commands(way, target)
     lines.append(f"{_STOP} -d {target} -f {quote(base / 'database.sql')}")
     lines.append(f"{_STOP} -d {target} -c ANALYZE")
@@ -39,7 +41,7 @@ def quote(path: Path) -> str:
 
 
 def _feed(path: Path, target: str, cut: str | None = None) -> str:
-    """Feed a file to psql. cut: a sed script that ends it early."""
+    """Feed a file to psql. cut: a sed script that leaves something out."""
     psql = f"{_STOP} -d {target}"
     stages = [f"zstdcat {quote(path)}"] if path.suffix == ".zst" else [f"cat {quote(path)}"]
     if cut is not None:
@@ -47,14 +49,17 @@ def _feed(path: Path, target: str, cut: str | None = None) -> str:
     return " | ".join([*stages, psql])
 
 
-def _base_commands(way: Way, target: str, options: Options) -> list[str]:
+def _base_commands(way: Way, target: str, options: Options, version: int) -> list[str]:
     base = way.base.path
-    if way.base.manifest["format"] == "directory":
-        flags = "" if options.owners else " --no-owner"
-        flags += "" if options.tablespaces else " --no-tablespaces"
-        restore = f"pg_restore --exit-on-error --jobs={options.jobs}{flags} -d {target} {quote(base / 'base.dir')}"
-        return [restore, f"{_STOP} -d {target} -f {quote(base / 'epilogue.sql')}"]
-    return [_feed(way.base_file, target)]
+    older = _OLDER if version < TIMEOUT_SINCE else None
+    if way.base.manifest["format"] != "directory":
+        return [_feed(way.base_file, target, older)]
+    words = restore_command(way.base, options, version)
+    restore = shlex.join(["pg_restore", *words[1:]])
+    restore += (
+        f" | LC_ALL=C sed {shlex.quote(_OLDER)} | {_STOP} -d {target}" if "--file=-" in words else f" -d {target}"
+    )
+    return [restore, f"{_STOP} -d {target} -f {quote(base / 'epilogue.sql')}"]
 
 
 def _segment_commands(way: Way, target: str) -> list[str]:

@@ -152,7 +152,7 @@ class Restore:
             server.create_database(conn, self.name, server.read_meta(way.base), self.options)
         self.talk.note(f"restoring base {way.base.stamp}")
         self.progress.start("base", 0)
-        server.restore_base(way, self.name, self.options, self.progress.add)
+        server.restore_base(way, self.name, self.options, conn.info.server_version, self.progress.add)
 
     def _replay(self, way: Way, resumed: int | None) -> dict[str, Any]:
         """Segments, sequences, settings, ANALYZE. Raises ScribeError."""

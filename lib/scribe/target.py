@@ -15,13 +15,13 @@ import psycopg
 from psycopg import sql
 
 from scribe.archive import Archive, Base
-from scribe.dialect import quote_identifier, quote_literal
+from scribe.dialect import TIMEOUT_SINCE, drop_transaction_timeout, quote_identifier, quote_literal
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.files import read_json
 from scribe.lsn import parse_lsn
 from scribe.owners import without_owners
 from scribe.points import Way
-from scribe.postgres import connect, fetch_value, find_program
+from scribe.postgres import connect, fetch_value, find_program, program_version
 from scribe.segments import BLOCK, open_plain
 
 LOCK = 0x7363726962650001  # the advisory lock of the one restore that may work on a database
@@ -272,13 +272,25 @@ def check_options(base: Base, options: Options) -> None:
         )
 
 
-def restore_base(way: Way, name: str, options: Options, tick: Callable[[int], None]) -> None:
-    """Restore a base into an empty database; tick gets the bytes of SQL sent. Raises ScribeError."""
+def restore_base(way: Way, name: str, options: Options, version: int, tick: Callable[[int], None]) -> None:
+    """Restore a base into an empty database; version: the server's number; tick gets the bytes of SQL sent.
+
+    Raises ScribeError.
+    """
     if way.base.manifest["format"] == "directory":
-        _restore_directory(way.base, name, options)
+        _restore_directory(way.base, name, options, version)
         run_file(way.base.path / "epilogue.sql", name)
     else:
-        run_psql(name, _plain_base(way.base_file, options, tick), stop=True)
+        run_psql(name, known_settings(_plain_base(way.base_file, options, tick), version), stop=True)
+
+
+def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:
+    """Leave out of a dump's beginning the setting that a server of that version does not know."""
+    head = b""
+    while version < TIMEOUT_SINCE and len(head) < BLOCK and (chunk := next(chunks, b"")):
+        head += chunk
+    yield drop_transaction_timeout(head)
+    yield from chunks
 
 
 def _plain_base(path: Path, options: Options, tick: Callable[[int], None]) -> Iterator[bytes]:
@@ -289,15 +301,36 @@ def _plain_base(path: Path, options: Options, tick: Callable[[int], None]) -> It
             yield block
 
 
-def _restore_directory(base: Base, name: str, options: Options) -> None:
-    command = [find_program("pg_restore"), "--exit-on-error", "--no-password", f"--jobs={options.jobs}"]
+def restore_command(base: Base, options: Options, version: int) -> list[str]:
+    """Return pg_restore's command, without the database, for a server of that version.
+
+    pg_restore 17 sets what an older server does not know: it must write SQL then, from which that can be left out.
+    """
+    command = [find_program("pg_restore")]
     command += [] if options.owners else ["--no-owner"]
     command += [] if options.tablespaces else ["--no-tablespaces"]
-    command += ["-d", conninfo(name), str(base.path / "base.dir")]
-    result = subprocess.run(command, env=child_environment(), capture_output=True, check=False)
-    if result.returncode != 0:
-        said = result.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise ScribeError(f"could not restore base {base.stamp}: {said[0] if said else 'pg_restore failed'}", _BASE)
+    if version < TIMEOUT_SINCE and program_version("pg_restore") * 10000 >= TIMEOUT_SINCE:
+        return [*command, "--file=-", str(base.path / "base.dir")]
+    command += ["--exit-on-error", "--no-password", f"--jobs={options.jobs}"]
+    return [*command, str(base.path / "base.dir")]
+
+
+def _restore_directory(base: Base, name: str, options: Options, version: int) -> None:
+    command = restore_command(base, options, version)
+    with tempfile.TemporaryFile() as said:
+        if "--file=-" in command:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=child_environment()) as process:
+                out = process.stdout
+                assert out is not None
+                run_psql(name, known_settings(iter(lambda: out.read(BLOCK), b""), version), stop=True)
+            status = process.returncode
+        else:
+            command += ["-d", conninfo(name)]
+            status = subprocess.run(command, stderr=said, env=child_environment(), check=False).returncode
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").strip().splitlines()
+    if status != 0:
+        raise ScribeError(f"could not restore base {base.stamp}: {lines[0] if lines else 'pg_restore failed'}", _BASE)
 
 
 _BASE = "Give the target what it lacks, drop the database and begin again: a base cannot be resumed."

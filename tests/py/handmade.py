@@ -17,7 +17,10 @@ from scribe.lsn import file_lsn, format_lsn
 START = 0x1000000
 CREATED = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
 _EPOCH = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
-BASE_SETTINGS = "SET standard_conforming_strings = on;\nSELECT pg_catalog.set_config('search_path', '', false);\n"
+BASE_SETTINGS = (
+    "SET transaction_timeout = 0;\nSET standard_conforming_strings = on;\n"
+    "SELECT pg_catalog.set_config('search_path', '', false);\n"
+)
 
 
 class Handmade:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scribe import segments
-from scribe.dialect import Begin
+from scribe.dialect import Begin, drop_transaction_timeout
 from scribe.errors import ScribeError
 from scribe.owners import without_owners
 from scribe.replay import Stop, expected_rows, show, split_ddl, split_statements
@@ -206,6 +206,14 @@ def test_only_the_owners_of_a_dump_are_left_out() -> None:
     assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test")) == b"\n\n" + kept + b"\n\n"
     one = b'\nALTER FUNCTION f(text) OWNER TO "b;b";\n'
     assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test", "bob")) == one + kept + one
+
+
+def test_the_setting_of_a_newer_pg_dump_is_left_out_of_the_beginning_of_a_dump_only() -> None:
+    line = b"SET transaction_timeout = 0;\n"
+    head = b"--\n-- PostgreSQL database dump\n\n\\restrict x\n\nSET lock_timeout = 0;\n"
+    tail = b"SELECT pg_catalog.set_config('search_path', '', false);\nCOPY t (v) FROM stdin;\n" + line + b"\\.\n"
+    assert drop_transaction_timeout(head + line + tail) == head + b"\n" + tail
+    assert drop_transaction_timeout(head + tail) == head + tail
 
 
 def test_a_long_statement_is_shown_in_one_short_line() -> None:

@@ -475,7 +475,7 @@ def test_a_locale_the_server_does_not_have_is_said(target: Target) -> None:
 
 def test_a_base_that_fails_is_said_to_need_a_new_beginning(target: Target) -> None:
     target.archive.base(TABLES + "SELECT 1/0;\n")
-    line = (TABLES + "SELECT 1/0").count("\n") + 3  # after two settings
+    line = (TABLES + "SELECT 1/0").count("\n") + 4  # after three settings
     assert f"line {line}: division by zero" in target.refused()
     assert "holds no restore that reached the end of its base" in target.refused("--resume")
 
