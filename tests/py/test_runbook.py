@@ -93,7 +93,7 @@ def test_every_command_on_the_page_does_what_it_says(page, shop, tmp_path):
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     ) as session:
-        status = session.wait(300)
+        status = session.wait(600)
     last = max((block for block in blocks if (output / str(block.line)).exists()), key=lambda block: block.line)
     said = {block.line: (output / str(block.line)).read_text() for block in blocks if block.line <= last.line}
     assert status == 0, f"{page}, line {last.line}:\n{last.code}{said[last.line]}"
