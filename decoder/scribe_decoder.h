@@ -53,6 +53,7 @@ typedef struct ScribeColumn
 	FmgrInfo	output;
 	const char *cast;			/* "::schema.type", of a domain that of its base type */
 	bool		domain;
+	const char *young;			/* "::schema.domain" of one that may hold values its constraints bar, or NULL */
 	bool		lost;			/* the type reads no values back: NULL is written */
 	/* set where the column is a key or leads an index */
 	const char *equals;			/* " = " or " OPERATOR(schema.=) " */

@@ -128,6 +128,9 @@ find_sets(ScribeRelation *relation, bool other_unique)
 		if (relation->columns[relation->keys[i]].collate[0] != '\0')
 			relation->set_delete = false;
 	relation->set_update = relation->set_delete && !other_unique;
+	for (int i = 0; i < relation->natts; i++)
+		if (relation->columns[i].young)
+			relation->set_update = false;
 
 	relation->image_delete = false;
 	for (int i = 0; relation->full && !relation->has_lost && i < relation->natts; i++)

@@ -13,6 +13,7 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
@@ -186,6 +187,37 @@ is_unreadable(Oid type)
 	}
 }
 
+/*
+ * Whether a domain has a NOT VALID constraint, which values may be older than.
+ */
+static bool
+is_young_domain(Oid type)
+{
+	bool		young = false;
+
+	while (!young && get_typtype(type) == TYPTYPE_DOMAIN)
+	{
+		Relation	catalog = table_open(ConstraintRelationId, AccessShareLock);
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		ScanKeyInit(&key, Anum_pg_constraint_contypid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(type));
+		scan = systable_beginscan(catalog, ConstraintTypidIndexId, true, NULL, 1, &key);
+		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+			young |= !((Form_pg_constraint) GETSTRUCT(tuple))->convalidated;
+		systable_endscan(scan);
+		table_close(catalog, AccessShareLock);
+
+		tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+		if (!HeapTupleIsValid(tuple))
+			break;
+		type = ((Form_pg_type) GETSTRUCT(tuple))->typbasetype;
+		ReleaseSysCache(tuple);
+	}
+	return young;
+}
+
 static void
 build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute att)
 {
@@ -211,6 +243,8 @@ build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute a
 	column->class = class_of_type(att->atttypid);
 	column->cast = psprintf("::%s", type_name(getBaseType(att->atttypid)));
 	column->collate = "";
+	if (column->domain && is_young_domain(att->atttypid))
+		column->young = psprintf("::%s", type_name(att->atttypid));
 
 	getTypeOutputInfo(att->atttypid, &output, &varlena);
 	fmgr_info_cxt(output, &column->output, relation->cxt);

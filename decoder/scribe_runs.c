@@ -218,6 +218,19 @@ run_insert(ScribeState *state, ScribeRelation *relation)
 }
 
 /*
+ * A value that a constraint of its domain may bar, unless it is there already.
+ */
+static void
+append_young(StringInfo out, ScribeColumn *column, Datum value, bool isnull)
+{
+	appendStringInfo(out, "CASE WHEN ROW(%s%s)::record *= ROW(", column->name, column->cast);
+	append_value_or_null(out, column, value, isnull);
+	appendStringInfo(out, "%s) THEN %s ELSE ", column->cast, column->name);
+	append_value_or_null(out, column, value, isnull);
+	appendStringInfo(out, "%s END", column->young);
+}
+
+/*
  * "a = 1, b = NULL" of the columns to SET.
  */
 void
@@ -237,7 +250,10 @@ append_set(StringInfo out, ScribeRelation *relation, Slice *slices, int origin)
 		appendStringInfoString(out, relation->columns[i].name);
 		appendBinaryStringInfo(out, " = ", 3);
 		start = out->len;
-		append_value_or_null(out, &relation->columns[i], relation->values[i], relation->nulls[i]);
+		if (relation->columns[i].young)
+			append_young(out, &relation->columns[i], relation->values[i], relation->nulls[i]);
+		else
+			append_value_or_null(out, &relation->columns[i], relation->values[i], relation->nulls[i]);
 		if (slices)
 		{
 			slices[i].start = start - origin;
