@@ -82,6 +82,12 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def report_capture(name: str, entry: dict[str, float]) -> str:
+    """Return a line of the report."""
+    ours = "{captured_us:.0f} us, ratio {ratio:.2f} (of the server's CPU {cpu_ratio:.2f})".format(**entry)
+    return f"| {name}, with the capture | {ours} | without it {entry['bare_us']:.0f} us |"
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     """Return the flags."""
     style = argparse.RawDescriptionHelpFormatter

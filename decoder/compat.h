@@ -42,6 +42,13 @@
 #define SCRIBE_KEEPS_ALIVE
 #endif
 
+/* a deferrable one does not count */
+#if PG_VERSION_NUM >= 180000
+#define primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, false)
+#else
+#define primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
+#endif
+
 /* pg_attribute.attgenerated: virtual came with 18 */
 #define SCRIBE_GENERATED_VIRTUAL 'v'
 

@@ -9,6 +9,8 @@
  * C, because a dump of the capture schema has to load on servers that do not
  * have this library.
  *
+ * Of frequent commands the event triggers ask nothing at all: scribe_record.c.
+ *
  * The library is loaded by the event triggers themselves at a session's first
  * DDL.  That statement is not on the stack; it is found on the call stack, and
  * where that is not provably exact, "exact" is false and "reason" says why.
@@ -67,19 +69,27 @@
 #define HOOK_READ_ONLY
 #endif
 
-/* A utility statement in progress; text lives in TopMemoryContext, as CALL may commit. */
-typedef struct Statement
-{
-	struct Statement *outer;
-	char	   *text;
-	bool		exact;
-	Node	   *tree;			/* valid while the statement runs */
-	bool		explains_existing;	/* EXPLAIN of CREATE TABLE IF NOT EXISTS ... AS, and it existed */
-} Statement;
-
 static Statement *running = NULL;
 static char *facts_dummy = NULL;
 static ProcessUtility_hook_type previous_hook = NULL;
+
+Statement *
+running_statement(void)
+{
+	return running;
+}
+
+static void
+free_statement(Statement *statement)
+{
+	char	   *strings[] = {
+		statement->text, statement->path, statement->dropped.note, statement->dropped.type, statement->dropped.identity
+	};
+
+	for (int i = 0; i < (int) lengthof(strings); i++)
+		if (strings[i])
+			pfree(strings[i]);
+}
 
 /* ----------------------------------------------------------------
  *		reading a statement's text
@@ -681,6 +691,9 @@ record(const char *tag, const char *query, int nargs, Oid *types, Datum *values)
 	{
 		ErrorData  *error;
 
+		/* the user, or a timeout of the user's, ends the statement */
+		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
 		FlushErrorState();
@@ -862,7 +875,7 @@ scribe_ProcessUtility(PlannedStmt *planned, const char *query, HOOK_READ_ONLY_PA
 	PG_FINALLY();
 	{
 		running = statement.outer;
-		pfree(statement.text);
+		free_statement(&statement);
 	}
 	PG_END_TRY();
 }
@@ -883,4 +896,5 @@ scribe_capture_init(void)
 							   NULL, NULL, show_facts);
 	previous_hook = ProcessUtility_hook;
 	ProcessUtility_hook = scribe_ProcessUtility;
+	scribe_record_init();
 }

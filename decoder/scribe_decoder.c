@@ -7,6 +7,7 @@
  */
 #include "scribe_decoder.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "replication/walsender.h"
@@ -17,6 +18,7 @@
 PG_MODULE_MAGIC;
 
 #define KEEPALIVE_CHANGES 100
+#define LONGEST_LOSS 800
 
 static void scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
 static void scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
@@ -211,7 +213,18 @@ scribe_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 }
 
 /*
- * Anybody may write messages, so they name points in time and nothing else.
+ * A message of capture that could not write its row: a warning and no more.
+ */
+static void
+warn_of_loss(ScribeState *state, const char *message, Size size)
+{
+	if (size > 0 && size <= LONGEST_LOSS && pg_verifymbstr(message, size, true))
+		output_warning(state, "capture lost %s; take a new base", pnstrdup(message, size));
+}
+
+/*
+ * Anybody may write messages, so they name points in time and losses, and
+ * nothing else.
  */
 static void
 scribe_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
@@ -220,6 +233,8 @@ scribe_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr ls
 	ScribeState *state = ctx->output_plugin_private;
 	char		name[64];
 
+	if (transactional && strcmp(prefix, "scribe.lost") == 0)
+		warn_of_loss(state, message, size);
 	if (!transactional || strcmp(prefix, "scribe.mark") != 0 || size == 0 || size >= sizeof(name))
 		return;
 	memcpy(name, message, size);
