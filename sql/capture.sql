@@ -85,7 +85,7 @@ DECLARE
         ['standard_conforming_strings', 'on'], ['backslash_quote', 'safe_encoding'], ['DateStyle', 'ISO, MDY'],
         ['IntervalStyle', 'postgres'], ['TimeZone', 'UTC'], ['lc_monetary', 'C'], ['xmloption', 'content'],
         ['array_nulls', 'on'], ['transform_null_equals', 'off'], ['default_tablespace', ''],
-        ['default_table_access_method', 'heap'], ['default_toast_compression', 'pglz']];
+        ['default_table_access_method', 'heap'], ['default_toast_compression', 'pglz'], ['timezone_abbreviations', 'Default']];
     found text[] := '{}';
     value text;
 BEGIN
@@ -555,25 +555,86 @@ $function$;
 -- Whether a text may hold a constant that stands for another time elsewhere: 'now'::timestamptz is one when it is read.
 CREATE OR REPLACE FUNCTION scribe.tells_time(statement text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT statement ~* '''[^'']*\m(now|today|tomorrow|yesterday)\M'
+    SELECT statement ~* '\m(now|today|tomorrow|yesterday)\M(?!\s*\()'
 $function$;
 
--- Give columns the defaults that such constants became here.
-CREATE OR REPLACE FUNCTION scribe.record_constants(tag text, tables oid[]) RETURNS void
+-- Statements that give what a command made the constants of date and time that such words became here: for each relation,
+-- type or other object named, of what the catalog holds in its expressions.
+CREATE OR REPLACE FUNCTION scribe.time_constants(classes oid[], objects oid[]) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
 AS $function$
 DECLARE
-    column_default record;
+    mark constant text := '{CONST :consttype (1082|1083|1114|1184|1266) ';  -- date, time, timestamp and with time zone
 BEGIN
-    FOR column_default IN
-        SELECT a.attrelid::regclass AS relation, a.attname, pg_get_expr(d.adbin, d.adrelid) AS value
+    RETURN QUERY SELECT s.command FROM unnest(classes, objects) AS o (class, id), LATERAL (
+        SELECT 1, format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', id::regclass, a.attname, pg_get_expr(d.adbin, id))
         FROM pg_attrdef AS d JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-        WHERE d.adrelid = ANY (tables) AND a.attgenerated = '' AND d.adbin::text ~ '{CONST :consttype (1082|1083|1114|1184|1266) '
-        ORDER BY d.adrelid, d.adnum
-    LOOP
-        PERFORM scribe.write_row('ddl', tag, 'table column', NULL, format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s',
-            column_default.relation, column_default.attname, column_default.value), true, NULL, NULL, current_user, '""');
-    END LOOP;
+        WHERE class = 'pg_class'::regclass AND d.adrelid = id AND a.attgenerated = '' AND d.adbin::text ~ mark
+        UNION ALL
+        SELECT v.place, v.command FROM pg_constraint AS c, LATERAL (
+            SELECT CASE c.contypid WHEN 0 THEN 'TABLE ' || c.conrelid::regclass ELSE 'DOMAIN ' || c.contypid::regtype END) AS n (named),
+            LATERAL (VALUES (1, format('ALTER %s DROP CONSTRAINT %I', n.named, c.conname)),
+                (2, format('ALTER %s ADD CONSTRAINT %I %s', n.named, c.conname, pg_get_constraintdef(c.oid)))) AS v (place, command)
+        WHERE (class = 'pg_class'::regclass AND c.conrelid = id OR class = 'pg_type'::regclass AND c.contypid = id)
+            AND c.contype = 'c' AND c.coninhcount = 0 AND c.conbin::text ~ mark
+        UNION ALL
+        SELECT 1, format('ALTER DOMAIN %s SET DEFAULT %s', id::regtype, pg_get_expr(t.typdefaultbin, 0))
+        FROM pg_type AS t WHERE class = 'pg_type'::regclass AND t.oid = id AND t.typtype = 'd' AND t.typdefaultbin::text ~ mark
+        UNION ALL
+        SELECT 1, format('CREATE OR REPLACE VIEW %s%s AS %s', id::regclass, ' WITH (' || array_to_string(v.reloptions, ', ') || ')',
+            rtrim(pg_get_viewdef(id), ';'))
+        FROM pg_class AS v JOIN pg_rewrite AS r ON r.ev_class = v.oid
+        WHERE class = 'pg_class'::regclass AND v.oid = id AND v.relkind = 'v' AND r.rulename = '_RETURN' AND r.ev_action::text ~ mark
+        UNION ALL
+        SELECT p.place, p.command FROM pg_class AS v JOIN pg_rewrite AS r ON r.ev_class = v.oid, LATERAL (VALUES
+            (1, format('DROP MATERIALIZED VIEW %s', id::regclass)),
+            (2, format('CREATE MATERIALIZED VIEW %s USING %I%s%s AS %s WITH %s', id::regclass,
+                (SELECT amname FROM pg_am WHERE oid = v.relam), ' WITH (' || array_to_string(v.reloptions, ', ') || ')',
+                (SELECT format(' TABLESPACE %I', spcname) FROM pg_tablespace WHERE oid = v.reltablespace),
+                rtrim(pg_get_viewdef(id), ';'), CASE WHEN v.relispopulated THEN 'DATA' ELSE 'NO DATA' END))) AS p (place, command)
+        WHERE class = 'pg_class'::regclass AND v.oid = id AND v.relkind = 'm' AND r.ev_action::text ~ mark
+        UNION ALL
+        SELECT p.place, p.command FROM pg_index AS i, LATERAL (VALUES (1, format('DROP INDEX %s', id::regclass)),
+            (2, pg_get_indexdef(id))) AS p (place, command)
+        WHERE class = 'pg_class'::regclass AND i.indexrelid = id AND concat(i.indexprs, i.indpred) ~ mark
+            AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = id)
+        UNION ALL
+        SELECT 1, regexp_replace(pg_get_ruledef(id), '^CREATE RULE', 'CREATE OR REPLACE RULE') FROM pg_rewrite AS r
+        WHERE class = 'pg_rewrite'::regclass AND r.oid = id AND r.rulename <> '_RETURN' AND concat(r.ev_qual, r.ev_action) ~ mark
+        UNION ALL
+        SELECT p.place, p.command FROM pg_trigger AS t, LATERAL (VALUES
+            (1, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)), (2, pg_get_triggerdef(id))) AS p (place, command)
+        WHERE class = 'pg_trigger'::regclass AND t.oid = id AND t.tgqual::text ~ mark
+        UNION ALL
+        SELECT 1, format('ALTER POLICY %I ON %s%s%s', p.polname, p.polrelid::regclass,
+            ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+        FROM pg_policy AS p WHERE class = 'pg_policy'::regclass AND p.oid = id AND concat(p.polqual, p.polwithcheck) ~ mark
+        UNION ALL
+        SELECT 1, pg_get_functiondef(id) FROM pg_proc AS p
+        WHERE class = 'pg_proc'::regclass AND p.oid = id AND p.prokind <> 'a'
+            AND concat(p.proargdefaults, to_jsonb(p)->>'prosqlbody') ~ mark
+        UNION ALL
+        SELECT p.place, p.command FROM pg_statistic_ext AS s, LATERAL (VALUES
+            (1, format('DROP STATISTICS %s.%I', s.stxnamespace::regnamespace, s.stxname)), (2, pg_get_statisticsobjdef(id)))
+            AS p (place, command)
+        WHERE class = 'pg_statistic_ext'::regclass AND s.oid = id AND to_jsonb(s)->>'stxexprs' ~ mark
+        ) AS s (place, command)
+    WHERE s.command IS NOT NULL ORDER BY s.place;
+END
+$function$;
+
+-- What has such a constant and no statement that could change it alone.
+CREATE OR REPLACE FUNCTION scribe.keeps_time(classes oid[], objects oid[]) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    mark constant text := '{CONST :consttype (1082|1083|1114|1184|1266) ';
+BEGIN
+    RETURN EXISTS (SELECT FROM unnest(classes, objects) AS o (class, id) WHERE
+        class = 'pg_class'::regclass AND (
+            EXISTS (SELECT FROM pg_attrdef AS d JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+                WHERE d.adrelid = id AND a.attgenerated <> '' AND d.adbin::text ~ mark)
+            OR EXISTS (SELECT FROM pg_index AS i JOIN pg_constraint AS c ON c.conindid = i.indexrelid
+                WHERE i.indrelid = id AND concat(i.indexprs, i.indpred) ~ mark)));
 END
 $function$;
 
@@ -783,10 +844,6 @@ BEGIN
         IF (facts->>'bound_mutable')::boolean THEN
             PERFORM scribe.record_bound(tag, CASE WHEN attached <> 0 THEN attached ELSE relids[1] END);
         END IF;
-        IF tag IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE') AND scribe.tells_time(statement)
-        THEN
-            PERFORM scribe.record_constants(tag, relids);
-        END IF;
         IF detached <> 0 THEN
             FOR constraint_name IN SELECT conname FROM pg_constraint WHERE conrelid = detached AND contype = 'c' LOOP
                 PERFORM scribe.write_row('ddl', tag, 'table constraint', NULL, format(
@@ -801,9 +858,10 @@ END
 $function$;
 
 -- Event trigger ddl_command_end: record the command, then whatever must follow it. Names are looked at as they are
--- quoted by default, in the call stack, too.
+-- quoted by default, in the call stack, too. Nobody waits for long because of us.
 CREATE OR REPLACE FUNCTION scribe.command_end() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $function$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
+AS $function$
 DECLARE
     dropped json;
     is_drop constant boolean := tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED';
@@ -813,6 +871,10 @@ DECLARE
     kept int;
     ours int;
     tables oid[];
+    classes oid[];
+    objects oid[];
+    command text;
+    tells_time boolean;
     first record;
 BEGIN
     dropped := coalesce(nullif(current_setting('scribe.dropped', true), ''),
@@ -827,8 +889,9 @@ BEGIN
                 OR (pg_my_temp_schema() <> 0 AND scribe.depends_on_temporary(classid, objid)))),
             count(*) FILTER (WHERE schema_name = 'scribe' OR (object_type = 'schema' AND object_identity = 'scribe')),
             coalesce(bool_or(in_extension), false),
-            array_agg(objid) FILTER (WHERE classid = 'pg_class'::regclass)
-        INTO total, kept, ours, extension, tables FROM pg_event_trigger_ddl_commands();
+            array_agg(objid) FILTER (WHERE classid = 'pg_class'::regclass),
+            array_agg(classid), array_agg(objid)
+        INTO total, kept, ours, extension, tables, classes, objects FROM pg_event_trigger_ddl_commands();
     IF total > 0 AND kept = 0 AND pg_my_temp_schema() <> 0 THEN
         INSERT INTO scribe.left_out SELECT e.classid, e.objid FROM pg_event_trigger_ddl_commands() AS e
             WHERE scribe.depends_on_temporary(e.classid, e.objid) ON CONFLICT DO NOTHING;
@@ -868,11 +931,27 @@ BEGIN
         PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
         tables := NULL;
     END IF;
+    tells_time := coalesce(scribe.tells_time(facts->>'statement'), true);
+    IF tells_time AND tg_tag ~ '^(CREATE|ALTER)\M' AND tg_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION', 'CREATE TABLE AS') THEN
+        FOR command IN SELECT * FROM scribe.time_constants(classes, objects) LOOP
+            PERFORM scribe.write_row('ddl', tg_tag, NULL, NULL, command, true, NULL, NULL, NULL, '""');
+        END LOOP;
+        IF scribe.keeps_time(classes, objects) THEN
+            PERFORM scribe.write_row('lost', tg_tag, NULL, NULL, facts->>'statement', false,
+                'it made a constant of the time it ran at, and another time would be in its place', NULL);
+        END IF;
+    END IF;
+    IF coalesce(facts->>'statement' ~* '\mFROM\s+CURRENT\M', true) AND tg_tag ~ '^(CREATE|ALTER) (FUNCTION|PROCEDURE|ROUTINE)$' THEN
+        FOR command IN SELECT pg_get_functiondef(id) FROM unnest(classes, objects) AS o (class, id)
+            WHERE class = 'pg_proc'::regclass AND EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = id AND p.prokind <> 'a') LOOP
+            PERFORM scribe.write_row('ddl', tg_tag, NULL, NULL, command, true, NULL, NULL, NULL, '""');  -- settings as they were
+        END LOOP;
+    END IF;
     tables := scribe.with_children(coalesce(tables, '{}'));
     IF tg_tag IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER DOMAIN') THEN
         BEGIN
             PERFORM scribe.send_values(tg_tag, tables, (facts->>'using_mutable')::boolean,
-                coalesce(scribe.tells_time(facts->>'statement'), true));
+                tells_time);
         EXCEPTION WHEN OTHERS THEN  -- the command itself stays recorded
             RAISE WARNING 'pg_scribe could not send the values that % made: %', tg_tag, SQLERRM
                 USING HINT = 'Take a new base with scribe-dump.';
@@ -895,13 +974,25 @@ EXCEPTION
 END
 $function$;
 
--- The row that says that something is missing; it must not fail either.
+-- The row that says that something is missing. Where even that cannot be written (somebody has locked the table), a message
+-- does: anybody may send one, and all it can cause is an alarm.
 CREATE OR REPLACE FUNCTION scribe.record_failure(tag text, message text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $function$
 BEGIN
     PERFORM scribe.write_row('lost', tag, NULL, NULL, coalesce(current_query(), ''), false, message, NULL);
 EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'pg_scribe could not flag it either: %', SQLERRM;
+    PERFORM pg_logical_emit_message(true, 'scribe.lost', left(format('%s: %s', tag, message), 200));
+END
+$function$;
+
+-- Flag what such a message told; called by rotation. The row stands where the rotation was.
+CREATE OR REPLACE FUNCTION scribe.flag_lost(message text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $function$
+BEGIN
+    IF scribe.is_active() THEN
+        PERFORM scribe.write_row('lost', coalesce(substring(message FROM '^[A-Z ]+'), 'UNKNOWN'), NULL, NULL, '', false, message, NULL,
+            current_user, '');
+    END IF;
 END
 $function$;
 
@@ -948,7 +1039,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 $function$;
 
 -- Record what changed without an event trigger and without our library in the session: event triggers, and owners by
--- REASSIGN OWNED. Called at each rotation, so such a change stands at the rotation and not where it was made.
+-- REASSIGN OWNED. Flag relations of whose making nothing is known, such as what EXPLAIN ANALYZE CREATE TABLE AS made. Called at each rotation, so such a change stands at the rotation and not where it was made.
 -- record: false only remembers what there is.
 CREATE OR REPLACE FUNCTION scribe.reconcile(record boolean DEFAULT true) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
@@ -956,6 +1047,7 @@ DECLARE
     changed record;
     statement text;
     indexes oid[];
+    fresh oid[] := '{}';
 BEGIN
     IF NOT scribe.is_active() THEN
         RETURN;
@@ -985,9 +1077,23 @@ BEGIN
                 format('ALTER %s %s OWNER TO %I', upper(changed.type), changed.identity, pg_get_userbyid(changed.owner)),
                 true, NULL, NULL, current_user, '""');
         END IF;
+        IF changed.before IS NULL AND changed.classid = 'pg_class'::regclass THEN
+            fresh := fresh || changed.objid;
+        END IF;
         INSERT INTO scribe.seen_owner VALUES (changed.classid, changed.objid, changed.owner)
             ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner;
     END LOOP;
+    IF record AND fresh <> '{}' THEN
+        FOR changed IN
+            SELECT i.type, i.identity FROM unnest(fresh) AS f CROSS JOIN LATERAL pg_identify_object('pg_class'::regclass, f, 0) AS i
+            WHERE NOT EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r WHERE r = f)
+                AND NOT EXISTS (SELECT FROM scribe.ddl_history AS h WHERE NOT h.exact AND h.reason = 'event_triggers was off'
+                    AND strpos(h.statement, i.name) > 0)
+        LOOP
+            PERFORM scribe.write_row('lost', 'CREATE', changed.type, changed.identity, '', false,
+                format('%s %s is there, and nothing told how it was made', changed.type, changed.identity), NULL, current_user, '');
+        END LOOP;
+    END IF;
     DELETE FROM scribe.seen_owner AS s WHERE NOT EXISTS (SELECT FROM scribe.owners() AS o
         WHERE o.classid = s.classid AND o.objid = s.objid);
     -- An index that a failed CREATE INDEX CONCURRENTLY left becomes valid by whatever builds it anew: TRUNCATE, VACUUM FULL,
@@ -1006,6 +1112,7 @@ BEGIN
         PERFORM scribe.record_reindex(indexes, false);
     END IF;
     DELETE FROM scribe.seen_index AS s WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.objid);
+    DELETE FROM scribe.replica_identity AS r WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid);
 END
 $function$;
 SELECT scribe.reconcile(false);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from scribe.postgres import connect
 
 SEQUENCE_BATCH = 500  # sequences read by one query
 NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
+LOSS = "capture lost "  # how the decoder begins the warning that a change could not be recorded at all
 LOCK_TIMEOUT = 5000  # milliseconds; a sequence is locked while it is being altered
 
 _SERVER = """
@@ -148,6 +149,13 @@ def reconcile(conn: psycopg.Connection[Any]) -> None:
             conn.execute("SELECT scribe.reconcile()")
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):
             return
+
+
+def flag_losses(conn: psycopg.Connection[Any], warnings: Iterable[str]) -> None:
+    """Let scribe-check see what capture could tell the stream only: of a segment's warnings, those that say so."""
+    for warning in warnings:
+        if warning.startswith(LOSS):
+            conn.execute("SELECT scribe.flag_lost(%s)", [warning.removeprefix(LOSS)])
 
 
 def sent_lsn(conn: psycopg.Connection[Any], slot: str) -> str | None:

@@ -110,3 +110,50 @@ def test_a_table_of_which_nothing_is_known_keeps_its_rows(scribe: Scribe) -> Non
         cluster.dropdb("kept")
     found = scribe.run("scribe-check", "--only", "ddl", check=False)
     assert (found.returncode, "1 of them not at all" in found.stdout) == (2, True)
+
+
+def test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss(scribe: Scribe) -> None:
+    """Only a message can say it then; the statement itself must not fail."""
+    cluster, dbname = scribe.cluster, scribe.dbname
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    with cluster.connect(dbname, autocommit=False) as locker:
+        locker.execute("LOCK TABLE scribe.ddl_history IN ACCESS EXCLUSIVE MODE")
+        said = cluster.psql("SET lock_timeout = '1s'; CREATE TABLE unseen (a int PRIMARY KEY)", dbname)
+        assert "WARNING:  pg_scribe could not record CREATE TABLE" in said.stderr
+        locker.rollback()
+    cluster.psql("SELECT pg_logical_emit_message(true, 'scribe.lost', E'FORGED: x\nCOMMIT; -- end 0/0')", dbname)
+    cluster.psql("SELECT pg_logical_emit_message(true, 'scribe.lost', '\\xff'::bytea)", dbname)
+    text, warnings = rotated(scribe)
+    lost = [warning.split(":")[0] for warning in warnings if warning.startswith("capture lost")]
+    assert lost == ["capture lost CREATE TABLE", "capture lost FORGED"]
+    assert any("public.unseen is there, and nothing told how it was made" in warning for warning in warnings)
+    assert "\nCOMMIT; -- end 0/0" not in text
+    found = scribe.run("scribe-check", "--only", "ddl", check=False)
+    assert (found.returncode, "3 of them not at all" in found.stdout) == (2, True)
+
+
+def test_a_time_that_cannot_be_kept_is_flagged(scribe: Scribe) -> None:
+    cluster, dbname = scribe.cluster, scribe.dbname
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    column = "at timestamp GENERATED ALWAYS AS ('now'::timestamp) STORED"
+    cluster.psql(f"CREATE TABLE kept (a int PRIMARY KEY, {column}); INSERT INTO kept VALUES (1)", dbname)
+    _, warnings = rotated(scribe)
+    assert [warning for warning in warnings if "a constant of the time it ran at" in warning] != []
+    assert scribe.run("scribe-check", "--only", "ddl", check=False).returncode == 2
+
+
+def test_a_relation_nobody_saw_made_is_flagged_at_rotation(scribe: Scribe) -> None:
+    """EXPLAIN ANALYZE fires no event trigger, and as the first statement of a session finds no library loaded."""
+    cluster, dbname = scribe.cluster, scribe.dbname
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    cluster.psql("CREATE TABLE seen (a serial PRIMARY KEY); CREATE VIEW v AS SELECT 1 AS a", dbname)
+    cluster.psql("EXPLAIN ANALYZE CREATE MATERIALIZED VIEW unseen AS SELECT 1 AS a", dbname)
+    _, warnings = rotated(scribe)
+    told = "materialized view public.unseen is there, and nothing told how it was made"
+    assert [warning for warning in warnings if "could not be recorded" in warning] == [
+        f"CREATE could not be recorded: {told}; take a new base"
+    ]
+    assert scribe.run("scribe-check", "--only", "ddl", check=False).returncode == 2

@@ -86,6 +86,8 @@ def main(argv: list[str]) -> int:
                 raise
             away = error
         report = _work(arguments, settings, archive, conn, talk, target=target)
+        if conn is not None:
+            _flag(conn, report, talk)
     _tell(arguments, report, talk)
     if report.objects_refused:
         raise ScribeError(
@@ -96,6 +98,14 @@ def main(argv: list[str]) -> int:
         done = "the whole transactions of the spool are archived, without the sequences' positions"
         raise TryAgainError(f"{away.message}; {done if report.segments else 'nothing new was in the spool'}", away.hint)
     return 0
+
+
+def _flag(conn: psycopg.Connection[Any], report: Report, talk: Talk) -> None:
+    for segment in report.segments:
+        try:
+            source.flag_losses(conn, segment.manifest["warnings"])
+        except psycopg.Error as error:
+            talk.warn(f"could not flag what capture lost, take a new base: {str(error).strip().splitlines()[0]}")
 
 
 def _work(

@@ -1,0 +1,37 @@
+-- Forms of the correctness list that the other cases leave out.
+CREATE EXTENSION cube; CREATE EXTENSION ltree; CREATE EXTENSION isn; CREATE EXTENSION seg;
+CREATE TABLE k (id int PRIMARY KEY);
+INSERT INTO k SELECT generate_series(1, 20);
+CREATE SEQUENCE numbers INCREMENT 3;
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int PRIMARY KEY, p int REFERENCES parent ON UPDATE CASCADE ON DELETE CASCADE);
+INSERT INTO parent SELECT generate_series(1, 4); INSERT INTO child SELECT i, i % 4 + 1 FROM generate_series(1, 12) i;
+CREATE TABLE ruled (id int PRIMARY KEY, v text);
+CREATE RULE replaced AS ON INSERT TO ruled DO INSTEAD NOTHING;
+ALTER TABLE ruled ENABLE REPLICA RULE replaced;
+CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE FUNCTION member() RETURNS int LANGUAGE sql AS 'SELECT 1';
+-- after init
+ALTER TABLE k ADD COLUMN n int DEFAULT nextval('numbers') NOT NULL, ADD COLUMN at timestamp DEFAULT localtimestamp;
+ALTER TABLE k ADD COLUMN d date DEFAULT current_date, ADD COLUMN s text DEFAULT session_user || ' ' || clock_timestamp();
+CREATE TABLE like_postgis (id int PRIMARY KEY, c cube, l ltree, i isbn13, s seg, lq lquery, ca cube[]);
+INSERT INTO like_postgis VALUES (1, '(1,2.5),(-3,1e300)', 'Top.Science.Astronomy', '9780393040029', '1.5 .. 2.50', '*.a|b{1,2}.*', '{"(1),(2)",NULL}'), (2, '()', '', NULL, '<7', NULL, '{}');
+UPDATE like_postgis SET c = cube_enlarge(c, 1, 2), s = '~5.00' WHERE id = 1;
+CREATE TABLE full_postgis AS TABLE like_postgis;
+DELETE FROM full_postgis WHERE id = 2;
+ALTER EXTENSION cube ADD FUNCTION member();
+ALTER EXTENSION cube DROP FUNCTION member();
+UPDATE parent SET id = id + 100 WHERE id > 2;
+DELETE FROM parent WHERE id = 1;
+INSERT INTO ruled VALUES (1, 'kept');
+CREATE TABLE p_def (id int PRIMARY KEY);
+INSERT INTO p_def VALUES (7);
+ALTER TABLE p ATTACH PARTITION p_def DEFAULT;
+INSERT INTO p VALUES (8);
+BEGIN; ALTER TABLE p DETACH PARTITION p_def; DROP TABLE p_def; COMMIT;
+REINDEX SCHEMA public;
+CLUSTER k USING k_pkey;
+CLUSTER;
+ALTER TABLE k SET WITHOUT CLUSTER;
+SELECT setval('numbers', 1000);
+CREATE TABLE emptied (id int PRIMARY KEY); INSERT INTO emptied VALUES (1); TRUNCATE ONLY emptied CONTINUE IDENTITY;
