@@ -427,24 +427,32 @@ class Replayer:
             for number, statement in enumerate(split_statements(part.text), part.before + 1):
                 if index == 0:
                     said = f"{self._where(part, number)}: {error.said}: {show(statement)}"
-                    return ScribeError(said, _how_to_go_on(_LACKS, part, number))
+                    return ScribeError(said, _hint_after(error, part, number))
                 index -= 1
         return self._uncommitted(error, sent.parts[-1])
 
     def _failed_ddl(self, part: _Part, tag: str, error: ServerError) -> ScribeError:
         number = part.before + 1
         said = f"{self._where(part, number)}: {tag}: {error.said}: {show(part.text)}"
-        return ScribeError(said, _how_to_go_on(_LACKS, part, number))
+        return ScribeError(said, _hint_after(error, part, number))
 
     def _uncommitted(self, error: ServerError, part: _Part | None) -> ScribeError:
         if error.sqlstate == _MOVED:
             return ScribeError("the target was moved by another program while it was being restored", _AGAIN)
         where = self._where(part) if part else f'stopped in "{self.file}"'
-        return ScribeError(f"{where}: could not commit: {error.said}", f"{_LACKS}.")
+        return ScribeError(f"{where}: could not commit: {error.said}", _hint_after(error))
 
 
 _LACKS = "Give the target what the statement needs, and go on with --resume, which begins with this transaction"
+_FULL = "Make room on the target server, then go on with --resume, which begins with this transaction."
 _DIFFERS = "Find out what the target differs in from the source, and mend it before --resume, or begin anew"
+
+
+def _hint_after(error: ServerError, part: _Part | None = None, number: int = 0) -> str:
+    """Return how to go on after an error of the server's; part, number: the statement that may be passed over."""
+    if error.sqlstate.startswith("53"):  # insufficient resources: the statement has nothing to do with it
+        return _FULL
+    return _how_to_go_on(_LACKS, part, number) if part is not None else f"{_LACKS}."
 
 
 def _how_to_go_on(first: str, part: _Part, number: int) -> str:

@@ -22,6 +22,7 @@ from scribe.lsn import parse_lsn
 from scribe.owners import without_owners
 from scribe.points import Way
 from scribe.postgres import connect, fetch_value, find_program, program_version
+from scribe.roles import report_differences
 from scribe.segments import BLOCK, open_plain
 
 LOCK = 0x7363726962650001  # the advisory lock of the one restore that may work on a database
@@ -183,9 +184,15 @@ def globals_files(archive: Archive, base: Base) -> list[Path]:
 def restore_globals(
     conn: psycopg.Connection[Any], archive: Archive, base: Base, options: Options, warn: Callable[[str], None]
 ) -> None:
-    """Create the roles and tablespaces that are missing; what the server says of others is passed to warn."""
+    """Create the roles and tablespaces that are missing; what the server says of others is passed to warn.
+
+    So is what differs in the roles that are there.
+    """
     roles = {row[0] for row in conn.execute("SELECT rolname FROM pg_catalog.pg_roles").fetchall()}
-    for path in globals_files(archive, base):
+    paths = globals_files(archive, base)
+    if paths:
+        report_differences(conn, paths[-1].read_bytes().splitlines(), roles, warn)
+    for path in paths:
         with path.open("rb") as stream:
             lines = map_locations(filter_globals(iter(stream), roles), options.mapping)
             for message in run_psql("postgres", lines, stop=False):

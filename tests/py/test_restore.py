@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
 import json
 import os
+import pty
 import random
 import re
 import shutil
@@ -21,6 +24,7 @@ from cluster import ROOT, Cluster, poll
 from compare import assert_equal
 from handmade import START, Handmade
 
+from scribe import dialect
 from scribe.dialect import Sequence
 from scribe.lsn import format_lsn
 
@@ -265,10 +269,12 @@ def test_the_encoding_of_the_source_is_kept(cluster: Cluster, tmp_path: Path) ->
 
 def test_missing_roles_are_created_and_those_that_are_there_left_alone(target: Target) -> None:
     made, there = f"{target.name}_new", f"{target.name}_there"
-    target.cluster.psql(f"CREATE ROLE {there} CONNECTION LIMIT 5")
+    target.cluster.psql(f"CREATE ROLE {there} CONNECTION LIMIT 5 PASSWORD 'secret'")
     globals_sql = (
         f"CREATE ROLE {made};\nALTER ROLE {made} WITH NOLOGIN CONNECTION LIMIT 3;\n"
-        f'CREATE ROLE "{there}";\nALTER ROLE "{there}" WITH SUPERUSER CONNECTION LIMIT 9;\nCREATE ROLE postgres;\n'
+        f'CREATE ROLE "{there}";\nALTER ROLE "{there}" WITH NOSUPERUSER INHERIT NOCREATEROLE NOCREATEDB LOGIN'
+        " NOREPLICATION NOBYPASSRLS CONNECTION LIMIT 9 PASSWORD 'md5x';\n"
+        f"ALTER ROLE \"{there}\" SET work_mem TO '1MB';\nCREATE ROLE postgres;\n"
     )
     database_sql = "DO $$BEGIN EXECUTE format('COMMENT ON DATABASE %I IS %L', current_database(), 'shop'); END$$;\n"
     target.archive.base(
@@ -278,8 +284,12 @@ def test_missing_roles_are_created_and_those_that_are_there_left_alone(target: T
         owner=made,
     )
     try:
-        said = target.run().stderr
-        assert "warning" not in said
+        warnings = [line for line in target.run().stderr.splitlines() if "warning" in line]
+        assert warnings == [
+            f'scribe-restore: warning: globals: role "{there}" is there already and was left as it is:'
+            " the source's has CONNECTION LIMIT 9, LOGIN, SET work_mem TO '1MB', a password of its own,"
+            " this one CONNECTION LIMIT 5, NOLOGIN, a password of its own"
+        ]
         roles = target.rows(
             "SELECT rolname, rolconnlimit, rolsuper FROM pg_roles WHERE rolname ~ '^copy.*_' ORDER BY 1"
         )
@@ -670,6 +680,105 @@ def test_a_database_in_which_psql_was_cut_off_is_not_resumed(target: Target) -> 
     target.run("--target-xid", "703")
     target.cluster.psql("UPDATE scribe.position SET inside = true", target.name)
     assert "psql was cut off" in target.refused("--resume")
+
+
+def remount(directory: Path, size: str) -> bool:
+    """Make directory a file system of that size, or give the one that is there another; False where we may not."""
+    options = f"size={size}" + (",remount" if directory.is_mount() else "")
+    command = ["mount", "-t", "tmpfs", "-o", options, "scribe", str(directory)]
+    return os.geteuid() == 0 and subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def test_a_full_disk_stops_it_with_one_line_and_it_goes_on_where_there_is_room(target: Target) -> None:
+    target.archive.base(TABLES)
+    target.archive.segment([insert(2), LONG * 12, insert(3)])
+    space = target.cluster.directory / target.name
+    space.mkdir()
+    if not remount(space, "12m"):
+        pytest.skip("place: no file system can be mounted")
+    try:
+        assert target.cluster.user is not None
+        os.chown(space, target.cluster.user.pw_uid, target.cluster.user.pw_gid)
+        target.cluster.query(f"CREATE TABLESPACE {target.name} LOCATION '{space}'")
+        target.cluster.query(f"CREATE DATABASE {target.name} TEMPLATE template0 TABLESPACE {target.name}")
+        said = target.refused()
+        assert "No space left on device" in said
+        assert "Make room on the target server, then go on with --resume" in said
+        assert "--skip" not in said
+        assert "No space left on device" in target.refused("--resume")
+        assert remount(space, "100m")
+        target.run("--resume")
+        assert target.rows() == [(1, "one"), (2, "v2"), (3, "v3")]
+        assert target.rows("SELECT count(*) FROM public.log") == [(108000,)]
+    finally:
+        target.cluster.dropdb(target.name)
+        target.cluster.query(f"DROP TABLESPACE IF EXISTS {target.name}")
+        subprocess.run(["umount", str(space)], check=True)
+
+
+def test_a_terminal_is_shown_progress_with_rate_and_remaining_time(target: Target) -> None:
+    target.archive.base(TABLES)
+    slow = DDL.format("DO $$BEGIN PERFORM pg_sleep(0.7); END$$")
+    target.archive.segment([insert(2), LONG, slow, LONG])
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        target.command("-d", target.name), env=target.cluster.env, stdout=subprocess.DEVNULL, stderr=terminal
+    )
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: its last writer has ended
+        while block := os.read(controller, 1 << 16):
+            shown += block
+    os.close(controller)
+    assert process.wait(60) == 0
+    assert re.search(rb"\rscribe-restore: segments: \d+ %, \d+ of \d+ MB, [\d.]+ MB/s, \d+:\d\d min left\x1b\[K", shown)
+    assert b"\r\x1b[Kscribe-restore: restored database" in shown
+    assert b"min left" not in target.run("--resume").stderr.encode()
+
+
+def test_tablespaces_of_a_base_are_left_out_or_put_elsewhere(target: Target) -> None:
+    old, new = (target.cluster.directory / f"{target.name}_{which}" for which in ("old", "new"))
+    for path in (old, new):
+        path.mkdir()
+        if target.cluster.user:
+            os.chown(path, target.cluster.user.pw_uid, target.cluster.user.pw_gid)
+    space = f"{target.name}_space"
+    where = "SELECT coalesce(t.spcname, 'default') FROM pg_class AS c LEFT JOIN pg_tablespace AS t"
+    where += " ON t.oid = reltablespace WHERE relname = 'spaced'"
+    globals_sql = f"CREATE TABLESPACE {space} OWNER postgres LOCATION '{old}';\n"
+    spaced = f"SET default_tablespace = {space};\nCREATE TABLE public.spaced (x int);\nSET default_tablespace = '';\n"
+    stamp = target.archive.base(TABLES + spaced, globals_sql=globals_sql)
+    base = target.path / "base" / stamp
+    try:
+        target.run("--tablespace-mapping", f"{old}={new}")
+        assert target.rows(where) == [(space,)]
+        assert target.rows(f"SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = '{space}'") == [
+            (str(new),)
+        ]
+        # The same base in directory format, of what was just restored.
+        command = [f"{target.cluster.bindir}/pg_dump", "-Fd", "-N", "scribe", "-f", base / "base.dir", target.name]
+        subprocess.run(command, env=target.cluster.env, check=True)
+        (base / "epilogue.sql").write_text(dialect.build_epilogue(START))
+        manifest = json.loads((base / "manifest.json").read_text())
+        (base / "base.sql.zst").unlink()
+        files = [path for path in sorted(base.rglob("*")) if path.is_file() and path.name != "manifest.json"]
+        manifest["files"] = [
+            {
+                "name": path.relative_to(base).as_posix(),
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for path in files
+        ]
+        (base / "manifest.json").write_text(json.dumps(manifest | {"format": "directory"}))
+        target.cluster.dropdb(target.name)
+        target.cluster.query(f"DROP TABLESPACE {space}")
+        target.run("--no-tablespaces", "--no-globals")
+        assert target.rows(where) == [("default",)]
+        assert target.rows() == [(1, "one")]
+    finally:
+        target.cluster.dropdb(target.name)
+        target.cluster.query(f"DROP TABLESPACE IF EXISTS {space}")
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------
