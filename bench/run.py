@@ -6,6 +6,7 @@ busy with something else moves both sides. The report goes to stdout, --json FIL
     memory   the walsender's peak while it decodes one transaction, by its size
     rotate   MB of plain SQL per second into a zstd segment, and scribe-rotate's peak memory, by the spool's size
     decode   CPU per change of walsender and receiver: scribe_decoder and every other output plugin that is installed
+    capture  schema changes and row changes with the capture and without it, by turns
     overhead the source's pgbench with nothing, with capture and stream, and with another plugin's slot being drained
     restore  scribe-restore, and psql with the same files, beside the time the source itself took
 
@@ -27,6 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from capturing import measure_capture, report_capture
 from cluster import install_decoder, temporary_cluster
 from draining import measure_decoding, measure_memory, report_decoding, report_memory
 from overhead import measure_overhead, report_overhead
@@ -39,6 +41,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], None], Callable[[Any], list[str]]]] 
     "memory": (measure_memory, report_memory),
     "rotate": (measure_rotation, report_rotation),
     "decode": (measure_decoding, report_decoding),
+    "capture": (measure_capture, report_capture),
     "overhead": (measure_overhead, report_overhead),
     "restore": (measure_restore, report_restore),
 }
@@ -80,12 +83,6 @@ def report(figures: dict[str, Any]) -> str:
         if name in figures:
             lines += write(figures[name])
     return "\n".join(lines)
-
-
-def report_capture(name: str, entry: dict[str, float]) -> str:
-    """Return a line of the report."""
-    ours = "{captured_us:.0f} us, ratio {ratio:.2f} (of the server's CPU {cpu_ratio:.2f})".format(**entry)
-    return f"| {name}, with the capture | {ours} | without it {entry['bare_us']:.0f} us |"
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -44,6 +44,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
+#include "parser/parser.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
@@ -653,6 +654,7 @@ call_recorder(const char *query, int nargs, Oid *types, Datum *values)
 	Oid			owner;
 	Oid			saved_user;
 	int			saved_context;
+	int			level;
 
 	if (!OidIsValid(schema))
 		return;
@@ -662,11 +664,17 @@ call_recorder(const char *query, int nargs, Oid *types, Datum *values)
 
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
+	level = NewGUCNestLevel();
+	(void) set_config_option("scribe.strings", standard_conforming_strings ? "on" : "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("standard_conforming_strings", "on", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());	/* REINDEX CONCURRENTLY leaves none */
 	SPI_execute_with_args(query, nargs, types, values, NULL, false, 0);
 	PopActiveSnapshot();
 	SPI_finish();
+	AtEOXact_GUC(true, level);
 	SetUserIdAndSecContext(saved_user, saved_context);
 }
 

@@ -34,6 +34,7 @@ typedef struct Statement
 	/* what the event triggers note */
 	Oid			caller;			/* the user in effect, and the search_path */
 	char	   *path;
+	bool		standard_strings;
 	bool		rewritten;		/* it rewrites a table */
 	bool		drop_left;		/* what it dropped was noted in SQL */
 	Dropped		dropped;

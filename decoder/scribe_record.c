@@ -48,6 +48,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "parser/parser.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
@@ -89,6 +90,7 @@ typedef struct Row
 	const char *statement;
 	const char *role;
 	const char *path;
+	bool		standard_strings;	/* as the session has them: ours are */
 	List	   *relids;
 } Row;
 
@@ -350,7 +352,7 @@ oid_array(List *oids)
 
 /* As scribe.statement_settings(). */
 static List *
-statement_settings(void)
+statement_settings(bool standard_strings)
 {
 	static const struct
 	{
@@ -368,7 +370,7 @@ statement_settings(void)
 
 	for (int i = 0; i < (int) lengthof(defaults); i++)
 	{
-		const char *value = GetConfigOption(defaults[i].name, true, false);
+		const char *value = i > 0 ? GetConfigOption(defaults[i].name, true, false) : standard_strings ? "on" : "off";
 		bool		same = value == NULL || strcmp(value, defaults[i].value) == 0;
 
 		for (int k = 0; !same && k < (int) lengthof(universal); k++)
@@ -423,7 +425,7 @@ write_row(Relation history, Row *row)
 		{"reason", NULL, 0},
 		{"role", row->role, 0},
 		{"search_path", row->path, 0},
-		{"settings", NULL, text_array(statement_settings())},
+		{"settings", NULL, text_array(statement_settings(row->standard_strings))},
 		{"relids", NULL, oid_array(row->relids)},
 		{"quiet", NULL, text_array(quiet_event_triggers())}
 	};
@@ -768,6 +770,7 @@ set_identity(Relation history, Oid relation)
 	row.statement = psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL", row.identity);
 	row.role = GetUserNameFromId(GetUserId(), false);
 	row.path = "\"\"";
+	row.standard_strings = true;
 	row.relids = list_make1_oid(relation);
 	insert_row(mended, &value, &isnull);
 	table_close(mended, NoLock);
@@ -869,6 +872,7 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	row.statement = statement->text;
 	row.role = GetUserNameFromId(statement->caller, false);
 	row.path = statement->path;
+	row.standard_strings = statement->standard_strings;
 	if (is_drop || strcmp(tag, "COMMENT") == 0)
 		take_over(&row, statement->caller);
 	if (strcmp(tag, "CREATE TABLE AS") == 0)
@@ -943,6 +947,7 @@ c_note_caller(PG_FUNCTION_ARGS)
 	if (statement == NULL || is_of_extension(tag_of(fcinfo)))
 		return leave(fcinfo);
 	statement->caller = GetUserId();
+	statement->standard_strings = standard_conforming_strings;
 	if (statement->path == NULL || strcmp(statement->path, namespace_search_path) != 0)
 	{
 		if (statement->path)
@@ -1001,6 +1006,7 @@ c_command_end(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	set_note("scribe.role", GetUserNameFromId(statement->caller, false));
 	set_note("scribe.path", statement->path);
+	set_note("scribe.strings", statement->standard_strings ? "on" : "off");
 	if (!statement->drop_left)
 		set_note("scribe.dropped", statement->dropped.note ? statement->dropped.note : "");
 	if (!statement->rewritten)

@@ -4,7 +4,8 @@
 -- and the event triggers that write it. Safe to run again. sql/uncapture.sql takes it away.
 -- Privilege: superuser (event triggers, LOAD). Oldest version: PostgreSQL 13.
 --
--- Two rules hold throughout. What capture does never makes a user's statement fail: its own errors become a WARNING
+-- A function that is called from outside and holds a backslash reads it with standard_conforming_strings on, whatever the
+-- session's is. Two rules hold throughout. What capture does never makes a user's statement fail: its own errors become a WARNING
 -- and a flagged row. And no user can write a row: whatever inserts into ddl_history is an event trigger function,
 -- which SQL cannot call, or a function only the owner may execute.
 
@@ -91,6 +92,9 @@ DECLARE
 BEGIN
     FOR i IN 1 .. array_length(defaults, 1) LOOP
         value := current_setting(defaults[i][1], true);
+        IF defaults[i][1] = 'standard_conforming_strings' THEN  -- ours is on: noted before
+            value := coalesce(nullif(current_setting('scribe.strings', true), ''), value);
+        END IF;
         IF value <> defaults[i][2] AND value <> ALL ('{Etc/UTC,Etc/UCT,UCT,Zulu,Universal}') THEN
             found := found || defaults[i][1] || value;
         END IF;
@@ -177,6 +181,7 @@ CREATE OR REPLACE FUNCTION scribe.note_caller() RETURNS event_trigger
 LANGUAGE plpgsql AS $function$
 BEGIN
     PERFORM pg_catalog.set_config('scribe.role', CURRENT_USER::pg_catalog.text, true),
+        pg_catalog.set_config('scribe.strings', pg_catalog.current_setting('standard_conforming_strings'), true),
         pg_catalog.set_config('scribe.path', pg_catalog.current_setting('search_path'), true);
 END
 $function$;
@@ -203,7 +208,8 @@ $function$;
 
 -- Event trigger sql_drop: notes for the end of the command what went.
 CREATE OR REPLACE FUNCTION scribe.note_drop() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $function$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+SET standard_conforming_strings = on AS $function$
 BEGIN
     PERFORM set_config('scribe.dropped', (
         SELECT json_build_object(
@@ -861,7 +867,7 @@ $function$;
 -- quoted by default, in the call stack, too. Nobody waits for long because of us.
 CREATE OR REPLACE FUNCTION scribe.command_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
-AS $function$
+SET standard_conforming_strings = on AS $function$
 DECLARE
     dropped json;
     is_drop constant boolean := tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED';
@@ -1042,7 +1048,7 @@ $function$;
 -- REASSIGN OWNED. Flag relations of whose making nothing is known, such as what EXPLAIN ANALYZE CREATE TABLE AS made. Called at each rotation, so such a change stands at the rotation and not where it was made.
 -- record: false only remembers what there is.
 CREATE OR REPLACE FUNCTION scribe.reconcile(record boolean DEFAULT true) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
 DECLARE
     changed record;
     statement text;
