@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from checking import PROMPT, check, report, state, states
+from checking import PROMPT, check, report, states
 from cluster import ROOT, poll
 from source import Scribe
 
@@ -125,10 +125,12 @@ def test_a_copy_of_the_archive_is_critical_while_the_stream_of_the_original_runs
 @contextmanager
 def foreign_reader(scribe: Scribe, output: Path) -> Iterator[None]:
     """Let somebody else's pg_recvlogical read the slot for one block, without telling the server how far it is."""
-    slow = ["--status-interval=3600", "--fsync-interval=3600"]
-    command = [f"{scribe.cluster.bindir}/pg_recvlogical", "--start", "--no-loop", "-S", scribe.slot, *slow]
+    silent = ["--status-interval=0", "--fsync-interval=3600"]
+    command = [f"{scribe.cluster.bindir}/pg_recvlogical", "--start", "--no-loop", "-S", scribe.slot, *silent]
     with scribe.cluster.connect() as conn:
-        env = scribe.env | {"PGOPTIONS": plugin_options(conn, "scribe_decoder")}
+        # without a timeout it is not asked how far it is: an answer would move the slot
+        options = f"-c wal_sender_timeout=0 {plugin_options(conn, 'scribe_decoder')}"
+        env = scribe.env | {"PGOPTIONS": options}
     with subprocess.Popen([*command, "-d", "dead", "-f", output], env=env, stderr=subprocess.DEVNULL) as process:
         try:
             active = f"SELECT active FROM pg_catalog.pg_replication_slots WHERE slot_name = '{scribe.slot}'"
@@ -147,11 +149,7 @@ def test_a_slot_that_somebody_else_reads_is_critical(watched, tmp_path):
         found = states(watched, *QUICK)
         assert {found[name] for name in ("stream", "slot", "heartbeat")} == {"CRITICAL"}
         assert "pg_recvlogical at " in check(watched, "slot")["text"]
-        watched.start_stream(wait=False)
-        poll(lambda: state(watched, "stream") == "WARNING", 30, "a stream that receives nothing")
-        assert check(watched, "stream")["text"].endswith("and receives nothing")
-        assert state(watched, "heartbeat", *QUICK) == "CRITICAL"
-    poll(lambda: state(watched, "heartbeat") == "OK", 60, "the heartbeat")
+    watched.start_stream()
 
 
 def test_while_it_waits_for_a_mark_it_holds_no_lock(watched):
