@@ -162,6 +162,8 @@ class Restore:
             state = server.read_position(conn)
             if state is None or state[1]:
                 raise ScribeError(f'database "{self.name}" was changed by another program', "Restore into a new one.")
+            if resumed is None:  # what the base took hours for is not to be lost with the server's last moments
+                conn.execute("BEGIN; SET LOCAL synchronous_commit = on; UPDATE scribe.position SET lsn = lsn; COMMIT")
             skips = frozenset(self.arguments.skip)
             replayer = Replayer(
                 Session(conn), state[0], way.stop, self.options.owners, tick=self.progress.set, skips=skips

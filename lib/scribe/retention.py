@@ -36,7 +36,8 @@ class Policy:
         return cls(*(settings[name] for name in names))
 
     def __str__(self) -> str:
-        monthly = f", then one a month for {self.monthly} months" if self.monthly else ""
+        length = "a year" if self.monthly == 12 else f"{self.monthly} months"
+        monthly = f", then one a month for {length}" if self.monthly else ""
         return f"keep {self.incremental_days} days of increments, bases for {self.base_days} days{monthly}"
 
 

@@ -625,14 +625,17 @@ def finish_and_compare(target: Target) -> None:
 
 
 def is_past_base(target: Target) -> bool:
+    """Whether the base is there for good: the first transactions after it are."""
     try:
-        return bool(target.exists() and target.rows("SELECT 1 FROM pg_class WHERE relname = 'position'"))
+        there = target.exists() and target.rows("SELECT 1 FROM pg_class WHERE relname = 'position'")
+        found = target.rows("SELECT lsn::text FROM scribe.position") if there else []
+        return bool(found) and found != [(format_lsn(START),)]
     except psycopg.OperationalError:
         return False
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["kill the program", "end the backend"])
+@pytest.mark.parametrize("how", ["kill the program", "end the backend", "crash the server"])
 def test_an_interrupted_restore_goes_on_exactly_where_it_was(interrupted: Target, how: str) -> None:
     target, chance = interrupted, random.Random(how)
     arguments: list[str] = []
@@ -649,6 +652,8 @@ def test_an_interrupted_restore_goes_on_exactly_where_it_was(interrupted: Target
             time.sleep(chance.uniform(0.15, 0.5) if arguments else chance.uniform(0.0, 0.3))
             if how == "kill the program":
                 process.send_signal(signal.SIGKILL)
+            elif how == "crash the server":
+                target.cluster.restart("immediate")
             else:
                 target.cluster.query(
                     f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{target.name}'"

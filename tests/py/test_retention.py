@@ -353,6 +353,8 @@ def test_the_program_removes_nothing_unless_told_to(made: Aged) -> None:
     lines = said.stdout.splitlines()
     assert len(lines) == 60 + 120
     assert all(line.startswith(("keep   ", "remove ")) and ": " in line for line in lines)
+    policy = "keep 7 days of increments, bases for 30 days, then one a month for a year"
+    assert said.stderr.splitlines()[0] == f"scribe-prune: policy: {policy}"
     assert "--confirm" in said.stderr
     assert names(made) == before
     value = json.loads(run(made, "--json").stdout)

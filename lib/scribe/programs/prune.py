@@ -83,6 +83,7 @@ def body(argv: list[str]) -> int:
     if arguments.confirm:
         talk.note(f"removed {summarize(plan)}")
     else:
+        talk.info(f"policy: {policy}")
         talk.info(f"would remove {summarize(plan)}" + ("; add --confirm to do it" if plan.removals else ""))
     return 0
 
