@@ -173,8 +173,24 @@ def find_way(chains: list[Chain], target: Target, stamp: str | None = None) -> W
         if _reaches(chain, target):
             stop = Stop(target.lsn, target.time, target.inclusive)
             return Way(chain.base, _needed(chain, stop), stop)
-    ranges = "; ".join(describe_range(chain) for chain in usable)
+    ranges = "; ".join(describe_range(chain) for chain in _nearest(usable, target))
     raise ScribeError(f"could not reach {target}: reachable is {ranges}", _LIST)
+
+
+def _widest(chains: list[Chain]) -> list[Chain]:
+    """Leave out chains that lie within an earlier one."""
+    found: list[Chain] = []
+    for chain in sorted(chains, key=lambda chain: chain.first):
+        if not found or chain.last > found[-1].last:
+            found.append(chain)
+    return found
+
+
+def _nearest(chains: list[Chain], target: Target) -> list[Chain]:
+    """Return the chain that ends before the target and the one that begins after it."""
+    widest = _widest(chains)
+    after = [c for c in widest if (c.first > target.lsn if target.lsn is not None else c.first_time > str(target.time))]
+    return [chain for chain in widest if chain not in after][-1:] + after[:1]
 
 
 def _way_to_end(chain: Chain) -> Way:
@@ -216,7 +232,7 @@ def _find_commit(chains: list[Chain], target: Target) -> Target:
     segments = {segment.path: segment for chain in chains for segment in chain.segments}
     found = sorted({lsn for segment in segments.values() for lsn in _commits(segment, target)})
     if not found:
-        ranges = "; ".join(describe_range(chain) for chain in chains)
+        ranges = "; ".join(describe_range(chain) for chain in _widest(chains))
         raise ScribeError(f"could not find {target}: reachable is {ranges}", _LIST)
     if len(found) > 1:
         places = ", ".join(format_lsn(lsn) for lsn in found)

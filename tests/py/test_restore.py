@@ -550,6 +550,21 @@ def test_the_latest_base_before_the_point_is_used(target: Target) -> None:
     assert len(target.rows()) == 11
 
 
+def test_of_a_point_that_cannot_be_reached_the_nearest_that_can_are_named(target: Target) -> None:
+    small_archive(target)
+    small, first = target.archive, format_lsn(target.archive.lsn)
+    stamps = [path.name for path in sorted((target.path / "base").iterdir())]
+    for _ in range(3):  # each a chain of its own, after a gap
+        small.lsn += 0x1000
+        stamps.append(small.base(TABLES))
+        small.segment([insert(2)], chain_start=True)
+    gap = f"0/{small.lsn - 0x1000:X}"
+    said = target.refused("--target-lsn", gap)
+    assert [stamp for stamp in stamps if stamp in said] == stamps[2:]
+    assert first not in said
+    assert [stamp for stamp in stamps if stamp in target.refused("--target-time", "2020-01-01 00:00+00")] == stamps[:1]
+
+
 def test_a_hole_is_listed_and_not_crossed(target: Target) -> None:
     small_archive(target)
     sorted(target.path.glob("incremental/*.json"))[1].unlink()
