@@ -96,6 +96,10 @@ check-regress: dev  ## PostgreSQL's own regression suite, captured and restored;
 	@$(BUILD)
 	@$(PY) tests/regress/run.py
 
+.PHONY: check-booted
+check-booted:  ## README's installation on a booted system: ROOTFS names a Debian root with systemd, BOOT a command that boots one
+	@ROOTFS='$(ROOTFS)' BOOT='$(BOOT)' tests/booted/run
+
 .PHONY: check-versions
 check-versions: dev  ## the end-to-end tests once for each server in PG_CONFIGS="..."
 	@test -n "$(PG_CONFIGS)" || { echo 'check-versions: error: PG_CONFIGS is not set' >&2; \
@@ -138,6 +142,10 @@ install-programs:  ## everything but the decoder, on a backup host; live setting
 uninstall:  ## remove what install put there; archives and settings stay
 	@tools/install-tree --remove
 	@$(BUILD) --remove --destdir '$(DESTDIR)'
+
+.PHONY: deb
+deb:  ## Debian packages of programs and decoder, in build/deb
+	@umask 022 && tools/make-deb build/deb
 
 .PHONY: bench
 bench: build  ## benchmarks, each as a ratio to a named peer on the same work; BENCH="--quick --only decode --json FILE"

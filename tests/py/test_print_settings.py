@@ -90,3 +90,23 @@ def test_a_wrong_key_is_still_refused():
     result = run(SCRIBE_KOMPRESS="none")
     assert result.returncode == 2
     assert 'error: unknown setting "SCRIBE_KOMPRESS" (environment)' in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, 'could not open settings file "{}": No such file or directory'),
+        ("SCRIBE_ARCHIVE\n", 'settings file "{}" has a line without "=": "SCRIBE_ARCHIVE"'),
+        ("SCRIBE_COMPRESS=gzip\n", 'invalid value "gzip" for SCRIBE_COMPRESS (file {}): one of zstd, none is expected'),
+        ("SCRIBE_KOMPRESS=none\n", 'unknown setting "SCRIBE_KOMPRESS" (file {})'),
+    ],
+)
+def test_a_wrong_file_is_told_in_one_line_with_a_hint(tmp_path, text, message):
+    config = tmp_path / "shop.env"
+    if text is not None:
+        config.write_text(text)
+    result = run(SCRIBE_CONFIG=str(config))
+    assert result.returncode == 2
+    first, second = result.stderr.splitlines()
+    assert first == f"scribe-init: error: {message.format(config)}"
+    assert second.startswith("scribe-init: hint: ")
