@@ -449,6 +449,9 @@ BEGIN
         IF reasons & 3 <> 0 OR (reasons & 4 <> 0 AND using_mutable) THEN
             PERFORM scribe.refill(relation, tag);
         END IF;
+        -- its indexes were built anew: one that CREATE INDEX CONCURRENTLY left invalid is valid now
+        PERFORM scribe.record_reindex(ARRAY(SELECT indexrelid FROM pg_index
+            WHERE indrelid = relation AND scribe.is_unrecorded_index(indexrelid)), false);
     END LOOP;
     PERFORM scribe.fill(tables, tag, tells_time);
 END
@@ -694,6 +697,18 @@ BEGIN
 END
 $function$;
 
+-- Whether a valid index may have come about without a record; see reconcile(), which notices it otherwise.
+CREATE OR REPLACE FUNCTION scribe.is_unrecorded_index(index oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = index AND c.relkind = 'i' AND c.relpersistence <> 't' AND NOT c.relispartition)
+        AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = index AND contype IN ('p', 'u', 'x'))
+        AND NOT EXISTS (SELECT FROM scribe.seen_index AS s WHERE s.objid = index AND s.valid)
+        AND NOT EXISTS (SELECT FROM scribe.ddl_history AS h
+            WHERE h.relids @> ARRAY[index] AND h.tag <> 'COMMENT' AND h.tag !~ '^ALTER');
+END
+$function$;
+
 -- Called by the library after REINDEX of an index or a table, which fires no event trigger before PostgreSQL 17.
 CREATE OR REPLACE FUNCTION scribe.record_reindexed(relation oid, moved boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off AS $function$
@@ -834,6 +849,16 @@ BEGIN
             AND EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
                 WHERE c.oid = CASE WHEN attached <> 0 THEN attached ELSE relids[1] END AND c.relkind = 'i' AND NOT i.indisvalid) THEN
             RETURN;  -- as above; it will be recorded as it is when it becomes valid
+        ELSIF tag IN ('ALTER INDEX', 'COMMENT') AND attached = 0 AND scribe.is_unrecorded_index(relids[1]) THEN
+            IF tag = 'ALTER INDEX' THEN  -- there it is only if it was recorded under another oid
+                PERFORM scribe.write_row('ddl', tag, object_type, object_identity, regexp_replace(statement,
+                    '^\s*(ALTER\s+INDEX)\s+(?!IF\s+EXISTS\M)', '\1 IF EXISTS ', 'i'), exact, reason, relids, as_role, as_path);
+            END IF;
+            PERFORM scribe.record_reindex(relids, false);
+            RETURN;
+        ELSIF tag = 'ALTER TABLE' AND statement ~* '^[^,]*\mREPLICA\s+IDENTITY\s+USING\s+INDEX\M[^,]*$'
+            AND EXISTS (SELECT FROM pg_index WHERE indrelid = ANY (relids) AND indisreplident AND NOT indisvalid) THEN
+            RETURN;  -- as above, and the table gets another identity at once
         ELSIF tag = 'CREATE INDEX' THEN
             SELECT indexrelid INTO invalid FROM pg_index WHERE indexrelid = ANY (relids) AND NOT indisvalid
                 AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = indexrelid);
@@ -1002,10 +1027,10 @@ BEGIN
 END
 $function$;
 
--- What reconcile() saw last: event triggers as the statements that make them, who owns what, and valid indexes.
+-- What reconcile() saw last: event triggers as the statements that make them, who owns what, and which indexes are valid.
 CREATE TABLE IF NOT EXISTS scribe.seen_event_trigger (name text PRIMARY KEY, statements text[] NOT NULL);
 CREATE TABLE IF NOT EXISTS scribe.seen_owner (classid oid, objid oid, owner oid NOT NULL, PRIMARY KEY (classid, objid));
-CREATE TABLE IF NOT EXISTS scribe.seen_index (objid oid PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS scribe.seen_index (objid oid PRIMARY KEY, valid boolean NOT NULL);
 REVOKE ALL ON scribe.seen_event_trigger, scribe.seen_owner, scribe.seen_index FROM PUBLIC;
 
 -- Event triggers of this database that are not ours, as the statements that make them.
@@ -1052,7 +1077,6 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_s
 DECLARE
     changed record;
     statement text;
-    indexes oid[];
     fresh oid[] := '{}';
 BEGIN
     IF NOT scribe.is_active() THEN
@@ -1103,20 +1127,30 @@ BEGIN
     DELETE FROM scribe.seen_owner AS s WHERE NOT EXISTS (SELECT FROM scribe.owners() AS o
         WHERE o.classid = s.classid AND o.objid = s.objid);
     -- An index that a failed CREATE INDEX CONCURRENTLY left becomes valid by whatever builds it anew: TRUNCATE, VACUUM FULL,
-    -- ALTER TABLE. Where it stands already, the statement does nothing.
-    WITH appeared AS (
-        INSERT INTO scribe.seen_index SELECT i.indexrelid FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-            WHERE i.indisvalid AND c.relkind = 'i' AND c.relpersistence <> 't' AND NOT c.relispartition AND c.oid >= 16384
-                AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
-        ON CONFLICT DO NOTHING RETURNING objid)
-    SELECT array_agg(a.objid) INTO indexes FROM appeared AS a
-        WHERE NOT EXISTS (SELECT FROM pg_depend AS d JOIN pg_index AS i ON i.indexrelid = a.objid  -- an extension's table
-            WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indrelid AND d.deptype = 'e')
-            AND NOT EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r
-                WHERE h.tag <> 'COMMENT' AND h.tag !~ '^ALTER' AND r = a.objid);
-    IF record AND indexes IS NOT NULL THEN
-        PERFORM scribe.record_reindex(indexes, false);
-    END IF;
+    -- ALTER TABLE; one that a failed DROP INDEX CONCURRENTLY left is none any more. What stands already does nothing.
+    FOR changed IN
+        WITH now AS (
+            INSERT INTO scribe.seen_index AS s SELECT i.indexrelid, i.indisvalid
+                FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+                WHERE c.relkind = 'i' AND c.relpersistence <> 't' AND NOT c.relispartition AND c.oid >= 16384
+                    AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
+                    AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
+                    AND NOT EXISTS (SELECT FROM pg_depend AS d  -- an extension's table
+                        WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indrelid AND d.deptype = 'e')
+            ON CONFLICT (objid) DO UPDATE SET valid = EXCLUDED.valid WHERE s.valid <> EXCLUDED.valid
+            RETURNING objid, valid)
+        SELECT n.objid, n.valid FROM now AS n
+        WHERE NOT n.valid OR NOT EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r
+            WHERE r = n.objid AND h.tag <> 'COMMENT' AND h.tag !~ '^ALTER')
+        ORDER BY 1
+    LOOP
+        IF record AND changed.valid THEN
+            PERFORM scribe.record_reindex(ARRAY[changed.objid], false);
+        ELSIF record THEN
+            PERFORM scribe.write_row('ddl', 'DROP INDEX', 'index', changed.objid::regclass::text,
+                format('DROP INDEX IF EXISTS %s', changed.objid::regclass), true, NULL, NULL, current_user, '""');
+        END IF;
+    END LOOP;
     DELETE FROM scribe.seen_index AS s WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.objid);
     DELETE FROM scribe.replica_identity AS r WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid);
 END

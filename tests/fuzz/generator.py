@@ -148,6 +148,8 @@ class Generator:
         self.functions: list[dict[str, Any]] = []
         self.server = 0
         self.role: str | None = None
+        self.exclusive: Session | None = None  # alone until its transaction ends
+        self.alone = False
 
     # --- the catalog --------------------------------------------------------------------------------------------
 
@@ -167,6 +169,7 @@ class Generator:
         self.functions = raw["functions"] or []
         self.server = raw["server"]
         self.role = session.role
+        self.alone = self._others_idle(session) and (session.planned == 0 or self.exclusive is session)
 
     def pick(self, kinds: str = "r", where: Callable[[Relation], bool] = lambda r: True) -> Relation:
         """Some relation; one the role in effect owns, if there is one. Raises NothingToDo."""
@@ -214,11 +217,12 @@ class Generator:
             session = busy[0]
             session.planned = 1
         else:
-            session = self.random.choice(self.sessions)
+            session = self.exclusive or self.random.choice(self.sessions)
         if session.planned == 0:
             return self._begin(session)
         session.planned -= 1
         if session.planned == 0:
+            self.exclusive = None
             return self._end(session)
         if self.values.chance(0.12):
             return self._savepoint(session)
@@ -247,10 +251,16 @@ class Generator:
         session.guarded = self.values.chance(0.8)
         if self.values.chance(0.12):
             session.ending = "ROLLBACK"
+        elif self._others_idle(session) and self.values.chance(0.5):
+            self.exclusive = session
         elif self.values.chance(0.12):
             session.ending = f"PREPARE TRANSACTION 'GID{session.transaction}'"
         begin = self.random.choice(["BEGIN", "BEGIN", "START TRANSACTION", "BEGIN ISOLATION LEVEL REPEATABLE READ"])
         return self._step(session, begin)
+
+    def _others_idle(self, session: Session) -> bool:
+        """Whether no other transaction is open."""
+        return not self.prepared and all(s.planned == 0 for s in self.sessions if s is not session)
 
     def _end(self, session: Session) -> Step:
         ending = session.ending
@@ -334,7 +344,8 @@ class Generator:
             case 3:
                 return f"VACUUM {self.random.choice(['', '(FULL) ', '(FREEZE) '])}{t.name}"
             case 4:
-                part = self.pick("rp", lambda r: r.raw["partition"])
+                # one that fails on a lock leaves the partition half detached, which pg_dump takes for attached
+                part = self.pick("rp", lambda r: bool(r.raw["partition"]) and self.alone)
                 return f"ALTER TABLE {self._parent(part)} DETACH PARTITION {part.name} CONCURRENTLY"
             case 5:
                 body = (
@@ -345,8 +356,11 @@ class Generator:
                 procedure = self.new("pr")
                 body = f"BEGIN {self.one(PLAIN)}; COMMIT; {self.one(PLAIN)}; END"
                 return f"CREATE PROCEDURE {procedure}() LANGUAGE plpgsql AS $outer$ {body} $outer$; CALL {procedure}()"
+            case 7 if index:
+                # its mark on the index is recorded where another schema change has loaded the library
+                return f"{self._do_comment()}; CLUSTER {t.name} USING {self.random.choice(index)}"
             case 7:
-                return f"CLUSTER {t.name} USING {self.random.choice(index)}" if index else f"ANALYZE {t.name}"
+                return f"ANALYZE {t.name}"
             case _:
                 return f"CREATE UNIQUE INDEX CONCURRENTLY {self.new('ix', False)} ON {t.name} ({self._key(t)})"
 
@@ -786,6 +800,7 @@ class Generator:
 
     def _do_alter_table(self) -> str:
         t = self.pick("rp")
+        viewed = any(r.kind in "vm" for r in self.relations)
         return f"ALTER TABLE {t.name} " + self.random.choice(
             [
                 f"RENAME TO {self.new('t', False)}",
@@ -794,7 +809,7 @@ class Generator:
                 "ENABLE ROW LEVEL SECURITY",
                 "FORCE ROW LEVEL SECURITY",
                 "SET LOGGED",
-                "SET UNLOGGED",
+                "SET LOGGED" if viewed else "SET UNLOGGED",
                 "SET (fillfactor = 50)",
                 "DISABLE TRIGGER USER",
                 "ENABLE TRIGGER ALL",
@@ -844,7 +859,9 @@ class Generator:
 
     def _do_alter_type(self) -> str:
         names = self.types.names()
-        if not names:
+        # The server does not lock a type that an open transaction uses: its change may be committed before that use,
+        # and then the order of commits is not one in which the statements can run.
+        if not names or not self.alone:
             raise NothingToDo
         name = self.random.choice(names)
         if name in self.types.enums:
@@ -902,7 +919,8 @@ class Generator:
         )
 
     def _do_view(self) -> str:
-        t = self.pick("rpm", lambda r: bool(r.columns))
+        # a materialized view's rows are those its query gives, and an unlogged table's are not in the WAL
+        t = self.pick("rpm", lambda r: bool(r.columns) and r.raw["persistence"] == "p")
         columns = ", ".join(self.quote(c["name"]) for c in t.columns)
         where = f" WHERE {self.text()} <> ''" if self.values.chance(0.3) else ""
         if self.values.chance(0.4):

@@ -398,7 +398,7 @@ class Run:
             round_.check()
         except Failure as error:
             failure = error
-        except (AssertionError, TimeoutError, RuntimeError, psycopg.Error) as error:
+        except (AssertionError, TimeoutError, RuntimeError, subprocess.SubprocessError, psycopg.Error) as error:
             failure = Failure(f"{type(error).__name__} {_kind(str(error))}", str(error))
         if failure is None or not self.arguments.keep:
             round_.close()

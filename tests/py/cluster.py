@@ -251,7 +251,9 @@ class Cluster:
         unlogged: with the contents of unlogged tables, which the WAL does not have.
         """
         with self.connect(dbname, options=DUMP_OPTIONS) as conn:
-            env = self.env | {"PGDATABASE": dbname, "PGCLIENTENCODING": "UTF8"}
+            bytes_only = conn.info.parameter_status("server_encoding") == "SQL_ASCII"
+            encoding = "SQL_ASCII" if bytes_only else "UTF8"
+            env = self.env | {"PGDATABASE": dbname, "PGCLIENTENCODING": encoding}
             state = dump_state(conn, f"{self.bindir}/pg_dump", env)
             if not unlogged:
                 drop_unlogged(conn, state)

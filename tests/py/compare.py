@@ -76,7 +76,9 @@ def _dump_rows(conn: psycopg.Connection[Any], relation: str) -> list[str]:
         sums = ", ".join(f"sum(hashtextextended(t::text, {seed})::numeric)" for seed in (1, 2))
         digest = conn.execute(f"SELECT {sums} FROM ONLY {relation} t").fetchone()
         return [f"{count} rows, digest {digest}"]
-    with conn.cursor().copy(f"COPY (SELECT * FROM ONLY {relation}) TO STDOUT") as copy:
+    # unconverted where the database may hold bytes that are no characters
+    encoding = "SQL_ASCII" if conn.info.parameter_status("server_encoding") == "SQL_ASCII" else "UTF8"
+    with conn.cursor().copy(f"COPY (SELECT * FROM ONLY {relation}) TO STDOUT (ENCODING '{encoding}')") as copy:
         text = b"".join(bytes(block) for block in copy)
     return sorted(line.decode(errors="backslashreplace") for line in text.split(b"\n")[:-1])
 
