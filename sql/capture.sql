@@ -65,6 +65,7 @@ CREATE TABLE IF NOT EXISTS scribe.replica_identity (relid oid PRIMARY KEY);
 -- Objects that are not recorded because they are made of a temporary table's row type and go with it.
 CREATE TABLE IF NOT EXISTS scribe.left_out (classid oid, objid oid, PRIMARY KEY (classid, objid));
 REVOKE ALL ON ALL TABLES IN SCHEMA scribe FROM PUBLIC;
+GRANT SELECT (system_identifier, database_oid) ON scribe.config TO PUBLIC;  -- whether capture acts here is no secret
 
 -- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself.
 CREATE OR REPLACE FUNCTION scribe.is_active() RETURNS boolean
@@ -1072,7 +1073,8 @@ $function$;
 -- Record what changed without an event trigger and without our library in the session: event triggers, and owners by
 -- REASSIGN OWNED. Flag relations of whose making nothing is known, such as what EXPLAIN ANALYZE CREATE TABLE AS made. Called at each rotation, so such a change stands at the rotation and not where it was made.
 -- record: false only remembers what there is.
-CREATE OR REPLACE FUNCTION scribe.reconcile(record boolean DEFAULT true) RETURNS void
+DROP FUNCTION IF EXISTS scribe.reconcile(boolean);
+CREATE FUNCTION scribe.reconcile(record boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
 DECLARE
     changed record;
@@ -1156,6 +1158,14 @@ BEGIN
 END
 $function$;
 SELECT scribe.reconcile(false);
+
+-- The same for a role that may do nothing else to capture (sql/roles.sql): it cannot keep a change from being recorded.
+CREATE OR REPLACE FUNCTION scribe.reconcile() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    PERFORM scribe.reconcile(true);
+END
+$function$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC;
 -- the one function that runs as the user

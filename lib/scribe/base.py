@@ -26,7 +26,15 @@ from scribe.errors import ScribeError, TryAgainError
 from scribe.guard import Guard, MovedError, in_snapshot, read_tables
 from scribe.lsn import file_lsn, format_lsn
 from scribe.manifest import read_manifest, write_manifest
-from scribe.metadata import database_acl, database_sql, describe_database, dump_globals, tool_versions, utc_now
+from scribe.metadata import (
+    database_acl,
+    database_sql,
+    describe_database,
+    dump_globals,
+    hidden_contents,
+    tool_versions,
+    utc_now,
+)
 from scribe.postgres import connect, find_program, patient_options
 from scribe.process import die_with
 from scribe.slot import Export, create_slot
@@ -42,6 +50,10 @@ _MOVED = re.compile(
     r"does not exist|cache lookup failed|could not obtain lock|due to lock timeout|appears to be empty"
     r"|could not open relation|could not find|invalid snapshot identifier|canceling statement"
 )
+
+
+_DENIED_OBJECT = re.compile(r"permission denied for large object")
+_LARGE_OBJECTS = 'Run sql/roles.sql with "-v large_objects=on", or "GRANT SELECT ON LARGE OBJECT" for each.'
 
 
 class Talker(Protocol):
@@ -146,7 +158,7 @@ def _check_result(process: subprocess.Popen[bytes], messages: list[str]) -> None
         return
     text = next((line for line in messages if "error" in line), (messages or [f"exit status {process.returncode}"])[0])
     kind = MovedError if any(_MOVED.search(line) for line in messages) else ScribeError
-    raise kind(f"could not dump the database: {text}")
+    raise kind(f"could not dump the database: {text}", _LARGE_OBJECTS if _DENIED_OBJECT.search(text) else None)
 
 
 def run_dump(
@@ -241,7 +253,7 @@ def _fill(
     with connect(options=options) as reader, in_snapshot(reader, export.snapshot):
         before = read_tables(reader)
     talk.note(f"dumping {len(before)} tables at {format_lsn(export.consistent_point)}")
-    warnings: list[str] = []
+    warnings = hidden_contents(conn)
     # pg_dump's output is in the database's own encoding
     acl = "SET client_encoding = 'UTF8';\n" + database_acl(conn)
     epilogue = "\n" + acl + build_epilogue(export.consistent_point)

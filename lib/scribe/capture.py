@@ -12,10 +12,24 @@ from psycopg import sql
 from scribe.errors import TryAgainError
 from scribe.places import SQL
 from scribe.postgres import fetch_value
-from scribe.preflight import WITHOUT_IDENTITY
 
 RESET_WAIT = 20.0  # seconds
 LOCK_TIMEOUT = 2000  # milliseconds one ALTER TABLE may make others wait
+# Tables whose UPDATEs and DELETEs would be missing from the stream, without an error.
+WITHOUT_IDENTITY = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
+  AND n.nspname NOT IN ('information_schema', 'scribe') AND n.nspname !~ '^pg_'
+  AND CASE c.relreplident
+        WHEN 'f' THEN false
+        WHEN 'n' THEN true
+        WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i
+          WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate)
+        ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i
+          WHERE i.indrelid = c.oid AND i.indisreplident AND i.indimmediate AND i.indisvalid)
+      END
+ORDER BY 1, 2
+"""
 # How a table's replica identity is set and remembered; and taken back, unseen by capture, which would mend it at once.
 _SET = (
     sql.SQL("ALTER TABLE ONLY {table} REPLICA IDENTITY FULL"),
@@ -26,6 +40,12 @@ _RESET = (
     sql.SQL("DELETE FROM scribe.replica_identity WHERE relid = {name}::pg_catalog.regclass"),
 )
 _RESET_TABLE = sql.SQL("ALTER TABLE ONLY {} REPLICA IDENTITY DEFAULT")
+_ACTIVE = """
+SELECT EXISTS (
+    SELECT FROM scribe.config AS c, pg_catalog.pg_control_system() AS s, pg_catalog.pg_database AS d
+    WHERE d.datname = pg_catalog.current_database()
+        AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
+"""
 _Commands = tuple[sql.SQL, sql.SQL]
 _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
@@ -33,6 +53,13 @@ _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 def is_installed(conn: psycopg.Connection[Any]) -> bool:
     """Whether the capture objects are in this database."""
     return fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.ddl_history') IS NOT NULL") is True
+
+
+def is_active(conn: psycopg.Connection[Any]) -> bool:
+    """Whether they act in this database: in a copy of it, or after pg_upgrade, they are there and inert."""
+    if fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.config') IS NULL"):
+        return False
+    return fetch_value(conn, _ACTIVE) is True
 
 
 def is_restored(conn: psycopg.Connection[Any]) -> bool:

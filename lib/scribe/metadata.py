@@ -64,19 +64,24 @@ def normalise_globals(text: bytes) -> bytes:
     return head + b"\\restrict " + key + b"\n" + body + b"\n\\unrestrict " + key + b"\n" + tail
 
 
+_WITHOUT_PASSWORDS = b"-- pg_scribe: without passwords, which the role that wrote this could not read\n"
+
+
 def dump_globals(conn: psycopg.Connection[Any], warn: Callable[[str], None]) -> bytes:
     """Return roles, tablespaces and their settings as SQL. Raises ScribeError when pg_dumpall fails."""
     command = [find_program("pg_dumpall"), "--globals-only", "--no-password", f"--database={_conninfo(conn)}"]
-    if not fetch_value(conn, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"):
+    note = b""
+    if not fetch_value(conn, "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT')"):
         command.append("--no-role-passwords")
-        warn("the globals hold no passwords: only a superuser can read them")
+        note = _WITHOUT_PASSWORDS
+        warn("the globals hold no passwords: this role may not read pg_authid, as a superuser or pg_read_all_data may")
     result = subprocess.run(command, capture_output=True, check=False)
     lines = result.stderr.decode(errors="replace").splitlines()
     if result.returncode != 0:
         raise ScribeError(f"could not dump the globals: {lines[0] if lines else 'pg_dumpall failed'}")
     for line in lines:
         warn(line)
-    return normalise_globals(result.stdout)
+    return note + normalise_globals(result.stdout)
 
 
 def _conninfo(conn: psycopg.Connection[Any]) -> str:
@@ -223,6 +228,22 @@ def database_sql(conn: psycopg.Connection[Any]) -> str:
             lines.append(_if_role(role, _on_database(words, clause)))
     head = "-- pg_scribe: settings, privileges and comment of the database; for whatever database this is run in\n"
     return head + f"SET client_encoding = 'UTF8';\n{_block(lines)}{database_acl(conn)}"
+
+
+# What pg_dump leaves out without a word when it is run by another role than a superuser.
+_HIDDEN_MAPPINGS = """
+SELECT count(*) FROM pg_catalog.pg_user_mapping AS m JOIN pg_catalog.pg_user_mappings AS v ON v.umid = m.oid
+WHERE m.umoptions IS NOT NULL AND v.umoptions IS NULL
+"""
+
+
+def hidden_contents(conn: psycopg.Connection[Any]) -> list[str]:
+    """Return a warning for what a dump by this role does not hold and pg_dump does not tell of."""
+    if not fetch_value(conn, "SELECT pg_catalog.has_table_privilege('pg_catalog.pg_user_mapping', 'SELECT')"):
+        return ["the options of user mappings are not in this base where this role may not read them"]
+    count = fetch_value(conn, _HIDDEN_MAPPINGS)
+    text = f"the options (passwords) of {count} user mappings are not in this base: only a superuser's dump has them"
+    return [text] if count else []
 
 
 # --- the description for later readers ------------------------------------------------------------------------------

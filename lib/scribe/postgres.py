@@ -21,6 +21,8 @@ _BUSY = re.compile(
     r"|not yet accepting|terminating connection|server closed the connection"
     r"|Connection refused|No such file|timeout expired"
 )
+# What libpq itself says where trying again cannot help: it does not trust the server, or knows no such service.
+_DISTRUST = re.compile(r"certificate|SSL error|definition of service|service file")
 
 
 def export_connection(parameters: Mapping[str, str | None]) -> None:
@@ -39,15 +41,43 @@ def export_connection(parameters: Mapping[str, str | None]) -> None:
             given = {k: str(v) for k, v in conninfo_to_dict(given.pop("dbname"), **given).items()}
         except psycopg.ProgrammingError as error:
             raise UsageError(f"invalid connection string: {str(error).strip()}") from None
+    unknown = [keyword for keyword in given if keyword not in variables]
+    if unknown:
+        raise UsageError(f'connection option "{unknown[0]}" cannot be given here')
+    if "service" in given:
+        os.environ["PGSERVICE"] = given.pop("service")
+    if given and os.environ.get("PGSERVICE"):
+        _unfold_service()
     for keyword, value in given.items():
-        if keyword not in variables:
-            raise UsageError(f'connection option "{keyword}" cannot be given here')
         os.environ[variables[keyword]] = value
+
+
+def _unfold_service() -> None:
+    """Put what the service in PGSERVICE says into the environment: libpq lets a service win over variables.
+
+    A service that cannot be found is left for libpq to complain of. Raises UsageError.
+    """
+    effective = pq.Conninfo.get_defaults()
+    name = os.environ.pop("PGSERVICE")
+    before = {option.keyword: option.val for option in pq.Conninfo.get_defaults()}
+    changed = [o for o in effective if o.val != before[o.keyword] and o.keyword != b"service"]
+    for option in changed:
+        if not option.envvar:
+            raise UsageError(
+                f'service "{name}" sets {option.keyword.decode()}, which cannot be combined with connection flags',
+                "Put everything into the service, or leave that option out.",
+            )
+    if not changed:
+        os.environ["PGSERVICE"] = name
+    for option in changed:
+        os.environ[option.envvar.decode()] = (option.val or b"").decode()  # type: ignore[union-attr]
 
 
 def _failure(error: psycopg.OperationalError) -> ScribeError:
     text = " ".join(str(error).split())
     first = re.sub(r"^connection failed: ", "", text)
+    if _DISTRUST.search(text):
+        return UsageError(f"could not connect: {first}", "Check PGHOST, PGSSLMODE, PGSSLROOTCERT, or the service's.")
     answer = pq.PGconn.ping(b"")
     if answer == pq.Ping.OK and not _BUSY.search(text):
         return UsageError(f"could not connect: {first}", 'Check PGHOST, PGPORT, PGUSER, PGDATABASE and "~/.pgpass".')
@@ -81,6 +111,11 @@ def fetch_value(conn: psycopg.Connection[Any], query: str, parameters: Sequence[
     return None if row is None else row[0]
 
 
+def is_superuser(conn: psycopg.Connection[Any]) -> bool:
+    """Whether the role in effect is a superuser."""
+    return fetch_value(conn, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user") is True
+
+
 def patient_options(conn: psycopg.Connection[Any]) -> str:
     """Return the server options that keep a long-running connection to conn's server from being timed out."""
     return " ".join(f"-c {name}=0" for name in _timeouts(conn))
@@ -108,7 +143,7 @@ def plugin_options(conn: psycopg.Connection[Any], plugin: str) -> str:
     known = fetch_value(conn, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'output_plugin_libraries'")
     if known is None or plugin in [entry.strip().strip("'\"") for entry in known.split(",")]:
         return ""
-    if not fetch_value(conn, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"):
+    if not is_superuser(conn):
         return ""
     return f"-c output_plugin_libraries={plugin}"
 

@@ -12,9 +12,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from scribe import capture
 from scribe import slot as slots
+from scribe.capture import WITHOUT_IDENTITY
 from scribe.errors import ScribeError
-from scribe.postgres import connect, fetch_value, plugin_options, program_version
+from scribe.postgres import connect, fetch_value, is_superuser, plugin_options, program_version
 
 OLDEST = 130000  # server_version_num
 TESTED = (15, 17, 18)
@@ -22,20 +24,12 @@ PROGRAMS = ("pg_dump", "pg_dumpall", "pg_recvlogical", "psql")
 OLD_TRANSACTION = 60  # seconds
 _SHOWN = 5  # names in one line
 
-# Tables whose UPDATEs and DELETEs would be missing from the stream, without an error.
-WITHOUT_IDENTITY = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
-  AND n.nspname NOT IN ('information_schema', 'scribe') AND n.nspname !~ '^pg_'
-  AND CASE c.relreplident
-        WHEN 'f' THEN false
-        WHEN 'n' THEN true
-        WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i
-          WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate)
-        ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i
-          WHERE i.indrelid = c.oid AND i.indisreplident AND i.indimmediate AND i.indisvalid)
-      END
-ORDER BY 1, 2
+_RIGHTS = """
+SELECT rolname, rolsuper, rolreplication,
+       EXISTS (SELECT FROM pg_catalog.pg_roles AS r
+               WHERE r.rolname = 'pg_read_all_data' AND pg_catalog.pg_has_role(r.oid, 'USAGE')),
+       rolbypassrls
+FROM pg_catalog.pg_roles WHERE rolname = current_user
 """
 _UNLOGGED = """
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -213,16 +207,23 @@ def check_transactions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
 
 
 def check_privileges(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
-    """Superuser: event triggers cannot be made by anybody else."""
-    row = conn.execute(
-        "SELECT rolname, rolsuper, rolreplication FROM pg_catalog.pg_roles WHERE rolname = current_user"
-    ).fetchone()
+    """Superuser, since nobody else can make event triggers; once they are there, a role of sql/roles.sql."""
+    name = "privileges"
+    row = conn.execute(_RIGHTS).fetchone()
     assert row is not None
-    if row[1]:
-        return ok("privileges", f'"{row[0]}" is a superuser')
-    role = sql.Identifier(row[0]).as_string(conn)
-    text = f'"{row[0]}" is not a superuser, which capturing schema changes takes'
-    return Check("privileges", "failed", text, f'run "ALTER ROLE {role} SUPERUSER", or connect as a superuser with -U')
+    role, superuser, replication, reads, bypass = row
+    if superuser:
+        return ok(name, f'"{role}" is a superuser')
+    if not capture.is_active(conn):
+        text = f'"{role}" is not a superuser, which installing the capture of schema changes takes'
+        remedy = "let a superuser run sql/capture.sql and sql/roles.sql in this database, or connect as one with -U"
+        return Check(name, "failed", text, remedy)
+    rights = {"REPLICATION": replication, "pg_read_all_data": reads, "BYPASSRLS": bypass}
+    lacking = [word for word, there in rights.items() if not there]
+    if lacking:
+        text = f'"{role}" lacks {", ".join(lacking)}'
+        return Check(name, "failed", text, "let a superuser run sql/roles.sql in this database, and use scribe_dump")
+    return ok(name, f'"{role}" is no superuser and has what it needs')
 
 
 def check_plpgsql(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
@@ -333,9 +334,12 @@ def check_identities(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     if not rows:
         return ok("replica identity", "every table has a usable one")
     text = f"{len(rows)} tables without a usable one: {_names(rows, conn)}"
-    if wanted.replica_identity == "full":
-        return ok("replica identity", f"{text}: set to FULL by scribe-init")
     table = sql.Identifier(*rows[0]).as_string(conn)
+    if wanted.replica_identity == "full":
+        if is_superuser(conn):
+            return ok("replica identity", f"{text}: set to FULL by scribe-init")
+        remedy = f'let their owner run "ALTER TABLE {table} REPLICA IDENTITY FULL" for each, or give them primary keys'
+        return Check("replica identity", "failed", text, remedy)
     remedy = f'give each a primary key, or run "ALTER TABLE {table} REPLICA IDENTITY FULL", or unset'
     return Check("replica identity", "failed", text, f"{remedy} SCRIBE_REPLICA_IDENTITY=refuse")
 
@@ -361,6 +365,9 @@ def check_large_objects(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
             f"{count}, and SCRIBE_LARGE_OBJECTS=refuse",
             "remove them, or unset SCRIBE_LARGE_OBJECTS",
         )
+    if not is_superuser(conn) and _setting(conn, "lo_compat_privileges") == "off":
+        remedy = "run sql/roles.sql with -v large_objects=on, or GRANT SELECT ON LARGE OBJECT for each"
+        return Check("large objects", "warning", f"{count}, and this role may not read those of others", remedy)
     return ok("large objects", f"{count}; each rotation sends those that changed, whole")
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from scribe.capture import WITHOUT_IDENTITY
 from scribe.decoders import plugin_of
 from scribe.dialect import quote_identifier
 from scribe.errors import ScribeError
 from scribe.health import Finding, Limit, State, Value, count_text, worst
 from scribe.postgres import program_version
-from scribe.preflight import WITHOUT_IDENTITY
 from scribe.survey import Survey
 
 PROGRAMS = ("pg_recvlogical", "pg_dump")

@@ -35,6 +35,9 @@ BATCH_TRANSACTIONS = 500
 _UTF8_LINE = UTF8_LINE.encode()
 _SHOWN = 200  # characters of a statement in a message
 _COUNTED = re.compile(rb"; -- (\d+|\*) rows\n?\Z")
+_ON_EVENT_TRIGGER = re.compile(r"(?:CREATE |ALTER |DROP )?EVENT TRIGGER\b")
+_COMMENT_ON_EVENT_TRIGGER = re.compile(rb"(?i)(?:\A|\n)\s*COMMENT\s+ON\s+EVENT\s+TRIGGER\b")
+_OBJECT_OWNER = re.compile(rb"ALTER LARGE OBJECT \d+ OWNER TO ")
 _BETWEEN = re.compile(rb"(?<=\n)(?![()])")
 _ROW_STATEMENTS = (b"INSERT INTO ", b"UPDATE ", b"DELETE FROM ")
 _SKIPPED_TABLE = (
@@ -138,6 +141,7 @@ class Replayer:
     position: int
     stop: Stop = field(default_factory=Stop)
     owners: bool = True
+    event_triggers: bool = True
     file: str = ""
     totals: Totals = field(default_factory=Totals)
     tick: Callable[[int], None] = lambda done: None
@@ -365,6 +369,12 @@ class Replayer:
         self.totals.rows += count
 
     def _ddl(self, event: Ddl, begin: Begin) -> None:
+        if not self.event_triggers:
+            comment = event.tag == "COMMENT" and _COMMENT_ON_EVENT_TRIGGER.search(event.text)
+            if comment or _ON_EVENT_TRIGGER.match(event.tag):
+                self._number += 1
+                return
+            event = Ddl(event.tag, without_quieting(event.text))
         texts = split_ddl(event.text, owners=self.owners)
         if self._passed_over(_Part(begin, None, texts[-1], self._number)):
             return
@@ -375,6 +385,9 @@ class Replayer:
         self.totals.ddl += 1
 
     def _large_objects(self, event: LargeObjects) -> None:
+        if not self.owners:
+            lines = event.text.splitlines(keepends=True)
+            event = LargeObjects(b"".join(line for line in lines if not _OBJECT_OWNER.match(line)), last=event.last)
         # sent whole, so running them again after an interruption is the same as running them once
         if not self._objects:
             self._run(b"BEGIN", None)
@@ -487,6 +500,17 @@ def expected_rows(statement: bytes) -> int | None:
     if match is None:
         return 1
     return None if match[1] == b"*" else int(match[1])
+
+
+def without_quieting(text: bytes) -> bytes:
+    """Return a DDL block's text without the lines that keep event triggers quiet, which stand around the statement."""
+    lines = text.splitlines(keepends=True)
+    last = max((i for i, line in enumerate(lines) if line == b";\n"), default=len(lines) - 1)
+    first = next((i for i, line in enumerate(lines) if not line.startswith((b"SET LOCAL ", _QUIETING))), len(lines))
+    return b"".join(line for i, line in enumerate(lines) if first <= i <= last or not line.startswith(_QUIETING))
+
+
+_QUIETING = b"ALTER EVENT TRIGGER "
 
 
 def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:

@@ -6,6 +6,7 @@ import argparse
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from scribe.errors import ScribeError, UsageError
 from scribe.lsn import format_lsn
 from scribe.plan import build_plan
 from scribe.points import Target, Way, check_files, find_chains, find_way
-from scribe.postgres import connect, export_connection
+from scribe.postgres import connect, export_connection, is_superuser
 from scribe.progress import Progress
 from scribe.replay import Replayer, Totals
 from scribe.segments import Reader, open_plain
@@ -72,7 +73,10 @@ class Restore:
             if self.arguments.plan:
                 self._print_plan(conn, way)
                 return None
-            server.check_privileges(conn)
+            server.check_privileges(conn, self.options, with_globals=not self.arguments.no_globals)
+            if not is_superuser(conn):
+                self.options = replace(self.options, event_triggers=False)
+                self.talk.info("event triggers are left out: only a superuser can create them")
             oid = server.database_oid(conn, self.name)
             if oid is not None:
                 server.refuse_source(conn, self.name, oid, self.identity)
@@ -168,6 +172,7 @@ class Restore:
             replayer = Replayer(
                 Session(conn), state[0], way.stop, self.options.owners, tick=self.progress.set, skips=skips
             )
+            replayer.event_triggers = self.options.event_triggers
             try:
                 self._apply(replayer, way, resumed=resumed is not None)
             except ScribeError:

@@ -20,11 +20,11 @@ import psycopg
 from scribe import FORMAT_VERSION, capture, files, largeobjects, slot
 from scribe.archive import Archive
 from scribe.base import Request, Talker, take_aligned_base, take_stream_base
+from scribe.capture import WITHOUT_IDENTITY
 from scribe.dialect import format_time
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.lsn import format_lsn, parse_lsn
-from scribe.postgres import fetch_value
-from scribe.preflight import WITHOUT_IDENTITY
+from scribe.postgres import fetch_value, is_superuser
 from scribe.source import ReplacedError, check_identity, inspect
 from scribe.spool import Spool
 
@@ -102,7 +102,7 @@ def read_state(archive: Archive, conn: psycopg.Connection[Any], name: str) -> St
         identity=identity,
         intent=intent if isinstance(intent, dict) else None,
         slot=slot.find_slot(conn, name),
-        captured=capture.is_installed(conn),
+        captured=capture.is_active(conn),
         has_base=any(base.consistent_point >= chain for base in archive.bases()) if identity else False,
         broken=broken,
         without_identity=int(fetch_value(conn, count)),
@@ -266,7 +266,8 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
     """Create the slot and what goes with it; the archive names them when all is there."""
     _refuse_rewound(archive, conn)
     spool = Spool(archive.spool)
-    intent: dict[str, Any] = {"slot": options.slot, "spool_id": str(uuid.uuid4()), "captured": not state.captured}
+    fresh = not capture.is_installed(conn)
+    intent: dict[str, Any] = {"slot": options.slot, "spool_id": str(uuid.uuid4()), "captured": fresh}
     with (
         files.Lock(spool.stream_lock, "scribe-stream is running"),
         files.Lock(spool.rotate_lock, "scribe-rotate is at work"),
@@ -301,7 +302,7 @@ def _create_parts(
 
     objects: takes the state of the large objects as it was just before the slot.
     """
-    if not capture.is_installed(conn):
+    if not capture.is_active(conn):
         talk.note("installing the capture objects")
         capture.install(conn, options.replica_identity)
     if options.replica_identity == "full":
@@ -400,6 +401,9 @@ def remove(conn: psycopg.Connection[Any], name: str, plugin: str, talk: Talker, 
 
     act: is told each step and says whether to take it. Raises TryAgainError while the slot is in use.
     """
+    if capture.is_installed(conn) and not is_superuser(conn):
+        hint = "Connect as a superuser with -U; to give up the slot alone, use sql/drop_slot.sql."
+        raise UsageError("the capture objects can only be removed by a superuser", hint)
     found = slot.find_slot(conn, name)
     if found is not None and found.database == conn.info.dbname and found.plugin == plugin:
         if found.active:

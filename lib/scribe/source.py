@@ -60,8 +60,12 @@ class ReplacedError(UsageError):
 
 
 def open_source(identity: Mapping[str, Any]) -> psycopg.Connection[Any]:
-    """Connect to the source database: the one libpq's environment names, else the one archive.json names."""
-    return connect(dbname=None if os.environ.get("PGDATABASE") else identity["database"])
+    """Connect to the source database: the one libpq's environment names, else the one archive.json names.
+
+    The programs and connections that follow are led there, too: a service's database still comes before PGDATABASE.
+    """
+    os.environ["PGDATABASE"] = os.environ.get("PGDATABASE") or identity["database"]
+    return connect()
 
 
 def inspect(conn: psycopg.Connection[Any]) -> Server:

@@ -21,7 +21,7 @@ from scribe.files import read_json
 from scribe.lsn import parse_lsn
 from scribe.owners import without_owners
 from scribe.points import Way
-from scribe.postgres import connect, fetch_value, find_program, program_version
+from scribe.postgres import connect, fetch_value, find_program, is_superuser, program_version
 from scribe.roles import report_differences
 from scribe.segments import BLOCK, open_plain
 
@@ -34,6 +34,9 @@ _THERE_ALREADY = {"42710", "42P04", "42P06"}
 _CONNECTION_LOST = 2  # psql's exit status
 _TABLESPACE_LINE = re.compile(rb"^(CREATE TABLESPACE .* LOCATION )'((?:[^']|'')*)';\n")
 _ROLE_LINE = re.compile(rb'^(?:CREATE|ALTER) ROLE (?:"((?:[^"]|"")+)"|([^\s;"]+))[ ;]')
+
+# An event trigger, or a comment on one, in what "pg_restore --list" prints.
+_ENTRY = re.compile(rb"\d+; \d+ \d+ (?:EVENT TRIGGER - |COMMENT - EVENT TRIGGER )")
 
 _CONTENTS = """
 SELECT kind FROM (
@@ -60,6 +63,7 @@ class Options:
     owners: bool = True
     tablespaces: bool = True
     mapping: Mapping[str, str] = field(default_factory=dict)  # directories of tablespaces: old -> new
+    event_triggers: bool = True
 
 
 def connect_server() -> psycopg.Connection[Any]:
@@ -76,14 +80,21 @@ def database_oid(conn: psycopg.Connection[Any], name: str) -> int | None:
     return None if oid is None else int(oid)
 
 
-def check_privileges(conn: psycopg.Connection[Any]) -> None:
-    """Raise UsageError where the role cannot replay: that takes a superuser."""
-    if not fetch_value(conn, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user"):
-        user = fetch_value(conn, "SELECT current_user")
+_MAY_REPLAY = "SELECT pg_catalog.has_parameter_privilege('session_replication_role', 'SET')"
+
+
+def check_privileges(conn: psycopg.Connection[Any], options: Options, *, with_globals: bool) -> None:
+    """Raise UsageError where the role cannot do what is asked for; a superuser can do all of it."""
+    if is_superuser(conn):
+        return
+    what = f'role "{fetch_value(conn, "SELECT current_user")}" is not a superuser of the target server'
+    if conn.info.server_version < 150000 or not fetch_value(conn, _MAY_REPLAY):
+        hint = "Name one that is with -U or PGUSER, or let one run sql/roles_restore.sql (PostgreSQL 15 or newer)."
+        raise UsageError(f"{what} and may not set session_replication_role", hint)
+    if options.owners or with_globals:
         raise UsageError(
-            f'role "{user}" is not a superuser of the target server',
-            "Name one that is with -U or PGUSER: replay"
-            " sets session_replication_role, and DDL is run as the roles that ran it.",
+            f"{what}, and can give objects no owners and create no roles",
+            "Add --no-owner and --no-globals; roles that privileges name must be there (globals.sql).",
         )
 
 
@@ -302,7 +313,10 @@ def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:
 
 def _plain_base(path: Path, options: Options, tick: Callable[[int], None]) -> Iterator[bytes]:
     with open_plain(path) as stream:
-        blocks = iter(lambda: stream.read(BLOCK), b"") if options.owners else without_owners(stream, path.name)
+        if options.owners:
+            blocks = iter(lambda: stream.read(BLOCK), b"")
+        else:
+            blocks = without_owners(stream, path.name, event_triggers=options.event_triggers)
         for block in blocks:
             tick(len(block))
             yield block
@@ -324,7 +338,13 @@ def restore_command(base: Base, options: Options, version: int) -> list[str]:
 
 def _restore_directory(base: Base, name: str, options: Options, version: int) -> None:
     command = restore_command(base, options, version)
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile() as chosen:
+        if not options.event_triggers:
+            listing = [command[0], "--list", str(base.path / "base.dir")]
+            listed = subprocess.run(listing, stdout=subprocess.PIPE, check=True).stdout
+            chosen.writelines(line for line in listed.splitlines(keepends=True) if not _ENTRY.match(line))
+            chosen.flush()
+            command.insert(1, f"--use-list={chosen.name}")
         if "--file=-" in command:
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=child_environment()) as process:
                 out = process.stdout

@@ -277,6 +277,21 @@ def test_a_restored_copy_becomes_a_source(scribe: Scribe, cluster: Cluster, tmp_
     copy.close()
 
 
+def test_capture_acts_in_a_copy_that_createdb_made_of_a_source(
+    scribe: Scribe, cluster: Cluster, tmp_path: Path
+) -> None:
+    scribe.run("scribe-init", "--no-base")
+    copy = Scribe(cluster, f"{scribe.dbname}_copy", tmp_path / "copy")
+    cluster.createdb(copy.dbname, scribe.dbname)
+    recorded = "SELECT count(*) FROM scribe.ddl_history WHERE object_identity = 'public.later'"
+    try:
+        copy.run("scribe-init", "--no-base")
+        cluster.psql("CREATE TABLE later (x int PRIMARY KEY)", copy.dbname)
+        assert cluster.value(recorded, copy.dbname) == 1
+    finally:
+        copy.close()
+
+
 def test_a_foreign_schema_scribe_is_refused(scribe: Scribe, cluster: Cluster) -> None:
     cluster.psql("CREATE SCHEMA scribe; CREATE TABLE scribe.mine (x int);", scribe.dbname)
     result = scribe.run("scribe-init", check=False)
@@ -292,7 +307,7 @@ def test_the_requirements_name_their_remedies() -> None:
         result = scribe.run("scribe-init", "-U", "clerk", check=False)
         assert result.returncode == 1
         assert "ALTER SYSTEM SET wal_level = logical" in result.stdout
-        assert 'run "ALTER ROLE "clerk" SUPERUSER"' in result.stdout
+        assert "let a superuser run sql/capture.sql and sql/roles.sql in this database" in result.stdout
         assert re.search(r"^ok +max_slot_wal_keep_size: 1GB", result.stdout, re.M)
         assert not scribe.archive.exists()
 

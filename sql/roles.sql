@@ -1,0 +1,52 @@
+-- roles.sql: the roles that run pg_scribe on a source without superuser, each with what its programs need.
+--
+--   psql -d shop -f sql/roles.sql
+--   psql -d shop -v stream=backup_stream -v dump=backup_dump -v large_objects=on -f sql/roles.sql
+--
+--   scribe_stream   scribe-stream. REPLICATION and nothing else; that attribute alone reads every change of the server.
+--   scribe_dump     scribe-init (once capture is there), -rotate, -dump, -globals, -meta; can stream, too. REPLICATION,
+--                   pg_read_all_data (which includes the password hashes in pg_authid), pg_monitor, BYPASSRLS.
+--   scribe_monitor  scribe-check; see sql/monitor.sql, which this file runs.
+--   large_objects   on: scribe_dump may read every large object. The server's only way to allow that is
+--                   lo_compat_privileges, which lets the role write them, too; so it is off unless asked for.
+--
+-- None of them can log in before pg_hba.conf lets it in (etc/pg_hba.conf.example) and it has a password or certificate:
+-- "\password scribe_dump" in psql, which sends and logs nothing but the hash. Roles for restoring: sql/roles_restore.sql.
+-- Run it in each source database after scribe-init, or after sql/capture.sql; safe to run again. To take it away: in each
+-- database "DROP OWNED BY scribe_stream, scribe_dump, scribe_monitor", then "DROP ROLE ...".
+-- Privilege: superuser. Oldest version: PostgreSQL 14 (pg_read_all_data).
+\set ON_ERROR_STOP on
+\if :{?stream}
+\else
+    \set stream scribe_stream
+\endif
+\if :{?dump}
+\else
+    \set dump scribe_dump
+\endif
+\if :{?large_objects}
+\else
+    \set large_objects off
+\endif
+
+-- not a change of the user's: it must not be recorded and replayed
+SELECT pg_catalog.set_config('scribe.own', token, false) IS NOT NULL AS capture FROM scribe.config;
+
+SELECT pg_catalog.format('CREATE ROLE %I', name) FROM (VALUES (:'stream'), (:'dump')) AS wanted (name)
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) \gexec
+ALTER ROLE :"stream" LOGIN REPLICATION;
+ALTER ROLE :"dump" LOGIN REPLICATION BYPASSRLS;
+GRANT pg_read_all_data, pg_monitor TO :"dump";
+SELECT pg_catalog.format('GRANT CONNECT ON DATABASE %I TO %I', pg_catalog.current_database(), name)
+FROM (VALUES (:'stream'), (:'dump')) AS wanted (name) \gexec
+GRANT USAGE ON SCHEMA scribe TO :"stream", :"dump";
+GRANT EXECUTE ON FUNCTION scribe.reconcile() TO :"dump";
+
+-- Since the minor releases of August 2026 a server loads only the output plugins it is told of (CVE-2026-6471).
+SELECT pg_catalog.format('ALTER ROLE %I SET output_plugin_libraries = %s, scribe_decoder', wanted.name, s.setting)
+FROM pg_catalog.pg_settings AS s, (VALUES (:'stream'), (:'dump')) AS wanted (name)
+WHERE s.name = 'output_plugin_libraries' AND s.setting !~ '\mscribe_decoder\M' \gexec
+
+ALTER ROLE :"dump" SET lo_compat_privileges = :large_objects;
+
+\ir monitor.sql

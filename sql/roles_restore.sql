@@ -1,0 +1,22 @@
+-- roles_restore.sql: a role that restores archives on a target server without superuser.
+--
+--   psql -d postgres -f sql/roles_restore.sql
+--   psql -d postgres -v restore=backup_restore -f sql/roles_restore.sql
+--
+--   scribe_restore  scribe-restore --no-owner --no-globals. CREATEDB, BYPASSRLS, and the right to set
+--                   session_replication_role, which keeps triggers and foreign keys from acting a second time, and
+--                   lc_messages, since the server's messages are read.
+--
+-- What such a role cannot restore, and what becomes of it, is in docs/security.md. Roles that the archive's GRANTs name must
+-- be there: a superuser runs the archive's globals.sql first.
+-- Privilege: superuser. Oldest version: PostgreSQL 15 (GRANT SET ON PARAMETER).
+\set ON_ERROR_STOP on
+\if :{?restore}
+\else
+    \set restore scribe_restore
+\endif
+
+SELECT pg_catalog.format('CREATE ROLE %I', name) FROM (VALUES (:'restore')) AS wanted (name)
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) \gexec
+ALTER ROLE :"restore" LOGIN CREATEDB BYPASSRLS;
+GRANT SET ON PARAMETER session_replication_role, lc_messages TO :"restore";
