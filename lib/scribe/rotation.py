@@ -265,20 +265,16 @@ def rotate(
             report.sequences_moved = not same_sequences(previous, facts.sequences) or bool(changes)
         report.objects_refused = bool(changes) and not capture_objects
         if conn is not None:
-            _refresh_globals(archive, conn, outbox, warn)
-        outbox.add_bases()
-        outbox.send(warn)
+            _refresh_globals(archive, conn, warn)
+        outbox.catch_up()
+    outbox.send(warn)  # without the lock, for which a stream that starts would have to wait
     return report
 
 
-def _refresh_globals(
-    archive: Archive, conn: psycopg.Connection[Any], outbox: Outbox, warn: Callable[[str], None]
-) -> None:
+def _refresh_globals(archive: Archive, conn: psycopg.Connection[Any], warn: Callable[[str], None]) -> None:
     from scribe import metadata
 
     try:
-        path = metadata.refresh_globals(archive, conn, warn)
-        if path is not None:
-            outbox.add([path])
+        metadata.refresh_globals(archive, conn, warn)
     except (ScribeError, psycopg.Error, OSError) as error:
         warn(f"could not refresh the globals: {str(error).strip().splitlines()[0] if str(error) else error!r}")

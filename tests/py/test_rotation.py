@@ -240,7 +240,7 @@ def test_the_archive_command_gets_every_file_once_and_is_tried_again(tmp_path: P
     rotate(archive, None, command=command, warn=pytest.fail)
     rotate(archive, None, command=command, warn=pytest.fail)
     names = [name for segment in archive.segments() for name in (segment.data.name, segment.path.name)]
-    assert log.read_text().split() == names
+    assert [name for name in log.read_text().split() if name != "archive.json"] == names
 
 
 class Machine:
