@@ -23,7 +23,7 @@ export PG_CONFIG PYTHON
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VENV = .venv
 PY = $(VENV)/bin/python
-SHELL_FILES = $(shell grep -rlE '^.!/(usr/bin/env |bin/)(ba)?sh' bin tools .ci decoder bench tests 2>/dev/null) lib/scribe.sh
+SHELL_FILES = $(shell grep -rlE '^.!/(usr/bin/env |bin/)(ba)?sh' bin tools .ci decoder bench tests etc 2>/dev/null) lib/scribe.sh
 
 # Other users (postgres) run what is built here, whatever the umask of the person who builds it.
 BUILD = umask 022 && tools/build-decoder

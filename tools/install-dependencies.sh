@@ -3,8 +3,8 @@
 #
 # Usage: tools/install-dependencies.sh [python | check]
 #
-# python: only what is needed to make the Python environment. check: systemd-analyze and mandoc, too, where packages can be
-# installed; tests that want them are skipped elsewhere. No service is started.
+# python: only what is needed to make the Python environment. check: systemd-analyze, mandoc, age, rclone and restic, too, where
+# packages can be installed; tests that want them are skipped elsewhere. No service is started.
 # Debian and its relatives only. Installs what is missing and nothing else; when nothing is missing it does not call apt-get
 # and needs no privileges. Never creates or starts a PostgreSQL cluster. PG_CONFIG=/path/of/pg_config names a server that is
 # already there, and then none is installed.
@@ -56,6 +56,9 @@ missing_checkers() {
     [ "$only" = check ] && command -v apt-get >/dev/null && as_root true 2>/dev/null || return 0
     command -v systemd-analyze >/dev/null || echo systemd
     command -v mandoc >/dev/null || echo mandoc
+    for tool in age rclone restic; do
+        command -v "$tool" >/dev/null || echo "$tool"
+    done
 }
 
 # The newest server that is installed, else the one the distribution's metapackage would bring.

@@ -14,6 +14,7 @@ from scribe.dialect import quote_identifier
 from scribe.errors import ScribeError
 from scribe.health import Finding, Limit, State, Value, count_text, worst
 from scribe.postgres import program_version
+from scribe.source import ANOTHER_DATABASE, ANOTHER_SERVER
 from scribe.survey import Survey
 
 PROGRAMS = ("pg_recvlogical", "pg_dump")
@@ -46,13 +47,12 @@ def check_server(survey: Survey, limit: Limit) -> Finding:
     server, identity = survey.server, survey.identity
     skew = server["skew"]
     values = [Value("server_clock_difference_seconds", round(skew, 1), "The server's clock minus this host's.")]
-    hint = "Check PGHOST, PGPORT and PGDATABASE, or SCRIBE_ARCHIVE."
     if server["system_identifier"] != identity["system_identifier"]:
         text = f"this is another server: the archive belongs to system identifier {identity['system_identifier']}"
-        return Finding("server", State.CRITICAL, text, hint, values)
+        return Finding("server", State.CRITICAL, text, ANOTHER_SERVER, values)
     if server["database_oid"] != identity["database_oid"]:
         text = f'the archive belongs to another database than "{server["database"]}" with OID {server["database_oid"]}'
-        return Finding("server", State.CRITICAL, text, hint, values)
+        return Finding("server", State.CRITICAL, text, ANOTHER_DATABASE, values)
     text = f'PostgreSQL {server["version"].split()[0]}, database "{server["database"]}"'
     if abs(skew) > 60:
         text += f", whose clock differs by {abs(skew):.0f} s from this host's"

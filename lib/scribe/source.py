@@ -19,6 +19,11 @@ from scribe.postgres import connect
 SEQUENCE_BATCH = 500  # sequences read by one query
 NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
 LOSS = "capture lost "  # how the decoder begins the warning that a change could not be recorded at all
+ANOTHER_SERVER = (
+    "Check PGHOST and PGPORT; if this is the same database after pg_upgrade or on a rebuilt server,"
+    ' set SCRIBE_ARCHIVE to a new directory and run "scribe-init": the old archive stays restorable.'
+)
+ANOTHER_DATABASE = "Check PGDATABASE, or SCRIBE_ARCHIVE."
 LOCK_TIMEOUT = 5000  # milliseconds; a sequence is locked while it is being altered
 
 _SERVER = """
@@ -84,7 +89,7 @@ def check_identity(server: Server, identity: Mapping[str, Any]) -> None:
         raise UsageError(
             f"the archive belongs to another server: system identifier {identity['system_identifier']}, "
             f"and this one is {server.system_identifier}",
-            "Check PGHOST and PGPORT, or SCRIBE_ARCHIVE.",
+            ANOTHER_SERVER,
         )
     old = identity["database_oid"]
     if server.database_oid != old and server.database == identity["database"] and old not in server.databases:
@@ -97,7 +102,7 @@ def check_identity(server: Server, identity: Mapping[str, Any]) -> None:
         raise UsageError(
             f'the archive belongs to another database: "{identity["database"]}" with OID {identity["database_oid"]}, '
             f'and this is "{server.database}" with OID {server.database_oid}',
-            "Check PGDATABASE, or SCRIBE_ARCHIVE.",
+            ANOTHER_DATABASE,
         )
 
 

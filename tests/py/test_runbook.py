@@ -3,25 +3,28 @@
 A page is one session of bash: its blocks marked "sh run" are executed in order against a real server. "sh run, exits 1"
 must end with that status; a block "text said" lists lines that the block before it must have printed, with ... for what
 differs. A comment that begins with "<!-- test:" is executed too: it brings about what the reader is supposed to meet.
+A word before the comma or colon ("sh run promoted", "<!-- test promoted:") names a scene: another session, against a
+server to which something has happened. "sh booted" is for a booted system, "sh" alone for nobody: it is to be adapted.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cluster import ROOT, Cluster
+from cluster import ROOT, Cluster, install_decoder, temporary_cluster
 from source import Scribe
+from standby import catch_up, promote, standby
 
 from scribe.checks import CHECKS
 
 _BLOCK = re.compile(
-    r"^```sh run(?:, exits (?P<status>\d+))?\n(?P<code>.*?)^```$|^```text said\n(?P<said>.*?)^```$"
-    r"|^<!-- test:\n(?P<hidden>.*?)^-->$",
+    r"^```sh run(?: (?P<scene>\w+))?(?:, exits (?P<status>\d+))?\n(?P<code>.*?)^```$|^```text said\n(?P<said>.*?)^```$"
+    r"|^<!-- test(?: (?P<hidden_scene>\w+))?:\n(?P<hidden>.*?)^-->$",
     re.M | re.S,
 )
 PAGES = ("README.md", "docs/runbook.md", "docs/alarms.md")
@@ -37,15 +40,19 @@ class Block:
     said: list[str] = field(default_factory=list)
 
 
-def read_blocks(text: str) -> list[Block]:
-    """Return the blocks of a page that are executed."""
+def read_blocks(text: str, scene: str | None = None) -> list[Block]:
+    """Return the blocks of a page that are executed in a scene; None: in the page's own session."""
     blocks: list[Block] = []
+    last: Block | None = None
     for match in _BLOCK.finditer(text):
         if match["said"] is not None:
-            blocks[-1].said += match["said"].splitlines()
+            assert last is not None
+            last.said += match["said"].splitlines()
         else:
             line = text.count("\n", 0, match.start()) + 1
-            blocks.append(Block(line, match["code"] or match["hidden"], int(match["status"] or 0)))
+            last = Block(line, match["code"] or match["hidden"], int(match["status"] or 0))
+            if (match["scene"] or match["hidden_scene"]) == scene:
+                blocks.append(last)
     return blocks
 
 
@@ -80,20 +87,19 @@ def shop(cluster: Cluster, tmp_path: Path) -> Iterator[Scribe]:
             Scribe(cluster, name, tmp_path / name).close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES)
-def test_every_command_on_the_page_does_what_it_says(page, shop, tmp_path):
-    blocks = read_blocks((ROOT / page).read_text())
-    output = tmp_path / "output"
+def play(page: str, env: Mapping[str, str], directory: Path, scene: str | None = None) -> None:
+    """Execute a page's blocks in one session; fail where one does not do what the page says."""
+    blocks = read_blocks((ROOT / page).read_text(), scene)
+    output = directory / f"output of {scene}"
     output.mkdir()
     with subprocess.Popen(
         ["bash", "-c", write_script(blocks, output)],
-        env=shop.env,
-        cwd=tmp_path,
+        env=env,
+        cwd=directory,
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     ) as session:
-        status = session.wait(600)
+        status = session.wait(900)
     last = max((block for block in blocks if (output / str(block.line)).exists()), key=lambda block: block.line)
     said = {block.line: (output / str(block.line)).read_text() for block in blocks if block.line <= last.line}
     assert status == 0, f"{page}, line {last.line}:\n{last.code}{said[last.line]}"
@@ -101,6 +107,28 @@ def test_every_command_on_the_page_does_what_it_says(page, shop, tmp_path):
         for line in block.said:
             text = said[block.line]
             assert re.search(pattern(line), text), f"{page}, line {block.line}: no {line!r} in\n{text}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_on_the_page_does_what_it_says(page, shop, tmp_path):
+    play(page, shop.env, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_way_on_after_a_promotion(tmp_path):
+    with temporary_cluster() as primary:
+        install_decoder(primary.pg_config)
+        primary.createdb("shop")
+        shop = Scribe(primary, "shop", tmp_path / "archive")
+        primary.psql("CREATE TABLE orders (id int PRIMARY KEY, item text)", "shop")
+        shop.run("scribe-init")
+        with standby(primary) as other:
+            catch_up(primary, other)
+            primary.stop()
+            promote(other)
+            both = {"PGHOST": f"{primary.host},{other.host}", "PGPORT": f"{primary.port},{other.port}"}
+            play("docs/runbook.md", shop.env | both, tmp_path, "promoted")
 
 
 @pytest.mark.unit
@@ -128,7 +156,7 @@ def test_every_heading_a_page_links_to_is_there(page):
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("page", [*PAGES, "docs/format.md"])
+@pytest.mark.parametrize("page", [*PAGES, "docs/format.md", "docs/security.md"])
 def test_every_file_a_page_links_to_is_there(page):
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
     assert [target for target in targets if not ((ROOT / page).parent / target).exists()] == []

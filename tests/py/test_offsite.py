@@ -1,0 +1,108 @@
+"""The examples in etc/offsite send an archive away while it grows, and a database comes back out of each copy."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster import ROOT, Cluster
+from compare import assert_equal
+from source import Scribe
+
+OFFSITE = ROOT / "etc/offsite"
+TOOLS = ("copy", "rclone", "restic", "age")
+pytestmark = pytest.mark.slow
+
+
+class Away:
+    """Where a tool's copy of the archive is, outside of the archive's own directory tree."""
+
+    def __init__(self, tool: str, directory: Path) -> None:
+        self.tool, self.directory = tool, directory
+        self.store, self.key, self.public = directory / "store", directory / "key", directory / "public"
+
+    def prepare(self) -> None:
+        """Do what the tool needs once."""
+        self.directory.mkdir()
+        if self.tool == "restic":
+            self.key.write_text("a password")
+            self._run("restic", "-q", "-r", self.store, "--password-file", self.key, "init")
+            return
+        self.store.mkdir()
+        if self.tool == "age":
+            self._run("age-keygen", "-o", self.key)
+            self.public.write_text(subprocess.check_output(["age-keygen", "-y", self.key], text=True))
+
+    def _run(self, *command: object) -> None:
+        subprocess.run([str(word) for word in command], check=True, capture_output=True)
+
+    @property
+    def command(self) -> str:
+        """Return what belongs into SCRIBE_ARCHIVE_COMMAND."""
+        arguments = {"restic": f" {self.key}", "age": f" {self.public}"}.get(self.tool, "")
+        return f"{OFFSITE / self.tool} put %p %r {self.store}{arguments}"
+
+    def fetch(self, target: Path) -> None:
+        """Make a new archive directory out of the copy."""
+        secret = [self.key] if self.tool in ("restic", "age") else []
+        self._run(OFFSITE / self.tool, "get", self.store, *secret, target)
+
+
+@pytest.fixture(scope="module")
+def shipped(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scribe, dict[str, Away]]]:
+    """A source whose archive every tool of this machine has sent away."""
+    directory = tmp_path_factory.mktemp("offsite")
+    aways = {tool: Away(tool, directory / tool) for tool in TOOLS if tool == "copy" or shutil.which(tool)}
+    for away in aways.values():
+        away.prepare()
+    cluster.createdb("offsite")
+    source = Scribe(cluster, "offsite", directory / "archive")
+    source.settings["SCRIBE_ARCHIVE_COMMAND"] = " && ".join(away.command for away in aways.values())
+    try:
+        cluster.psql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'in the base')", "offsite")
+        source.run("scribe-init")
+        source.start_stream()
+        for number in (2, 3):
+            cluster.psql(f"INSERT INTO t VALUES ({number}, 'in a segment')", "offsite")
+            said = source.run("scribe-rotate", "--wait-lsn", "current").stderr
+            assert "archive command" not in said
+        assert source.stop_stream() == 0
+        yield source, aways
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_new_host_restores_the_database_out_of_the_copy(tool, shipped, cluster, tmp_path):
+    source, aways = shipped
+    if tool not in aways:
+        pytest.skip(f"place: there is no {tool} on this machine")
+    fetched = Scribe(cluster, f"from_{tool}", tmp_path / "fetched")
+    aways[tool].fetch(fetched.archive)
+    try:
+        fetched.run("scribe-verify")
+        fetched.run("scribe-restore", "-d", fetched.dbname)
+        assert_equal(cluster.dump(source.dbname), cluster.dump(fetched.dbname))
+    finally:
+        cluster.dropdb(fetched.dbname)
+
+
+@pytest.mark.parametrize("tool", ["rclone", "restic", "age"])
+def test_what_cannot_be_sent_is_a_failure(tool, shipped, tmp_path):
+    source, aways = shipped
+    if tool not in aways:
+        pytest.skip(f"place: there is no {tool} on this machine")
+    away = Away(tool, tmp_path / tool)  # was never prepared
+    path = source.archive / "archive.json"
+    line = away.command.replace("%p", str(path)).replace("%r", "archive.json").replace(str(away.store), "/proc/none")
+    assert subprocess.run(["sh", "-c", line], capture_output=True, check=False).returncode > 0
+
+
+def test_an_unmounted_destination_is_no_success(shipped, tmp_path):
+    source, _ = shipped
+    command = [OFFSITE / "copy", "put", source.archive / "archive.json", "archive.json", tmp_path / "not-mounted"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and "is the file system mounted?" in result.stderr

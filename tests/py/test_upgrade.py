@@ -1,0 +1,118 @@
+"""A source that pg_upgrade has brought to a newer version: what the programs say of it, and the new chain.
+
+Takes two versions on one machine: PG_CONFIG_OLD names the older one, PG_CONFIG the newer one.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, find_pg_config, install_decoder
+from compare import assert_equal
+from source import Scribe
+
+OLD = os.environ.get("PG_CONFIG_OLD")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not OLD, reason="place: PG_CONFIG_OLD does not name an older version"),
+]
+
+
+class Upgraded:
+    """The source before and after; its archive was made before."""
+
+    def __init__(self, directory: Path) -> None:
+        assert OLD
+        self.old, self.new = Cluster(OLD), Cluster(find_pg_config())
+        self.before = Scribe(self.old, "shop", directory / "archive")
+        self.after = Scribe(self.new, "shop", directory / "archive")
+        self.fresh = Scribe(self.new, "shop", directory / "second")
+
+    def run(self) -> None:
+        """Make a source with an archive, and upgrade it while slot and capture are there."""
+        for cluster in (self.old, self.new):
+            install_decoder(cluster.pg_config)
+        old, before = self.old.create(), self.before
+        old.createdb("shop")
+        old.psql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'in the base')", "shop")
+        before.run("scribe-init")
+        before.start_stream()
+        old.psql("INSERT INTO t VALUES (2, 'in a segment'); ALTER TABLE t ADD COLUMN w int DEFAULT 7", "shop")
+        before.run("scribe-rotate", "--wait-lsn", "current")
+        old.stop()  # while the stream runs, so that the slot has consumed everything
+        assert before.stop_stream() == 0
+        if int(new_major(self.new.pg_config)) >= 18:  # whose initdb switches checksums on
+            old.server_program("pg_checksums", "--enable", "-D", old.data)
+        new = self.new.create(output_plugin_libraries="pgoutput, test_decoding, scribe_decoder")
+        new.stop()
+        self._upgrade()
+        new.start()
+
+    def _upgrade(self) -> None:
+        old, new = self.old, self.new
+        arguments = ["-b", old.bindir, "-B", new.bindir, "-d", old.data, "-D", new.data, "-U", "postgres"]
+        command = [f"{new.bindir}/pg_upgrade", *map(str, arguments), "--socketdir", new.host, "--no-sync"]
+        identity = (
+            ["setpriv", f"--reuid={new.user.pw_uid}", f"--regid={new.user.pw_gid}", "--clear-groups"]
+            if new.user
+            else []
+        )
+        env = {key: value for key, value in new.env.items() if not key.startswith("PG")} | {"LC_ALL": "C"}
+        result = subprocess.run(
+            [*identity, *command], cwd=new.directory, env=env, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
+    """The source after pg_upgrade."""
+    pair = Upgraded(tmp_path_factory.mktemp("upgrade"))
+    try:
+        pair.run()
+        yield pair
+    finally:
+        for scribe in (pair.before, pair.after, pair.fresh):
+            scribe.kill_streams()
+        pair.old.remove()
+        pair.new.remove()
+
+
+@pytest.mark.parametrize("program", ["scribe-init", "scribe-stream", "scribe-rotate", "scribe-dump"])
+def test_the_old_archive_is_refused_with_the_next_step(program, upgraded):
+    result = upgraded.after.run(program, check=False)
+    assert result.returncode == 2
+    assert "the archive belongs to another server" in result.stderr
+    assert 'set SCRIBE_ARCHIVE to a new directory and run "scribe-init"' in result.stderr
+
+
+def test_the_old_archive_restores_to_the_new_version(upgraded):
+    upgraded.after.run("scribe-restore", "-d", "from_old")
+    assert_equal(upgraded.new.dump("shop"), upgraded.new.dump("from_old"))
+
+
+def test_a_new_archive_goes_on_with_a_slot_and_capture_that_work(upgraded):
+    fresh, new = upgraded.fresh, upgraded.new
+    kept = new.query("SELECT slot_name FROM pg_replication_slots")
+    assert bool(kept) == (int(new_major(OLD)) >= 17)
+    if kept:  # PostgreSQL 17 and newer keep the slot, whose place in the old archive nobody can go on from
+        result = fresh.run("scribe-init", check=False)
+        assert result.returncode == 2 and "pg_drop_replication_slot('scribe_shop')" in result.stderr
+        new.query("SELECT pg_drop_replication_slot('scribe_shop')")
+    fresh.run("scribe-init")
+    fresh.start_stream()
+    new.psql("ALTER TABLE t ADD COLUMN later text; INSERT INTO t VALUES (3, 'after', 8, 'x')", "shop")
+    fresh.run("scribe-rotate", "--wait-lsn", "current")
+    assert fresh.stop_stream() == 0
+    fresh.run("scribe-restore", "-d", "from_new")
+    assert_equal(new.dump("shop"), new.dump("from_new"))
+
+
+def new_major(pg_config: str | None) -> str:
+    """Return the major version that a pg_config belongs to."""
+    text = subprocess.check_output([str(pg_config), "--version"], text=True)
+    return text.split()[1].split(".")[0]
