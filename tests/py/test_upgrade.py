@@ -14,6 +14,7 @@ import pytest
 from cluster import Cluster, find_pg_config, install_decoder
 from compare import assert_equal
 from source import Scribe
+from test_runbook import play
 
 OLD = os.environ.get("PG_CONFIG_OLD")
 pytestmark = [
@@ -32,8 +33,8 @@ class Upgraded:
         self.after = Scribe(self.new, "shop", directory / "archive")
         self.fresh = Scribe(self.new, "shop", directory / "second")
 
-    def run(self) -> None:
-        """Make a source with an archive, and upgrade it while slot and capture are there."""
+    def make_source(self) -> None:
+        """Make a source of the older version with an archive."""
         for cluster in (self.old, self.new):
             install_decoder(cluster.pg_config)
         old, before = self.old.create(), self.before
@@ -43,14 +44,28 @@ class Upgraded:
         before.start_stream()
         old.psql("INSERT INTO t VALUES (2, 'in a segment'); ALTER TABLE t ADD COLUMN w int DEFAULT 7", "shop")
         before.run("scribe-rotate", "--wait-lsn", "current")
-        old.stop()  # while the stream runs, so that the slot has consumed everything
-        assert before.stop_stream() == 0
+
+    def upgrade(self) -> None:
+        """Stop the older server and bring its data to the newer one, which runs then."""
+        self.old.stop()  # while the stream runs, so that the slot, if it is there, has consumed everything
+        if self.before.streams:
+            assert self.before.stop_stream() == 0
         if int(new_major(self.new.pg_config)) >= 18:  # whose initdb switches checksums on
-            old.server_program("pg_checksums", "--enable", "-D", old.data)
-        new = self.new.create(output_plugin_libraries="pgoutput, test_decoding, scribe_decoder")
+            self.old.server_program("pg_checksums", "--enable", "-D", self.old.data)
+        new = self.new.create()
+        plugins = "pgoutput, test_decoding, scribe_decoder"
+        if new.query("SELECT 1 FROM pg_settings WHERE name = 'output_plugin_libraries'"):
+            new.query(f"ALTER SYSTEM SET output_plugin_libraries = {plugins}")
         new.stop()
         self._upgrade()
         new.start()
+
+    def remove(self) -> None:
+        """End and remove everything but the archives."""
+        for scribe in (self.before, self.after, self.fresh):
+            scribe.kill_streams()
+        self.old.remove()
+        self.new.remove()
 
     def _upgrade(self) -> None:
         old, new = self.old, self.new
@@ -70,16 +85,26 @@ class Upgraded:
 
 @pytest.fixture(scope="module")
 def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
-    """The source after pg_upgrade."""
+    """The source after pg_upgrade, with slot and capture still there when it was run."""
     pair = Upgraded(tmp_path_factory.mktemp("upgrade"))
     try:
-        pair.run()
+        pair.make_source()
+        pair.upgrade()
         yield pair
     finally:
-        for scribe in (pair.before, pair.after, pair.fresh):
-            scribe.kill_streams()
-        pair.old.remove()
-        pair.new.remove()
+        pair.remove()
+
+
+def test_the_runbooks_way_through_an_upgrade(tmp_path):
+    pair = Upgraded(tmp_path)
+    try:
+        pair.make_source()
+        assert pair.before.stop_stream() == 0
+        play("docs/runbook.md", pair.before.env, tmp_path, "upgrading")
+        pair.upgrade()
+        play("docs/runbook.md", pair.after.env, tmp_path, "upgraded")
+    finally:
+        pair.remove()
 
 
 @pytest.mark.parametrize("program", ["scribe-init", "scribe-stream", "scribe-rotate", "scribe-dump"])
