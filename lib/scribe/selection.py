@@ -96,19 +96,35 @@ _SPACES = """
 SELECT DISTINCT t.spcname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_tablespace AS t ON t.oid = c.reltablespace
 WHERE c.oid IN (SELECT objid FROM scribe_part WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass) ORDER BY 1
 """
-# What is not moved along with something else. ALTER ROUTINE is for aggregates too, ALTER TYPE for domains.
+# What is not moved along with something else; a range's multirange is not. ALTER ROUTINE is for aggregates too, ALTER
+# TYPE for domains.
 _MOVES = """
 SELECT CASE WHEN i.type = 'composite type' THEN 'TYPE' WHEN i.type = 'statistics object' THEN 'STATISTICS'
          WHEN i.type IN ('function', 'procedure', 'aggregate') THEN 'ROUTINE' ELSE pg_catalog.upper(i.type) END,
        i.identity
-FROM ({seeds}) AS s (classid, objid), pg_catalog.pg_identify_object(s.classid, s.objid, 0) AS i
+FROM ({seeds} UNION
+      SELECT d.classid, d.objid FROM ({seeds}) AS r (classid, objid)
+      JOIN pg_catalog.pg_depend AS d ON d.refclassid = r.classid AND d.refobjid = r.objid AND d.deptype = 'i'
+      JOIN pg_catalog.pg_type AS m ON m.oid = d.objid AND m.typtype = 'm'
+       WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass) AS s (classid, objid),
+     pg_catalog.pg_identify_object(s.classid, s.objid, 0) AS i
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.classid = s.classid AND d.objid = s.objid
-        AND (d.deptype = 'i' OR d.deptype = 'a' AND i.type = 'sequence'))
+        AND (d.deptype = 'i' AND d.objsubid = 0 AND NOT EXISTS (SELECT FROM pg_catalog.pg_type AS m
+               WHERE m.oid = d.objid AND m.typtype = 'm' AND d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass)
+             OR d.deptype = 'a' AND i.type = 'sequence'))
   AND i.type IN ('table', 'view', 'materialized view', 'sequence', 'foreign table', 'function', 'procedure',
     'aggregate', 'type', 'composite type', 'collation', 'conversion', 'operator', 'operator class', 'operator family',
     'statistics object', 'text search parser', 'text search dictionary', 'text search template',
     'text search configuration')
 ORDER BY 2
+"""
+# What was to be moved and is where it was; what is part of something else is where that is.
+_LEFT = """
+SELECT pg_catalog.pg_describe_object(s.classid, s.objid, 0)
+FROM ({seeds}) AS s (classid, objid), pg_catalog.pg_identify_object(s.classid, s.objid, 0) AS i
+WHERE i.schema IS NOT NULL AND i.schema <> pg_catalog.quote_ident(%(into)s)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+    WHERE d.classid = s.classid AND d.objid = s.objid AND d.deptype = 'i' AND d.objsubid = 0)
 """
 _CONTENTS = """
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text
@@ -242,6 +258,9 @@ def _choose_tables(conn: psycopg.Connection[Any], patterns: Sequence[str], schem
     return list({relation.oid: relation for relation in found + [Relation(*row) for row in rows]}.values())
 
 
+_LOWER = "As in psql, what is not in double quotes is lower case, and * stands for any text."
+
+
 def _exactly(name: str) -> str:
     return f"^(?:{re.escape(name)})$"
 
@@ -249,7 +268,7 @@ def _exactly(name: str) -> str:
 def _find_schemas(conn: psycopg.Connection[Any], pattern: str) -> list[str]:
     names = [row[0] for row in conn.execute(_SCHEMAS, [read_pattern(pattern)[1]]).fetchall()]
     if not names:
-        raise ScribeError(f'no schema matches "{pattern}" at that point')
+        raise ScribeError(f'no schema matches "{pattern}" at that point', _LOWER)
     return names
 
 
@@ -262,7 +281,7 @@ def _find_relations(conn: psycopg.Connection[Any], pattern: str, places: Sequenc
             yield Relation(*row)
     if not found:
         elsewhere = [Relation(*row) for row in conn.execute(_RELATIONS, {"schema": "", "name": name}).fetchall()]
-        hint = f"Did you mean {', '.join(map(str, elsewhere[:3]))}?" if elsewhere else None
+        hint = f"Did you mean {', '.join(map(str, elsewhere[:3]))}?" if elsewhere else _LOWER
         raise ScribeError(f'no table matches "{pattern}" at that point', hint)
 
 
@@ -297,9 +316,13 @@ def _move(conn: psycopg.Connection[Any], seeds: str, values: dict[str, Any], sch
                 _give_owner(conn, schemas, target)
             for kind, identity in moves:
                 conn.execute(f"ALTER {kind} {identity} SET SCHEMA {target}".encode())
+            left = conn.execute(_LEFT.format(seeds=seeds).encode(), values | {"into": into}).fetchall()
     except psycopg.Error as error:
         said = " ".join(str(error).split())
         raise ScribeError(f'could not move the objects into schema "{into}": {said}', "Name another schema.") from None
+    if left:
+        hint = "Restore them under their own names into another database."
+        raise ScribeError(f'could not move into schema "{into}": {", ".join(row[0] for row in left)}', hint)
 
 
 def _give_owner(conn: psycopg.Connection[Any], schemas: Sequence[str], target: str) -> None:
