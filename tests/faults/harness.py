@@ -390,6 +390,9 @@ class Harness:
             self.check(number)
             self.done[fault] += 1
             outcome = "equal"
+        except (KeyboardInterrupt, SystemExit):
+            outcome = "interrupted"
+            raise
         finally:
             self.put_down(number, fault, outcome, time.monotonic() - began)
 
