@@ -31,6 +31,7 @@ from scribe.spool import Spool
 
 FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0  # seconds before another start
 STOP_WAIT = 5.0  # seconds for pg_recvlogical to end after SIGINT
+LASTING = 5.0  # seconds of an outage after which a reason that is new is said, too
 STEADY = 1.0  # seconds of streaming after which an outage is over
 REFUSALS = 3  # times in a row the server may refuse to start the stream, or fail to decode the same transaction
 
@@ -92,6 +93,8 @@ class Supervisor:
         self._watchdog = watchdog_interval()
         self._alive_said = 0.0
         self._outage: str | None = None  # what was said when it began
+        self._told: set[str] = set()  # the reasons that were said in this outage
+        self._outage_began = 0.0
         self._first = True
 
     def run(self) -> None:
@@ -140,6 +143,7 @@ class Supervisor:
     def _try_start(self) -> Receiver | None:
         """Start a receiver; None when that may work later. Raises whatever cannot be mended by trying again."""
         try:
+            self._reachable_identity()  # before anything is opened: the archive's disk may not be mounted
             with self._rotate_lock():
                 receiver = self._start()
             self._first = False
@@ -307,6 +311,11 @@ class Supervisor:
         if self._outage is None:
             self.talk.warn(f"{text}; trying again until it works")
             notify(f"STATUS=waiting: {text}")
+            self._told, self._outage_began = {text}, time.monotonic()
+        elif text not in self._told and time.monotonic() - self._outage_began > LASTING:
+            self.talk.warn(f"still waiting: {text}")
+            notify(f"STATUS=waiting: {text}")
+            self._told.add(text)
         elif text != self._outage:
             self.talk.note(text)
         self._outage = text

@@ -472,11 +472,11 @@ class Harness:
                 fault = kinds.pop()
                 self.round(number, fault, self.faults[fault])
 
-    def run_steps(self, only: str) -> None:
+    def run_steps(self, only: str, calls: list[str]) -> None:
         """Kill each program at the first, second, third ... of each system call, until it comes to its end."""
         number = 0
         with self.working():
-            for call in STEP_CALLS:
+            for call in calls:
                 for program in [name for name in sorted([*STEPPED, "scribe-stream"]) if only in name]:
                     for step in range(1, MOST_STEPS):
                         number += 1
@@ -506,6 +506,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--steps", action="store_true", help="kill at every step, program by program")
+    parser.add_argument("--calls", default=",".join(STEP_CALLS), metavar="CALL,...", help="of which steps are made")
     parser.add_argument("--only", metavar="TEXT", default="", help="only faults (with --steps, programs) with TEXT")
     parser.add_argument("--record", metavar="FILE", type=Path, help="append a JSON line for each round")
     parser.add_argument("--keep", action="store_true", help="keep archive and data directory after a failure")
@@ -522,7 +523,7 @@ def main() -> int:
     failed = True
     try:
         if arguments.steps:
-            harness.run_steps(arguments.only)
+            harness.run_steps(arguments.only, arguments.calls.split(","))
         else:
             harness.faults = {name: do for name, do in harness.faults.items() if arguments.only in name}
             harness.run(arguments.rounds)

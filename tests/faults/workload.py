@@ -17,7 +17,7 @@ CREATE TABLE bag (client int, v text);
 CREATE SEQUENCE tickets;
 INSERT INTO counter SELECT generate_series(0, 9), 0;
 """
-PACE = 0.004  # seconds between transactions: what counts is faults, not volume
+PACE = 0.03  # seconds between transactions: what counts is faults, not volume
 MOST_TABLES = 3  # that a client leaves standing
 MOST_ROWS = 2000  # that stand in the bag
 
