@@ -8,6 +8,7 @@ busy with something else moves both sides. The report goes to stdout, --json FIL
     decode   CPU per change of walsender and receiver: scribe_decoder and every other output plugin that is installed
     capture  schema changes and row changes with the capture and without it, by turns
     overhead the source's pgbench with nothing, with capture and stream, and with another plugin's slot being drained
+    losing   from COMMIT to disk on the backup host: what is lost when both hosts die
     restore  scribe-restore, and psql with the same files, beside the time the source itself took
 
 The other output plugins are test_decoding and pgoutput, which come with PostgreSQL, and wal2json and decoder_raw where
@@ -31,6 +32,7 @@ from typing import Any
 from capturing import measure_capture, report_capture
 from cluster import install_decoder, temporary_cluster
 from draining import measure_decoding, measure_memory, report_decoding, report_memory
+from losing import measure_losing, report_losing
 from overhead import measure_overhead, report_overhead
 from place import MB, Bench, allow_plugins
 from replaying import measure_restore, report_restore
@@ -43,6 +45,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], None], Callable[[Any], list[str]]]] 
     "decode": (measure_decoding, report_decoding),
     "capture": (measure_capture, report_capture),
     "overhead": (measure_overhead, report_overhead),
+    "losing": (measure_losing, report_losing),
     "restore": (measure_restore, report_restore),
 }
 

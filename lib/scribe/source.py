@@ -16,6 +16,8 @@ from scribe.errors import TryAgainError, UsageError
 from scribe.lsn import parse_lsn
 from scribe.postgres import connect
 
+# What we commit ourselves must not wait for a stream that synchronous_standby_names names and that is not running.
+NOT_WAITING = "-c synchronous_commit=local"
 SEQUENCE_BATCH = 500  # sequences read by one query
 NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
 LOSS = "capture lost "  # how the decoder begins the warning that a change could not be recorded at all
@@ -70,7 +72,7 @@ def open_source(identity: Mapping[str, Any]) -> psycopg.Connection[Any]:
     The programs and connections that follow are led there, too: a service's database still comes before PGDATABASE.
     """
     os.environ["PGDATABASE"] = os.environ.get("PGDATABASE") or identity["database"]
-    return connect()
+    return connect(options=NOT_WAITING)
 
 
 def inspect(conn: psycopg.Connection[Any]) -> Server:

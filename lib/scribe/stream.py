@@ -226,7 +226,7 @@ class Supervisor:
             "--no-loop",
             "--verbose",
             "--no-password",
-            f"--dbname={make_conninfo(dbname=database)}",
+            f"--dbname={make_conninfo(dbname=database, application_name=identity['slot'])}",
             f"--slot={identity['slot']}",
             f"--file={self.spool.stream}",
             f"--startpos={format_lsn(position)}",

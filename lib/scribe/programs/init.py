@@ -19,6 +19,7 @@ from scribe.inforce import Shown, describe_settings
 from scribe.postgres import connect, make_patient
 from scribe.preflight import Check, Wanted, run_checks
 from scribe.settings import Settings
+from scribe.source import NOT_WAITING
 
 PROGRAM = "scribe-init"
 EPILOG = """\
@@ -112,7 +113,7 @@ def body(argv: list[str]) -> int:
         return 0
     archive = Archive(settings.archive)
     talk = Talk(PROGRAM, arguments)
-    with connect() as conn:
+    with connect(options=NOT_WAITING) as conn:
         make_patient(conn)
         plugin = settings["SCRIBE_DECODER"]
         name = setup.choose_slot(archive, settings["SCRIBE_SLOT"], conn.info.dbname)
