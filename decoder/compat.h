@@ -49,6 +49,13 @@
 #define primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* an argument of index_insert() */
+#if PG_VERSION_NUM >= 140000
+#define INDEX_UNCHANGED false,
+#else
+#define INDEX_UNCHANGED
+#endif
+
 /* pg_attribute.attgenerated: virtual came with 18 */
 #define SCRIBE_GENERATED_VIRTUAL 'v'
 

@@ -32,8 +32,10 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/catalog.h"
+#include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_index.h"
@@ -129,12 +131,20 @@ static struct
 	{"command_end", c_command_end, InvalidOid}
 };
 static bool ours_known = false;
+static bool quiet_known = false;
+static List *quiet = NIL;
 static Oid	scribe_schema = InvalidOid;
 
 static void
 forget_ours(Datum arg, int cacheid, uint32 hashvalue)
 {
 	ours_known = false;
+}
+
+static void
+forget_quiet(Datum arg, int cacheid, uint32 hashvalue)
+{
+	quiet_known = false;
 }
 
 static void
@@ -305,25 +315,42 @@ read_config(Config *config)
 	return found;
 }
 
-static void
+/*
+ * A row, without what a statement would cost.  The partial index of rows that are not exact has none of ours.  False,
+ * and nothing is written, where the table is not as we made it.
+ */
+static bool
 insert_row(Relation rel, Datum *values, bool *isnull)
 {
-	EState	   *estate = CreateExecutorState();
-	ResultRelInfo *result = makeNode(ResultRelInfo);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+	HeapTuple	tuple;
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+	TupleTableSlot *slot;
 
-	InitResultRelInfo(result, rel, 1, NULL, 0);
-	ExecOpenIndices(result, false);
-	ExecStoreHeapTuple(heap_form_tuple(RelationGetDescr(rel), values, isnull), slot, false);
-#if PG_VERSION_NUM >= 140000
-	ExecSimpleRelationInsert(result, estate, slot);
-#else
-	estate->es_result_relation_info = result;
-	ExecSimpleRelationInsert(estate, slot);
-#endif
-	ExecCloseIndices(result);
+	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID || rel->rd_rel->relhastriggers)
+		return false;
+	tuple = heap_form_tuple(RelationGetDescr(rel), values, isnull);
+	simple_heap_insert(rel, tuple);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+	ExecStoreHeapTuple(tuple, slot, false);
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		IndexInfo  *info;
+		Datum		keys[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		if (heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		{
+			info = BuildIndexInfo(index);
+			FormIndexDatum(info, slot, NULL, keys, nulls);
+			(void) index_insert(index, keys, nulls, &tuple->t_self, rel,
+								info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, INDEX_UNCHANGED info);
+		}
+		index_close(index, NoLock);
+	}
 	ExecDropSingleTupleTableSlot(slot);
-	FreeExecutorState(estate);
+	return true;
 }
 
 static Datum
@@ -381,26 +408,34 @@ statement_settings(bool standard_strings)
 	return found;
 }
 
-/* Event triggers of others that would fire at replay. */
+/* Event triggers of others that would fire at replay: looked up again when one has changed. */
 static List *
 quiet_event_triggers(void)
 {
-	Relation	rel = table_open(EventTriggerRelationId, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, EventTriggerNameIndexId, true, NULL, 0, NULL);
+	Relation	rel;
+	SysScanDesc scan;
 	HeapTuple	tuple;
-	List	   *names = NIL;
 
+	if (quiet_known)
+		return quiet;
+	list_free_deep(quiet);
+	quiet = NIL;
+	quiet_known = true;
+	rel = table_open(EventTriggerRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, EventTriggerNameIndexId, true, NULL, 0, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_event_trigger form = (Form_pg_event_trigger) GETSTRUCT(tuple);
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 		if ((form->evtenabled == TRIGGER_FIRES_ALWAYS || form->evtenabled == TRIGGER_FIRES_ON_REPLICA) &&
 			strncmp(NameStr(form->evtname), "scribe_", 7) != 0)
-			names = lappend(names, pstrdup(NameStr(form->evtname)));
+			quiet = lappend(quiet, pstrdup(NameStr(form->evtname)));
+		MemoryContextSwitchTo(old);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return names;
+	return quiet;
 }
 
 /* One row of scribe.ddl_history, opened by the caller; false where it has not the columns we know. */
@@ -442,8 +477,7 @@ write_row(Relation history, Row *row)
 		values[i] = columns[i].text ? CStringGetTextDatum(columns[i].text) : columns[i].value;
 		isnull[i] = values[i] == 0 && TupleDescAttr(desc, i)->atttypid == TEXTOID;
 	}
-	insert_row(history, values, isnull);
-	return true;
+	return insert_row(history, values, isnull);
 }
 
 /* ----------------------------------------------------------------
@@ -772,7 +806,8 @@ set_identity(Relation history, Oid relation)
 	row.path = "\"\"";
 	row.standard_strings = true;
 	row.relids = list_make1_oid(relation);
-	insert_row(mended, &value, &isnull);
+	if (!insert_row(mended, &value, &isnull))
+		return false;
 	table_close(mended, NoLock);
 	CommandCounterIncrement();
 	return write_row(history, &row);
@@ -919,6 +954,7 @@ try_to_record(const char *tag, Statement *statement)
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		quiet_known = false;
 		done = false;
 	}
 	PG_END_TRY();
@@ -1020,6 +1056,7 @@ scribe_record_init(void)
 {
 	CacheRegisterSyscacheCallback(PROCOID, forget_ours, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_ours, (Datum) 0);
+	CacheRegisterSyscacheCallback(EVENTTRIGGEROID, forget_quiet, (Datum) 0);
 	previous_needs_hook = needs_fmgr_hook;
 	needs_fmgr_hook = needs_hook;
 	previous_fmgr_hook = fmgr_hook;
