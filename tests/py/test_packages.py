@@ -27,7 +27,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     if shutil.which("dpkg-deb") is None:
         pytest.skip("place: dpkg-deb is not installed")
     directory = tmp_path_factory.mktemp("packages")
-    environment = os.environ | {"PG_CONFIG": find_pg_config(), "COMPRESSION": "none"}
+    environment = os.environ | {"PG_CONFIG": find_pg_config(), "COMPRESSION": "gzip"}
     said = subprocess.check_output([ROOT / "tools/make-deb", directory], env=environment, text=True)
     return {Path(line).name.split("_")[0]: Path(line) for line in said.splitlines()}
 
