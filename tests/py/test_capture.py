@@ -11,6 +11,7 @@ from cluster import ROOT, Cluster
 from source import hide_library
 
 CAPTURE = (ROOT / "sql/capture.sql").read_text()
+OID_OF = "SELECT oid FROM pg_database WHERE datname = '{}'"
 UNCAPTURE = (ROOT / "sql/uncapture.sql").read_text()
 
 
@@ -171,3 +172,57 @@ def test_uncapture_leaves_no_trace(cluster: Cluster, database: str) -> None:
 def test_every_function_searches_temporary_relations_last() -> None:
     """pg_temp comes first unless it is named, and these functions run as the owner."""
     assert "search_path = pg_catalog" not in CAPTURE.replace("search_path = pg_catalog, pg_temp", "")
+
+
+FREQUENT = """
+CREATE TABLE a (id int PRIMARY KEY, v text)
+CREATE TABLE keyless (v text)
+CREATE TABLE numbered (id serial PRIMARY KEY, a int REFERENCES a)
+ALTER TABLE a ADD COLUMN w int DEFAULT NULL, ALTER COLUMN v SET NOT NULL
+ALTER TABLE a DROP COLUMN w
+ALTER TABLE a RENAME COLUMN v TO x
+CREATE INDEX ON a (x)
+COMMENT ON COLUMN a.x IS 'it''s \\ here'
+CREATE VIEW seen AS SELECT id FROM a
+CREATE FUNCTION f(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'
+CREATE TYPE mood AS ENUM ('a')
+CREATE SEQUENCE s
+CREATE TABLE made AS SELECT 1 AS one
+CREATE TABLE IF NOT EXISTS a (id int)
+CREATE TEMP TABLE passing (a int)
+DROP VIEW seen
+DROP TABLE keyless, numbered
+""".strip().splitlines()
+
+
+def test_the_library_records_what_the_functions_in_sql_record(cluster: Cluster, captured: str) -> None:
+    """A session's first schema change is recorded in PL/pgSQL, what follows in C."""
+    cluster.psql(
+        "CREATE FUNCTION evt() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;"
+        "CREATE EVENT TRIGGER foreign_one ON ddl_command_end EXECUTE FUNCTION evt();"
+        "ALTER EVENT TRIGGER foreign_one ENABLE ALWAYS; CREATE SCHEMA mine; GRANT ALL ON SCHEMA mine TO mallory",
+        captured,
+    )
+    cluster.createdb("other", captured)
+    cluster.query(f"UPDATE scribe.config SET database_oid = {cluster.value(OID_OF.format('other'))}", "other")
+    setup = "SET search_path = mine, public; SET timezone = 'Asia/Tokyo'; SET ROLE mallory;"
+    calls = (
+        "SELECT count(*) FROM pg_stat_xact_user_functions WHERE schemaname = 'scribe' AND funcname = 'record_command'"
+    )
+    try:
+        for statement in FREQUENT:
+            with cluster.connect(captured) as conn:
+                conn.execute((setup + statement).encode())
+        with cluster.connect("other") as conn:
+            conn.execute("CREATE TABLE first (a int PRIMARY KEY); DROP TABLE first; SET track_functions = 'all'")
+            conn.execute(setup.encode())
+            for statement in FREQUENT:
+                with conn.transaction():
+                    conn.execute(statement.encode())
+                    assert conn.execute(calls.encode()).fetchone() == (0,), statement
+        columns = "kind, tag, object_type, object_identity, statement, exact, role, search_path, settings, quiet"
+        columns += ", cardinality(relids), (SELECT count(*) FROM scribe.replica_identity)"
+        by_library = history(cluster, "other", columns)
+        assert [row for row in by_library if row[3] != "public.first"] == history(cluster, captured, columns)
+    finally:
+        cluster.dropdb("other")
