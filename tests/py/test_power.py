@@ -1,0 +1,153 @@
+"""Power goes at any step of a rotation or of a start: what was not synced is gone, and nothing is lost or repeated.
+
+Two file systems: one that keeps a name only once its directory is synced, and one that keeps every name at once and of
+a file that was not synced nothing but its name. The server sends again what it has not been told is on disk.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from archives import make_archive, transaction
+from test_rotation import SAMPLE, TRANSACTIONS, Crash, archived
+
+from scribe import recovery
+from scribe.archive import Archive
+from scribe.rotation import rotate
+from scribe.spool import Scan, Spool, Tape, find_start
+
+pytestmark = pytest.mark.unit
+
+STEPS = ("rename", "replace", "unlink", "fsync", "truncate", "mkdir")
+LATER = transaction(0x300)
+
+
+class Disk:
+    """What would be found under root if the power went now. names_last: names are kept without a sync of theirs."""
+
+    def __init__(self, root: Path, *, names_last: bool) -> None:
+        self.root = root
+        self.names_last = names_last
+        self.contents: dict[int, bytes] = {}  # by inode
+        self.names: dict[int, dict[str, int]] = {}  # of a directory's inode
+        self._held: list[int] = []  # descriptors, so that no inode is used again
+        for path in [root, *root.rglob("*")]:
+            self.sync(os.stat(path), path)
+
+    def sync(self, status: os.stat_result, path: Path) -> None:
+        """The file or directory at path is on disk as it is now."""
+        self._held.append(os.open(path, os.O_RDONLY))
+        if stat.S_ISDIR(status.st_mode):
+            self.names[status.st_ino] = {entry.name: entry.inode() for entry in os.scandir(path)}
+        else:
+            self.contents[status.st_ino] = path.read_bytes()
+
+    def lose_power(self, target: Path) -> None:
+        """Write what is left to target."""
+        self._write(os.stat(self.root).st_ino, self.root, target)
+        for descriptor in self._held:
+            os.close(descriptor)
+
+    def _write(self, inode: int, path: Path | None, target: Path) -> None:
+        known = self.names.get(inode)
+        if self.names_last and path is not None:
+            known = {entry.name: entry.inode() for entry in os.scandir(path)}
+        if known is None:
+            target.write_bytes(self.contents.get(inode, b""))
+            return
+        target.mkdir()
+        for name, child in known.items():
+            below = path / name if path is not None else None
+            is_there = below is not None and below.exists() and os.stat(below).st_ino == child
+            directory = child in self.names or (is_there and below is not None and below.is_dir())
+            if directory and child not in self.names:
+                self.names[child] = {}
+            self._write(child, below if is_there and directory else None, target / name)
+
+
+class Machine:
+    """Stops at the step with a given number; until then it notes what is synced."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, disk: Disk, stop: int) -> None:
+        self.disk, self.stop, self.steps = disk, stop, 0
+        for name in STEPS:
+            patch.setattr(os, name, self._wrap(name, getattr(os, name)))
+
+    def _wrap(self, name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def step(*arguments: object, **named: object) -> object:
+            self.steps += 1
+            if self.steps >= self.stop:  # nothing happens on a machine that has stopped, clean-up code included
+                raise Crash
+            result = function(*arguments, **named)
+            if name == "fsync":
+                descriptor = arguments[0]
+                self.disk.sync(os.fstat(descriptor), Path(os.readlink(f"/proc/self/fd/{descriptor}")))  # type: ignore[arg-type]
+            return result
+
+        return step
+
+
+def start(archive: Archive) -> int:
+    """What scribe-stream does before it starts a receiver; return the LSN it asks the server for."""
+    recovery.tidy(archive)
+    done = archive.archived_lsn()
+    spool = Spool(archive.spool)
+    with Tape(spool.paths()) as tape:
+        return max(Scan(tape, find_start(tape, spool, done)).run().position, done)
+
+
+def send(archive: Archive, position: int) -> None:
+    """The server sends what is committed from position on."""
+    with open(archive.spool / "stream.sql", "ab") as stream:
+        stream.writelines(text for i, text in enumerate([*TRANSACTIONS, LATER]) if lsn_of(i) >= position)
+
+
+def lsn_of(number: int) -> int:
+    return 0x200 + 16 * number if number < len(TRANSACTIONS) else 0x300
+
+
+def receive(archive: Archive, synced: bytes, rest: bytes) -> None:
+    """The receiver writes, and syncs a part of it: so much may have been confirmed."""
+    with open(archive.spool / "stream.sql", "ab") as stream:
+        stream.write(synced)
+        stream.flush()
+        os.fsync(stream.fileno())
+        stream.write(rest)
+
+
+@pytest.mark.parametrize("names_last", [False, True])
+def test_power_may_go_at_any_step_of_a_rotation_or_a_start(tmp_path: Path, names_last: bool) -> None:
+    for stop in itertools.count(1):
+        archive = make_archive(tmp_path / f"{stop}")
+        receive(archive, b"".join(TRANSACTIONS[:2]) + TRANSACTIONS[2][:30], b"")
+        rotate(archive, None)
+        archive.record_cut(0x230)
+        disk = Disk(archive.path, names_last=names_last)
+        with pytest.MonkeyPatch.context() as patch:
+            machine = Machine(patch, disk, stop)
+            try:
+                receive(archive, TRANSACTIONS[2][30:] + b"".join(TRANSACTIONS[3:4]), b"".join(TRANSACTIONS[4:])[:-9])
+                rotate(archive, None)
+                start(archive)
+                over = True
+            except Crash:
+                over = False
+        disk.lose_power(tmp_path / f"{stop}-after")
+        archive = Archive(tmp_path / f"{stop}-after")
+        position = start(archive)
+        if stop > 1:  # the first step is the receiver's sync
+            assert position >= 0x238, stop  # what was synced may have been confirmed, and does not come again
+        send(archive, position)
+        rotate(archive, None)
+        assert archived(archive) == SAMPLE + LATER, stop
+        assert archive.pending_cuts() == [], stop
+        for path in archive.incremental.iterdir():
+            assert path.stat().st_size > 0 and not path.name.startswith(".tmp"), stop
+        if over:
+            break
+    assert stop > 25
