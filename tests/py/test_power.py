@@ -129,7 +129,7 @@ def test_power_may_go_at_any_step_of_a_rotation_or_a_start(tmp_path: Path, names
         archive.record_cut(0x230)
         disk = Disk(archive.path, names_last=names_last)
         with pytest.MonkeyPatch.context() as patch:
-            machine = Machine(patch, disk, stop)
+            Machine(patch, disk, stop)
             try:
                 receive(archive, TRANSACTIONS[2][30:] + b"".join(TRANSACTIONS[3:4]), b"".join(TRANSACTIONS[4:])[:-9])
                 rotate(archive, None)
