@@ -241,8 +241,8 @@ class Round:
 
     # --- what came of it ----------------------------------------------------------------------------------------
 
-    def check(self) -> None:
-        """Rotate, restore twice, compare. Raises Failure."""
+    def check(self, psql: bool = True) -> None:
+        """Rotate, restore, also with psql alone if asked for, and compare. Raises Failure."""
         assert self.source is not None
         self.source.close()
         scribe = self.scribe
@@ -254,12 +254,13 @@ class Round:
         state = self._dump(scribe.dbname)
         self._run("scribe-restore", "-d", self.copies[0], "--no-globals")
         self._compare(state, self.copies[0], "scribe-restore")
-        self._createdb(self.copies[1])
-        try:
-            scribe.run_files_with_psql(self.copies[1])
-        except AssertionError as error:
-            raise Failure("psql " + _kind(str(error)), str(error)) from None
-        self._compare(state, self.copies[1], "psql alone")
+        if psql:
+            self._createdb(self.copies[1])
+            try:
+                scribe.run_files_with_psql(self.copies[1])
+            except AssertionError as error:
+                raise Failure("psql " + _kind(str(error)), str(error)) from None
+            self._compare(state, self.copies[1], "psql alone")
         if self.canary.exists():
             raise Failure("canary", "a text was run as a shell command")
         self._check_log()
@@ -277,7 +278,7 @@ class Round:
         try:
             assert_equal(state, self._dump(copy), ("source", way))
         except AssertionError as error:
-            raise Failure("differs: " + _kind(str(error)), f"{way}: {error}") from None
+            raise Failure(f"{way} differs: {_kind(str(error))}", f"{way}: {error}") from None
 
     def _check_flagged(self) -> None:
         """Nothing here is beyond what capture can prove."""
@@ -388,14 +389,14 @@ class Run:
         self.numbers += 1
         return Round(self.cluster, self.directory, f"fuzz{self.numbers}", encoding, self.canary)
 
-    def attempt(self, encoding: str, work: Callable[[Round], None]) -> tuple[Failure | None, Round]:
+    def attempt(self, encoding: str, work: Callable[[Round], None], psql: bool = True) -> tuple[Failure | None, Round]:
         """Prepare, work, check; return the failure, if any."""
         round_ = self.new_round(encoding)
         failure = None
         try:
             round_.prepare()
             work(round_)
-            round_.check()
+            round_.check(psql)
         except Failure as error:
             failure = error
         except (AssertionError, TimeoutError, RuntimeError, subprocess.SubprocessError, psycopg.Error) as error:
@@ -430,7 +431,7 @@ class Run:
         """Write the script of a failure, made small if that is wanted."""
         out = Path(self.arguments.output or tempfile.gettempdir())
         if self.arguments.minimise:
-            steps = minimise.shrink(steps, lambda some: self._kind_of(some, encoding) == failure.kind)
+            steps = minimise.shrink(steps, lambda some: self._fails(some, encoding, failure.kind))
             case = out / f"fuzz-{name}.sql"
             case.write_text(minimise.as_case(steps), errors="surrogateescape")
             print(f"minimised: {case}")
@@ -438,9 +439,11 @@ class Run:
         minimise.write_script(script, steps, encoding)
         print(f"steps: tests/fuzz/run.py --script {script}", flush=True)
 
-    def _kind_of(self, steps: list[Step], encoding: str) -> str | None:
-        failure, _ = self.attempt(encoding, lambda r: r.repeat(steps))
-        return failure.kind if failure else None
+    def _fails(self, steps: list[Step], encoding: str, kind: str) -> bool:
+        needs_psql = not kind.startswith("scribe-")
+        failure, _ = self.attempt(encoding, lambda r: r.repeat(steps), needs_psql)
+        print(f"  {len(steps)} steps: {failure.kind if failure else 'equal'}", flush=True)
+        return failure is not None and failure.kind == kind
 
     def script(self, path: Path) -> bool:
         """Run a script; return whether the copies were equal."""

@@ -7,7 +7,13 @@ import re
 import subprocess
 import sys
 
+import pytest
 from cluster import ROOT, Cluster
+
+sys.path.insert(0, str(ROOT / "tests/fuzz"))
+
+import minimise
+from generator import INIT, ROTATE, Step
 
 
 def run_fuzz(cluster: Cluster, *arguments: str) -> str:
@@ -34,3 +40,37 @@ def test_texts_that_imitate_frames_come_back_as_data_from_a_sanitised_decoder(cl
     said = run_fuzz(cluster, "--frames", "--asan", "--encoding", "UTF8", "--seed", "1", "--transactions", "60")
     assert said.count(": equal, ") == 1
     assert share_accepted(said) >= 60, said
+
+
+def step(session: int, transaction: int, sql: str) -> Step:
+    return Step(session, transaction, sql)
+
+
+@pytest.mark.unit
+def test_a_failing_script_is_made_as_small_as_the_failure_allows() -> None:
+    noise = [step(n % 3, 100 + n, f"SELECT {n}") for n in range(40)]
+    steps = [*noise[:9], step(0, 1, "CREATE TABLE t ()"), *noise[9:15], INIT, ROTATE, *noise[15:30]]
+    steps += [step(1, 2, "BEGIN"), *noise[30:], step(1, 2, "DROP TABLE t;"), step(1, 2, "COMMIT")]
+
+    def fails(some: list[Step]) -> bool:
+        texts = [s.sql for s in some]
+        return (
+            INIT in some and "DROP TABLE t;" in texts and "CREATE TABLE t ()" in texts[: texts.index("DROP TABLE t;")]
+        )
+
+    small = minimise.shrink(steps, fails)
+    assert [s.sql for s in small] == ["CREATE TABLE t ()", "scribe-init", "DROP TABLE t;"]
+    case = minimise.as_case(small)
+    assert case.splitlines()[1:] == ["CREATE TABLE t ();", "-- after init", "DROP TABLE t;"]
+
+
+@pytest.mark.unit
+def test_a_failure_that_needs_two_sessions_keeps_them() -> None:
+    steps = [INIT, step(0, 1, "BEGIN"), step(1, 2, "SELECT 1"), step(0, 1, "COMMIT"), step(2, 3, "SELECT 2")]
+
+    def fails(some: list[Step]) -> bool:
+        return [s.session for s in some if s.transaction in (1, 2)] == [0, 1, 0]
+
+    small = minimise.shrink(steps, fails)
+    assert small == steps[:4]
+    assert "NOT A CASE YET" in minimise.as_case(small)
