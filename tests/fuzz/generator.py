@@ -55,10 +55,9 @@ SELECT pg_catalog.json_build_object(
     FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace LEFT JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
     WHERE (t.typtype IN ('e', 'd') OR (t.typtype = 'c' AND c.relkind = 'c')) AND n.nspname !~ '^pg_'
       AND n.nspname NOT IN ('information_schema', 'scribe')) AS r),
-  'functions', (SELECT pg_catalog.json_agg(r ORDER BY r.name COLLATE "C") FROM (
-    SELECT pg_catalog.format('%I.%I', n.nspname, p.proname) AS name, p.prokind AS kind, p.prorettype = 'pg_catalog.trigger'::pg_catalog.regtype AS trigger
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    WHERE p.pronargs = 0 AND p.proname ~ '(fn|tg)[0-9]+$' AND n.nspname !~ '^pg_') AS r),
+  'extensions', (SELECT pg_catalog.json_agg(extname ORDER BY extname COLLATE "C") FROM pg_catalog.pg_extension
+    WHERE extname IN ('hstore', 'citext')),
+  'schemas', (SELECT pg_catalog.json_agg(nspname ORDER BY nspname COLLATE "C") FROM pg_catalog.pg_namespace WHERE nspname ~ 'sch[0-9]+$'),
   'server', pg_catalog.current_setting('server_version_num')::int)
 """
 
@@ -145,7 +144,8 @@ class Generator:
         self.prepared: list[str] = []
         self.relations: list[Relation] = []
         self.types = Types()
-        self.functions: list[dict[str, Any]] = []
+        self.extensions: list[str] = []
+        self.schemas: list[str] = []
         self.server = 0
         self.role: str | None = None
         self.exclusive: Session | None = None  # alone until its transaction ends
@@ -166,7 +166,8 @@ class Generator:
                 self.types.domains[t["name"]] = t["base"]
             else:
                 self.types.composites[t["name"]] = [c[1] for c in t["columns"] or []]
-        self.functions = raw["functions"] or []
+        self.extensions = raw["extensions"] or []
+        self.schemas = raw["schemas"] or []
         self.server = raw["server"]
         self.role = session.role
         self.alone = self._others_idle(session) and (session.planned == 0 or self.exclusive is session)
@@ -198,6 +199,8 @@ class Generator:
     def type(self) -> str:
         """A type for a column."""
         own = self.types.names()
+        if self.extensions and self.values.chance(0.04):
+            return f"public.{self.random.choice(self.extensions)}"
         if own and self.values.chance(0.15):
             return self.random.choice(own) + self.random.choice(["", "", "[]"])
         return self.random.choice(COLUMN_TYPES)
@@ -992,6 +995,25 @@ class Generator:
         t = self.pick("r")
         return f"CREATE RULE {self.new('ru', False)} AS ON DELETE TO {t.name} WHERE false DO ALSO NOTHING"
 
+    def _do_schema(self) -> str:
+        if self.schemas and self.alone and self.values.chance(0.5):  # not locked either, see _do_alter_type()
+            schema = _quote(self.random.choice(self.schemas))
+            return self.random.choice(
+                [
+                    f"ALTER SCHEMA {schema} RENAME TO {self.new('sch', False)}",
+                    f"DROP SCHEMA {schema} CASCADE",
+                    f"COMMENT ON SCHEMA {schema} IS {self.text()}",
+                ]
+            )
+        table = self.new("t", False)
+        return f"CREATE SCHEMA {self.new('sch', False)} CREATE TABLE {table} ({self._column(True)}, {self._column()}) CREATE VIEW {self.new('v', False)} AS SELECT * FROM {table}"
+
+    def _do_changing_query(self) -> str:
+        t = self.pick("r", lambda r: bool(r.columns))
+        if self.values.chance(0.3):
+            return f"EXPLAIN (ANALYZE, COSTS off) CREATE TABLE {self.new('ex')} AS SELECT * FROM {t.name} LIMIT 3"
+        return f"WITH gone AS (DELETE FROM {t.name} WHERE ctid IN (SELECT ctid FROM ONLY {t.name} ORDER BY ctid LIMIT 1) RETURNING 1) {self._insert(t, 1)}"
+
     def _do_publication(self) -> str:
         t = self.pick("rp", lambda r: r.raw["persistence"] == "p")
         return f"CREATE PUBLICATION {self.new('pub', False)} FOR TABLE {t.name} WITH (publish = 'insert')"
@@ -1039,6 +1061,8 @@ KINDS = {
     "statistics": 1,
     "rule": 1,
     "publication": 1,
+    "schema": 2,
+    "changing_query": 2,
 }
 # What may stand in PL/pgSQL: nothing that returns rows, and no two statements in one.
 PLAIN = {

@@ -49,6 +49,7 @@ CODECS = {"UTF8": "utf-8", "LATIN1": "latin-1", "EUC_JP": "euc_jp", "SQL_ASCII":
 # A lock is never released while a session waits for it, as the sessions take turns; autovacuum would take some at will.
 SESSION = "-c lock_timeout=30ms -c statement_timeout=20s -c client_min_messages=error"
 CLUSTER = {
+    "logical_decoding_work_mem": "64kB",  # transactions of some size are spilled
     "autovacuum": "off",
     "max_prepared_transactions": "50",
     "log_min_messages": "error",
