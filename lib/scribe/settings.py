@@ -147,7 +147,7 @@ def read_file(path: Path) -> dict[str, str]:
             pairs = dotenv_values(stream=stream, interpolate=False)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        hint = 'Name another one with "--config FILE"; "etc/scribe.env.example" explains what belongs into it.'
+        hint = f'Name another one with "--config FILE"; "{find_document("etc/scribe.env.example")}" is an example.'
         raise UsageError(f'could not open settings file "{path}": {reason}', hint) from None
     bad = [name for name, value in pairs.items() if value is None]
     if bad:
@@ -181,7 +181,7 @@ def load_settings(config: str | None, flags: Mapping[str, str], environ: Mapping
         try:
             values[name] = KEYS[name].parse(text)
         except ValueError as error:
-            hint = 'See "etc/scribe.env.example" for every key.'
+            hint = f'See "{find_document("etc/scribe.env.example")}" for every key.'
             raise UsageError(f'invalid value "{text}" for {name} ({sources[name]}): {error}', hint) from None
     libpq = {k: v for k, v in from_file.items() if k.startswith("PG") and k not in environ}
     return Settings(values, sources, libpq, texts, path)
