@@ -706,7 +706,7 @@ BEGIN
         AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = index AND contype IN ('p', 'u', 'x'))
         AND NOT EXISTS (SELECT FROM scribe.seen_index AS s WHERE s.objid = index AND s.valid)
         AND NOT EXISTS (SELECT FROM scribe.ddl_history AS h
-            WHERE h.relids @> ARRAY[index] AND h.tag <> 'COMMENT' AND h.tag !~ '^ALTER');
+            WHERE h.relids @> ARRAY[index] AND h.tag IN ('CREATE INDEX', 'REINDEX'));
 END
 $function$;
 
@@ -1143,7 +1143,7 @@ BEGIN
             RETURNING objid, valid)
         SELECT n.objid, n.valid FROM now AS n
         WHERE NOT n.valid OR NOT EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r
-            WHERE r = n.objid AND h.tag <> 'COMMENT' AND h.tag !~ '^ALTER')
+            WHERE r = n.objid AND h.tag IN ('CREATE INDEX', 'REINDEX'))
         ORDER BY 1
     LOOP
         IF record AND changed.valid THEN

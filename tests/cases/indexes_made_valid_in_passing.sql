@@ -23,6 +23,14 @@ CREATE INDEX by_retyping ON u (v);
 ALTER TABLE u ALTER v TYPE text USING v || 'x';
 ALTER INDEX by_retyping RENAME TO retyped;
 COMMENT ON INDEX retyped IS 'one of two';
+CREATE TABLE x (id int PRIMARY KEY, v int);
+INSERT INTO x VALUES (1, 5), (2, 5);
+\set ON_ERROR_STOP off
+CREATE UNIQUE INDEX CONCURRENTLY by_cluster ON x (v);
+\set ON_ERROR_STOP on
+UPDATE x SET v = id;
+VACUUM FULL x;
+CREATE TABLE likes (LIKE x INCLUDING ALL);
 \set ON_ERROR_STOP off
 CREATE UNIQUE INDEX CONCURRENTLY as_identity ON w (v);
 ALTER TABLE w REPLICA IDENTITY USING INDEX as_identity;
