@@ -91,6 +91,10 @@ check-frames: dev  ## the same with texts that imitate frames and psql commands,
 	@$(PY) tests/fuzz/run.py --frames --asan $(if $(SEED),--seed $(SEED)) --transactions $(or $(ROUNDS),4)00 \
 	    --round 100 --minimise $(FUZZ_OPTIONS)
 
+.PHONY: check-decoders
+check-decoders: dev  ## every correctness case once more, with pgoutput and no library of ours
+	PG_SCRIBE_ALL_CASES=1 $(PY) -m pytest tests/py/test_pgoutput.py tests/py/test_pgmessages.py
+
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree
 	@$(BUILD)

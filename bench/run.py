@@ -9,6 +9,7 @@ busy with something else moves both sides. The report goes to stdout, --json FIL
     capture  schema changes and row changes with the capture and without it, by turns
     overhead the source's pgbench with nothing, with capture and stream, and with another plugin's slot being drained
     losing   from COMMIT to disk on the backup host: what is lost when both hosts die
+    translate  rows per second of CPU that scribe-rotate needs for pgoutput's messages; scribe_decoder's are SQL already
     restore  scribe-restore, and psql with the same files, beside the time the source itself took
 
 The other output plugins are test_decoding and pgoutput, which come with PostgreSQL, and wal2json and decoder_raw where
@@ -37,6 +38,7 @@ from overhead import measure_overhead, report_overhead
 from place import MB, Bench, allow_plugins
 from replaying import measure_restore, report_restore
 from rotating import measure_rotation, report_rotation
+from translating import measure_translation, report_translation
 
 # What is measured, and how it is reported.
 MEASURES: dict[str, tuple[Callable[[Bench], None], Callable[[Any], list[str]]]] = {
@@ -46,6 +48,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], None], Callable[[Any], list[str]]]] 
     "capture": (measure_capture, report_capture),
     "overhead": (measure_overhead, report_overhead),
     "losing": (measure_losing, report_losing),
+    "translate": (measure_translation, report_translation),
     "restore": (measure_restore, report_restore),
 }
 

@@ -45,7 +45,8 @@ END
 $spill$;
 
 CREATE OR REPLACE VIEW scribe.inexact_ddl AS
-SELECT id, at, kind, tag, object_type, object_identity, reason FROM scribe.ddl_history WHERE NOT exact ORDER BY id DESC;
+SELECT id, at, kind, tag, object_type, object_identity, reason FROM scribe.ddl_history
+WHERE NOT exact AND coalesce(reason, '') !~ '^cut( [0-9]+)?: ' ORDER BY id DESC;  -- those are cut, exactly, at rotation
 
 CREATE OR REPLACE VIEW scribe.tables_without_key AS
 SELECT n.nspname AS schema, c.relname AS table

@@ -18,7 +18,7 @@ BEGIN
             EXECUTE pg_catalog.format('ALTER TABLE ONLY %s REPLICA IDENTITY DEFAULT', relation);
         END LOOP;
     END IF;
-    IF pg_catalog.to_regclass('scribe.ddl_history') IS NOT NULL THEN
+    IF pg_catalog.to_regclass('scribe.replica_identity') IS NOT NULL THEN
         DROP SCHEMA scribe CASCADE;
     END IF;
 END

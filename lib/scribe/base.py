@@ -21,7 +21,7 @@ import zstandard
 
 from scribe import FORMAT_VERSION, files
 from scribe.archive import Archive, Base
-from scribe.dialect import TIMEOUT_SINCE, build_epilogue, drop_transaction_timeout
+from scribe.dialect import TIMEOUT_SINCE, build_epilogue, drop_transaction_timeout, quote_identifier
 from scribe.errors import ScribeError, TryAgainError
 from scribe.guard import Guard, MovedError, in_snapshot, read_tables
 from scribe.lsn import file_lsn, format_lsn
@@ -256,7 +256,7 @@ def _fill(
     warnings = hidden_contents(conn)
     # pg_dump's output is in the database's own encoding
     acl = "SET client_encoding = 'UTF8';\n" + database_acl(conn)
-    epilogue = "\n" + acl + build_epilogue(export.consistent_point)
+    epilogue = "\n" + acl + _drop_publications(conn) + build_epilogue(export.consistent_point)
     guard = Guard(export.snapshot, f"pg_scribe base {secrets.token_hex(6)}", before, options)
     began = time.monotonic()
     written, rows, said = run_dump(request, directory, epilogue=epilogue, guard=guard, talk=talk)
@@ -288,6 +288,15 @@ def _fill(
         "rows": rows,
         "warnings": warnings + said,
     }
+
+
+def _drop_publications(conn: psycopg.Connection[Any]) -> str:
+    """What the stream is made of in the source does nothing in a copy."""
+    rows = conn.execute(
+        "SELECT pubname FROM pg_catalog.pg_publication"
+        " WHERE pg_catalog.obj_description(oid, 'pg_publication') LIKE 'pg\\_scribe:%'"
+    ).fetchall()
+    return "".join(f"DROP PUBLICATION IF EXISTS {quote_identifier(row[0], force=True)};\n" for row in rows)
 
 
 def _list_files(directory: Path, known: dict[str, Written]) -> list[dict[str, Any]]:

@@ -46,12 +46,23 @@ SELECT EXISTS (
     WHERE d.datname = pg_catalog.current_database()
         AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
 """
+_READ_FACTS = """
+CREATE OR REPLACE FUNCTION scribe.read_facts(tables oid[]) RETURNS TABLE (relid oid, facts text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+{}
+$function$
+"""
 _Commands = tuple[sql.SQL, sql.SQL]
 _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 def is_installed(conn: psycopg.Connection[Any]) -> bool:
     """Whether the capture objects are in this database."""
+    return fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.replica_identity') IS NOT NULL") is True
+
+
+def has_triggers(conn: psycopg.Connection[Any]) -> bool:
+    """Whether schema changes are captured: by a superuser's event triggers."""
     return fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.ddl_history') IS NOT NULL") is True
 
 
@@ -67,7 +78,7 @@ def is_restored(conn: psycopg.Connection[Any]) -> bool:
     return fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.position') IS NOT NULL") is True
 
 
-def install(conn: psycopg.Connection[Any], replica_identity: str) -> None:
+def install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str = "scribe_decoder") -> None:
     """Install the capture objects in one transaction; what is there already stays, a restored copy's position goes.
 
     replica_identity: full or refuse; what capture does about a table that comes without a usable one.
@@ -77,9 +88,23 @@ def install(conn: psycopg.Connection[Any], replica_identity: str) -> None:
         if is_restored(conn) and not is_installed(conn):
             conn.execute("DROP TABLE scribe.position")
             _drop_empty_schema(conn)
-        _run_file(conn, "capture.sql")
-        if fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.config') IS NOT NULL"):
-            conn.execute("UPDATE scribe.config SET replica_identity = %s", [replica_identity])
+        try:
+            with conn.transaction():
+                _install(conn, replica_identity, plugin)
+        except psycopg.errors.InsufficientPrivilege:
+            if plugin == "scribe_decoder":
+                raise
+            _run_file(conn, "identities.sql")  # schema changes are detected, not captured
+
+
+def _install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str) -> None:
+    _run_file(conn, "capture.sql")
+    if plugin == "pgoutput":
+        facts = (SQL / "table_facts.sql").read_text(encoding="utf-8")
+        conn.execute(_READ_FACTS.format(facts).encode())
+        _run_file(conn, "pgoutput.sql")
+    if fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.config') IS NOT NULL"):
+        conn.execute("UPDATE scribe.config SET replica_identity = %s", [replica_identity])
 
 
 def _drop_empty_schema(conn: psycopg.Connection[Any]) -> None:
@@ -115,7 +140,10 @@ def _restore_identities(conn: psycopg.Connection[Any]) -> list[str]:
         " JOIN pg_catalog.pg_class AS c ON c.oid = r.relid AND c.relreplident = 'f'"
         " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace ORDER BY 1, 2"
     ).fetchall()
-    return _alter_tables(conn, rows, _RESET, RESET_WAIT)
+    commands = _RESET
+    if not fetch_value(conn, "SELECT pg_catalog.to_regproc('scribe.run_own') IS NOT NULL"):
+        commands = (sql.SQL("ALTER TABLE ONLY {table} REPLICA IDENTITY DEFAULT"), _RESET[1])
+    return _alter_tables(conn, rows, commands, RESET_WAIT)
 
 
 def set_identities(conn: psycopg.Connection[Any], note: Callable[[str], None], wait: float) -> list[str]:
@@ -123,7 +151,7 @@ def set_identities(conn: psycopg.Connection[Any], note: Callable[[str], None], w
 
     wait: seconds to go on trying for tables that are locked. Raises TryAgainError that names those.
     """
-    rows = conn.execute(WITHOUT_IDENTITY).fetchall()
+    rows = [row for row in conn.execute(WITHOUT_IDENTITY).fetchall() if is_owner(conn, row)]
     locked = _alter_tables(conn, rows, _SET, wait)
     if locked:
         raise TryAgainError(
@@ -134,6 +162,12 @@ def set_identities(conn: psycopg.Connection[Any], note: Callable[[str], None], w
     for name in names:
         note(f"set REPLICA IDENTITY FULL on {name}")
     return names
+
+
+def is_owner(conn: psycopg.Connection[Any], table: tuple[str, str]) -> bool:
+    """Whether the role may alter the table, named by schema and name."""
+    query = "SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class WHERE oid = %s::regclass"
+    return fetch_value(conn, query, [sql.Identifier(*table).as_string(conn)]) is True
 
 
 def _alter_tables(

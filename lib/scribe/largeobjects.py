@@ -53,6 +53,7 @@ class Changes:
     changed: list[int]
     gone: list[int] | None
     state: dict[str, Any]
+    readable: bool = True
 
     def __bool__(self) -> bool:
         return bool(self.changed or self.gone) or (self.gone is None and bool(self.state["objects"]))
@@ -87,14 +88,20 @@ def look(conn: psycopg.Connection[Any], known: dict[str, Any] | None) -> Changes
         row = conn.execute("SELECT pg_catalog.pg_current_snapshot()::text").fetchone()
         assert row is not None
         snapshot = row[0]
-        rows = conn.execute(_OBJECTS, {"snapshot": known["snapshot"] if known else snapshot}).fetchall()
+        try:
+            with conn.transaction():
+                rows = conn.execute(_OBJECTS, {"snapshot": known["snapshot"] if known else snapshot}).fetchall()
+            readable = True
+        except psycopg.errors.InsufficientPrivilege:  # only a superuser sees what changed: any object may have
+            rows = conn.execute("SELECT oid::int8, true, '' FROM pg_catalog.pg_largeobject_metadata").fetchall()
+            readable = False
     objects = {str(oid): mark for oid, _, mark in rows}
     state = {"snapshot": snapshot, "objects": objects}
     if known is None:
-        return Changes([oid for oid, _, _ in rows], None, state)
+        return Changes([oid for oid, _, _ in rows], None, state, readable)
     before = known["objects"]
     changed = [oid for oid, touched, mark in rows if touched or before.get(str(oid)) != mark]
-    return Changes(changed, [int(oid) for oid in before if oid not in objects], state)
+    return Changes(changed, [int(oid) for oid in before if oid not in objects], state, readable)
 
 
 def statements(conn: psycopg.Connection[Any], changes: Changes) -> Iterator[str]:

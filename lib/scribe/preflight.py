@@ -31,6 +31,26 @@ SELECT rolname, rolsuper, rolreplication,
        rolbypassrls
 FROM pg_catalog.pg_roles WHERE rolname = current_user
 """
+# A key with a generated column before 18; from 18 on a virtual one where the whole row is, or would be, the identity.
+_GENERATED_KEYS = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid = c.oid
+    AND CASE c.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate
+          WHEN 'i' THEN i.indisreplident ELSE false END
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+    AND CASE WHEN %s THEN a.attgenerated = 'v' AND i.indexrelid IS NULL
+        ELSE a.attgenerated = 's' AND a.attnum = ANY (i.indkey) END)
+ORDER BY 1, 2
+"""
+_NOT_OURS = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  AND NOT pg_catalog.pg_has_role(c.relowner, 'USAGE')
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                  AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1, 2
+"""
 _UNLOGGED = """
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1, 2
@@ -214,6 +234,8 @@ def check_privileges(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     role, superuser, replication, reads, bypass = row
     if superuser:
         return ok(name, f'"{role}" is a superuser')
+    if wanted.plugin == "pgoutput":
+        return _check_owner(conn, sql.Identifier(role).as_string(conn), replication)
     if not capture.is_active(conn):
         text = f'"{role}" is not a superuser, which installing the capture of schema changes takes'
         remedy = "let a superuser run sql/capture.sql and sql/roles.sql in this database, or connect as one with -U"
@@ -224,6 +246,25 @@ def check_privileges(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
         text = f'"{role}" lacks {", ".join(lacking)}'
         return Check(name, "failed", text, "let a superuser run sql/roles.sql in this database, and use scribe_dump")
     return ok(name, f'"{role}" is no superuser and has what it needs')
+
+
+def _check_owner(conn: psycopg.Connection[Any], role: str, replication: bool) -> Check:
+    """A role that may stream, and that owns what it publishes."""
+    name = "privileges"
+    if not replication:
+        return Check(
+            name, "failed", f"{role} has no REPLICATION", f'run "ALTER ROLE {role} REPLICATION" as a superuser'
+        )
+    if not fetch_value(conn, "SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')"):
+        database = sql.Identifier(conn.info.dbname).as_string(conn)
+        remedy = f'run "GRANT CREATE ON DATABASE {database} TO {role}"'
+        return Check(name, "failed", f"{role} may not create a publication in this database", remedy)
+    rows = conn.execute(_NOT_OURS).fetchall()
+    if rows:
+        text = f"{len(rows)} tables that {role} does not own cannot be in its stream: {_names(rows, conn)}"
+        return Check(name, "failed", text, f'run "ALTER TABLE ... OWNER TO {role}", or grant it their owner\'s role')
+    text = f"{role} is not a superuser: where it cannot make event triggers, schema changes are detected, not captured"
+    return Check(name, "warning", text, 'after each schema change run "scribe-init" for a new base, or use a superuser')
 
 
 def check_plpgsql(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
@@ -244,7 +285,7 @@ def check_schema(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     ]
     if not names:
         return ok("schema scribe", "free")
-    if "ddl_history" in names:
+    if "ddl_history" in names or "replica_identity" in names:
         return ok("schema scribe", "holds the capture objects")
     if names == ["position"]:
         return ok("schema scribe", "holds the position of a restored copy, which becomes a source of its own")
@@ -336,12 +377,24 @@ def check_identities(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     text = f"{len(rows)} tables without a usable one: {_names(rows, conn)}"
     table = sql.Identifier(*rows[0]).as_string(conn)
     if wanted.replica_identity == "full":
-        if is_superuser(conn):
+        if is_superuser(conn) or all(capture.is_owner(conn, row) for row in rows):
             return ok("replica identity", f"{text}: set to FULL by scribe-init")
         remedy = f'let their owner run "ALTER TABLE {table} REPLICA IDENTITY FULL" for each, or give them primary keys'
         return Check("replica identity", "failed", text, remedy)
     remedy = f'give each a primary key, or run "ALTER TABLE {table} REPLICA IDENTITY FULL", or unset'
     return Check("replica identity", "failed", text, f"{remedy} SCRIBE_REPLICA_IDENTITY=refuse")
+
+
+def check_generated(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
+    """No generated column where a publication has no way to send it, or bars the table's UPDATE."""
+    name = "generated columns"
+    if wanted.plugin != "pgoutput":
+        return ok(name, "left out, as they should be")
+    rows = conn.execute(_GENERATED_KEYS, [conn.info.server_version >= 180000]).fetchall()
+    if not rows:
+        return ok(name, "none in a replica identity that pgoutput does not send")
+    remedy = "give each a primary key of columns that are not generated, or use another decoder"
+    return Check(name, "failed", f"in the replica identity of {len(rows)} tables: {_names(rows, conn)}", remedy)
 
 
 def check_unlogged(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
@@ -388,6 +441,7 @@ PROBES: tuple[_Probe, ...] = (
     check_programs,
     check_disk,
     check_identities,
+    check_generated,
     check_unlogged,
     check_large_objects,
     check_transactions,

@@ -38,7 +38,9 @@ WHERE evtname LIKE 'scribe\\_%'
 _DDL = """
 SELECT kind, tag, reason, at::timestamptz(0)::text AS at, count(*) OVER ()::int AS total,
        count(*) FILTER (WHERE kind = 'lost') OVER ()::int AS lost
-FROM scribe.ddl_history WHERE NOT exact AND at >= pg_catalog.to_timestamp(%s) ORDER BY id DESC LIMIT 1
+FROM scribe.ddl_history WHERE NOT exact AND at >= pg_catalog.to_timestamp(%s)
+  AND coalesce(reason, '') !~ '^cut( [0-9]+)?: '  -- those are cut, exactly, at rotation
+ORDER BY id DESC LIMIT 1
 """
 
 
@@ -84,6 +86,8 @@ def check_settings(survey: Survey, limit: Limit) -> Finding:
 
 def check_capture(survey: Survey, limit: Limit) -> Finding:
     """The event triggers that capture schema changes are there and fire always."""
+    if survey.identity.get("schema_changes") == "detected":
+        return Finding("capture", State.OK, "no event triggers: rotation detects schema changes, and stops at them")
     found = {row["name"]: row["enabled"] for row in survey.rows(_TRIGGERS)}
     missing = [name for name in TRIGGERS if name not in found]
     if missing:
@@ -154,6 +158,8 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
     """No schema change since the newest base that could not be captured exactly."""
     if survey.base is None:
         return Finding("ddl", State.UNKNOWN, "there is no base to count from", _DUMP)
+    if survey.identity.get("schema_changes") == "detected":
+        return Finding("ddl", State.OK, "rotation compares the schema each time, and stops where it changed")
     from scribe.survey import parse_moment
 
     # A transaction with a row older than this held an xid when the base's slot was made, which waited for it.

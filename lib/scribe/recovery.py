@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
+
+import psycopg
 
 from scribe import confirmation
 from scribe.archive import Archive
@@ -61,6 +64,14 @@ def check_slot(archive: Archive, slot: Slot | None, server: Server) -> Slot:
         reason = f'replication slot "{name}" is another one: for database "{slot.database}" with "{slot.plugin}"'
         raise _break_at_end(archive, reason)
     return slot
+
+
+def check_stream(archive: Archive, conn: psycopg.Connection[Any]) -> None:
+    """Raise ScribeError, after recording it, if the source no longer sends everything."""
+    identity = archive.identity()
+    fault = decoder_of(identity).fault(conn, identity)
+    if fault is not None:
+        raise _break_at_end(archive, fault)
 
 
 def _break_at_end(archive: Archive, reason: str) -> ScribeError:

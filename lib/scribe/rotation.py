@@ -22,6 +22,7 @@ from scribe.dialect import Sequence
 from scribe.errors import ScribeError, TryAgainError
 from scribe.lsn import file_lsn, format_lsn, parse_lsn
 from scribe.process import Process, find_receivers, from_json
+from scribe.recovery import break_chain
 from scribe.shipping import Outbox
 from scribe.spool import Scan, Spool, Tape, part_number
 from scribe.writer import Circumstances, Piece, write_segment
@@ -173,7 +174,7 @@ def _with_objects(
     """Add what is to be sent, or else said, of large objects that changed."""
     if conn is None or not changes:
         return facts
-    if capture:
+    if capture and changes.readable:
         return replace(facts, objects=lambda: largeobjects.statements(conn, changes))
     return replace(
         facts, warnings=[*facts.warnings, "large objects changed, and by setting they are not in this archive"]
@@ -233,6 +234,8 @@ def rotate(
             switch(spool)
         previous = previous_segment(archive, chain_from)
         report = Report(archived=previous.to_lsn if previous else chain_from)
+        if not dry_run:
+            _examine(archive, spool, conn, report.archived)
         outbox = Outbox(archive, command)
         with Tape(spool.paths() if dry_run else spool.parts()) as tape:
             scan = decoder.scan(tape, decoder.find_start(tape, spool, report.archived))
@@ -263,12 +266,30 @@ def rotate(
         _remove_cuts(archive, report.archived, chain_from, warn)
         if facts is not None and facts.sequences is not None and not pieces:
             report.sequences_moved = not same_sequences(previous, facts.sequences) or bool(changes)
-        report.objects_refused = bool(changes) and not capture_objects
+        report.objects_refused = changes is not None and bool(changes) and not (capture_objects and changes.readable)
         if conn is not None:
             _refresh_globals(archive, conn, warn)
         outbox.catch_up()
     outbox.send(warn)  # without the lock, for which a stream that starts would have to wait
     return report
+
+
+def _examine(archive: Archive, spool: Spool, conn: psycopg.Connection[Any] | None, archived: int) -> None:
+    """Archive nothing that follows what the stream did not tell. Raises ScribeError, after recording that.
+
+    Called when the spool's files are closed: what is committed later is not in them.
+    """
+    identity = archive.identity()
+    decoder = decoder_of(identity)
+    if conn is None:
+        if decoder.needs_source(identity):
+            raise TryAgainError(
+                "the server is away, and only it can tell whether the schema was changed", 'Check it with "pg_isready".'
+            )
+        return
+    reason = decoder.fault(conn, identity) or decoder.examine(conn, spool, identity)
+    if reason is not None:
+        raise break_chain(archive, reason, archived)
 
 
 def _refresh_globals(archive: Archive, conn: psycopg.Connection[Any], warn: Callable[[str], None]) -> None:

@@ -21,10 +21,12 @@ from scribe import FORMAT_VERSION, capture, files, largeobjects, slot
 from scribe.archive import Archive
 from scribe.base import Request, Talker, take_aligned_base, take_stream_base
 from scribe.capture import WITHOUT_IDENTITY
+from scribe.decoders import DECODERS
 from scribe.dialect import format_time
 from scribe.errors import ScribeError, TryAgainError, UsageError
+from scribe.guard import in_snapshot
 from scribe.lsn import format_lsn, parse_lsn
-from scribe.postgres import fetch_value, is_superuser
+from scribe.postgres import connect, fetch_value, is_superuser
 from scribe.source import ReplacedError, check_identity, inspect
 from scribe.spool import Spool
 
@@ -208,7 +210,9 @@ def _initialise(archive: Archive, conn: psycopg.Connection[Any], options: Option
         return steps
     if not state.captured:
         talk.warn("schema changes made while the capture objects were missing are not in the stream")
-        capture.install(conn, options.replica_identity)
+        capture.install(conn, options.replica_identity, options.plugin)
+        with files.Lock(Spool(archive.spool).rotate_lock, "scribe-rotate is at work", wait=options.wait):
+            DECODERS[options.plugin].look_again(conn, Spool(archive.spool))
     if options.failover and state.slot is not None and not state.slot.failover:
         slot.make_failover(options.slot)
     if options.replica_identity == "full":
@@ -246,6 +250,7 @@ def _undo(archive: Archive, conn: psycopg.Connection[Any], intent: dict[str, Any
     files.remove_leftovers(archive.bases_path)
     files.remove_file(largeobjects.state_path(archive.spool))
     if intent.get("captured"):
+        DECODERS[intent.get("plugin", "scribe_decoder")].retire(conn, name, lambda step: True)
         capture.uninstall(conn)
 
 
@@ -268,6 +273,7 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
     spool = Spool(archive.spool)
     fresh = not capture.is_installed(conn)
     intent: dict[str, Any] = {"slot": options.slot, "spool_id": str(uuid.uuid4()), "captured": fresh}
+    intent["plugin"] = options.plugin
     with (
         files.Lock(spool.stream_lock, "scribe-stream is running"),
         files.Lock(spool.rotate_lock, "scribe-rotate is at work"),
@@ -277,8 +283,9 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
         files.write_json(intent_path(archive), intent)
         try:
             objects: dict[str, Any] = {}
-            begun = _create_parts(archive, conn, options, talk, intent, objects=objects)
+            begun, keep = _create_parts(archive, conn, options, talk, intent, objects=objects)
             set_spool_aside(archive, talk)
+            keep(spool)
             largeobjects.write_state(archive.spool, objects)
             spool.write_id(intent["spool_id"])
             archive.write_identity(describe(conn, options, intent["spool_id"], begun))
@@ -297,17 +304,21 @@ def _create_parts(
     intent: dict[str, Any],
     *,
     objects: dict[str, Any],
-) -> int:
+) -> tuple[int, Callable[[Spool], None]]:
     """Install capture, set replica identities, create the slot, take the base; return where the chain begins.
+
+    The second value keeps in the spool what the decoder must know of that point.
 
     objects: takes the state of the large objects as it was just before the slot.
     """
     if not capture.is_active(conn):
         talk.note("installing the capture objects")
-        capture.install(conn, options.replica_identity)
+        capture.install(conn, options.replica_identity, options.plugin)
     if options.replica_identity == "full":
         capture.set_identities(conn, talk.note, options.wait)
-    points = []
+    decoder = DECODERS[options.plugin]
+    decoder.prepare(conn, options.slot)
+    points: list[tuple[int, Callable[[Spool], None]]] = []
 
     def begin() -> slot.Export:
         # before the slot, so that nothing that changes after the consistent point is taken for known
@@ -316,7 +327,8 @@ def _create_parts(
         export = slot.create_slot(
             conn, options.slot, options.plugin, temporary=False, wait=options.wait, failover=options.failover
         )
-        points.append(export.consistent_point)
+        with connect() as reader, in_snapshot(reader, export.snapshot):
+            points.append((export.consistent_point, decoder.look(reader, options.slot)))
         return export
 
     def announce(stamp: str) -> None:
@@ -387,6 +399,7 @@ def describe(conn: psycopg.Connection[Any], options: Options, spool_id: str, beg
         "database_oid": server.database_oid,
         "slot": options.slot,
         "decoder": f"{options.plugin} {DECODER_VERSION}",
+        **DECODERS[options.plugin].describe(conn, options.slot),
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "spool_id": spool_id,
         "chain_from_lsn": format_lsn(begun),
@@ -401,7 +414,7 @@ def remove(conn: psycopg.Connection[Any], name: str, plugin: str, talk: Talker, 
 
     act: is told each step and says whether to take it. Raises TryAgainError while the slot is in use.
     """
-    if capture.is_installed(conn) and not is_superuser(conn):
+    if capture.has_triggers(conn) and not is_superuser(conn):
         hint = "Connect as a superuser with -U; to give up the slot alone, use sql/drop_slot.sql."
         raise UsageError("the capture objects can only be removed by a superuser", hint)
     found = slot.find_slot(conn, name)
@@ -415,9 +428,12 @@ def remove(conn: psycopg.Connection[Any], name: str, plugin: str, talk: Talker, 
             slot.drop_slot(conn, name)
     others = conn.execute(
         "SELECT slot_name FROM pg_catalog.pg_replication_slots"
-        " WHERE database = pg_catalog.current_database() AND plugin = %s AND slot_name <> %s AND NOT temporary",
+        " WHERE database = pg_catalog.current_database() AND plugin = %s AND slot_name <> %s AND NOT temporary"
+        " AND (plugin <> 'pgoutput' OR slot_name IN (SELECT pubname FROM pg_catalog.pg_publication"
+        " WHERE pg_catalog.obj_description(oid, 'pg_publication') LIKE 'pg\\_scribe:%%'))",
         [plugin, name],
     ).fetchall()
+    DECODERS[plugin].retire(conn, name, act)
     if others:
         talk.warn(f'the capture objects stay: replication slot "{others[0][0]}" needs them')
     elif capture.is_installed(conn) and act("remove the capture objects and the replica identities set by scribe-init"):

@@ -186,6 +186,7 @@ class Supervisor:
             recovery.check_source(self.archive, server)
             found = recovery.await_slot(lambda: find_slot(conn, identity["slot"]), self._sleep)
             slot = recovery.check_slot(self.archive, found, server)
+            recovery.check_stream(self.archive, conn)
             position = recovery.recover(self.archive, server, slot, self._tick)
             options = f"{plugin_options(conn, str(slot.plugin))} {decoder_of(identity).server_options(identity)}"
         child = self._spawn(identity, server.database, position, options)

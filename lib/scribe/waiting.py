@@ -12,7 +12,8 @@ import psycopg
 
 from scribe import source
 from scribe.archive import Archive
-from scribe.decoders import Decoder, decoder_of
+from scribe.decoder import Decoder
+from scribe.decoders import decoder_of
 from scribe.errors import TryAgainError
 from scribe.lsn import format_lsn
 from scribe.process import from_json

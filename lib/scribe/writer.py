@@ -16,7 +16,7 @@ import zstandard
 
 from scribe import FORMAT_VERSION, __version__, files
 from scribe.archive import Archive, Segment
-from scribe.decoders import Text
+from scribe.decoder import Text
 from scribe.dialect import (
     INEXACT_LINE,
     OBJECTS_BEGIN,

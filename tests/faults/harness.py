@@ -50,7 +50,7 @@ MOST_STEPS = 400
 class Harness:
     """A cluster, a source, its archive, and the faults."""
 
-    def __init__(self, seed: int, directory: Path, record: Path | None = None) -> None:
+    def __init__(self, seed: int, directory: Path, record: Path | None = None, decoder: str = "scribe_decoder") -> None:
         self.seed = seed
         self.random = random.Random(seed)
         self.directory = directory
@@ -65,7 +65,7 @@ class Harness:
         place = self.disk.path if self.disk else directory
         self.scribe = Scribe(self.cluster, "faulty", place / "archive")
         self.scribe.log = directory / "stream.log"
-        self.scribe.settings |= {"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1"}
+        self.scribe.settings |= {"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1", "SCRIBE_DECODER": decoder}
         self.cluster.psql(SCHEMA, "faulty")
         self.scribe.run("scribe-init")
         self.version = str(self.cluster.value("SHOW server_version")).split()[0]
@@ -509,6 +509,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--calls", default=",".join(STEP_CALLS), metavar="CALL,...", help="of which steps are made")
     parser.add_argument("--only", metavar="TEXT", default="", help="only faults (with --steps, programs) with TEXT")
     parser.add_argument("--record", metavar="FILE", type=Path, help="append a JSON line for each round")
+    parser.add_argument("--decoder", default="scribe_decoder", help="SCRIBE_DECODER (default: scribe_decoder)")
     parser.add_argument("--keep", action="store_true", help="keep archive and data directory after a failure")
     return parser.parse_args()
 
@@ -519,7 +520,7 @@ def main() -> int:
     arguments = parse()
     directory = Path(tempfile.mkdtemp(prefix="scribe-faults-"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    harness = Harness(arguments.seed, directory, arguments.record)
+    harness = Harness(arguments.seed, directory, arguments.record, arguments.decoder)
     failed = True
     try:
         if arguments.steps:

@@ -32,7 +32,8 @@ _UNLOGGED = """
     SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class AS c
     WHERE c.relpersistence = 'u' AND c.relkind IN ('r', 'S')"""
 
-_OUR_TRIGGER = re.compile(r'--\n-- Name: (EVENT TRIGGER )?"?scribe_[^;]*; Type: (EVENT TRIGGER|COMMENT)')
+_OURS = r'--\n-- Name: ((EVENT TRIGGER|PUBLICATION) )?"?scribe_[^;]*; Type: (EVENT TRIGGER|COMMENT|PUBLICATION)'
+_OUR_TRIGGER = re.compile(_OURS)
 _NOISE = re.compile(r"^(--.*)?$|^\\(un)?restrict |^SET |^SELECT pg_catalog.set_config")
 
 

@@ -9,7 +9,7 @@ from scribe import setup
 from scribe.archive import Archive
 from scribe.base import Request, take_stream_base
 from scribe.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
-from scribe.decoders import plugin_of
+from scribe.decoders import check_setting, plugin_of
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.postgres import make_patient
 from scribe.removal import prune, summarize
@@ -60,6 +60,7 @@ def body(argv: list[str]) -> int:
     settings = prepare(arguments, {"SCRIBE_DUMP_FORMAT": arguments.format, "SCRIBE_DUMP_JOBS": arguments.jobs})
     archive = Archive(settings.archive)
     identity = archive.identity()
+    check_setting(identity, settings)
     request = make_request(settings, arguments)
     talk = Talk(PROGRAM, arguments)
     with open_source(identity) as conn:

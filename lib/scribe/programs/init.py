@@ -14,11 +14,11 @@ from scribe import setup
 from scribe.archive import Archive
 from scribe.base import Request
 from scribe.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
+from scribe.decoders import check_setting, plugin_of
 from scribe.errors import FAILED, ScribeError
 from scribe.inforce import Shown, describe_settings
 from scribe.postgres import connect, make_patient
 from scribe.preflight import Check, Wanted, run_checks
-from scribe.settings import Settings
 from scribe.source import NOT_WAITING
 
 PROGRAM = "scribe-init"
@@ -88,9 +88,7 @@ def init(
     talk.info(f'archive "{archive.path}" is ready: slot "{identity["slot"]}", chain from {identity["chain_from_lsn"]}')
 
 
-def remove(
-    conn: psycopg.Connection[Any], name: str, settings: Settings, arguments: argparse.Namespace, talk: Talk
-) -> None:
+def remove(conn: psycopg.Connection[Any], name: str, plugin: str, arguments: argparse.Namespace, talk: Talk) -> None:
     """Take slot and capture out of the source, or with --dry-run say so."""
 
     def act(step: str) -> bool:
@@ -100,7 +98,7 @@ def remove(
             talk.note(step)
         return not arguments.dry_run
 
-    setup.remove(conn, name, settings["SCRIBE_DECODER"], talk, act)
+    setup.remove(conn, name, plugin, talk, act)
 
 
 def body(argv: list[str]) -> int:
@@ -119,8 +117,10 @@ def body(argv: list[str]) -> int:
         name = setup.choose_slot(archive, settings["SCRIBE_SLOT"], conn.info.dbname)
         if archive.exists():
             setup.read_state(archive, conn, name)  # refuses another database's archive before anything else
+            check_setting(archive.identity(), settings)
+            plugin = plugin_of(archive.identity())
         if arguments.remove:
-            remove(conn, name, settings, arguments, talk)
+            remove(conn, name, plugin, arguments, talk)
             return 0
         identity = settings["SCRIBE_REPLICA_IDENTITY"]
         failover = settings["SCRIBE_FAILOVER"] == "on"

@@ -14,7 +14,7 @@ import psycopg
 from scribe import source
 from scribe.archive import Archive
 from scribe.cli import Parser, Talk, make_parser, prepare, run
-from scribe.decoders import plugin_of
+from scribe.decoders import check_setting, plugin_of
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.lsn import format_lsn, parse_lsn
 from scribe.record import take_record
@@ -73,6 +73,7 @@ def main(argv: list[str]) -> int:
     archive = Archive(settings.archive)
     talk = Talk(PROGRAM, arguments)
     identity = archive.identity()
+    check_setting(identity, settings)
     away: TryAgainError | None = None
     with ExitStack() as stack:
         conn: psycopg.Connection[Any] | None = None

@@ -7,6 +7,7 @@ import sys
 
 from scribe.archive import Archive
 from scribe.cli import Parser, Talk, make_parser, prepare, run
+from scribe.decoders import check_setting
 from scribe.stream import Supervisor
 
 PROGRAM = "scribe-stream"
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
     settings = prepare(arguments)
     os.environ.setdefault("PGCONNECT_TIMEOUT", "30")  # seconds; a host that does not answer is an outage
     archive = Archive(settings.archive)
-    archive.identity()
+    check_setting(archive.identity(), settings)
     archive.create_directories()  # a spool that was deleted is made again; whether that broke the chain is then told
     Supervisor(archive, settings, Talk(PROGRAM, arguments)).run()
     return 0

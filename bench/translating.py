@@ -1,0 +1,75 @@
+"""Translation: pgoutput's messages as SQL, the work that scribe-rotate has with that decoder and no other."""
+
+from __future__ import annotations
+
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+from place import Bench, median, say
+
+from scribe.pgmessages import BinaryScan
+from scribe.pgtext import Knowledge, Translator
+from scribe.tape import Tape
+
+RELID = 16385
+FACTS = {"a": [], "g": [], "l": {}, "k": [["id", " = ", False, ""]], "u": False, "q": [], "s": False}
+COLUMNS = ((b"id", 23, 1), (b"name", 25, 0), (b"price", 1700, 0))
+
+
+def _row(*values: bytes | None) -> bytes:
+    fields = [b"n" if value is None else b"t" + struct.pack(">I", len(value)) + value for value in values]
+    return struct.pack(">H", len(values)) + b"".join(fields)
+
+
+def write_spool(path: Path, kind: str, rows: int) -> None:
+    """Write one transaction of changes of one kind (I, U or D), as pg_recvlogical does."""
+    described = b"".join(bytes([key]) + name + b"\0" + struct.pack(">Ii", oid, -1) for name, oid, key in COLUMNS)
+    head = kind.encode() + struct.pack(">I", RELID)
+    with path.open("wb") as spool:
+        spool.write(b"B" + struct.pack(">QqI", 0x1000, 0, 7) + b"\n")
+        spool.write(b"R" + struct.pack(">I", RELID) + b"public\0t\0d" + struct.pack(">H", 3) + described + b"\n")
+        for number in range(rows):
+            key = str(number).encode()
+            row = b"K" + _row(key, None, None) if kind == "D" else b"N" + _row(key, b"some name " + key, b"12.50")
+            spool.write(head + row + b"\n")
+        spool.write(b"C\0" + struct.pack(">QQq", 0x1000, 0x2000, 0) + b"\n")
+
+
+def _translate(path: Path) -> tuple[float, float]:
+    """Return the seconds of CPU for cutting the spool into transactions, and for their SQL."""
+    with Tape([path]) as tape:
+        begin = time.process_time()
+        scan = BinaryScan(tape, 0).run()
+        cut = time.process_time()
+        for _ in Translator(tape, 0, Knowledge(facts={RELID: FACTS})).blocks(0, scan.end):
+            pass
+        return cut - begin, time.process_time() - cut
+
+
+def measure_translation(bench: Bench) -> None:
+    """Rows per second of CPU, by kind of change: cutting, and SQL."""
+    path = bench.directory / "translated"
+    runs: dict[str, list[tuple[float, float]]] = {"I": [], "U": [], "D": []}
+    for _ in range(bench.rounds):
+        for kind, found in runs.items():
+            write_spool(path, kind, bench.rows)
+            found.append(_translate(path))
+    path.unlink()
+    bench.figures["translate"] = [
+        {"kind": kind, "rows": bench.rows, "cut": median([a for a, _ in found]), "sql": median([b for _, b in found])}
+        for kind, found in runs.items()
+    ]
+    say("translate: " + ", ".join(report_translation(bench.figures["translate"])))
+
+
+def report_translation(figures: Any) -> list[str]:
+    """Return the lines of the report."""
+    names = {"I": "INSERTs", "U": "UPDATEs", "D": "DELETEs"}
+    lines = []
+    for f in figures:
+        rate, cut = f["rows"] / (f["cut"] + f["sql"]), f["rows"] / f["cut"]
+        what = f"| pgoutput: {f['rows']:,} narrow {names[f['kind']]} as SQL"
+        lines.append(f"{what} | {rate:,.0f} rows per second of CPU | cutting alone {cut:,.0f} |")
+    return lines

@@ -1,0 +1,245 @@
+"""The one statement out of a string of several that a schema change was, found by PostgreSQL's own parser (pglast).
+
+Event triggers see the whole string that a client sent. A statement is taken for the one that ran only if no other one
+of the string could be meant; otherwise the caller flags it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_WORD = re.compile(r'"((?:[^"]|"")*)"|([^\s".(),]+)')
+_OBJECTS = {
+    "OBJECT_MATVIEW": "MATERIALIZED VIEW",
+    "OBJECT_FDW": "FOREIGN DATA WRAPPER",
+    "OBJECT_FOREIGN_SERVER": "SERVER",
+    "OBJECT_OPCLASS": "OPERATOR CLASS",
+    "OBJECT_OPFAMILY": "OPERATOR FAMILY",
+    "OBJECT_STATISTIC_EXT": "STATISTICS",
+    "OBJECT_TSCONFIGURATION": "TEXT SEARCH CONFIGURATION",
+    "OBJECT_TSDICTIONARY": "TEXT SEARCH DICTIONARY",
+    "OBJECT_TSPARSER": "TEXT SEARCH PARSER",
+    "OBJECT_TSTEMPLATE": "TEXT SEARCH TEMPLATE",
+    "OBJECT_TABCONSTRAINT": "TABLE",
+    "OBJECT_COLUMN": "TABLE",
+    "OBJECT_DOMCONSTRAINT": "DOMAIN",
+    "OBJECT_ATTRIBUTE": "TYPE",
+    "OBJECT_LARGEOBJECT": "LARGE OBJECT",
+}
+_TAGS = {
+    "CreateStmt": "CREATE TABLE",
+    "CreateForeignTableStmt": "CREATE FOREIGN TABLE",
+    "ViewStmt": "CREATE VIEW",
+    "IndexStmt": "CREATE INDEX",
+    "CreateSeqStmt": "CREATE SEQUENCE",
+    "AlterSeqStmt": "ALTER SEQUENCE",
+    "CreateSchemaStmt": "CREATE SCHEMA",
+    "CreateTrigStmt": "CREATE TRIGGER",
+    "RuleStmt": "CREATE RULE",
+    "CreateEnumStmt": "CREATE TYPE",
+    "CompositeTypeStmt": "CREATE TYPE",
+    "CreateRangeStmt": "CREATE TYPE",
+    "AlterEnumStmt": "ALTER TYPE",
+    "AlterTypeStmt": "ALTER TYPE",
+    "CreateDomainStmt": "CREATE DOMAIN",
+    "AlterDomainStmt": "ALTER DOMAIN",
+    "CreateExtensionStmt": "CREATE EXTENSION",
+    "AlterExtensionStmt": "ALTER EXTENSION",
+    "AlterExtensionContentsStmt": "ALTER EXTENSION",
+    "CreatePolicyStmt": "CREATE POLICY",
+    "AlterPolicyStmt": "ALTER POLICY",
+    "CreateStatsStmt": "CREATE STATISTICS",
+    "AlterStatsStmt": "ALTER STATISTICS",
+    "CreatePublicationStmt": "CREATE PUBLICATION",
+    "AlterPublicationStmt": "ALTER PUBLICATION",
+    "CreateCastStmt": "CREATE CAST",
+    "CreateConversionStmt": "CREATE CONVERSION",
+    "CreateFdwStmt": "CREATE FOREIGN DATA WRAPPER",
+    "AlterFdwStmt": "ALTER FOREIGN DATA WRAPPER",
+    "CreateForeignServerStmt": "CREATE SERVER",
+    "AlterForeignServerStmt": "ALTER SERVER",
+    "CreateUserMappingStmt": "CREATE USER MAPPING",
+    "AlterUserMappingStmt": "ALTER USER MAPPING",
+    "DropUserMappingStmt": "DROP USER MAPPING",
+    "CreatePLangStmt": "CREATE LANGUAGE",
+    "CreateTransformStmt": "CREATE TRANSFORM",
+    "CreateAmStmt": "CREATE ACCESS METHOD",
+    "CreateOpClassStmt": "CREATE OPERATOR CLASS",
+    "CreateOpFamilyStmt": "CREATE OPERATOR FAMILY",
+    "AlterOpFamilyStmt": "ALTER OPERATOR FAMILY",
+    "AlterOperatorStmt": "ALTER OPERATOR",
+    "AlterDefaultPrivilegesStmt": "ALTER DEFAULT PRIVILEGES",
+    "CommentStmt": "COMMENT",
+    "SecLabelStmt": "SECURITY LABEL",
+    "RefreshMatViewStmt": "REFRESH MATERIALIZED VIEW",
+    "ImportForeignSchemaStmt": "IMPORT FOREIGN SCHEMA",
+    "DropOwnedStmt": "DROP OWNED",
+}
+_OTHERS = {  # commands that are no schema changes, or fire no event trigger
+    *(
+        "InsertStmt",
+        "UpdateStmt",
+        "DeleteStmt",
+        "MergeStmt",
+        "CopyStmt",
+        "TruncateStmt",
+        "LockStmt",
+        "DoStmt",
+        "CallStmt",
+    ),
+    *("TransactionStmt", "VariableSetStmt", "VariableShowStmt", "ExplainStmt", "PrepareStmt", "DeallocateStmt"),
+    *("VacuumStmt", "ClusterStmt", "ReindexStmt", "CheckPointStmt", "DiscardStmt", "NotifyStmt", "ListenStmt"),
+    *("CreateRoleStmt", "AlterRoleStmt", "AlterRoleSetStmt", "DropRoleStmt", "AlterDatabaseSetStmt", "LoadStmt"),
+}
+_BY_OBJECT = {  # node -> (verb, attribute with the kind of object)
+    "DropStmt": ("DROP", "removeType"),
+    "AlterTableStmt": ("ALTER", "objtype"),
+    "AlterObjectSchemaStmt": ("ALTER", "objectType"),
+    "AlterOwnerStmt": ("ALTER", "objectType"),
+    "AlterFunctionStmt": ("ALTER", "objtype"),
+    "AlterObjectDependsStmt": ("ALTER", "objectType"),
+    "DefineStmt": ("CREATE", "kind"),
+}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A statement of a string: its text, command tag (None: not known here), names, whether it may do nothing."""
+
+    text: str
+    tag: str | None
+    names: frozenset[str]
+    conditional: bool
+    controls: bool  # it begins or ends a transaction
+
+
+class NotSureError(Exception):
+    """Which statement ran cannot be proved; the message says why."""
+
+
+@functools.lru_cache(maxsize=64)
+def pieces(text: str) -> tuple[Piece, ...]:
+    """Return the statements of a string. Raises NotSureError where it cannot be parsed."""
+    try:
+        import pglast
+    except ImportError:
+        raise NotSureError("the parser pglast is not installed") from None
+    try:
+        texts, trees = pglast.split(text), pglast.parse_sql(text)
+    except Exception as error:  # of several kinds, by version
+        raise NotSureError(
+            f"the parser does not read it: {str(error).splitlines()[0] if str(error) else error!r}"
+        ) from None
+    if len(texts) != len(trees):
+        raise NotSureError("the parser does not cut it")
+    return tuple(_describe(piece, tree.stmt) for piece, tree in zip(texts, trees, strict=True))
+
+
+def _describe(text: str, node: Any) -> Piece:
+    kind = type(node).__name__
+    conditional = any(
+        bool(getattr(node, name, False)) for name in ("if_not_exists", "missing_ok", "skipIfNewValExists", "replace")
+    )
+    return Piece(
+        text.strip(), _tag(kind, node), frozenset(_names(node(skip_none=True))), conditional, kind == "TransactionStmt"
+    )
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(item, str):
+                if key != "@":
+                    yield item
+            else:
+                yield from _names(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _names(item)
+
+
+def _kind_name(kind: Any) -> str:
+    name = str(getattr(kind, "name", kind))
+    return _OBJECTS.get(name, name.removeprefix("OBJECT_").replace("_", " "))
+
+
+def _tag(kind: str, node: Any) -> str | None:
+    if kind in _TAGS:
+        return _TAGS[kind]
+    if kind in _BY_OBJECT:
+        verb, attribute = _BY_OBJECT[kind]
+        return f"{verb} {_kind_name(getattr(node, attribute))}"
+    if kind == "RenameStmt":
+        of = node.relationType if node.renameType.name in ("OBJECT_COLUMN", "OBJECT_ATTRIBUTE") else node.renameType
+        return f"ALTER {_kind_name(of)}"
+    if kind == "CreateTableAsStmt":
+        if node.objtype.name == "OBJECT_MATVIEW":
+            return "CREATE MATERIALIZED VIEW"
+        return "SELECT INTO" if node.is_select_into else "CREATE TABLE AS"
+    if kind == "SelectStmt":
+        return "SELECT INTO" if node.intoClause else "SELECT"
+    if kind == "CreateFunctionStmt":
+        return "CREATE PROCEDURE" if node.is_procedure else "CREATE FUNCTION"
+    if kind in ("GrantStmt", "GrantRoleStmt"):
+        return "GRANT" if node.is_grant else "REVOKE"
+    if kind in (
+        "InsertStmt",
+        "UpdateStmt",
+        "DeleteStmt",
+        "MergeStmt",
+        "TransactionStmt",
+        "VariableSetStmt",
+        "CopyStmt",
+    ):
+        return kind
+    return None
+
+
+def last_name(identity: str | None) -> str | None:
+    """Return the object's own name out of an identity such as public.t, public.f(integer) or x on public.t."""
+    if not identity:
+        return None
+    head = re.split(r" (?:on|for) |\(", identity, maxsplit=1)[0]
+    words = [quoted.replace('""', '"') or plain for quoted, plain in _WORD.findall(head)]
+    return words[-1] if words else None
+
+
+def choose(text: str, tag: str, identity: str | None, after: int) -> tuple[int, str]:
+    """Return index and text of the statement that a command of this tag on this object was.
+
+    after: the index of the last one of the same string that is known to have run, -1 for none.
+    Raises NotSureError.
+    """
+    found = pieces(text)
+    if len(found) == 1:
+        return 0, found[0].text
+    name = last_name(identity)
+    fitting = [i for i, piece in enumerate(found) if piece.tag == tag or piece.tag is None]
+    named = [i for i in fitting if name is not None and name in found[i].names]
+    candidates = named or fitting
+    if not candidates:
+        raise NotSureError(f"none of its {len(found)} statements is {tag}")
+    if any(found[i].tag is None for i in candidates):
+        raise NotSureError(f"it has {len(found)} statements, some of a kind not known here")
+    if len(candidates) == 1:
+        return candidates[0], found[candidates[0]].text
+    if any(piece.controls for piece in found):
+        raise NotSureError(f"{len(candidates)} of its statements fit, and it has transactions of its own")
+    later = [i for i in candidates if i > after]
+    if not later:
+        raise NotSureError(f"{len(candidates)} of its statements fit")
+    if len(later) > 1 and found[later[0]].conditional:
+        raise NotSureError(f"{len(later)} of its statements fit, and the first of them may have done nothing")
+    return later[0], found[later[0]].text
+
+
+def statement_number(text: str, number: int) -> str:
+    """Return the statement with this number, from 1, of a function's body. Raises NotSureError."""
+    found = pieces(text)
+    if not 1 <= number <= len(found):
+        raise NotSureError(f"it has no statement {number}")
+    return found[number - 1].text

@@ -1,0 +1,54 @@
+-- table_facts.sql: what pgoutput does not say of a table, and its rows' SQL depends on.
+--
+-- Columns: relid; facts (json text): a identity columns GENERATED ALWAYS; g stored generated columns; l columns that lead an index, and whether their
+-- literal needs a cast; k the replica identity's key, with operator, cast and collation; u another unique index watches
+-- the rows; q triggers and rules that fire during replay; s has children; p partitioned; o owner.
+-- $1: OIDs of tables, NULL for all. Privilege: none. Oldest version: PostgreSQL 14.
+WITH keys AS (
+    SELECT i.indrelid, i.indexrelid, u.place, a.attname, a.atttypid,
+        m.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL AS lead,
+        CASE WHEN s.nspname = 'pg_catalog' AND o.oprname = '=' THEN ' = '
+            ELSE pg_catalog.format(' OPERATOR(%I.%s) ', s.nspname, o.oprname) END AS operator,
+        NOT (a.atttypid = p.opcintype OR (a.atttypid = 1043 AND p.opcintype = 25))
+            OR s.nspname <> 'pg_catalog' OR o.oprname <> '=' AS needs_cast,
+        CASE WHEN l.oid IS NULL OR l.oid = a.attcollation THEN ''
+            ELSE pg_catalog.format(' COLLATE %I.%I', z.nspname, l.collname) END AS collation
+    FROM pg_catalog.pg_index AS i
+        CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]),
+            pg_catalog.unnest(i.indclass::pg_catalog.oid[]), pg_catalog.unnest(i.indcollation::pg_catalog.oid[])) WITH ORDINALITY AS u (attnum, opclass, coll, place)
+        JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
+        JOIN pg_catalog.pg_opclass AS p ON p.oid = u.opclass JOIN pg_catalog.pg_am AS m ON m.oid = p.opcmethod
+        JOIN pg_catalog.pg_amop AS e ON e.amopfamily = p.opcfamily AND e.amoplefttype = p.opcintype
+            AND e.amoprighttype = p.opcintype AND e.amopstrategy = 3 AND m.amname = 'btree'
+        JOIN pg_catalog.pg_operator AS o ON o.oid = e.amopopr JOIN pg_catalog.pg_namespace AS s ON s.oid = o.oprnamespace
+        LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = u.coll
+        LEFT JOIN pg_catalog.pg_namespace AS z ON z.oid = l.collnamespace
+    WHERE ($1 IS NULL OR i.indrelid = ANY ($1)) AND u.attnum > 0
+)
+SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
+    'a', (SELECT coalesce(pg_catalog.json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attidentity = 'a' AND NOT a.attisdropped),
+    'g', (SELECT coalesce(pg_catalog.json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute AS a
+        WHERE a.attrelid = c.oid AND a.attgenerated = 's' AND NOT a.attisdropped),
+    'l', (SELECT coalesce(pg_catalog.json_object_agg(x.attname, x.needs_cast), '{}') FROM (
+        SELECT DISTINCT ON (k.attname) k.attname, k.needs_cast FROM keys AS k
+        WHERE k.indrelid = c.oid AND k.place = 1 AND k.lead AND k.operator = ' = ' AND k.collation = ''
+            AND k.atttypid < 16384 ORDER BY k.attname, k.indexrelid) AS x),
+    'k', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(k.attname, k.operator, k.needs_cast, k.collation)
+            ORDER BY k.place), '[]') FROM keys AS k
+        WHERE k.indexrelid = r.indexrelid AND k.place <= r.indnkeyatts),
+    'u', EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion)
+        AND i.indexrelid IS DISTINCT FROM r.indexrelid),
+    'q', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(t.what, t.name, t.mode) ORDER BY t.what, t.name), '[]')
+        FROM (SELECT 'TRIGGER', g.tgname, CASE g.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
+                FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')
+            UNION ALL SELECT 'RULE', w.rulename, CASE w.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
+                FROM pg_catalog.pg_rewrite AS w WHERE w.ev_class = c.oid AND w.ev_enabled IN ('A', 'R')) AS t (what, name, mode)),
+    's', c.relhassubclass, 'p', c.relkind = 'p', 'o', pg_catalog.pg_get_userbyid(c.relowner))::pg_catalog.text AS facts
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    LEFT JOIN LATERAL (SELECT i.indexrelid, i.indnkeyatts FROM pg_catalog.pg_index AS i
+        WHERE i.indrelid = c.oid AND i.indimmediate AND i.indisvalid
+            AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
+        LIMIT 1) AS r ON true
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname NOT IN ('information_schema', 'scribe')
+    AND n.nspname !~ '^pg_' AND ($1 IS NULL OR c.oid = ANY ($1))

@@ -1,0 +1,295 @@
+"""The decoder pgoutput: no library of ours on the server, with and without a superuser, and the same archive.
+
+PG_SCRIBE_ALL_CASES=1 (make check-decoders) runs every correctness case; docs/decoders.md lists what differs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, poll
+from compare import assert_equal
+from source import Scribe
+from test_correctness import CASES
+
+QUICK = ("create_table_as", "full_identity_odd_types", "key_updates", "truncate", "values")
+# EXPLAIN ANALYZE CREATE TABLE AS fires no event trigger, and without a library nobody else tells of it.
+DIFFERENT = ("explain_analyze",)
+ALL = os.environ.get("PG_SCRIBE_ALL_CASES") == "1"
+CHOSEN = [case for case in CASES if case.stem not in DIFFERENT and (ALL or case.stem in QUICK)]
+HOSTILE = (
+    *("datestyle = 'SQL, DMY'", "bytea_output = escape", "extra_float_digits = 0", "timezone = 'Asia/Tokyo'"),
+    *("intervalstyle = sql_standard", "client_encoding = 'LATIN1'", "search_path = odd, public"),
+)
+
+
+@pytest.fixture
+def source(scribe: Scribe) -> Scribe:
+    """A source whose decoder is pgoutput."""
+    scribe.settings["SCRIBE_DECODER"] = "pgoutput"
+    return scribe
+
+
+@pytest.fixture
+def targets(cluster: Cluster, source: Scribe) -> Iterator[tuple[str, str]]:
+    """Names of two databases to restore into, dropped afterwards."""
+    names = (f"{source.dbname}_restore", f"{source.dbname}_psql")
+    yield names
+    for name in names:
+        cluster.dropdb(name)
+
+
+@pytest.fixture
+def owner(cluster: Cluster, source: Scribe) -> Iterator[Scribe]:
+    """A source whose role is no superuser: it may stream, and owns the database."""
+    cluster.psql(f"CREATE ROLE plain_owner LOGIN REPLICATION; ALTER DATABASE {source.dbname} OWNER TO plain_owner")
+    source.settings["PGUSER"] = "plain_owner"
+    yield source
+    source.close()
+    cluster.psql("DROP ROLE plain_owner")
+
+
+def assert_both_restores_equal(scribe: Scribe, targets: tuple[str, str]) -> None:
+    expected = scribe.cluster.dump(scribe.dbname)
+    as_superuser = {"PGUSER": "postgres"}
+    scribe.run("scribe-restore", "-d", targets[0], "--no-globals", env=as_superuser)
+    assert_equal(expected, scribe.cluster.dump(targets[0]), ("source", "scribe-restore"))
+    scribe.restore_with_psql(targets[1])
+    assert_equal(expected, scribe.cluster.dump(targets[1]), ("source", "psql alone"))
+
+
+def segments(scribe: Scribe) -> str:
+    """The text of all segments."""
+    files = sorted((scribe.archive / "incremental").glob("*.sql"))
+    return "".join(path.read_text() for path in files)
+
+
+@pytest.mark.parametrize("case", CHOSEN, ids=lambda path: path.stem)
+def test_both_restores_equal_the_source(case: Path, source: Scribe, targets: tuple[str, str]) -> None:
+    before, after = case.read_text().split("-- after init\n")
+    source.cluster.psql(before, source.dbname)
+    source.run("scribe-init")
+    source.start_stream()
+    source.cluster.psql(after, source.dbname)
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    assert_both_restores_equal(source, targets)
+    assert source.stop_stream() == 0
+
+
+def test_what_one_rotation_learnt_the_next_ones_know(source: Scribe, targets: tuple[str, str]) -> None:
+    """Relations are described once in a session of the server's: over rotations, kills and hostile settings."""
+    source.settings |= {"SCRIBE_COMPRESS": "none", "SCRIBE_STATUS_INTERVAL": "1"}
+    cluster, database = source.cluster, source.dbname
+    for setting in HOSTILE:
+        cluster.psql(f"ALTER DATABASE {database} SET {setting}")
+    cluster.psql(
+        "CREATE SCHEMA odd; CREATE TABLE odd.t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n float8, b bytea,"
+        " at timestamptz, i interval, r regclass, v text)",
+        database,
+    )
+    source.run("scribe-init")
+    source.start_stream()
+    row = "0.1::float8 + 0.2, '\\x00ff', '2026-07-04 05:06:07+09', '1 day -2:03', 'odd.t', 'žluťoučký €'"
+    add = f"INSERT INTO odd.t (n, b, at, i, r, v) SELECT {row} FROM generate_series(1, 12)"
+    cluster.psql(add, database)
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    cluster.psql(add, database)  # the server does not describe the table again
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    source.kill_stream()
+    (source.archive / "spool" / "stream.json").unlink()
+    cluster.psql("UPDATE odd.t SET v = v || '!' WHERE id > 20; DELETE FROM odd.t WHERE id < 3", database)
+    source.start_stream()
+    cluster.psql("ALTER TABLE odd.t ADD w int DEFAULT 5; UPDATE odd.t SET w = id WHERE id = 9", database)
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    # without the server, what was never rotated is restored too
+    cluster.psql("INSERT INTO odd.t (v, w) VALUES ('last', 1)", database)
+    held = source.archive / "spool" / "stream.sql"
+    poll(lambda: b"last" in held.read_bytes(), 30, "the last row")
+    assert source.stop_stream() == 0
+    cluster.psql(f"ALTER DATABASE {database} RESET ALL", database)
+    expected = cluster.dump(database)
+    source.run("scribe-restore", "-d", targets[0], "--no-globals", "--include-spool")
+    assert cluster.query("SELECT count(*), max(v) FROM odd.t", targets[0]) == cluster.query(
+        "SELECT count(*), max(v) FROM odd.t", database
+    )
+    source.start_stream()
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    source.restore_with_psql(targets[1])
+    assert_equal(expected, cluster.dump(targets[1]), ("source", "psql alone"))
+    assert "0.30000000000000004" in segments(source) and "decoder pgoutput" in segments(source)
+
+
+def test_the_one_statement_of_a_string_is_replayed(source: Scribe, targets: tuple[str, str]) -> None:
+    source.settings["SCRIBE_COMPRESS"] = "none"
+    source.run("scribe-init")
+    source.start_stream()
+    with source.cluster.connect(source.dbname) as conn:
+        conn.execute(
+            "CREATE TABLE a (x int PRIMARY KEY, d text DEFAULT 'q;'); INSERT INTO a VALUES (1);"
+            " ALTER TABLE a ADD y int; ALTER TABLE a ADD z int; INSERT INTO a VALUES (2); CREATE INDEX ON a (y);"
+            " COMMENT ON TABLE a IS 'it;'"
+        )
+        conn.execute(
+            "DO $$ BEGIN EXECUTE 'CREATE TABLE b (x int PRIMARY KEY); CREATE TABLE c AS SELECT 1 AS q'; END $$"
+        )
+        conn.execute(
+            "CREATE FUNCTION make() RETURNS void LANGUAGE sql AS 'SELECT 1; CREATE TABLE s (x int PRIMARY KEY)';"
+            "SELECT make()"
+        )
+        loaded = conn.execute("SELECT current_setting('scribe.facts', true)").fetchone()
+        conn.execute("ALTER TABLE IF EXISTS a ADD IF NOT EXISTS y int; ALTER TABLE a ALTER y SET DEFAULT 1")
+    assert loaded == (None,), "the library was loaded"
+    report = json.loads(source.run("scribe-rotate", "--wait-lsn", "current", "--json").stdout)
+    warnings = [text for segment in report["segments"] for text in segment["warnings"]]
+    assert warnings and all("may have done nothing" in text for text in warnings), warnings
+    assert_both_restores_equal(source, targets)
+
+
+def test_a_role_that_is_no_superuser_gets_an_exact_archive(owner: Scribe, targets: tuple[str, str]) -> None:
+    owner.cluster.psql(
+        "SET ROLE plain_owner; CREATE TABLE keyed (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text UNIQUE);"
+        "CREATE TABLE bare (a int, j json); INSERT INTO bare VALUES (1, '{}'), (1, '{}'), (2, NULL)",
+        owner.dbname,
+    )
+    owner.run("scribe-init")
+    assert owner.cluster.query("SELECT count(*) FROM pg_event_trigger", owner.dbname) == [(0,)]
+    owner.start_stream()
+    owner.cluster.psql(
+        "INSERT INTO keyed (v) SELECT g::text FROM generate_series(1, 20) g;"
+        "UPDATE keyed SET v = v || '!' WHERE id < 5;"
+        "DELETE FROM bare WHERE ctid = (SELECT min(ctid) FROM bare); UPDATE bare SET a = 9 WHERE j IS NULL;"
+        "VACUUM ANALYZE; TRUNCATE keyed; INSERT INTO keyed (v) VALUES ('x')",
+        owner.dbname,
+    )
+    owner.run("scribe-rotate", "--wait-lsn", "current")
+    assert_both_restores_equal(owner, targets)
+
+    # no event trigger: a schema change is noticed at rotation, and nothing is archived beyond it
+    owner.cluster.psql(
+        "SET ROLE plain_owner; ALTER TABLE keyed ADD w int; INSERT INTO keyed (v) VALUES ('y')", owner.dbname
+    )
+    result = owner.run("scribe-rotate", "--wait-lsn", "current", check=False)
+    assert result.returncode == 1 and "relation keyed" in result.stderr and "scribe-init" in result.stderr
+    count = len(list((owner.archive / "incremental").iterdir()))
+    assert owner.run("scribe-rotate", check=False).returncode == 1
+    assert len(list((owner.archive / "incremental").iterdir())) == count
+    assert owner.stop_stream() == 0
+    owner.run("scribe-init")
+    owner.start_stream()
+    owner.cluster.psql("UPDATE keyed SET w = 1", owner.dbname)
+    owner.run("scribe-rotate", "--wait-lsn", "current")
+    for name in targets:
+        owner.cluster.dropdb(name)
+    assert_both_restores_equal(owner, targets)
+    assert owner.stop_stream() == 0
+    owner.run("scribe-init", "--remove")
+    assert owner.cluster.query("SELECT nspname FROM pg_namespace WHERE nspname = 'scribe'", owner.dbname) == []
+    assert owner.cluster.query("SELECT pubname FROM pg_publication", owner.dbname) == []
+
+
+def test_tables_that_cannot_be_in_the_stream_are_named_before_anything_is_done(owner: Scribe) -> None:
+    owner.cluster.psql("CREATE TABLE foreigner (x int PRIMARY KEY)", owner.dbname)
+    result = owner.run("scribe-init", check=False)
+    assert result.returncode == 1 and '"foreigner"' in result.stdout and "OWNER TO" in result.stdout
+    assert not owner.archive.exists()
+
+
+@pytest.mark.parametrize(
+    "change", ["DROP PUBLICATION scribe_{0}", "ALTER PUBLICATION scribe_{0} SET (publish = 'insert')"]
+)
+def test_a_publication_changed_under_the_stream_breaks_the_chain_and_loses_nothing(
+    source: Scribe, targets: tuple[str, str], change: str
+) -> None:
+    source.cluster.psql("CREATE TABLE t (x int PRIMARY KEY)", source.dbname)
+    source.run("scribe-init")
+    source.start_stream()
+    source.cluster.psql("INSERT INTO t VALUES (1)", source.dbname)
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    source.stop_stream()
+    source.cluster.psql(change.format(source.dbname), source.dbname)
+    for program in ("scribe-stream", "scribe-rotate"):
+        result = source.run(program, check=False)
+        assert result.returncode == 1 and "publication" in result.stderr and "scribe-init" in result.stderr
+    source.run("scribe-restore", "-d", targets[0], "--no-globals")
+    assert source.cluster.query("TABLE t", targets[0]) == [(1,)]
+    source.run("scribe-init")
+    source.start_stream()
+    source.cluster.psql("INSERT INTO t VALUES (2)", source.dbname)
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    source.cluster.dropdb(targets[0])
+    assert_both_restores_equal(source, targets)
+
+
+def test_decoders_are_not_mixed_up(source: Scribe) -> None:
+    wrong = source.run("scribe-init", check=False, env={"SCRIBE_DECODER": "wal2json"})
+    assert wrong.returncode == 2 and "wal2json" in wrong.stderr and "pgoutput" in wrong.stderr
+    source.run("scribe-init", "--no-base")
+    for program in ("scribe-init", "scribe-stream", "scribe-rotate", "scribe-dump"):
+        other = source.run(program, check=False, env={"SCRIBE_DECODER": "scribe_decoder"})
+        assert other.returncode == 2, program
+        assert 'made with decoder "pgoutput"' in other.stderr and "hint: Set SCRIBE_DECODER=pgoutput" in other.stderr
+    # what an archive says is enough
+    del source.settings["SCRIBE_DECODER"]
+    source.run("scribe-init", "--no-base")
+    # a slot of the same name, made with another plugin
+    source.cluster.query(f"SELECT pg_drop_replication_slot('{source.slot}')", source.dbname)
+    source.cluster.query(f"SELECT pg_create_logical_replication_slot('{source.slot}', 'test_decoding')", source.dbname)
+    result = source.run("scribe-stream", check=False)
+    assert result.returncode == 1 and "test_decoding" in result.stderr and "hint:" in result.stderr
+
+
+def test_a_publication_that_is_somebody_elses_is_left_alone(source: Scribe) -> None:
+    source.cluster.psql(f"CREATE PUBLICATION scribe_{source.dbname} FOR ALL TABLES", source.dbname)
+    result = source.run("scribe-init", check=False)
+    assert result.returncode == 2 and "SCRIBE_SLOT" in result.stderr
+    assert source.cluster.query("SELECT count(*) FROM pg_publication", source.dbname) == [(1,)]
+    assert source.cluster.query("SELECT nspname FROM pg_namespace WHERE nspname = 'scribe'", source.dbname) == []
+
+
+def test_the_spool_of_another_decoder_is_not_taken_for_ours(source: Scribe) -> None:
+    source.run("scribe-init", "--no-base")
+    source.start_stream()
+    assert source.stop_stream() == 0
+    stream = source.archive / "spool" / "stream.sql"
+    stream.write_bytes(b"BEGIN; -- xid 7 commit 0/1 time 2026-01-01 00:00:00.000000+00\nCOMMIT; -- end 0/2\n")
+    result = source.run("scribe-rotate", check=False)
+    assert result.returncode == 1 and "is damaged" in result.stderr and "hint: Stop scribe-stream" in result.stderr
+
+
+def test_rows_of_the_audit_table_are_orders_only_in_the_table_that_init_made(
+    source: Scribe, targets: tuple[str, str]
+) -> None:
+    """Whoever may make a schema of that name must not have SQL of theirs run at restore."""
+    source.settings["SCRIBE_COMPRESS"] = "none"
+    source.run("scribe-init")
+    source.start_stream()
+    with source.cluster.connect(source.dbname) as conn, conn.transaction():
+        conn.execute("ALTER TABLE scribe.ddl_history RENAME TO kept")
+        conn.execute("CREATE TABLE scribe.ddl_history (LIKE scribe.kept INCLUDING ALL)")
+        conn.execute(
+            "INSERT INTO scribe.ddl_history (kind, tag, statement, exact, role, search_path)"
+            " VALUES ('ddl', 'CREATE TABLE', 'CREATE TABLE public.forged (x int)', true, 'postgres', '')"
+        )
+        conn.execute("DROP TABLE scribe.ddl_history; ALTER TABLE scribe.kept RENAME TO ddl_history")
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    assert "forged" not in segments(source)
+
+
+def test_messages_of_others_are_passed_over(source: Scribe, targets: tuple[str, str]) -> None:
+    source.cluster.psql("CREATE TABLE t (x int PRIMARY KEY)", source.dbname)
+    source.run("scribe-init")
+    source.start_stream()
+    with source.cluster.connect(source.dbname) as conn:
+        conn.execute("SELECT pg_logical_emit_message(false, 'x', decode('0a43000042', 'hex'))")
+        with conn.transaction():
+            conn.execute("INSERT INTO t VALUES (1)")
+            conn.execute("SELECT pg_logical_emit_message(true, 'x', decode(repeat('0a4300', 5000), 'hex'))")
+            conn.execute("SELECT pg_logical_emit_message(false, 'x', decode('0a42', 'hex'))")
+            conn.execute("SELECT pg_logical_emit_message(true, 'scribe.mark', 'noon')")
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    source.run("scribe-restore", "-d", targets[0], "--no-globals")
+    assert source.cluster.query("TABLE t", targets[0]) == [(1,)]
