@@ -57,6 +57,9 @@ DECLARE
     touched oid[];
 BEGIN
     PERFORM set_config('scribe.facts_changed', '', true);
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
+        PERFORM set_config('scribe.in_script', '', true);
+    END IF;
     IF noted <> 'all' THEN
         touched := ARRAY(SELECT CASE e.classid
                 WHEN 'pg_class'::regclass THEN coalesce((SELECT indrelid FROM pg_index WHERE indexrelid = e.objid), e.objid)
@@ -130,8 +133,8 @@ BEGIN
             ELSE n.nspname = ANY (string_to_array(replace(current_setting('scribe.path', true), '"', ''), ', ')) END LIMIT 1;
     END IF;
     RETURN json_build_object('statement', text, 'exact', reason IS NULL, 'reason', reason, 'using_mutable', true,
-        'temporary', false, 'in_extension', false, 'detached', coalesce(detached, 0), 'attached', 0, 'bound_mutable', false,
-        'like_temporary', false);
+        'temporary', false, 'in_extension', coalesce(current_setting('scribe.in_script', true), '') = 'yes',
+        'detached', coalesce(detached, 0), 'attached', 0, 'bound_mutable', false, 'like_temporary', false);
 END
 $function$;
 
@@ -142,6 +145,8 @@ BEGIN
     PERFORM set_config('scribe.dropped', '', true), set_config('scribe.rewritten', '', true),
         set_config('scribe.facts_changed', '', true);
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
+        -- what a script drops, the event triggers do not call an extension's: note_facts() ends this
+        PERFORM set_config('scribe.in_script', 'yes', true);
         PERFORM scribe.write_row('script', tg_tag, NULL, NULL, '', true, NULL, NULL);
     END IF;
 EXCEPTION WHEN OTHERS THEN
