@@ -32,6 +32,13 @@ def write(source: Scribe, *numbers: int) -> None:
         source.cluster.query(f"INSERT INTO t VALUES ({number})", source.dbname)
 
 
+def wait_for_confirmation(source: Scribe) -> None:
+    """Return once the slot has been told that everything so far is on disk."""
+    confirmed = "SELECT confirmed_flush_lsn >= '{}' FROM pg_replication_slots WHERE slot_name = '{}'"
+    now = source.cluster.value("SELECT pg_current_wal_lsn()::text")
+    poll(lambda: source.cluster.value(confirmed.format(now, source.slot)), 20, "a confirmation")
+
+
 def goes_on(source: Scribe, number: int) -> None:
     """Stream, rotate, restore beside the source, compare."""
     source.start_stream()
@@ -101,9 +108,7 @@ def test_a_slot_made_anew_with_another_plugin_breaks_the_chain(shop: Scribe) -> 
 def test_a_deleted_spool_with_what_was_confirmed_breaks_the_chain(shop: Scribe) -> None:
     shop.start_stream()
     write(shop, 1)
-    confirmed = "SELECT confirmed_flush_lsn >= '{}' FROM pg_replication_slots WHERE slot_name = '{}'"
-    now = shop.cluster.value("SELECT pg_current_wal_lsn()::text")
-    poll(lambda: shop.cluster.value(confirmed.format(now, shop.slot)), 20, "a confirmation")
+    wait_for_confirmation(shop)
     assert shop.stop_stream() == 0
     shutil.rmtree(shop.archive / "spool")
     is_broken(shop, "the spool is gone")
@@ -124,7 +129,10 @@ def test_of_two_copies_of_an_archive_one_breaks(shop: Scribe, tmp_path: Path) ->
     assert shop.stop_stream() == 0
     left = tmp_path / "left"
     shutil.copytree(shop.archive, left)
-    goes_on(shop, 2)  # the one that goes on has what the other one will never get
+    shop.start_stream()
+    write(shop, 2)
+    wait_for_confirmation(shop)  # now this one has what the other one will never get
+    assert shop.stop_stream() == 0
     shop.archive = left
     is_broken(shop, "moved by somebody else")
     begins_anew(shop)
