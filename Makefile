@@ -13,7 +13,9 @@ bashcompletiondir ?= $(PREFIX)/share/bash-completion/completions
 systemdsystemunitdir ?= $(PREFIX)/lib/systemd/system
 sysusersdir ?= $(PREFIX)/lib/sysusers.d
 tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
-export DESTDIR PREFIX mandir bashcompletiondir systemdsystemunitdir sysusersdir tmpfilesdir
+# Not exported: what tests run below make check would inherit them.
+INSTALL_TREE = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' mandir='$(mandir)' bashcompletiondir='$(bashcompletiondir)' \
+    systemdsystemunitdir='$(systemdsystemunitdir)' sysusersdir='$(sysusersdir)' tmpfilesdir='$(tmpfilesdir)' tools/install-tree
 
 # Deferred on purpose: a recipe may install the server these look for.
 PG_CONFIG ?= $(shell tools/find-pg-config)
@@ -140,11 +142,11 @@ install: install-programs  ## everything, on a host with server and backup: PREF
 
 .PHONY: install-programs
 install-programs:  ## everything but the decoder, on a backup host; live settings are never touched
-	@umask 022 && tools/install-tree
+	@umask 022 && $(INSTALL_TREE)
 
 .PHONY: uninstall
 uninstall:  ## remove what install put there; archives and settings stay
-	@tools/install-tree --remove
+	@$(INSTALL_TREE) --remove
 	@$(BUILD) --remove --destdir '$(DESTDIR)'
 
 .PHONY: deb

@@ -469,8 +469,9 @@ def test_neither_cluster_nor_files_outlive_a_rehearsal_that_is_killed(
 ) -> None:
     command = [ROOT / "bin/scribe-verify", "--archive", made.path, "--rehearse", "--directory", place]
     with subprocess.Popen(command, env=_server_env(cluster), stderr=subprocess.DEVNULL) as process:
-        running = poll(lambda: list(place.glob("scribe-rehearsal-*/data/postmaster.pid")), 60, "a server")
-        server = int(running[0].read_text().split()[0])
+        pid_files = "scribe-rehearsal-*/data/postmaster.pid"
+        running = poll(lambda: [w for p in place.glob(pid_files) for w in p.read_text().split()], 60, "a server")
+        server = int(running[0])
         process.kill()
     poll(lambda: not Path(f"/proc/{server}").exists(), 30, "the server's end")
     assert list(place.iterdir())
