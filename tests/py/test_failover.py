@@ -144,6 +144,7 @@ def test_an_archive_ahead_of_the_promoted_standby_is_a_broken_chain(primary: Scr
         primary.cluster = follower
         result = primary.run("scribe-stream", check=False)
         assert (result.returncode, "the chain is broken after" in result.stderr) == (1, True)
+        follower.query("SELECT pg_switch_wal()")  # its WAL passes the end of the archive, as in use it soon does
         primary.run("scribe-init")
         primary.start_stream()
         write(follower, 300, 400)
