@@ -7,6 +7,7 @@ from typing import Any
 
 from scribe import spool
 from scribe.decoder import Decoder, Text
+from scribe.decoderraw import DecoderRaw
 from scribe.dialect import BEGIN_PREFIX, COMMIT_LINE, parse_begin
 from scribe.errors import UsageError
 from scribe.lsn import parse_lsn
@@ -71,7 +72,7 @@ class ScribeDecoder(Decoder):
         return _PlainText(tape)
 
 
-DECODERS: dict[str, Decoder] = {decoder.plugin: decoder for decoder in (ScribeDecoder(), PgOutput())}
+DECODERS: dict[str, Decoder] = {decoder.plugin: decoder for decoder in (ScribeDecoder(), PgOutput(), DecoderRaw())}
 
 
 def plugin_of(identity: Mapping[str, Any]) -> str:

@@ -94,7 +94,7 @@ KEYS: dict[str, Key] = {
     "SCRIBE_ARCHIVE": Key(parse_directory, None),
     "SCRIBE_SLOT": Key(parse_slot, None),
     "SCRIBE_FAILOVER": Key(choice("on", "off"), "off"),
-    "SCRIBE_DECODER": Key(choice("scribe_decoder", "pgoutput"), "scribe_decoder"),
+    "SCRIBE_DECODER": Key(choice("scribe_decoder", "pgoutput", "decoder_raw"), "scribe_decoder"),
     "SCRIBE_STATUS_INTERVAL": Key(parse_positive, "10"),
     "SCRIBE_FSYNC_INTERVAL": Key(parse_positive, "10"),
     "SCRIBE_COMPRESS": Key(choice("zstd", "none"), "zstd"),
