@@ -10,7 +10,8 @@ from typing import Any
 from place import Bench, median, say
 
 from scribe.pgmessages import BinaryScan
-from scribe.pgtext import Knowledge, Translator
+from scribe.pgstream import MessageTranslator
+from scribe.pgtext import Knowledge
 from scribe.tape import Tape
 
 RELID = 16385
@@ -43,7 +44,7 @@ def _translate(path: Path) -> tuple[float, float]:
         begin = time.process_time()
         scan = BinaryScan(tape, 0).run()
         cut = time.process_time()
-        for _ in Translator(tape, 0, Knowledge(facts={RELID: FACTS})).blocks(0, scan.end):
+        for _ in MessageTranslator(tape, 0, Knowledge(facts={RELID: FACTS})).blocks(0, scan.end):
             pass
         return cut - begin, time.process_time() - cut
 

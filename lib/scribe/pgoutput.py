@@ -19,8 +19,9 @@ from scribe import files, pgmessages
 from scribe.decoder import Decoder, Text
 from scribe.errors import ScribeError, UsageError
 from scribe.pgmessages import BinaryScan, Column, Relation, format_moment, read_begin
+from scribe.pgstream import MessageTranslator
 from scribe.pgtables import CARRIER
-from scribe.pgtext import Knowledge, Translator
+from scribe.pgtext import Knowledge
 from scribe.places import SQL
 from scribe.postgres import fetch_value, is_superuser
 from scribe.spool import Scan, Spool, Tape
@@ -159,7 +160,7 @@ class PgOutput(Decoder):
                 write_knowledge(spool, knowledge)
                 knowledge.changed = False
 
-        return Translator(tape, start, knowledge, save)
+        return MessageTranslator(tape, start, knowledge, save)
 
 
 # --- what is known --------------------------------------------------------------------------------------------------

@@ -1,60 +1,29 @@
-"""pgoutput's messages as the SQL of a segment: the same forms as decoder/ writes, made at rotation.
+"""Changes of rows as the SQL of a segment: the same forms as decoder/ writes, made at rotation.
 
-What stands in a message is not enough: identity columns, triggers, the key's operators and tables made by CREATE TABLE
-AS are known from the facts that capture puts into the stream, or that were read from the catalog (sql/table_facts.sql).
+Where the changes are read from is the subclasses' matter. What comes with a change is not enough: identity columns,
+triggers, the key's operators and tables made by CREATE TABLE AS are known from the facts that capture puts into the
+stream, or that were read from the catalog (sql/table_facts.sql).
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from scribe.decoder import Text
-from scribe.errors import ScribeError
 from scribe.lsn import format_lsn
 from scribe.pgaudit import Audit, create_block, ddl_block, one_line, read_audit
-from scribe.pgmessages import (
-    BEGIN,
-    COMMIT,
-    DELETE,
-    INSERT,
-    KEY,
-    MESSAGE,
-    MISSING,
-    NEW,
-    NEWLINE,
-    OLD,
-    ORIGIN,
-    RELATION,
-    SHORT,
-    TRUNCATE,
-    TYPE,
-    U32,
-    UPDATE,
-    DamageError,
-    Relation,
-    Row,
-    format_moment,
-    message_end,
-    read_begin,
-    read_commit,
-    read_message,
-    read_on,
-    read_relation,
-    read_row,
-    read_type,
-    walk,
-)
+from scribe.pgmessages import MISSING, DamageError, Relation, Row
 from scribe.pgruns import Deletes, Images, Inserts, Run, Updates
 from scribe.pgtables import CARRIER, Table
 from scribe.statements import NotSureError, choose, statement_number
 from scribe.tape import Tape
 
-FLUSH = 512 << 10  # bytes of messages after which the SQL made of them is handed over
+FLUSH = 512 << 10  # bytes of the stream after which the SQL made of them is handed over
 _MARK = re.compile(rb"[A-Za-z0-9._-]{1,63}\Z")
 _CUT = re.compile(r"cut(?: (\d+))?: ")  # how capture says what the recorded text is: a string, or a function's body
 _KINDS = ("inserted", "updated", "deleted", "truncated", "ddl")
@@ -78,7 +47,7 @@ class Knowledge:
 
 
 class Translator(Text):
-    """The SQL of the transactions on a tape."""
+    """The SQL of the transactions on a tape: blocks() of a subclass reads it, and calls what follows here for each."""
 
     def __init__(self, tape: Tape, start: int, knowledge: Knowledge, save: Callable[[], None] = lambda: None) -> None:
         self._tape = tape
@@ -93,103 +62,6 @@ class Translator(Text):
     def save(self) -> None:
         """See Text."""
         self._save()
-
-    def commit_time(self, offset: int) -> str | None:
-        """See Text."""
-        with contextlib.suppress(DamageError):
-            for data, at, _, _ in walk(self._tape, offset):
-                if data[at] == BEGIN:
-                    return format_moment(read_begin(data, at).micros)
-        return None
-
-    # --- messages -----------------------------------------------------------------------------------------------
-
-    def blocks(self, start: int, stop: int) -> Iterator[bytes]:
-        """See Text."""
-        self._pass_over(self._at, start)
-        self._at = stop
-        blocks, base, at = self._tape.blocks(start, stop), start, 0
-        data = b""
-        try:
-            while (more := read_on(blocks, data, at)) is not None:
-                data, base, at = more, base + at, 0
-                flushed = 0
-                try:
-                    while True:
-                        kind = data[at]
-                        if kind == INSERT:
-                            row, end = read_row(data, at + 6)
-                            if data[end] != NEWLINE or data[at + 5] != NEW:
-                                raise DamageError("an Insert message is not one")
-                            relid = U32(data, at + 1)[0]
-                            run = self._run
-                            if type(run) is Inserts and run.copying and run.table.relid == relid:
-                                self._counts["inserted"] += 1
-                                self._out.append(run.add(row))
-                            else:
-                                self._insert(relid, row, base + at)
-                            at = end + 1
-                        else:
-                            end = message_end(data, at)
-                            self._take(kind, data, at, base + at)
-                            at = end
-                        if at - flushed > FLUSH:
-                            flushed = at
-                            yield b"".join(self._out)
-                            self._out.clear()
-                except SHORT:
-                    pass
-        except (DamageError, UnicodeError) as error:
-            place = self._tape.place(base + at)
-            raise ScribeError(f'spool file "{place.path}" is damaged after byte {place.offset}: {error}') from None
-        if base + at != stop:
-            place = self._tape.place(base + at)
-            raise ScribeError(f'spool file "{place.path}" is damaged after byte {place.offset}: a message is torn')
-        yield b"".join(self._out)
-        self._out.clear()
-
-    def _take(self, kind: int, data: bytes, at: int, offset: int) -> None:
-        """Act on a whole message that is not an Insert."""
-        if kind == UPDATE:
-            old, place, has_old = None, at + 5, data[at + 5]
-            if has_old in (KEY, OLD):
-                old, place = read_row(data, place + 1)
-            new, _ = read_row(data, place + 1)
-            self._update(U32(data, at + 1)[0], old, new, offset)
-        elif kind == DELETE:
-            self._delete(U32(data, at + 1)[0], read_row(data, at + 6)[0], offset)
-        elif kind == BEGIN:
-            begin = read_begin(data, at)
-            self._reset()
-            lsn, time = format_lsn(begin.commit_lsn), format_moment(begin.micros)
-            self._out.append(f"BEGIN; -- xid {begin.xid} commit {lsn} time {time}\n".encode())
-        elif kind == COMMIT:
-            self._commit(read_commit(data, at)[1])
-        elif kind == RELATION:
-            self.learn_relation(read_relation(data, at, CARRIER))
-        elif kind == TYPE:
-            self.learn_type(*read_type(data, at, CARRIER))
-        elif kind == TRUNCATE:
-            count = U32(data, at + 1)[0]
-            self._truncate([U32(data, at + 6 + 4 * i)[0] for i in range(count)], data[at + 5], offset)
-        elif kind == MESSAGE:
-            transactional, prefix, content = read_message(data, at)
-            if transactional and prefix == b"scribe.mark" and _MARK.match(content):
-                self._write(b"-- mark " + content + b"\n")
-        elif kind != ORIGIN:
-            raise DamageError("there is no message of that kind")
-
-    def _pass_over(self, start: int, stop: int) -> None:
-        """Learn from messages whose SQL is in segments already."""
-        for data, at, _, _ in walk(self._tape, start, stop):
-            kind = data[at]
-            if kind in (RELATION, TYPE) or (
-                kind in (INSERT, UPDATE, DELETE) and U32(data, at + 1)[0] in self._known.store
-            ):
-                if kind == INSERT:
-                    self._learn_facts(read_row(data, at + 6)[0])
-                else:
-                    self._take(kind, data, at, start)
 
     def learn_relation(self, relation: Relation) -> None:
         """Take a Relation message."""
@@ -222,6 +94,14 @@ class Translator(Text):
         self._announced: set[int] = set()
         self._warned: set[int] = set()
         self._last_piece: dict[tuple[str, str], int] = {}  # session and string -> the last statement of it that ran
+
+    def _begin(self, xid: int, commit_lsn: int, time: str) -> None:
+        self._reset()
+        self._out.append(f"BEGIN; -- xid {xid} commit {format_lsn(commit_lsn)} time {time}\n".encode())
+
+    def _mark(self, name: bytes) -> None:
+        if _MARK.match(name):
+            self._write(b"-- mark " + name + b"\n")
 
     def _commit(self, end_lsn: int) -> None:
         self._end_run()
@@ -288,27 +168,17 @@ class Translator(Text):
         self._announced.add(relid)
         if not self._known.store:
             return
-        for data, at, _, _ in walk(self._tape, offset):
-            kind = data[at]
-            if kind == COMMIT:
-                break
-            if kind in (INSERT, UPDATE) and U32(data, at + 1)[0] in self._known.store:
-                row = self._new_row(kind, data, at)
-                if row[0] == str(relid).encode() and isinstance(row[1], bytes):
-                    facts = json.loads(row[1].decode(CARRIER))
-                    if "c" in facts:
-                        self._known.facts[relid] = facts
-                        self._tables.pop(relid, None)
-                        self._create(facts)
-                    return
-        self._warn_lost(self._table(relid), "creation", "no event trigger has recorded it")
+        facts = self._look_ahead(relid, offset)
+        if facts is None:
+            self._warn_lost(self._table(relid), "creation", "no event trigger has recorded it")
+        elif "c" in facts:
+            self._known.facts[relid] = facts
+            self._tables.pop(relid, None)
+            self._create(facts)
 
-    @staticmethod
-    def _new_row(kind: int, data: bytes, at: int) -> Row:
-        place = at + 5
-        if kind == UPDATE and data[place] in (KEY, OLD):
-            _, place = read_row(data, place + 1)
-        return read_row(data, place + 1)[0]
+    @abstractmethod
+    def _look_ahead(self, relid: int, offset: int) -> dict[str, Any] | None:
+        """Return the facts of a table that stand in the transaction after a tape offset, None where none do."""
 
     def _create(self, facts: dict[str, Any]) -> None:
         self._end_run()

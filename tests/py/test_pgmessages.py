@@ -13,7 +13,8 @@ from scribe import tape as tape_module
 from scribe.errors import ScribeError
 from scribe.pgmessages import BinaryScan, end_after, find_start, frames_after
 from scribe.pgoutput import PgOutput
-from scribe.pgtext import Knowledge, Translator
+from scribe.pgstream import MessageTranslator
+from scribe.pgtext import Knowledge
 from scribe.plaintext import is_plain, without_concurrently
 from scribe.spool import Spool
 from scribe.statements import NotSureError, choose, last_name, statement_number
@@ -87,7 +88,7 @@ def translate(spool: Spool, facts: dict[int, dict[str, object]]) -> str:
     with Tape(spool.paths()) as tape:
         scan = BinaryScan(tape, 0).run()
         assert scan.damage is None
-        made = Translator(tape, 0, Knowledge(facts=facts)).blocks(0, scan.end)
+        made = MessageTranslator(tape, 0, Knowledge(facts=facts)).blocks(0, scan.end)
         return b"".join(made).decode()
 
 
