@@ -5,6 +5,8 @@ The effect of every statement is that of its rows one after the other.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from scribe.pgmessages import Row
 from scribe.pgtables import Table, copy_line, quote_value
 
@@ -17,15 +19,15 @@ IMAGE_MAX_BYTES = 2 << 20
 IMAGE_FEW_ROWS = 64  # single statements while an index helps
 
 
-class Run:
+class Run(ABC):
     """Some changes of one table that become one statement, or a few."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
 
+    @abstractmethod
     def end(self) -> bytes:
         """Return what is still to be written of the run."""
-        raise NotImplementedError
 
 
 class Inserts(Run):

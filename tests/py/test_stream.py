@@ -48,6 +48,11 @@ class Writers:
         for thread in self.threads:
             thread.join()
 
+    def go_on(self, count: int = 300) -> None:
+        """Wait until so many more rows are acknowledged."""
+        enough = len(self.acknowledged) + count
+        poll(lambda: len(self.acknowledged) >= enough, 60, "more transactions")
+
     def _write(self, number: int) -> None:
         while not self.stopping.is_set():
             try:
@@ -120,7 +125,7 @@ def test_killing_the_stream_loses_and_repeats_nothing(attached: Scribe) -> None:
     with Writers(attached.cluster, attached.dbname) as writers:
         for _ in range(5):
             attached.start_stream()
-            time.sleep(0.4)
+            writers.go_on()
             attached.kill_stream()
             poll(lambda: not find_receivers(attached.archive / "spool/stream.sql"), 10, "the receiver's end")
             attached.run("scribe-rotate")
@@ -134,7 +139,7 @@ def test_killing_the_receiver_is_mended_without_a_person(attached: Scribe) -> No
     with Writers(attached.cluster, attached.dbname) as writers:
         for _ in range(5):
             os.kill(receiver(attached), signal.SIGKILL)
-            time.sleep(0.4)
+            writers.go_on()
             attached.run("scribe-rotate")
     check(attached, writers)
     assert attached.stop_stream() == 0
@@ -144,9 +149,10 @@ def test_killing_the_receiver_is_mended_without_a_person(attached: Scribe) -> No
 def test_terminated_and_stopped_connections_are_mended(attached: Scribe) -> None:
     attached.start_stream()
     with Writers(attached.cluster, attached.dbname) as writers:
+        end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active"
         for _ in range(3):
-            attached.cluster.query("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
-            time.sleep(0.5)
+            poll(lambda: attached.cluster.query(end), 30, "a walsender to end")
+            writers.go_on()
     check(attached, writers)
 
 
@@ -159,7 +165,7 @@ def test_a_server_that_crashes_is_followed(tmp_path: Path, monkeypatch: pytest.M
         stream = scribe.start_stream()
         with Writers(cluster, "crash") as writers:
             for _ in range(4):
-                time.sleep(0.6)
+                writers.go_on()
                 cluster.stop("immediate")
                 cluster.start()
         assert stream.poll() is None
