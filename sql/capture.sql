@@ -314,6 +314,21 @@ BEGIN
 END
 $function$;
 
+-- Run a statement with no more rights than the owner of a table has: the expressions of its constraints, generated columns
+-- and indexes are the owner's code. Only a function that is the owner's runs so here, for a role cannot be set.
+CREATE OR REPLACE FUNCTION scribe.run_as(owner name, statement text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    made text := format('scribe.run_as_owner_%s()', pg_backend_pid());
+BEGIN
+    PERFORM scribe.run_own(format('CREATE FUNCTION %s RETURNS void LANGUAGE sql SECURITY DEFINER '
+        'SET search_path = pg_catalog, pg_temp SET row_security = off AS %L', made, statement));
+    PERFORM scribe.run_own(format('ALTER FUNCTION %s OWNER TO %I', made, owner));
+    EXECUTE format('SELECT %s', made);
+    PERFORM scribe.run_own(format('DROP FUNCTION %s', made));
+END
+$function$;
+
 -- Constraints that are NOT VALID let old rows be, but no UPDATE of them: commands that take them away (false) or bring them
 -- back (true). An inherited one cannot be taken away here.
 CREATE OR REPLACE FUNCTION scribe.invalid_constraints(relation regclass, back boolean) RETURNS SETOF text
@@ -352,23 +367,37 @@ DECLARE
     identity "char";
     restore text;
     plain_column name;
-    quieted text[];
+    owner name;
+    quieted text[];  -- what keeps users' code from running, and what ends that
     waking text[];
     command text;
     suspending text[] := ARRAY(SELECT scribe.invalid_constraints(relation, false));
     resuming text[] := ARRAY(SELECT scribe.invalid_constraints(relation, true));
 BEGIN
-    SELECT relreplident INTO identity FROM pg_class WHERE oid = relation;
+    SELECT relreplident, pg_get_userbyid(relowner) INTO identity, owner FROM pg_class WHERE oid = relation;
     SELECT attname INTO plain_column FROM pg_attribute
         WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a'
         ORDER BY attlen < 0, attnum LIMIT 1;
     IF plain_column IS NULL THEN
         RAISE EXCEPTION 'table % has no column that can be updated to itself', relation;
     END IF;
-    SELECT array_agg(format('ALTER TABLE ONLY %s DISABLE TRIGGER %I', relation, tgname)),
-           array_agg(format('ALTER TABLE ONLY %s ENABLE %s TRIGGER %I', relation,
-               CASE tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END, tgname))
-        INTO quieted, waking FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal AND tgenabled IN ('A', 'R');
+    WITH commands (quieting, ending) AS (
+        SELECT format('DISABLE TRIGGER %I', tgname), format('ENABLE %sTRIGGER %I',
+            CASE tgenabled WHEN 'A' THEN 'ALWAYS ' WHEN 'R' THEN 'REPLICA ' END, tgname)
+        FROM pg_trigger WHERE tgrelid = relation AND tgenabled <> 'D'
+        UNION ALL
+        SELECT format('DISABLE RULE %I', rulename), format('ENABLE %sRULE %I',
+            CASE ev_enabled WHEN 'A' THEN 'ALWAYS ' WHEN 'R' THEN 'REPLICA ' END, rulename)
+        FROM pg_rewrite WHERE ev_class = relation AND ev_type = '2' AND ev_enabled <> 'D'
+        UNION ALL
+        SELECT 'NO FORCE ROW LEVEL SECURITY', 'FORCE ROW LEVEL SECURITY' FROM pg_class WHERE oid = relation AND relforcerowsecurity
+    ), grants (quieting, ending) AS (  -- the owner may have revoked privileges from itself
+        SELECT format('GRANT %s ON TABLE %s TO %I', wanted, relation, owner), format('REVOKE %s ON TABLE %s FROM %I', wanted, relation, owner)
+        FROM unnest('{SELECT,UPDATE}'::text[]) AS wanted WHERE NOT has_table_privilege(owner, relation, wanted)
+    ), every (quieting, ending) AS (
+        SELECT format('ALTER TABLE ONLY %s %s', relation, quieting), format('ALTER TABLE ONLY %s %s', relation, ending) FROM commands
+        UNION ALL TABLE grants)
+    SELECT array_agg(quieting), array_agg(ending) INTO quieted, waking FROM every;
     restore := CASE identity WHEN 'd' THEN 'DEFAULT' WHEN 'n' THEN 'NOTHING' WHEN 'i' THEN coalesce(
         (SELECT 'USING INDEX ' || quote_ident(c.relname) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
             WHERE i.indrelid = relation AND i.indisreplident), 'NOTHING') END;
@@ -380,7 +409,7 @@ BEGIN
     IF identity <> 'f' THEN
         PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY FULL', relation));
     END IF;
-    PERFORM scribe.run_own(format('UPDATE ONLY %1$s SET %2$I = %2$I', relation, plain_column));
+    PERFORM scribe.run_as(owner, format('UPDATE ONLY %1$s SET %2$I = %2$I', relation, plain_column));
     IF identity <> 'f' THEN
         PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', relation, restore));
     END IF;

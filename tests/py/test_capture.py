@@ -130,6 +130,28 @@ def test_settings_and_temporary_relations_of_a_user_deceive_nobody(
     )
 
 
+def test_rows_are_sent_anew_with_no_more_rights_than_the_tables_owner_has(cluster: Cluster, captured: str) -> None:
+    """What an UPDATE evaluates is the owner's code: as a superuser it could do anything, and read capture's token."""
+    seen: set[str | None] = set()
+    with cluster.connect(captured, user="mallory") as conn:
+        conn.execute(
+            "CREATE FUNCTION mallory.evil(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN"
+            " RAISE NOTICE 'evil as %', concat_ws(' ', current_user, coalesce(current_setting('scribe.own', true), ''),"
+            " current_setting('session_replication_role')); RETURN a; END $$"
+        )
+        conn.execute(
+            "CREATE TABLE mallory.t (a int CHECK (mallory.evil(a) = a),"
+            " b int GENERATED ALWAYS AS (mallory.evil(a)) STORED)"
+        )
+        conn.execute("CREATE INDEX ON mallory.t (mallory.evil(a))")
+        conn.execute("INSERT INTO mallory.t VALUES (1)")
+        conn.add_notice_handler(lambda said: seen.add(said.message_primary))
+        conn.execute("ALTER TABLE mallory.t ADD COLUMN u uuid DEFAULT gen_random_uuid()")
+    assert {text for text in seen if text and text.startswith("evil as ")} == {"evil as mallory  origin"}
+    assert ("refill", True) in history(cluster, captured, "kind, exact")
+    assert cluster.query("SELECT 1 FROM pg_proc WHERE proname LIKE 'run_as_owner%'", captured) == []
+
+
 def test_without_the_library_ddl_works_and_is_flagged(cluster: Cluster, captured: str) -> None:
     """A promoted standby or a rebuilt host may lack it; nothing may fail there."""
     hide_library(cluster, captured)
