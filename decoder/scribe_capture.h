@@ -3,12 +3,18 @@
  * scribe_capture.h
  *	  The statement that is running, for the event triggers of sql/capture.sql.
  *
+ *	  scribe_capture.c	the hook that sees statements begin and end
+ *	  scribe_statement.c	the text of one
+ *	  scribe_facts.c	what the event triggers ask about it
+ *	  scribe_silent.c	commands that fire no event trigger
+ *	  scribe_record.h	has the parts that record a command in C
+ *
  *-------------------------------------------------------------------------
  */
 #ifndef SCRIBE_CAPTURE_H
 #define SCRIBE_CAPTURE_H
 
-#include "nodes/nodes.h"
+#include "nodes/parsenodes.h"
 
 /* What a command dropped, as scribe.note_drop() has it; strings live in TopMemoryContext. */
 typedef struct Dropped
@@ -40,16 +46,22 @@ typedef struct Statement
 	Dropped		dropped;
 } Statement;
 
-/* The innermost utility statement in progress, NULL where none passed the hook. */
-extern Statement *running_statement(void);
-
-/* Install the hook that puts the event trigger functions of scribe_record.c in their place. */
-extern void scribe_record_init(void);
-
-/* Install the ProcessUtility hook and the setting scribe.facts; from _PG_init(). */
+/* scribe_capture.c */
 extern void scribe_capture_init(void);
+extern Statement *running_statement(void);	/* the innermost in progress, NULL where none passed the hook */
 
-/* The statement at location in a query string, without blanks around it. */
+/* scribe_statement.c */
 extern char *statement_text(const char *query, int location, int length);
+extern Statement *first_statement(const char *tag, const char **reason);
 
-#endif
+/* scribe_facts.c */
+extern void facts_init(void);
+
+/* scribe_silent.c */
+extern CreateTableAsStmt *explained_creation(Node *tree);
+extern void record_rest(Statement *statement, Oid role);
+
+/* scribe_triggers.c */
+extern void triggers_init(void);
+
+#endif							/* SCRIBE_CAPTURE_H */

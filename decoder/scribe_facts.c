@@ -1,0 +1,310 @@
+/*-------------------------------------------------------------------------
+ *
+ * scribe_facts.c
+ *	  What the event triggers ask about the statement that is running.
+ *
+ * They read it through the setting scribe.facts, whose show hook answers in
+ * JSON; a setting, not a function in C, because a dump of the capture schema
+ * has to load on servers that do not have this library.
+ *
+ * Contents
+ *		facts about the parse tree
+ *		the setting scribe.facts
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_proc.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "nodes/parsenodes.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/catcache.h"
+#include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "scribe_capture.h"
+
+static char *facts_dummy = NULL;
+
+/* ----------------------------------------------------------------
+ *		facts about the parse tree
+ * ----------------------------------------------------------------
+ */
+
+/* Whether every function of that name is immutable, in whatever schema. */
+static bool
+always_immutable(const char *name)
+{
+	CatCList   *procs = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
+	bool		immutable = procs->n_members > 0;
+
+	for (int i = 0; i < procs->n_members; i++)
+		if (((Form_pg_proc) GETSTRUCT(&procs->members[i]->tuple))->provolatile != PROVOLATILE_IMMUTABLE)
+			immutable = false;
+	ReleaseSysCacheList(procs);
+	return immutable;
+}
+
+/* Whether an operator of that name may be volatile.  Stable ones depend on settings, which are replayed. */
+static bool
+maybe_volatile_operator(const char *name)
+{
+	CatCList   *operators = SearchSysCacheList1(OPERNAMENSP, CStringGetDatum(name));
+	bool		is_volatile = false;
+
+	for (int i = 0; i < operators->n_members; i++)
+	{
+		Oid			function = ((Form_pg_operator) GETSTRUCT(&operators->members[i]->tuple))->oprcode;
+
+		if (OidIsValid(function) && func_volatile(function) == PROVOLATILE_VOLATILE)
+			is_volatile = true;
+	}
+	ReleaseSysCacheList(operators);
+	return is_volatile;
+}
+
+static bool
+is_time_word(const char *string)
+{
+	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
+
+	for (int i = 0; i < (int) lengthof(words); i++)
+		for (const char *p = string; *p; p++)
+			if (pg_strncasecmp(p, words[i], strlen(words[i])) == 0)
+				return true;
+	return false;
+}
+
+/* raw_expression_tree_walker: true when evaluating the expression elsewhere might give another value. */
+static bool
+mutable_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, SQLValueFunction) || IsA(node, SubLink))
+		return true;
+	if (IsA(node, FuncCall) && !always_immutable(strVal(llast(((FuncCall *) node)->funcname))))
+		return true;
+	if (IsA(node, A_Expr) && ((A_Expr *) node)->name != NIL &&
+		maybe_volatile_operator(strVal(llast(((A_Expr *) node)->name))))
+		return true;
+	if (IsA(node, A_Const))
+	{
+#if PG_VERSION_NUM >= 150000
+		A_Const    *constant = (A_Const *) node;
+
+		return !constant->isnull && IsA(&constant->val, String) && is_time_word(strVal(&constant->val));
+#else
+		Value	   *value = &((A_Const *) node)->val;
+
+		return IsA(value, String) && is_time_word(strVal(value));
+#endif
+	}
+	return raw_expression_tree_walker(node, mutable_walker, context);
+}
+
+/* Whether an ALTER TABLE ... TYPE ... USING has to send the rows anew.  Unknown statements: yes. */
+static bool
+using_is_mutable(Node *tree)
+{
+	ListCell   *cell;
+
+	if (tree == NULL || !IsA(tree, AlterTableStmt))
+		return true;
+	foreach(cell, ((AlterTableStmt *) tree)->cmds)
+	{
+		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, cell);
+
+		if (cmd->subtype == AT_AlterColumnType && cmd->def != NULL &&
+			mutable_walker(((ColumnDef *) cmd->def)->raw_default, NULL))
+			return true;
+	}
+	return false;
+}
+
+/* The table or index that ALTER ... ATTACH PARTITION has attached, or InvalidOid. */
+static Oid
+attached_partition(Node *tree)
+{
+	ListCell   *cell;
+
+	if (tree != NULL && IsA(tree, AlterTableStmt))
+		foreach(cell, ((AlterTableStmt *) tree)->cmds)
+		{
+			AlterTableCmd *cmd = lfirst_node(AlterTableCmd, cell);
+
+			if (cmd->subtype == AT_AttachPartition)
+				return RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, NoLock, true);
+		}
+	return InvalidOid;
+}
+
+static bool
+is_mutable_bound(PartitionBoundSpec *bound)
+{
+	return bound != NULL && (mutable_walker((Node *) bound->listdatums, NULL) ||
+							 mutable_walker((Node *) bound->lowerdatums, NULL) ||
+							 mutable_walker((Node *) bound->upperdatums, NULL));
+}
+
+/* Whether the statement gives a partition a bound that might be another elsewhere. */
+static bool
+bound_is_mutable(Node *tree)
+{
+	ListCell   *cell;
+
+	if (tree != NULL && IsA(tree, CreateStmt))
+		return is_mutable_bound(((CreateStmt *) tree)->partbound);
+	if (tree != NULL && IsA(tree, AlterTableStmt))
+		foreach(cell, ((AlterTableStmt *) tree)->cmds)
+		{
+			AlterTableCmd *cmd = lfirst_node(AlterTableCmd, cell);
+
+			if (cmd->subtype == AT_AttachPartition)
+				return is_mutable_bound(((PartitionCmd *) cmd->def)->bound);
+		}
+	return false;
+}
+
+/* Whether CREATE TABLE has a temporary table to be like. */
+static bool
+is_like_temporary(Statement *statement)
+{
+	ListCell   *cell;
+	List	   *parsed;
+
+	if (statement->tree == NULL || !IsA(statement->tree, CreateStmt) || !statement->exact)
+		return false;
+	/* the tree that ran has the columns in the place of the clause */
+	parsed = pg_parse_query(statement->text);
+	if (list_length(parsed) != 1 || !IsA(linitial_node(RawStmt, parsed)->stmt, CreateStmt))
+		return false;
+	foreach(cell, ((CreateStmt *) linitial_node(RawStmt, parsed)->stmt)->tableElts)
+		if (IsA(lfirst(cell), TableLikeClause))
+		{
+			Oid			relation = RangeVarGetRelid(((TableLikeClause *) lfirst(cell))->relation, NoLock, true);
+
+			if (OidIsValid(relation) && isAnyTempNamespace(get_rel_namespace(relation)))
+				return true;
+		}
+	return false;
+}
+
+/* The partition that ALTER TABLE ... DETACH PARTITION ... CONCURRENTLY has detached, or InvalidOid. */
+static Oid
+detached_concurrently(Node *tree)
+{
+#if PG_VERSION_NUM >= 140000
+	ListCell   *cell;
+
+	if (tree != NULL && IsA(tree, AlterTableStmt))
+		foreach(cell, ((AlterTableStmt *) tree)->cmds)
+		{
+			AlterTableCmd *cmd = lfirst_node(AlterTableCmd, cell);
+
+			if (cmd->subtype == AT_DetachPartition && ((PartitionCmd *) cmd->def)->concurrent)
+				return RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, NoLock, true);
+		}
+#endif
+	return InvalidOid;
+}
+
+/* Whether GRANT or REVOKE names temporary relations only (the event trigger does not tell). */
+static bool
+grants_on_temporary(Node *tree)
+{
+	ListCell   *cell;
+	GrantStmt  *grant = (GrantStmt *) tree;
+
+	if (tree == NULL || !IsA(tree, GrantStmt) || grant->targtype != ACL_TARGET_OBJECT ||
+		(grant->objtype != OBJECT_TABLE && grant->objtype != OBJECT_SEQUENCE) || grant->objects == NIL)
+		return false;
+	foreach(cell, grant->objects)
+	{
+		Oid			relation = RangeVarGetRelid(lfirst_node(RangeVar, cell), NoLock, true);
+
+		if (!OidIsValid(relation) || !isAnyTempNamespace(get_rel_namespace(relation)))
+			return false;
+	}
+	return true;
+}
+
+/* ----------------------------------------------------------------
+ *		the setting scribe.facts
+ * ----------------------------------------------------------------
+ */
+
+static void
+append_fact(StringInfo out, const char *name, bool value)
+{
+	appendStringInfo(out, ",\"%s\":%s", name, value ? "true" : "false");
+}
+
+/* The show hook of scribe.facts: what is known about the statement whose event trigger is running, as JSON. */
+static const char *
+show_facts(void)
+{
+	StringInfoData out;
+	Statement  *statement = running_statement();
+	const char *reason = "the text had more than one statement";
+	const char *tag;
+	int			level;
+	Oid			user;
+	Oid			caller;
+	int			security;
+
+	if (!IsTransactionState())
+		return "";
+	tag = GetConfigOption("scribe.tag", true, false);
+	if (tag == NULL || *tag == '\0')
+		return "";
+	if (statement == NULL)
+		statement = first_statement(tag, &reason);
+
+	/* names in the tree mean what they meant to the user: "$user" is one of the path */
+	caller = get_role_oid(GetConfigOption("scribe.role", true, false), true);
+	GetUserIdAndSecContext(&user, &security);
+	if (OidIsValid(caller))
+		SetUserIdAndSecContext(caller, security | SECURITY_LOCAL_USERID_CHANGE);
+	level = NewGUCNestLevel();
+	(void) set_config_option("search_path", GetConfigOption("scribe.path", true, false), PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	initStringInfo(&out);
+	appendStringInfoString(&out, "{\"statement\":");
+	if (statement->text != NULL)
+		escape_json(&out, statement->text);
+	else
+		appendStringInfoString(&out, "null");
+	appendStringInfo(&out, ",\"exact\":%s,\"reason\":", statement->exact ? "true" : "false");
+	escape_json(&out, statement->exact ? "" : reason);
+	append_fact(&out, "using_mutable", using_is_mutable(statement->tree));
+	append_fact(&out, "bound_mutable", bound_is_mutable(statement->tree));
+	append_fact(&out, "temporary", grants_on_temporary(statement->tree));
+	append_fact(&out, "like_temporary", is_like_temporary(statement));
+	append_fact(&out, "in_extension", creating_extension);
+	appendStringInfo(&out, ",\"detached\":%u,\"attached\":%u}",
+					 detached_concurrently(statement->tree), attached_partition(statement->tree));
+	AtEOXact_GUC(true, level);
+	SetUserIdAndSecContext(user, security);
+	return out.data;
+}
+
+void
+facts_init(void)
+{
+	DefineCustomStringVariable("scribe.facts",
+							   "What pg_scribe knows of the statement whose event trigger is running.",
+							   NULL, &facts_dummy, "", PGC_INTERNAL,
+							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE | GUC_NO_RESET_ALL,
+							   NULL, NULL, show_facts);
+}

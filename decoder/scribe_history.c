@@ -1,0 +1,318 @@
+/*-------------------------------------------------------------------------
+ *
+ * scribe_history.c
+ *	  The tables of the capture: their settings are read, their rows written.
+ *
+ * Contents
+ *		the capture tables
+ *		a row of scribe.ddl_history
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xlog.h"
+#include "catalog/index.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_event_trigger.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "scribe_record.h"
+
+static bool quiet_known = false;
+static List *quiet = NIL;
+
+/* ----------------------------------------------------------------
+ *		the capture tables
+ * ----------------------------------------------------------------
+ */
+
+/* A table of ours, locked; NULL where it is not there or somebody else has locked it. */
+Relation
+open_table(const char *name, LOCKMODE mode)
+{
+	Oid			relation = get_relname_relid(name, capture_schema());
+
+	if (!OidIsValid(relation) || !ConditionalLockRelationOid(relation, mode))
+		return NULL;
+	return table_open(relation, NoLock);
+}
+
+static Datum
+column(HeapTuple tuple, TupleDesc desc, const char *name, bool *isnull)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), name) == 0)
+			return heap_getattr(tuple, i + 1, desc, isnull);
+	*isnull = true;
+	return (Datum) 0;
+}
+
+/* Whether there is no row; also where it cannot be read. */
+bool
+is_empty(const char *name, bool *empty)
+{
+	Relation	rel = open_table(name, AccessShareLock);
+	TableScanDesc scan;
+
+	if (rel == NULL)
+		return false;
+	*empty = true;
+	if (RelationGetNumberOfBlocks(rel) > 0)
+	{
+		scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+		*empty = heap_getnext(scan, ForwardScanDirection) == NULL;
+		table_endscan(scan);
+	}
+	table_close(rel, AccessShareLock);
+	return true;
+}
+
+/* scribe.config and whether capture is to act; false where that cannot be told. */
+bool
+read_config(Config *config)
+{
+	Relation	rel = open_table("config", AccessShareLock);
+	const char *own = GetConfigOption("scribe.own", true, false);
+	TableScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	if (rel == NULL)
+		return false;
+	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	tuple = heap_getnext(scan, ForwardScanDirection);
+	if (tuple != NULL)
+	{
+		TupleDesc	desc = RelationGetDescr(rel);
+		bool		isnull[4];
+		Datum		identifier = column(tuple, desc, "system_identifier", &isnull[0]);
+		Datum		database = column(tuple, desc, "database_oid", &isnull[1]);
+		Datum		replica_identity = column(tuple, desc, "replica_identity", &isnull[2]);
+		Datum		token = column(tuple, desc, "token", &isnull[3]);
+
+		found = !isnull[0] && !isnull[1] && !isnull[2] && !isnull[3];
+		if (found)
+		{
+			config->active = (uint64) DatumGetInt64(identifier) == GetSystemIdentifier() &&
+				DatumGetObjectId(database) == MyDatabaseId &&
+				(own == NULL || strcmp(own, TextDatumGetCString(token)) != 0);
+			config->refuse = strcmp(TextDatumGetCString(replica_identity), "full") != 0;
+		}
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * A row, without what a statement would cost.  The partial index of rows that are not exact has none of ours.  False,
+ * and nothing is written, where the table is not as we made it.
+ */
+bool
+insert_row(Relation rel, Datum *values, bool *isnull)
+{
+	HeapTuple	tuple;
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+	TupleTableSlot *slot;
+
+	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID || rel->rd_rel->relhastriggers)
+		return false;
+	tuple = heap_form_tuple(RelationGetDescr(rel), values, isnull);
+	simple_heap_insert(rel, tuple);
+	slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsHeapTuple);
+	ExecStoreHeapTuple(tuple, slot, false);
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), RowExclusiveLock);
+		IndexInfo  *info;
+		Datum		keys[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		if (heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
+		{
+			info = BuildIndexInfo(index);
+			FormIndexDatum(info, slot, NULL, keys, nulls);
+			(void) index_insert(index, keys, nulls, &tuple->t_self, rel,
+								info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, INDEX_UNCHANGED info);
+		}
+		index_close(index, NoLock);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return true;
+}
+
+/* ----------------------------------------------------------------
+ *		a row of scribe.ddl_history
+ * ----------------------------------------------------------------
+ */
+
+static Datum
+text_array(List *strings)
+{
+	Datum	   *items = palloc(sizeof(Datum) * (list_length(strings) + 1));
+	ListCell   *cell;
+	int			n = 0;
+
+	foreach(cell, strings)
+		items[n++] = CStringGetTextDatum((char *) lfirst(cell));
+	return PointerGetDatum(construct_array(items, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+static Datum
+oid_array(List *oids)
+{
+	Datum	   *items = palloc(sizeof(Datum) * (list_length(oids) + 1));
+	ListCell   *cell;
+	int			n = 0;
+
+	foreach(cell, oids)
+		items[n++] = ObjectIdGetDatum(lfirst_oid(cell));
+	return PointerGetDatum(construct_array(items, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
+/* As scribe.statement_settings(). */
+static List *
+statement_settings(bool standard_strings)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			defaults[] = {
+		{"standard_conforming_strings", "on"}, {"backslash_quote", "safe_encoding"}, {"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"}, {"TimeZone", "UTC"}, {"lc_monetary", "C"}, {"xmloption", "content"},
+		{"array_nulls", "on"}, {"transform_null_equals", "off"}, {"default_tablespace", ""},
+		{"default_table_access_method", "heap"}, {"default_toast_compression", "pglz"},
+		{"timezone_abbreviations", "Default"}
+	};
+	static const char *const universal[] = {"Etc/UTC", "Etc/UCT", "UCT", "Zulu", "Universal"};
+	List	   *found = NIL;
+
+	for (int i = 0; i < (int) lengthof(defaults); i++)
+	{
+		const char *value = i > 0 ? GetConfigOption(defaults[i].name, true, false) : standard_strings ? "on" : "off";
+		bool		same = value == NULL || strcmp(value, defaults[i].value) == 0;
+
+		for (int k = 0; !same && k < (int) lengthof(universal); k++)
+			same = strcmp(value, universal[k]) == 0;
+		if (!same)
+			found = lappend(lappend(found, pstrdup(defaults[i].name)), pstrdup(value));
+	}
+	return found;
+}
+
+static void
+event_trigger_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	quiet_known = false;
+}
+
+/* What was looked up in a transaction that is rolled back does not count. */
+void
+forget_event_triggers(void)
+{
+	quiet_known = false;
+}
+
+/* Event triggers of others that would fire at replay: looked up again when one has changed. */
+static List *
+quiet_event_triggers(void)
+{
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (quiet_known)
+		return quiet;
+	list_free_deep(quiet);
+	quiet = NIL;
+	quiet_known = true;
+	rel = table_open(EventTriggerRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, EventTriggerNameIndexId, true, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_event_trigger form = (Form_pg_event_trigger) GETSTRUCT(tuple);
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		if ((form->evtenabled == TRIGGER_FIRES_ALWAYS || form->evtenabled == TRIGGER_FIRES_ON_REPLICA) &&
+			strncmp(NameStr(form->evtname), "scribe_", 7) != 0)
+			quiet = lappend(quiet, pstrdup(NameStr(form->evtname)));
+		MemoryContextSwitchTo(old);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return quiet;
+}
+
+/* One row of scribe.ddl_history, opened by the caller; false where it has not the columns we know. */
+bool
+write_row(Relation history, Row *row)
+{
+	struct
+	{
+		const char *name;
+		const char *text;
+		Datum		value;
+	}			columns[] = {
+		{"id", NULL, Int64GetDatum((int64) GetXLogInsertRecPtr())},
+		{"pid", NULL, Int32GetDatum(MyProcPid)},
+		{"at", NULL, TimestampTzGetDatum(GetCurrentTimestamp())},
+		{"kind", row->kind, 0},
+		{"tag", row->tag, 0},
+		{"object_type", row->object_type, 0},
+		{"object_identity", row->identity, 0},
+		{"statement", row->statement, 0},
+		{"exact", NULL, BoolGetDatum(true)},
+		{"reason", NULL, 0},
+		{"role", row->role, 0},
+		{"search_path", row->path, 0},
+		{"settings", NULL, text_array(statement_settings(row->standard_strings))},
+		{"relids", NULL, oid_array(row->relids)},
+		{"quiet", NULL, text_array(quiet_event_triggers())}
+	};
+	TupleDesc	desc = RelationGetDescr(history);
+	Datum		values[lengthof(columns)];
+	bool		isnull[lengthof(columns)];
+
+	if (desc->natts != lengthof(columns))
+		return false;
+	for (int i = 0; i < (int) lengthof(columns); i++)
+	{
+		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), columns[i].name) != 0)
+			return false;
+		values[i] = columns[i].text ? CStringGetTextDatum(columns[i].text) : columns[i].value;
+		isnull[i] = values[i] == 0 && TupleDescAttr(desc, i)->atttypid == TEXTOID;
+	}
+	return insert_row(history, values, isnull);
+}
+
+void
+history_init(void)
+{
+	CacheRegisterSyscacheCallback(EVENTTRIGGEROID, event_trigger_changed, (Datum) 0);
+}

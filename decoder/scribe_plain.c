@@ -1,0 +1,80 @@
+/*-------------------------------------------------------------------------
+ *
+ * scribe_plain.c
+ *	  Which statements are recorded by their text alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "commands/extension.h"
+#include "nodes/parsenodes.h"
+
+#include "scribe_capture.h"
+#include "scribe_record.h"
+
+/* Whether a text has a word that may become another time elsewhere. */
+static bool
+may_tell_time(const char *text)
+{
+	return strcasestr(text, "now") || strcasestr(text, "today") || strcasestr(text, "tomorrow") ||
+		strcasestr(text, "yesterday");
+}
+
+/* Whether the statement itself is all that has to be recorded of it; SQL does the rest. */
+bool
+is_plain(const char *tag, Statement *statement)
+{
+	static const char *const plain[] = {
+		"CREATE TABLE", "CREATE TABLE AS", "CREATE INDEX", "CREATE VIEW", "CREATE SEQUENCE", "CREATE FUNCTION",
+		"CREATE PROCEDURE", "CREATE TRIGGER", "CREATE TYPE", "COMMENT", "ALTER TABLE", "DROP TABLE", "DROP VIEW",
+		"DROP MATERIALIZED VIEW", "DROP SEQUENCE", "DROP FUNCTION", "DROP PROCEDURE", "DROP TRIGGER"
+	};
+	Node	   *tree = statement->tree;
+	ListCell   *cell;
+	bool		found = false;
+
+	for (int i = 0; !found && i < (int) lengthof(plain); i++)
+		found = strcmp(plain[i], tag) == 0;
+	if (!found || !statement->exact || statement->rewritten || creating_extension || may_tell_time(statement->text))
+		return false;
+	switch (nodeTag(tree))
+	{
+		case T_CreateStmt:
+			return ((CreateStmt *) tree)->partbound == NULL && strcasestr(statement->text, "like") == NULL;
+		case T_IndexStmt:
+			return !((IndexStmt *) tree)->concurrent;
+		case T_AlterTableStmt:
+			foreach(cell, ((AlterTableStmt *) tree)->cmds)
+			{
+				switch (lfirst_node(AlterTableCmd, cell)->subtype)
+				{
+					case AT_AddColumn:
+					case AT_DropColumn:
+					case AT_ColumnDefault:
+					case AT_SetNotNull:
+					case AT_DropNotNull:
+					case AT_SetStatistics:
+					case AT_SetOptions:
+					case AT_ResetOptions:
+					case AT_SetStorage:
+					case AT_AddConstraint:
+					case AT_ValidateConstraint:
+					case AT_SetRelOptions:
+					case AT_ResetRelOptions:
+					case AT_EnableRowSecurity:
+					case AT_DisableRowSecurity:
+						break;
+					default:
+						return false;
+				}
+			}
+			return true;
+		case T_CreateFunctionStmt:
+			return strcasestr(statement->text, "current") == NULL;	/* SET ... FROM CURRENT */
+		case T_AlterOwnerStmt:
+			return false;
+		default:
+			return true;
+	}
+}

@@ -1,0 +1,273 @@
+/*-------------------------------------------------------------------------
+ *
+ * scribe_triggers.c
+ *	  The event trigger functions of sql/capture.sql, in C, for the commands
+ *	  that are frequent and need nothing but their row.
+ *
+ * The functions stay in PL/pgSQL: a server without this library must run every
+ * statement, and a dump of the capture schema must load there.  Where the
+ * library is loaded, a function manager hook puts the functions of this file
+ * in their place.  What one of them cannot do, or fails to do, it leaves to
+ * the function it stands for, with the notes that function expects; so they
+ * may bail out anywhere before they have written, and after an error, too.
+ *
+ * Contents
+ *		which functions are ours
+ *		leaving it to PL/pgSQL
+ *		the functions
+ *		initialisation
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "commands/event_trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "scribe_capture.h"
+#include "scribe_record.h"
+
+static needs_fmgr_hook_type previous_needs_hook = NULL;
+static fmgr_hook_type previous_fmgr_hook = NULL;
+static PGFunction pl_handler = NULL;
+
+static Datum c_note_caller(PG_FUNCTION_ARGS);
+static Datum c_command_start(PG_FUNCTION_ARGS);
+static Datum c_note_drop(PG_FUNCTION_ARGS);
+static Datum c_note_rewrite(PG_FUNCTION_ARGS);
+static Datum c_command_end(PG_FUNCTION_ARGS);
+
+/* ----------------------------------------------------------------
+ *		which functions are ours
+ * ----------------------------------------------------------------
+ */
+
+static struct
+{
+	const char *name;
+	PGFunction	function;
+	Oid			oid;
+}			ours[] = {
+	{"note_caller", c_note_caller, InvalidOid},
+	{"command_start", c_command_start, InvalidOid},
+	{"note_drop", c_note_drop, InvalidOid},
+	{"note_rewrite", c_note_rewrite, InvalidOid},
+	{"command_end", c_command_end, InvalidOid}
+};
+static bool ours_known = false;
+static Oid	scribe_schema = InvalidOid;
+
+static void
+forget_ours(Datum arg, int cacheid, uint32 hashvalue)
+{
+	ours_known = false;
+}
+
+static void
+find_ours(void)
+{
+	oidvector  *no_arguments = buildoidvector(NULL, 0);
+	Oid			schema;
+	HeapTuple	tuple;
+
+	ours_known = true;			/* an invalidation while we look has the last word */
+	schema = get_namespace_oid("scribe", true);
+	tuple = OidIsValid(schema) ? SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema)) : NULL;
+	if (HeapTupleIsValid(tuple))
+	{
+		/* a schema of this name that anybody may have made gives no orders */
+		if (!superuser_arg(((Form_pg_namespace) GETSTRUCT(tuple))->nspowner))
+			schema = InvalidOid;
+		ReleaseSysCache(tuple);
+	}
+	for (int i = 0; i < (int) lengthof(ours); i++)
+		ours[i].oid = !OidIsValid(schema) ? InvalidOid :
+			GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(ours[i].name),
+							PointerGetDatum(no_arguments), ObjectIdGetDatum(schema));
+	scribe_schema = schema;
+	pfree(no_arguments);
+}
+
+/* The schema of the capture, as it was when its functions were looked up. */
+Oid
+capture_schema(void)
+{
+	return scribe_schema;
+}
+
+static bool
+needs_hook(Oid function)
+{
+	if (previous_needs_hook && previous_needs_hook(function))
+		return true;
+	if (!IsTransactionState() || HistoricSnapshotActive())
+		return false;
+	if (!ours_known)
+		find_ours();
+	for (int i = 0; i < (int) lengthof(ours); i++)
+		if (ours[i].oid == function)
+			return true;
+	return false;
+}
+
+static void
+fmgr_event(FmgrHookEventType event, FmgrInfo *flinfo, Datum *private)
+{
+	if (event == FHET_START)
+		for (int i = 0; i < (int) lengthof(ours); i++)
+			if (ours[i].oid == flinfo->fn_oid && flinfo->fn_addr != ours[i].function)
+			{
+				pl_handler = flinfo->fn_addr;
+				flinfo->fn_addr = ours[i].function;
+			}
+	if (previous_fmgr_hook)
+		previous_fmgr_hook(event, flinfo, private);
+}
+
+/* ----------------------------------------------------------------
+ *		leaving it to PL/pgSQL
+ * ----------------------------------------------------------------
+ */
+
+static void
+set_note(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+static Datum
+leave(FunctionCallInfo fcinfo)
+{
+	fcinfo->flinfo->fn_addr = pl_handler;
+	return pl_handler(fcinfo);
+}
+
+/* The statement whose event trigger this is; NULL where that is not known. */
+static Statement *
+statement_of(FunctionCallInfo fcinfo)
+{
+	return CALLED_AS_EVENT_TRIGGER(fcinfo) ? running_statement() : NULL;
+}
+
+static const char *
+tag_of(FunctionCallInfo fcinfo)
+{
+	return GetCommandTagName(((EventTriggerData *) fcinfo->context)->tag);
+}
+
+/* ----------------------------------------------------------------
+ *		the functions
+ * ----------------------------------------------------------------
+ */
+
+static bool
+is_of_extension(const char *tag)
+{
+	return strcmp(tag, "CREATE EXTENSION") == 0 || strcmp(tag, "ALTER EXTENSION") == 0;
+}
+
+/* scribe.note_caller(): runs as the user. */
+static Datum
+c_note_caller(PG_FUNCTION_ARGS)
+{
+	Statement  *statement = statement_of(fcinfo);
+
+	if (statement == NULL || is_of_extension(tag_of(fcinfo)))
+		return leave(fcinfo);
+	statement->caller = GetUserId();
+	statement->standard_strings = standard_conforming_strings;
+	if (statement->path == NULL || strcmp(statement->path, namespace_search_path) != 0)
+	{
+		if (statement->path)
+			pfree(statement->path);
+		statement->path = MemoryContextStrdup(TopMemoryContext, namespace_search_path);
+	}
+	return (Datum) 0;
+}
+
+/* scribe.command_start() */
+static Datum
+c_command_start(PG_FUNCTION_ARGS)
+{
+	if (statement_of(fcinfo) == NULL || is_of_extension(tag_of(fcinfo)))
+		return leave(fcinfo);
+	return (Datum) 0;
+}
+
+/* scribe.note_drop() */
+static Datum
+c_note_drop(PG_FUNCTION_ARGS)
+{
+	Statement  *statement = statement_of(fcinfo);
+
+	if (statement == NULL)
+		return leave(fcinfo);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	statement->drop_left = !read_dropped(statement);
+	PopActiveSnapshot();
+	return statement->drop_left ? leave(fcinfo) : (Datum) 0;
+}
+
+/* scribe.note_rewrite() */
+static Datum
+c_note_rewrite(PG_FUNCTION_ARGS)
+{
+	Statement  *statement = statement_of(fcinfo);
+
+	if (statement != NULL && !statement->rewritten)
+	{
+		set_note("scribe.rewritten", "");
+		statement->rewritten = true;
+	}
+	return leave(fcinfo);
+}
+
+/* scribe.command_end() */
+static Datum
+c_command_end(PG_FUNCTION_ARGS)
+{
+	Statement  *statement = statement_of(fcinfo);
+
+	if (statement == NULL || !OidIsValid(statement->caller))
+		return leave(fcinfo);
+	if (!is_of_extension(tag_of(fcinfo)) && try_to_record(tag_of(fcinfo), statement))
+		return (Datum) 0;
+	set_note("scribe.role", GetUserNameFromId(statement->caller, false));
+	set_note("scribe.path", statement->path);
+	set_note("scribe.strings", statement->standard_strings ? "on" : "off");
+	if (!statement->drop_left)
+		set_note("scribe.dropped", statement->dropped.note ? statement->dropped.note : "");
+	if (!statement->rewritten)
+		set_note("scribe.rewritten", "");
+	return leave(fcinfo);
+}
+
+/* ----------------------------------------------------------------
+ *		initialisation
+ * ----------------------------------------------------------------
+ */
+
+/* Called once in each process that loads the library. */
+void
+triggers_init(void)
+{
+	CacheRegisterSyscacheCallback(PROCOID, forget_ours, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_ours, (Datum) 0);
+	history_init();
+	previous_needs_hook = needs_fmgr_hook;
+	needs_fmgr_hook = needs_hook;
+	previous_fmgr_hook = fmgr_hook;
+	fmgr_hook = fmgr_event;
+}
