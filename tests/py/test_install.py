@@ -52,6 +52,12 @@ def test_other_users_may_read_it(installed):
     assert [path for path in ours if path.is_file() and not path.stat().st_mode & 0o004] == []
 
 
+def test_the_library_shows_other_libraries_nothing_but_its_entry_points(installed):
+    (library,) = installed.rglob("scribe_decoder.so")
+    listed = subprocess.check_output(["nm", "--dynamic", "--defined-only", "--just-symbols", library], text=True)
+    assert sorted(listed.split()) == ["Pg_magic_func", "_PG_init", "_PG_output_plugin_init"]
+
+
 def test_a_start_compiles_nothing(installed):
     tree = installed / "usr/lib/pg_scribe"
     before = {path: path.stat().st_mtime_ns for path in tree.rglob("*.pyc")}
