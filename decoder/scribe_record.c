@@ -25,6 +25,22 @@
 #include "scribe_capture.h"
 #include "scribe_record.h"
 
+/* Whether a table has an index that is not valid. */
+static bool
+has_invalid_index(Oid relation)
+{
+	Relation	rel = relation_open(relation, AccessShareLock);
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+	bool		found = false;
+
+	foreach(cell, indexes)
+		found = found || !is_valid_index(lfirst_oid(cell));
+	list_free(indexes);
+	relation_close(rel, NoLock);
+	return found;
+}
+
 /* What a dropped object or a comment needs no role for is done by us at replay: see scribe.record_command(). */
 static void
 take_over(Row *row, Oid caller)
@@ -171,6 +187,10 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 			case RELKIND_INDEX:
 			case RELKIND_PARTITIONED_INDEX:
 				if (!is_valid_index(relation))
+					return false;
+				/* a name that was chosen beside one that is nowhere else: SQL writes it down */
+				if (IsA(statement->tree, IndexStmt) && ((IndexStmt *) statement->tree)->idxname == NULL &&
+					has_invalid_index(IndexGetRelation(relation, false)))
 					return false;
 				break;
 			default:

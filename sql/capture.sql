@@ -896,6 +896,12 @@ BEGIN
                 PERFORM scribe.record_invalid_index(invalid);
                 RETURN;
             END IF;
+            -- a name that was chosen beside indexes which are nowhere else would be another one there
+            IF statement ~* '^\s*CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY\M' OR EXISTS (SELECT FROM pg_index AS i JOIN pg_index AS made
+                    ON made.indrelid = i.indrelid WHERE made.indexrelid = relids[1] AND NOT i.indisvalid) THEN
+                statement := regexp_replace(statement, '^(\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?)(?=ON\M)', '\1'
+                    || (SELECT replace(quote_ident(relname), '\', '\\') FROM pg_class WHERE oid = relids[1]) || ' ', 'i');
+            END IF;
         END IF;
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids, as_role, as_path);
         IF tag = 'CREATE PUBLICATION' AND as_role IS NOT NULL THEN
