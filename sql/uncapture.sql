@@ -7,7 +7,7 @@ DECLARE
     trigger_name name;
     relation pg_catalog.regclass;
 BEGIN
-    FOR trigger_name IN SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtname ~ '^scribe_[1-4]_' LOOP
+    FOR trigger_name IN SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtname ~ '^scribe_[1-5]_' LOOP
         EXECUTE pg_catalog.format('DROP EVENT TRIGGER %I', trigger_name);
     END LOOP;
     IF pg_catalog.to_regclass('scribe.replica_identity') IS NOT NULL THEN

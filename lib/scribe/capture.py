@@ -30,6 +30,26 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
       END
 ORDER BY 1, 2
 """
+# Tables whose next UPDATE or DELETE makes decoder_raw crash the server; see sql/identity_guard.sql.
+ENDANGERED = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relreplident = 'i' AND c.relkind = 'r' AND c.relpersistence = 'p'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i
+    WHERE i.indrelid = c.oid AND i.indisreplident AND i.indimmediate AND i.indisvalid)
+ORDER BY 1, 2
+"""
+TRIGGERS = (
+    "scribe_1_caller_start",
+    "scribe_2_drop",
+    "scribe_2_rewrite",
+    "scribe_2_start",
+    "scribe_3_caller_end",
+    "scribe_4_end",
+)
+_MORE_TRIGGERS = {
+    "pgoutput": ("scribe_2_facts", "scribe_3_facts"),
+    "decoder_raw": ("scribe_3_guard", "scribe_5_guard"),
+}
 # How a table's replica identity is set and remembered; and taken back, unseen by capture, which would mend it at once.
 _SET = (
     sql.SQL("ALTER TABLE ONLY {table} REPLICA IDENTITY FULL"),
@@ -73,6 +93,20 @@ def is_active(conn: psycopg.Connection[Any]) -> bool:
     return fetch_value(conn, _ACTIVE) is True
 
 
+def triggers_of(plugin: str) -> tuple[str, ...]:
+    """Return the names of the event triggers that capture has for a decoder."""
+    return TRIGGERS + _MORE_TRIGGERS.get(plugin, ())
+
+
+def is_complete(conn: psycopg.Connection[Any], plugin: str) -> bool:
+    """Whether capture acts here and lacks none of its event triggers, where a superuser has installed it."""
+    if not is_active(conn) or not has_triggers(conn):
+        return is_active(conn)
+    query = "SELECT count(*) FROM pg_catalog.pg_event_trigger WHERE evtname = ANY (%s)"
+    names = triggers_of(plugin)
+    return int(fetch_value(conn, query, [list(names)])) == len(names)
+
+
 def is_restored(conn: psycopg.Connection[Any]) -> bool:
     """Whether this database came from a base: schema scribe holds its position and nothing of capture."""
     return fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.position') IS NOT NULL") is True
@@ -92,7 +126,7 @@ def install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str = 
             with conn.transaction():
                 _install(conn, replica_identity, plugin)
         except psycopg.errors.InsufficientPrivilege:
-            if plugin == "scribe_decoder":
+            if plugin != "pgoutput":
                 raise
             _run_file(conn, "identities.sql")  # schema changes are detected, not captured
 
@@ -103,6 +137,8 @@ def _install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str) 
         facts = (SQL / "table_facts.sql").read_text(encoding="utf-8")
         conn.execute(_READ_FACTS.format(facts).encode())
         _run_file(conn, "pgoutput.sql")
+    if plugin == "decoder_raw":
+        _run_file(conn, "identity_guard.sql")
     if fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.config') IS NOT NULL"):
         conn.execute("UPDATE scribe.config SET replica_identity = %s", [replica_identity])
 

@@ -124,8 +124,7 @@ class PgOutput(Decoder):
 
     def server_options(self, identity: Mapping[str, Any]) -> str:
         """See Decoder."""
-        pinned = _PINNED | {"client_encoding": identity["encoding"]}
-        return " ".join(f"-c {name}={value}" for name, value in pinned.items())
+        return pinned_options(str(identity["encoding"]))
 
     def scan(self, tape: Tape, start: int, position: int = 0, tick: Callable[[], None] = lambda: None) -> Scan:
         """See Decoder."""
@@ -161,6 +160,12 @@ class PgOutput(Decoder):
                 knowledge.changed = False
 
         return MessageTranslator(tape, start, knowledge, save)
+
+
+def pinned_options(encoding: str) -> str:
+    """Return the server options that make the text of values what a segment's header says; encoding: the database's."""
+    pinned = _PINNED | {"client_encoding": encoding}
+    return " ".join(f"-c {name}={value}" for name, value in pinned.items())
 
 
 # --- what is known --------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scribe.capture import WITHOUT_IDENTITY
+from scribe.capture import WITHOUT_IDENTITY, triggers_of
 from scribe.decoders import plugin_of
 from scribe.dialect import quote_identifier
 from scribe.errors import ScribeError
@@ -18,14 +18,6 @@ from scribe.source import ANOTHER_DATABASE, ANOTHER_SERVER
 from scribe.survey import Survey
 
 PROGRAMS = ("pg_recvlogical", "pg_dump")
-TRIGGERS = (
-    "scribe_1_caller_start",
-    "scribe_2_drop",
-    "scribe_2_rewrite",
-    "scribe_2_start",
-    "scribe_3_caller_end",
-    "scribe_4_end",
-)
 _INIT = 'Run "scribe-init": it puts right what is missing.'
 _DUMP = 'Run "scribe-dump": a new base holds what the stream could not carry.'
 _SHOWN = 3  # names in one line
@@ -88,13 +80,14 @@ def check_capture(survey: Survey, limit: Limit) -> Finding:
     """The event triggers that capture schema changes are there and fire always."""
     if survey.identity.get("schema_changes") == "detected":
         return Finding("capture", State.OK, "no event triggers: rotation detects schema changes, and stops at them")
+    names = triggers_of(plugin_of(survey.identity))
     found = {row["name"]: row["enabled"] for row in survey.rows(_TRIGGERS)}
-    missing = [name for name in TRIGGERS if name not in found]
+    missing = [name for name in names if name not in found]
     if missing:
         return Finding(
             "capture", State.CRITICAL, f"event trigger {', '.join(missing[:_SHOWN])} is missing", _again(_INIT)
         )
-    for name in TRIGGERS:
+    for name in names:
         if found[name] != "A":
             word = "disabled" if found[name] == "D" else "not ENABLE ALWAYS"
             hint = _again(f'Run "ALTER EVENT TRIGGER {name} ENABLE ALWAYS".')
@@ -102,7 +95,7 @@ def check_capture(survey: Survey, limit: Limit) -> Finding:
     if survey.setting("event_triggers") == "off":
         hint = _again('Run "ALTER SYSTEM RESET event_triggers", then "SELECT pg_reload_conf()".')
         return Finding("capture", State.CRITICAL, "event triggers are switched off (event_triggers)", hint)
-    return Finding("capture", State.OK, f"{len(TRIGGERS)} event triggers fire always")
+    return Finding("capture", State.OK, f"{len(names)} event triggers fire always")
 
 
 def _again(hint: str) -> str:

@@ -21,7 +21,7 @@ from scribe import FORMAT_VERSION, capture, files, largeobjects, slot
 from scribe.archive import Archive
 from scribe.base import Request, Talker, take_aligned_base, take_stream_base
 from scribe.capture import WITHOUT_IDENTITY
-from scribe.decoders import DECODERS
+from scribe.decoders import DECODERS, plugin_of
 from scribe.dialect import format_time
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.guard import in_snapshot
@@ -104,7 +104,7 @@ def read_state(archive: Archive, conn: psycopg.Connection[Any], name: str) -> St
         identity=identity,
         intent=intent if isinstance(intent, dict) else None,
         slot=slot.find_slot(conn, name),
-        captured=capture.is_active(conn),
+        captured=capture.is_complete(conn, plugin_of(identity)) if identity else capture.is_active(conn),
         has_base=any(base.consistent_point >= chain for base in archive.bases()) if identity else False,
         broken=broken,
         without_identity=int(fetch_value(conn, count)),
