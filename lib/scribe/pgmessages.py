@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from scribe.errors import ScribeError
-from scribe.spool import Scan, Spool, Tape, Transaction
+from scribe.spool import Batch, Scan, Spool, Tape, Transaction, alone
 
 BEGIN, COMMIT, ORIGIN, RELATION, TYPE, INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = b"BCORYIUDTM"
 NEW, KEY, OLD = b"NKO"
@@ -253,7 +253,8 @@ def walk(tape: Tape, start: int, stop: int | None = None) -> Iterator[tuple[byte
 class BinaryScan(Scan):
     """The whole transactions of a pgoutput stream; see Scan."""
 
-    def __iter__(self) -> Iterator[Transaction]:
+    def batches(self) -> Iterator[Batch]:
+        """See Scan; one by one."""
         opened = -1  # commit LSN of the transaction that is open
         start = self.end
         blocks, base, at = self.tape.blocks(start), start, 0
@@ -279,7 +280,7 @@ class BinaryScan(Scan):
                             raise DamageError("a Commit message does not fit its transaction")
                         at, opened = end, -1
                         self.end, self.position = base + at, end_lsn
-                        yield Transaction(start, self.end, commit_lsn, end_lsn)
+                        yield alone(Transaction(start, self.end, commit_lsn, end_lsn))
                         start = self.end
                     elif opened < 0 and not (kind == MESSAGE and not data[at + 1] & 1):
                         raise DamageError("a transaction does not begin with Begin")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from scribe.lsn import file_lsn, format_lsn, parse_lsn
 from scribe.process import Process, find_receivers, from_json
 from scribe.recovery import break_chain
 from scribe.shipping import Outbox
-from scribe.spool import Scan, Spool, Tape, part_number
+from scribe.spool import Batch, Scan, Spool, Tape, alone, part_number
 from scribe.writer import Circumstances, Piece, write_segment
 
 LOCK_WAIT = 60.0  # seconds for another rotation, or a stream that starts, to end
@@ -98,24 +98,34 @@ def plan(scan: Scan, archived: int, cuts: list[int]) -> list[Piece]:
     waiting = [lsn for lsn in cuts if lsn > archived]
     piece = Piece(scan.end, scan.end, archived)
     pieces: list[Piece] = []
-    for start, stop, commit_lsn, end_lsn in scan:
-        if end_lsn <= archived:
-            piece.start = piece.stop = stop
+    for part in _divide(scan, archived, waiting):
+        if part.end_lsn <= archived:
+            piece.start = piece.stop = part.stop
             continue
-        if commit_lsn < archived:
+        if part.commit_lsn < archived:
             raise ScribeError(
-                f"the spool holds a transaction from {format_lsn(commit_lsn)} to {format_lsn(end_lsn)}, "
+                f"the spool holds a transaction from {format_lsn(part.commit_lsn)} to {format_lsn(part.end_lsn)}, "
                 f"and the archive ends between, at {format_lsn(archived)}"
             )
-        while waiting and commit_lsn >= waiting[0]:
+        while waiting and part.commit_lsn >= waiting[0]:
             piece.to_lsn = waiting.pop(0)
             pieces.append(piece)
-            piece = Piece(start, start, piece.to_lsn)
+            piece = Piece(part.start, part.start, piece.to_lsn)
         if piece.first is None:
-            piece.first = start
-        piece.last, piece.stop, piece.to_lsn = start, stop, end_lsn
-        piece.transactions += 1
+            piece.first = part.start
+        piece.last, piece.stop, piece.to_lsn = part.last_start, part.stop, part.end_lsn
+        piece.transactions += part.size
     return pieces + ([piece] if piece.transactions else [])
+
+
+def _divide(scan: Scan, archived: int, waiting: list[int]) -> Iterator[Batch]:
+    """Yield a scan's batches; transaction by transaction where the archive's end or the next cut may lie within."""
+    for batch in scan.batches():
+        ahead = batch.commit_lsn >= archived and not (waiting and batch.last_commit_lsn >= waiting[0])
+        if ahead or batch.end_lsn <= archived:
+            yield batch
+        else:
+            yield from map(alone, batch.each())
 
 
 def remove_unfinished(archive: Archive) -> None:

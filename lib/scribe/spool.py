@@ -6,9 +6,11 @@ finds whole transactions by the frames at line beginnings (docs/format.md, secti
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Iterator
+from operator import le, lt
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +21,13 @@ from scribe.tape import FRAME, Place, Tape
 
 __all__ = [  # Tape and what goes with it are the spool's to its users
     "FRAME",
+    "Batch",
     "Place",
     "Scan",
     "Spool",
     "Tape",
     "Transaction",
+    "alone",
     "cut",
     "find_start",
     "frames_after",
@@ -35,11 +39,14 @@ _PART = re.compile(r"^part-(\d{8,})\.sql$")
 _COMMIT = b"\n" + COMMIT_PREFIX
 _BEGIN = b"\n" + BEGIN_PREFIX
 # What stands between two transactions: upper and lower half of the end LSN, then of the next one's commit LSN.
-_BETWEEN = re.compile(
-    rb"\nCOMMIT; -- end ([0-9A-F]{1,8})/([0-9A-F]{1,8})\n"
-    rb"(?:BEGIN; -- xid [0-9]+ commit ([0-9A-F]{1,8})/([0-9A-F]{1,8}) time [0-9][-0-9:. +BC]{25,40}\n)?"
-)
+_LSN = b"([0-9A-F]{1,8})/([0-9A-F]{1,8})"
+_END = rb"\nCOMMIT; -- end %b\n"
+_NEXT = rb"BEGIN; -- xid [0-9]+ commit %b time [0-9][-0-9:. +BC]{25,40}(?=\n)"
+_BETWEEN = re.compile(_END % _LSN + b"(?:" + _NEXT % _LSN + b")?")
+_BETWEEN_TWO = re.compile((_END + _NEXT) % (_LSN, _LSN))
 _FRAMES = re.compile(rb"\n((?:BEGIN; -- xid|COMMIT; -- end) [^\n]*)(?=\n)")
+FEW = 16  # transactions, two at least; fewer in a block are looked at one by one
+SHORT = 64 << 10  # bytes; after a longer transaction no more than a few are expected in a block
 _HINT = "Stop scribe-stream and start it again: it cuts what is damaged and asks the server for it once more."
 
 
@@ -50,6 +57,25 @@ class Transaction(NamedTuple):
     stop: int  # tape offset after its COMMIT line
     commit_lsn: int
     end_lsn: int
+
+
+class Batch(NamedTuple):
+    """Whole transactions that follow each other, at least one."""
+
+    start: int  # tape offset of the first one's BEGIN line
+    stop: int  # tape offset after the last one's COMMIT line
+    commit_lsn: int  # of the first
+    end_lsn: int  # of the last
+    last_start: int  # tape offset of the last one's BEGIN line
+    last_commit_lsn: int
+    size: int  # how many
+    each: Callable[[], Iterator[Transaction]]  # one by one
+
+
+def alone(transaction: Transaction) -> Batch:
+    """Return a transaction as a batch of its own."""
+    start, _, commit_lsn, _ = transaction
+    return Batch(*transaction, start, commit_lsn, 1, lambda: iter((transaction,)))
 
 
 class Spool:
@@ -128,10 +154,36 @@ def part_number(path: Path) -> int:
     return int(match[1]) if match else 0
 
 
+def _walk(data: bytes, at: int, stop: int, base: int, first: Transaction) -> Iterator[Transaction]:
+    """Yield the transactions of a batch. first: its first one, as far as its BEGIN line says."""
+    start, _, opened, _ = first
+    for match in _BETWEEN_TWO.finditer(data, at, stop):
+        high, low, next_high, next_low = match.groups()
+        end = base + match.end(2) + 1
+        yield Transaction(start, end, opened, int(high, 16) << 32 | int(low, 16))
+        start, opened = end, int(next_high, 16) << 32 | int(next_low, 16)
+
+
+@functools.lru_cache(maxsize=4)
+def _between_two(high: bytes, digits: int) -> re.Pattern[bytes]:
+    """Return _BETWEEN_TWO for LSNs with this upper half and so many digits in the lower one, of which it tells."""
+    lsn = b"%b/([0-9A-F]{%d})" % (high, digits)
+    return re.compile((_END + _NEXT) % (lsn, lsn))
+
+
+def _last_between(data: bytes, at: int) -> re.Match[bytes] | None:
+    """Return the last place in data, from at on, where a transaction ends and a next one begins."""
+    last = data.rfind(_COMMIT, at)
+    match = _BETWEEN_TWO.match(data, last) if last >= 0 else None
+    if match is None and last >= 0 and (last := data.rfind(_COMMIT, at, last)) >= 0:  # that BEGIN line may be torn
+        match = _BETWEEN_TWO.match(data, last)
+    return match
+
+
 class Scan:
     """The whole transactions on a tape from an offset on, in order, in constant memory.
 
-    Iterate over it once; afterwards `end` is the offset after the last whole transaction, `position` its end LSN
+    Read it once; afterwards `end` is the offset after the last whole transaction, `position` its end LSN
     (or the one given), and `damage` says why reading stopped before the end of the tape, None for a mere torn end.
     """
 
@@ -144,12 +196,18 @@ class Scan:
         self._high = (b"0", 0)  # the upper half of the last LSN, as text and as a number
 
     def __iter__(self) -> Iterator[Transaction]:
+        for batch in self.batches():
+            yield from batch.each()
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the transactions: many at a time where they are short, and not a step has to be taken for each."""
         data, at, base = b"", 0, self.end
         opened = -1  # commit LSN of the transaction that at stands in, -1 between two
         for block in self.tape.blocks(self.end):
             self._tick()
             hole = block.find(0)
             data, at, base = data[at:] + (block if hole < 0 else block[:hole]), 0, base + at
+            leapt = False
             while self.damage is None:
                 if opened < 0:
                     opened, at = self._begin(data, at)
@@ -172,15 +230,47 @@ class Scan:
                         break
                     start, at = self.end, match.end(2) + 1
                     self.end, self.position = base + at, end_lsn
-                    yield Transaction(start, base + at, opened, end_lsn)
+                    yield alone(Transaction(start, self.end, opened, end_lsn))
                     opened = -1
-                    if next_low is not None:
-                        opened = self._follow(self._lsn(next_high, next_low))
-                        at = match.end() - 1
+                    if next_low is None:
+                        continue
+                    opened, at = self._follow(self._lsn(next_high, next_low)), match.end()
+                    if not leapt and self.end - start < SHORT and self.damage is None:
+                        leapt = True
+                        if (leap := self._leap(data, at, base, opened)) is not None:
+                            batch, opened, at = leap
+                            yield batch
             if hole >= 0 and self.damage is None:
                 self.damage = "there are zero bytes"
             if self.damage is not None:
                 return
+
+    def _leap(self, data: bytes, at: int, base: int, opened: int) -> tuple[Batch, int, int] | None:
+        """Pass over all transactions in data from at on but the last; None where one might not be as it should.
+
+        What is passed over is what the steps of batches() would accept: every line that begins as a frame belongs to
+        an end and a beginning that follow each other, and the LSNs are in order. Returns the batch, the commit LSN of
+        the transaction after it, and where that one's BEGIN line ends. data, base: at offset base on the tape.
+        """
+        last = _last_between(data, at)
+        if last is None:
+            return None
+        high, end, _, next_low = last.groups()
+        stop, count = last.end(), data.count(_COMMIT, at, last.end())
+        if count < FEW or data.count(_BEGIN, at, stop) != count:
+            return None
+        found = _between_two(high, len(end)).findall(data, at, stop + 1)
+        if len(found) != count:
+            return None
+        ends, commits = zip(*found, strict=True)  # hexadecimal digits of one length compare as their numbers do
+        if not (all(map(le, ends, commits)) and all(map(lt, commits, ends[1:])) and opened < self._lsn(high, ends[0])):
+            return None
+        start, self.end, self.position = self.end, base + last.end(2) + 1, self._lsn(high, end)
+        last_start = base + data.rfind(_BEGIN, at, last.start() + 1) + 1
+        each = functools.partial(_walk, data, at, stop + 1, base, Transaction(start, start, opened, 0))
+        last_commit = self._lsn(high, commits[-2])
+        batch = Batch(start, self.end, opened, self.position, last_start, last_commit, count, each)
+        return batch, self._lsn(high, next_low), stop
 
     def _lsn(self, high: bytes, low: bytes) -> int:
         if high != self._high[0]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 from archives import make_archive, transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from scribe import spool as spool_module
 from scribe import tape as tape_module
 from scribe.errors import ScribeError
+from scribe.rotation import plan
 from scribe.spool import Place, Scan, Spool, Tape, cut, find_start, frames_after, read_transactions
 
 pytestmark = pytest.mark.unit
@@ -171,3 +176,123 @@ def test_part_numbers_are_not_used_again(tmp_path: Path) -> None:
     assert spool.next_part().name == "part-00000002.sql"
     spool.state_path.write_text('{"part": 7}')
     assert spool.next_part().name == "part-00000008.sql"
+
+
+# --- many short transactions at a time --------------------------------------------------------------------------
+
+FRAGMENTS = [
+    b"BEGIN; -- xid 7 commit 0/1 time 2026-11-22 13:07:00.123456+00\n",
+    b"BEGIN; -- xid 7 commit FFFFFFFF/FFFFFFF0 time 2026-11-22 13:07:00.123456+00 BC\n",
+    b"COMMIT; -- end 0/1\n",
+    b"COMMIT; -- end 0/00000208\n",
+    b"COMMIT; -- end FFFFFFFF/FFFFFFFF\n",
+    b"BEGIN; -- xid ",
+    b"COMMIT; -- end ",
+    b"x\n",
+    b"\n",
+    b"\0",
+    b"0",
+]
+KINDS = ["insert at line", "insert", "drop", "repeat", "swap", "cut"]
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[bytes, list[int]]:
+    """Return what may be in a spool, most of it short transactions, and LSNs at which they are committed."""
+    lsn = draw(st.sampled_from([0x200, 0xFFFFF00, 0xFFFFFF00, 0x1_0FFFFF00]))
+    bodies = draw(st.lists(st.sampled_from([*BODIES, b""]), min_size=1, max_size=5))
+    gaps = draw(st.lists(st.sampled_from([8, 16, 0x30, 0x100]), min_size=3, max_size=40))
+    odd = draw(st.integers(0, 2 * len(gaps)))  # the transaction that is before or after its time, if any
+    text, lsns = b"", [lsn]
+    for number, gap in enumerate(gaps):
+        early, length = draw(st.sampled_from([(0, 0), (0, -8), (0x200, 8), (-8, 0x400)])) if number == odd else (0, 8)
+        text += transaction(lsn - early, bodies[number % len(bodies)], length=length)
+        lsn += gap
+        lsns.append(lsn)
+    for mutation in draw(st.lists(st.tuples(st.sampled_from(KINDS), st.floats(0, 1), st.integers(0, 10)), max_size=2)):
+        text = mutate(text, *mutation)
+    return text, lsns
+
+
+def mutate(text: bytes, kind: str, where: float, which: int) -> bytes:
+    """Return a text with one change; at a line for all kinds but the first and the last."""
+    lines = text.splitlines(True)
+    at, line = int(where * len(text)), int(where * len(lines))
+    if kind == "insert":
+        return text[:at] + FRAGMENTS[which] + text[at:]
+    if kind == "insert at line":
+        lines.insert(line, FRAGMENTS[which])
+    elif kind == "drop":
+        del lines[line : line + 1 + which % 3]
+    elif kind == "repeat":
+        lines[line:line] = lines[line : line + 1 + which]
+    elif kind == "swap":
+        lines[line : line + 2] = reversed(lines[line : line + 2])
+    else:
+        return text[:at]
+    return b"".join(lines)
+
+
+def read_all(path: Path, few: int, block: int, archived: int, cuts: list[int]) -> tuple[Any, ...]:
+    """Return all that a scan says, and what rotation would make of it. few: transactions not worth a batch."""
+    with pytest.MonkeyPatch.context() as patch, Tape([path]) as tape:
+        patch.setattr(spool_module, "FEW", few)
+        patch.setattr(tape_module, "BLOCK", block)
+        scan, again = Scan(tape, 0, cuts[0]), Scan(tape, 0, cuts[0])
+        found = list(scan)
+        for batch in again.batches():
+            each = list(batch.each())
+            first, last = each[0], each[-1]
+            ends = first.start, last.stop, first.commit_lsn, last.end_lsn, last.start, last.commit_lsn
+            assert batch[:-1] == (*ends, len(each))
+            assert each == found[: len(each)]
+            found = found[len(each) :]
+        assert not found
+        try:
+            planned: object = plan(Scan(tape, 0), archived, cuts)
+        except ScribeError as error:
+            planned = str(error)
+        return list(Scan(tape, 0, cuts[0])), scan.end, scan.position, scan.damage, planned
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(streams(), st.sampled_from([300, 2000, 4 << 20]), st.lists(st.floats(0, 1), max_size=4))
+def test_many_transactions_at_a_time_are_found_as_one_by_one(
+    tmp_path: Path, stream: tuple[bytes, list[int]], block: int, marks: list[float]
+) -> None:
+    text, lsns = stream
+    path = tmp_path / "part-00000001.sql"
+    path.write_bytes(text)
+    cuts = sorted({lsns[0] - 8, *(int(lsns[0] + mark * (lsns[-1] - lsns[0])) for mark in marks)})
+    for archived in cuts:
+        assert read_all(path, 2, block, archived, cuts) == read_all(path, 10**9, block, archived, cuts)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"COMMIT; -- end 0/10328\n", FRAGMENTS[0] + b"COMMIT; -- end 0/10328\n"),
+        (b"COMMIT; -- end 0/10328\n", b"COMMIT; -- end 0/10320\n"),
+        (b"COMMIT; -- end 0/10328\n", b"COMMIT; -- end 0/10331\n"),
+        (b"COMMIT; -- end 0/10328\n", b"COMMIT; -- end 0/10328\n" * 2),
+        (b"COMMIT; -- end 0/10328\n", b""),
+        (b"commit 0/10320 ", b"commit 0/10317 "),
+        (b"COMMIT; -- end 0/10018\n", b"COMMIT; -- end 0/10010\n"),
+    ],
+)
+def test_a_fault_among_many_transactions_is_found(tmp_path: Path, before: bytes, after: bytes) -> None:
+    text = b"".join(transaction(0x10000 + 16 * number, BODIES[number % 4]) for number in range(100))
+    assert text.count(before) == 1
+    path = tmp_path / "part-00000001.sql"
+    path.write_bytes(text.replace(before, after))
+    found = read_all(path, 2, 4 << 20, 0x10000, [0x10000])
+    assert found == read_all(path, 10**9, 4 << 20, 0x10000, [0x10000])
+    assert found[3] is not None
+
+
+def test_short_transactions_are_read_many_at_a_time(tmp_path: Path) -> None:
+    text = b"".join(transaction(0x10000 + 16 * number, BODIES[number % 4]) for number in range(1000))
+    spool = fill(tmp_path / "a", text)
+    with Tape(spool.paths()) as tape:
+        batches = list(Scan(tape, 0).batches())
+    assert [batch.size for batch in batches] == [1, 998, 1]
