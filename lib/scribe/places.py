@@ -10,5 +10,5 @@ SQL = ROOT / "sql"
 
 def find_document(name: str) -> Path:
     """Return the path of a file of docs/ or etc/: in the tree, else where "make install" puts it."""
-    installed = ROOT.parents[1] / "share/doc/pg_scribe" / name.removeprefix("docs/")
+    installed = (ROOT / "../../share/doc/pg_scribe" / name.removeprefix("docs/")).resolve()
     return ROOT / name if (ROOT / name).exists() or not installed.exists() else installed
