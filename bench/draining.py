@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from cluster import Cluster, poll
 from place import ALTERNATE, FILL, FILL_WIDE, MB, PLUGINS, SIDES, TABLE, WIDE, Bench, cluster_program, median, say
 
+OURS = "scribe_decoder"
+
 
 class End(NamedTuple):
     """Where a drain ends: LSN, in a database's stream."""
@@ -134,10 +136,11 @@ def drop_slot(bench: Bench, name: str) -> None:
 def measure_memory(bench: Bench) -> None:
     """The walsender over one transaction, of several sizes; the server itself needs logical_decoding_work_mem."""
     found = []
+    plugins = [name for name in bench.plugins if name in {OURS, "decoder_raw", "test_decoding"}]
     for rows in (bench.rows // 10, bench.rows // 2, bench.rows):
         bench.sql(TABLE.format("big"))
         work = functools.partial(bench.sql, FILL.format("big", rows))
-        drained = drain_work(bench, work, ["scribe_decoder", "test_decoding"], 1)
+        drained = drain_work(bench, work, plugins, 1)
         peaks = {plugin: round(drains[0].peak / MB, 1) for plugin, drains in drained.items()}
         found.append({"rows": rows, "peak_mb": peaks})
         say(f"memory: {rows:,} rows: {peaks}")
@@ -200,8 +203,11 @@ def measure_decoding(bench: Bench) -> None:
 def report_memory(figures: list[dict[str, Any]]) -> list[str]:
     """Return lines of the report."""
     what = "walsender's own memory at its peak, a transaction of {rows:,} rows"
-    sides = "| {scribe_decoder} MB | test_decoding {test_decoding} MB |"
-    return [f"| {what.format(**entry)} {sides.format(**entry['peak_mb'])}" for entry in figures]
+    lines = []
+    for entry in figures:
+        ours, *others = (f"{plugin} {peak} MB" for plugin, peak in entry["peak_mb"].items())
+        lines.append(f"| {what.format(**entry)} | {ours.split(' ', 1)[1]} | {'; '.join(others)} |")
+    return lines
 
 
 def report_decoding(figures: dict[str, Any]) -> list[str]:
@@ -211,11 +217,10 @@ def report_decoding(figures: dict[str, Any]) -> list[str]:
 
 def report_workload(name: str, entry: dict[str, Any]) -> str:
     """Return a line of the report."""
-    cpu, client, size = entry["cpu_us_per_change"], entry["client_us_per_change"], entry["mb"]
-    cells = {plugin: f"{cpu[plugin]:.2f} + {client[plugin]:.2f} us, {size[plugin]} MB" for plugin in cpu}
-    ours = cells.pop("scribe_decoder")
-    beside = "; ".join(
-        f"{plugin} {cell}, ratio {cpu['scribe_decoder'] / cpu[plugin]:.2f}" for plugin, cell in cells.items()
-    )
+    figures = [entry[key] for key in ("cpu_us_per_change", "client_us_per_change", "mb")]
+    cells = {plugin: "{:.2f} + {:.2f} us, {} MB".format(*(by[plugin] for by in figures)) for plugin in figures[0]}
+    ours = cells.pop(OURS)
+    ratios = {plugin: ", ".join(f"{by[OURS] / by[plugin]:.2f}" for by in figures) for plugin in cells}
+    beside = "; ".join(f"{plugin} {cell}: {ratios[plugin]} of it" for plugin, cell in cells.items())
     what = f"decoding {entry['changes']:,} changes, {name}: CPU per change of walsender + client, output"
     return f"| {what} | {ours} | {beside} |"

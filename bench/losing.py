@@ -62,13 +62,13 @@ def wait_for(reports: Reports, lsn: int) -> None:
 
 
 def measure_interval(bench: Bench, source: Scribe, name: str) -> dict[str, float]:
-    """Commit for three status intervals under pgbench's load; return the median and the worst delay in seconds."""
+    """Commit under pgbench's load for as many intervals as there are rounds; return median and worst delay, seconds."""
     status, sync = INTERVALS[name]
     source.settings |= {"SCRIBE_STATUS_INTERVAL": str(status), "SCRIBE_FSYNC_INTERVAL": str(sync)}
     source.start_stream()
     reports = Reports(source)
     reports.start()
-    seconds = 3 * (status + sync)
+    seconds = bench.rounds * (status + sync)
     load = subprocess.Popen(
         [f"{bench.cluster.bindir}/pgbench", "-n", "-c", "2", "-R", "200", "-T", str(seconds), "losing"],
         env=bench.cluster.env,
@@ -105,7 +105,7 @@ def measure_waiting(bench: Bench, source: Scribe) -> dict[str, float]:
         )
         times = []
         with bench.cluster.connect("losing") as conn:
-            for _ in range(10):
+            for _ in range(1 + 3 * bench.rounds):
                 begin = time.monotonic()
                 conn.execute("INSERT INTO timed (note) VALUES ('waiting')")
                 times.append(time.monotonic() - begin)

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster import poll
-from draining import drop_slot, make_slot
+from draining import OURS, drop_slot, make_slot
 from place import PLUGINS, Bench, cluster_program, median, say
 from source import Scribe
-
-OURS = "scribe_decoder"
 
 
 def measure_overhead(bench: Bench) -> None:
@@ -82,7 +80,11 @@ def run_pgbench(bench: Bench, dbname: str) -> float:
 def report_overhead(figures: dict[str, Any]) -> list[str]:
     """Return lines of the report."""
     nothing = figures["nothing"]
-    cells = {way: f"{rate:.0f} tps, {rate / nothing:.2f} of nothing" for way, rate in figures.items()}
-    beside = "; ".join(f"{way} drained {cell}" for way, cell in cells.items() if way not in {"nothing", OURS})
+    ours = f"{figures[OURS]:.0f} tps, {figures[OURS] / nothing:.2f} of no slot's"
+    beside = [
+        f"{way} drained {rate:.0f} tps, {rate / nothing:.2f}; ours {figures[OURS] / rate:.2f} of it"
+        for way, rate in figures.items()
+        if way not in {"nothing", OURS}
+    ]
     what = "the source's pgbench, 4 clients, capture on and the stream running"
-    return [f"| {what} | {cells[OURS]} | no slot {nothing:.0f} tps; {beside} |"]
+    return [f"| {what} | {ours} | no slot {nothing:.0f} tps; {'; '.join(beside)} |"]

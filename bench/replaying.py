@@ -1,11 +1,11 @@
-"""Replay: scribe-restore and psql with the same files, beside the source's own time and a peer's stream."""
+"""Replay: scribe-restore and psql with the same files, beside the source's own time, COPY of the rows, and peers."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from draining import drain, drop_slot, end_of_work
 from place import (
@@ -30,11 +30,20 @@ SOURCE = "source"
 PEER = "decoder_raw"
 
 
-def workloads(bench: Bench) -> dict[str, tuple[int, list[str], Callable[[], None]]]:
-    """Return name -> (row changes, statements before the base, work)."""
+class Workload(NamedTuple):
+    """What is done on the source. before: statements before the base; filled: tables of which all rows are new."""
+
+    changes: int
+    before: list[str]
+    work: Callable[[], None]
+    filled: list[str]
+
+
+def workloads(bench: Bench) -> dict[str, Workload]:
+    """Return them by name."""
     rows, some, transactions = bench.rows, bench.rows // 2, max(250, bench.rows * 3 // 200)
     big, fill = TABLE.format("big"), FILL.format("big", rows)
-    file = bench.directory / "rows"
+    file, sides = bench.directory / "rows", [SIDES.format("a"), SIDES.format("b")]
 
     def sql(statement: str) -> Callable[[], None]:
         return lambda: cluster_psql(bench.cluster, SOURCE, "-c", statement)
@@ -48,44 +57,44 @@ def workloads(bench: Bench) -> dict[str, tuple[int, list[str], Callable[[], None
     copy_out = f"COPY (SELECT {ROW} FROM generate_series(1, {rows}) n) TO STDOUT"
     cluster_psql(bench.cluster, "bench", "-o", str(file), "-c", copy_out)
     return {
-        "one COPY": (rows, [big], copy),
-        "a mass UPDATE": (some, [big, fill], sql(f"UPDATE big SET price = price + 1 WHERE id <= {some}")),
-        "a mass DELETE": (some, [big, fill], sql(f"DELETE FROM big WHERE id <= {some}")),
-        "wide rows": (rows // 20, [WIDE], sql(FILL_WIDE.format(rows // 20))),
-        "alternating tables": (some, [SIDES.format("a"), SIDES.format("b")], sql(ALTERNATE.format(some // 2))),
-        "pgbench, 4 clients": (transactions * 16, [], pgbench),
+        "one COPY": Workload(rows, [big], copy, ["big"]),
+        "a mass UPDATE": Workload(some, [big, fill], sql(f"UPDATE big SET price = price + 1 WHERE id <= {some}"), []),
+        "a mass DELETE": Workload(some, [big, fill], sql(f"DELETE FROM big WHERE id <= {some}"), []),
+        "wide rows": Workload(rows // 20, [WIDE], sql(FILL_WIDE.format(rows // 20)), ["wide"]),
+        "alternating tables": Workload(some, sides, sql(ALTERNATE.format(some // 2)), ["side_a", "side_b"]),
+        "pgbench, 4 clients": Workload(transactions * 16, [], pgbench, []),
     }
 
 
 def measure_restore(bench: Bench) -> None:
     """The source's time, and that of replaying what was streamed, for each workload."""
     found = {}
-    for name, (changes, before, work) in workloads(bench).items():
-        found[name] = {"changes": changes} | replay_workload(bench, name, before, work)
+    for name, workload in workloads(bench).items():
+        found[name] = {"changes": workload.changes} | replay_workload(bench, name, workload)
         say(f"restore: {name}: {found[name]}")
     bench.figures["restore"] = found
 
 
-def replay_workload(bench: Bench, name: str, before: list[str], work: Callable[[], None]) -> dict[str, Any]:
+def replay_workload(bench: Bench, name: str, workload: Workload) -> dict[str, Any]:
     """Stream one workload, then replay its segments into copies of the restored base, in interleaved rounds."""
     cluster = bench.cluster
     cluster.createdb(SOURCE)
     archive = bench.directory / f"archive-{name.replace(' ', '-')}"
     source = Scribe(cluster, SOURCE, archive, {"SCRIBE_COMPRESS": "none"})
     try:
-        for statement in before:
+        for statement in workload.before:
             bench.sql(statement, SOURCE)
-        if not before:
+        if not workload.before:
             cluster_program(cluster, "pgbench", "-i", "-q", "-s", "5", SOURCE)
         source.run("scribe-init", "-q")
         if PEER in bench.plugins:
             bench.sql(f"SELECT pg_create_logical_replication_slot('peer', '{PEER}')", SOURCE)
-        seconds = timed(work)
+        seconds = timed(workload.work)
         stream = drain_peer(bench) if PEER in bench.plugins else None
         source.start_stream()
         source.run("scribe-rotate", "--wait-lsn", "current", timeout=900)
         source.stop_stream()
-        return {"source_s": median([seconds])} | replay_rounds(bench, source, stream)
+        return {"source_s": median([seconds])} | replay_rounds(bench, source, workload, stream)
     finally:
         source.close()
 
@@ -99,33 +108,53 @@ def drain_peer(bench: Bench) -> Path:
     return stream
 
 
-def replay_rounds(bench: Bench, source: Scribe, peer: Path | None) -> dict[str, Any]:
+def replay_rounds(bench: Bench, source: Scribe, workload: Workload, peer: Path | None) -> dict[str, Any]:
     """Replay a source's segments with scribe-restore and with psql, each into a fresh copy of its base.
 
     peer: its stream for psql, once only: it takes many times as long.
     """
-    cluster = bench.cluster
     base = json.loads(next((source.archive / "base").glob("*/manifest.json")).read_text())["consistent_point_lsn"]
     source.run("scribe-restore", "-q", "-d", "at_base", "--target-lsn", base, "--target-exclusive")
     segments = sorted((source.archive / "incremental").glob("*.sql"))
-    seconds: dict[str, list[float]] = {"scribe_restore": [], "psql": []} | ({"peer": []} if peer else {})
+    ways: dict[str, Callable[[], Any]] = {
+        "scribe_restore": lambda: source.run("scribe-restore", "-q", "-d", "target", "--resume", timeout=900),
+        "psql": lambda: run_files(bench, segments),
+    }
+    if workload.filled:
+        copies = [copy_out(bench, table) for table in workload.filled]
+        ways["copy"] = lambda: cluster_psql(bench.cluster, "target", *copies)
+    if peer is not None:
+        ways["peer"] = lambda: run_files(bench, [peer])
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(bench.rounds):
-        for way, runs in seconds.items():
-            if way == "peer" and number > 0:
-                continue
-            cluster.createdb("target", template="at_base")
-            cluster.query("CHECKPOINT")
-            if way == "scribe_restore":
-                runs.append(timed(source.run, "scribe-restore", "-q", "-d", "target", "--resume", timeout=900))
-            else:
-                paths = segments if peer is None or way == "psql" else [peer]
-                files = [word for path in paths for word in ("-f", str(path))]
-                runs.append(timed(cluster_psql, cluster, "target", "-o", "/dev/null", *files))
-            cluster.dropdb("target")
-    cluster.dropdb("at_base")
+        for way, replay in ways.items():
+            if way != "peer" or number == 0:
+                seconds[way].append(time_on_copy(bench, replay))
+    bench.cluster.dropdb("at_base")
     return {"plain_mb": round(sum(path.stat().st_size for path in segments) / MB, 1)} | {
         f"{way}_s": median(runs) for way, runs in seconds.items()
     }
+
+
+def time_on_copy(bench: Bench, replay: Callable[[], Any]) -> float:
+    """Return the seconds of a replay into a fresh copy of the base, called target."""
+    bench.cluster.createdb("target", template="at_base")
+    bench.cluster.query("CHECKPOINT")
+    seconds = timed(replay)
+    bench.cluster.dropdb("target")
+    return seconds
+
+
+def run_files(bench: Bench, paths: list[Path]) -> None:
+    """Let psql run files, in one session."""
+    cluster_psql(bench.cluster, "target", "-o", "/dev/null", *(word for path in paths for word in ("-f", str(path))))
+
+
+def copy_out(bench: Bench, table: str) -> str:
+    """Write the source's rows of a table to a file; return the flag with which psql copies them into the target's."""
+    file = bench.directory / f"rows-{table}"
+    cluster_psql(bench.cluster, SOURCE, "-c", f"\\copy {table} TO '{file}'")
+    return f"-c\\copy {table} FROM '{file}'"
 
 
 def report_restore(figures: dict[str, Any]) -> list[str]:
@@ -133,14 +162,23 @@ def report_restore(figures: dict[str, Any]) -> list[str]:
     return [report_workload(name, entry) for name, entry in figures.items()]
 
 
+BESIDE = {
+    "source_s": "the source",
+    "copy_s": "COPY of the rows by psql",
+    "peer_s": f"{PEER}'s stream by psql",
+}
+
+
 def report_workload(name: str, entry: dict[str, Any]) -> str:
-    """Return a line of the report: seconds, thousand row changes a second, and the ratio to the source's time."""
+    """Return a line of the report: seconds, thousand row changes a second, and how fast we are beside the others."""
 
-    def cell(seconds: float) -> str:
-        rate = entry["changes"] / seconds / 1000
-        return f"{seconds} s, {rate:.0f} k/s, {seconds / entry['source_s']:.2f} of the source's time"
+    def cell(key: str) -> str:
+        return f"{entry[key]} s, {entry['changes'] / entry[key] / 1000:.0f} k/s"
 
-    beside = f"psql with the same files {cell(entry['psql_s'])}; the source {entry['source_s']} s"
-    if "peer_s" in entry:
-        beside += f"; psql with {PEER}'s stream {cell(entry['peer_s'])}"
-    return f"| replay of {name}, {entry['plain_mb']} MB of SQL | {cell(entry['scribe_restore_s'])} | {beside} |"
+    ours = f"scribe-restore {cell('scribe_restore_s')}; psql {cell('psql_s')}"
+    beside = []
+    for key, what in BESIDE.items():
+        if key in entry:
+            restore, psql = (entry[key] / entry[way] for way in ("scribe_restore_s", "psql_s"))
+            beside.append(f"{what} {cell(key)}, ours {restore:.3g} and {psql:.3g} times that speed")
+    return f"| replay of {name}, {entry['plain_mb']} MB of SQL | {ours} | {'; '.join(beside)} |"
