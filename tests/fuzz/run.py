@@ -32,9 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lib"))
 
 import minimise  # noqa: E402
 import psycopg  # noqa: E402
+from catalog import quote  # noqa: E402
 from cluster import Cluster, install_decoder  # noqa: E402
 from compare import State, assert_equal  # noqa: E402
-from generator import INIT, ROLES, ROTATE, SCHEMAS, Generator, Step  # noqa: E402
+from draw import ROLES, SCHEMAS  # noqa: E402
+from generator import INIT, ROTATE, Generator, Step  # noqa: E402
 from psycopg.pq import ExecStatus, TransactionStatus  # noqa: E402
 from sanitised import SanitisedCluster  # noqa: E402
 from source import Scribe  # noqa: E402
@@ -149,10 +151,10 @@ class Round:
         dbname = self.scribe.dbname
         self._createdb(dbname)
         roles = "".join(
-            f"DO $$ BEGIN CREATE ROLE {_quote(r)}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;\n" for r in ROLES
+            f"DO $$ BEGIN CREATE ROLE {quote(r)}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;\n" for r in ROLES
         )
         schemas = "".join(
-            f"CREATE SCHEMA IF NOT EXISTS {_quote(s)}; GRANT ALL ON SCHEMA {_quote(s)} TO PUBLIC;\n" for s in SCHEMAS
+            f"CREATE SCHEMA IF NOT EXISTS {quote(s)}; GRANT ALL ON SCHEMA {quote(s)} TO PUBLIC;\n" for s in SCHEMAS
         )
         extensions = "".join(
             f"CREATE EXTENSION {name} SCHEMA public;\n"
@@ -366,10 +368,6 @@ def _kind(text: str) -> str:
         line = " ".join(keys)
     line = re.sub(r"\"[^\"]*\"|'[^']*'|[0-9A-F]+/[0-9A-F]+|\d+", "_", line)
     return re.sub(r".*(ERROR|error): ", "", line)[:60]
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 class Run:

@@ -1,0 +1,23 @@
+"""One statement of any kind."""
+
+from __future__ import annotations
+
+import objects
+import rows
+import tables
+from draw import Draw, Kind, NothingToDo
+
+KINDS = rows.KINDS | tables.KINDS | objects.KINDS
+# What may stand in PL/pgSQL: nothing that returns rows, and no two statements in one.
+_NOT_PLAIN = (rows.sequence_value, rows.large_object, rows.message, tables.attach, objects.trigger, objects.ctas)
+PLAIN = {k: v for k, v in KINDS.items() if k not in _NOT_PLAIN}
+
+
+def one(draw: Draw, kinds: dict[Kind, int] = KINDS) -> str:
+    """One statement of one of the kinds, drawn by their weights."""
+    while True:
+        (kind,) = draw.random.choices(list(kinds), list(kinds.values()))
+        try:
+            return kind(draw)
+        except NothingToDo:
+            continue
