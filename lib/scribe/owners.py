@@ -7,7 +7,7 @@ blocks are followed from line to line, as psql does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO
 
 from scribe.segments import CopyData, CopyEnd, CopyStart, Reader
@@ -82,3 +82,15 @@ def quoting_after(line: bytes, within: bytes) -> bytes:
             within = match[0]
         elif kind == "escape":
             within = b"E'"
+
+
+def whole_statements(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Put lines together that one statement (or string, name or comment in it) goes over; SQL without COPY data."""
+    within, held = b"", b""
+    for line in lines:
+        within, held = quoting_after(line, within), held + line
+        if not within:
+            yield held
+            held = b""
+    if held:
+        yield held

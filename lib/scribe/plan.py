@@ -8,7 +8,7 @@ from pathlib import Path
 from scribe.archive import Archive, Segment
 from scribe.dialect import TIMEOUT_SINCE, Begin
 from scribe.lsn import format_lsn
-from scribe.points import Way
+from scribe.points import Way, list_files
 from scribe.segments import End, Reader, Small, Start, open_plain
 from scribe.sequences import ADVANCE
 from scribe.target import Options, build_create, conninfo, globals_files, read_meta, restore_command
@@ -18,16 +18,23 @@ _OLDER = "1,/^SET standard_conforming_strings/{/^SET transaction_timeout = 0;$/d
 _STOP = "psql -X -q -v ON_ERROR_STOP=1 -o /dev/null"
 
 
-def build_plan(archive: Archive, way: Way, name: str, version: int, options: Options, *, with_globals: bool) -> str:
-    """Return a script for sh that restores a way into a database called name. version: the target server's number."""
+def build_plan(
+    archive: Archive, way: Way, name: str, version: int, options: Options, *, with_globals: bool, first: str
+) -> str:
+    """Return a script for sh that restores a way into a database called name.
+
+    version: the target server's number; first: a database that is there already.
+    """
     target = shlex.quote(conninfo(name))
     base = way.base.path
     lines = ["#!/bin/sh", f"# base {way.base.stamp}, then {len(way.segments)} segments", "set -eu"]
+    # before anything else: of a pipe, sh sees only what psql says, which runs the beginning of a damaged file
+    lines += ["sha256sum --check --quiet <<'SUMS'", *_sums(way), "SUMS"]
     if with_globals:
         lines.append("# what exists already is no error here")
-        lines += [f"psql -X -q -d postgres -f {quote(path)}" for path in globals_files(archive, way.base)]
+        lines += [f"psql -X -q -d {first} -f {quote(path)}" for path in globals_files(archive, way.base)]
     create = build_create(version, name, read_meta(way.base), options)
-    lines.append(f"{_STOP} -d postgres -c {shlex.quote(create)}")
+    lines.append(f"{_STOP} -d {first} -c {shlex.quote(create)}")
     lines += _base_commands(way, target, options, version)
     lines += _segment_commands(way, target)
     lines.append(f"{_STOP} -d {target} -f {quote(base / 'database.sql')}")
@@ -38,6 +45,15 @@ def build_plan(archive: Archive, way: Way, name: str, version: int, options: Opt
 def quote(path: Path) -> str:
     """Return a path as a word for the shell."""
     return shlex.quote(str(path))
+
+
+def _sums(way: Way) -> list[str]:
+    """Return what sha256sum reads; where a name has to be escaped, its line begins with a backslash."""
+    lines = []
+    for path, entry in list_files(way):
+        name = str(path).replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+        lines.append(f"{'' if name == str(path) else chr(92)}{entry['sha256']}  {name}")
+    return lines
 
 
 def _feed(path: Path, target: str, cut: str | None = None) -> str:

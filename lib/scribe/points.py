@@ -257,12 +257,16 @@ def _commits(segment: Segment, target: Target) -> Iterator[int]:
 # Checksums
 
 
+def list_files(way: Way) -> list[tuple[Path, dict[str, Any]]]:
+    """Return every file of a way, each with what its manifest says of it: bytes and sha256."""
+    found = [(way.base.path / entry["name"], entry) for entry in way.base.manifest["files"]]
+    return found + [(segment.data, segment.manifest) for segment in way.segments]
+
+
 def check_files(way: Way) -> int:
     """Read every file of a way and compare it with its manifest; return the bytes read. Raises ScribeError."""
-    expected = [(way.base.path / entry["name"], entry) for entry in way.base.manifest["files"]]
-    expected += [(segment.data, segment.manifest) for segment in way.segments]
     total = 0
-    for path, entry in expected:
+    for path, entry in list_files(way):
         check_file(path, entry["bytes"], entry["sha256"])
         total += entry["bytes"]
     return total

@@ -92,8 +92,16 @@ class Restore:
         return self._replay(way, position)
 
     def _print_plan(self, conn: psycopg.Connection[Any], way: Way) -> None:
-        with_globals, version = not self.arguments.no_globals, conn.info.server_version
-        print(build_plan(self.archive, way, self.name, version, self.options, with_globals=with_globals), end="")
+        plan = build_plan(
+            self.archive,
+            way,
+            self.name,
+            conn.info.server_version,
+            self.options,
+            with_globals=not self.arguments.no_globals,
+            first=conn.info.dbname,
+        )
+        print(plan, end="")
 
     def find_way(self, conn: psycopg.Connection[Any]) -> Way:
         """Return base and segments that lead to the point asked for; conn: times are read there. Raises ScribeError."""

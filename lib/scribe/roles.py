@@ -6,23 +6,24 @@ Both sides are compared as pg_dumpall writes them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import psycopg
 
 from scribe.errors import ScribeError
 from scribe.metadata import dump_globals
+from scribe.owners import whole_statements
 
-_ALTER = re.compile(r'^ALTER ROLE (?:"((?:[^"]|"")+)"|([^\s;"]+)) (WITH |SET )(.*);$')
+_ALTER = re.compile(r'^ALTER ROLE (?:"((?:[^"]|"")+)"|([^\s;"]+)) (WITH |SET )(.*);\n?\Z', re.DOTALL)
 _ATTRIBUTE = re.compile(r"(?:PASSWORD|VALID UNTIL) '(?:[^']|'')*'|CONNECTION LIMIT -?\d+|[A-Z]+")
 
 
-def read_roles(lines: Iterable[bytes]) -> dict[str, set[str]]:
+def read_roles(text: bytes) -> dict[str, set[str]]:
     """Return the attributes and settings of each role in pg_dumpall's output."""
     found: dict[str, set[str]] = {}
-    for line in lines:
-        match = _ALTER.match(line.decode("utf-8", "replace").rstrip("\n"))
+    for statement in whole_statements(text.splitlines(keepends=True)):
+        match = _ALTER.match(statement.decode("utf-8", "replace"))
         if match is not None:
             quoted, plain, kind, rest = match.groups()
             has = found.setdefault(quoted.replace('""', '"') if quoted is not None else plain, set())
@@ -46,14 +47,14 @@ def _words(attributes: set[str]) -> str:
 
 
 def report_differences(
-    conn: psycopg.Connection[Any], lines: Iterable[bytes], roles: set[str], warn: Callable[[str], None]
+    conn: psycopg.Connection[Any], text: bytes, roles: set[str], warn: Callable[[str], None]
 ) -> None:
-    """Say which of the target's roles differ. conn: to it; lines: the source's globals; roles: those of the target."""
-    source = {name: has for name, has in read_roles(lines).items() if name in roles}
+    """Say which of the target's roles differ. conn: to it; text: the source's globals; roles: those of the target."""
+    source = {name: has for name, has in read_roles(text).items() if name in roles}
     if not source:
         return
     try:
-        target = read_roles(dump_globals(conn, warn).splitlines())
+        target = read_roles(dump_globals(conn, warn))
     except ScribeError as error:
         warn(f"roles that are there already were not compared with the source's: {error.message}")
         return

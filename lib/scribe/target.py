@@ -19,7 +19,7 @@ from scribe.dialect import TIMEOUT_SINCE, drop_transaction_timeout, quote_identi
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.files import read_json
 from scribe.lsn import parse_lsn
-from scribe.owners import without_owners
+from scribe.owners import whole_statements, without_owners
 from scribe.points import Way
 from scribe.postgres import connect, fetch_value, find_program, is_superuser, program_version
 from scribe.roles import report_differences
@@ -32,7 +32,8 @@ _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 _MESSAGE = re.compile(r"^(?:psql:.*?:(\d+): )?(ERROR|FATAL|PANIC|WARNING):  ([0-9A-Z]{5}): (.*)$", re.MULTILINE)
 _THERE_ALREADY = {"42710", "42P04", "42P06"}
 _CONNECTION_LOST = 2  # psql's exit status
-_TABLESPACE_LINE = re.compile(rb"^(CREATE TABLESPACE .* LOCATION )'((?:[^']|'')*)';\n")
+# Of whole statements: a name may go over several lines, and hold anything.
+_TABLESPACE_LINE = re.compile(rb"^(CREATE TABLESPACE .* LOCATION )'((?:[^']|'')*)';\n\Z", re.DOTALL)
 _ROLE_LINE = re.compile(rb'^(?:CREATE|ALTER) ROLE (?:"((?:[^"]|"")+)"|([^\s;"]+))[ ;]')
 
 # An event trigger, or a comment on one, in what "pg_restore --list" prints.
@@ -164,12 +165,12 @@ def read_time(conn: psycopg.Connection[Any], text: str) -> str:
 # Globals
 
 
-def filter_globals(lines: Iterator[bytes], roles: set[str]) -> Iterator[bytes]:
+def filter_globals(statements: Iterator[bytes], roles: set[str]) -> Iterator[bytes]:
     """Leave out what creates or alters the roles named: the target's own roles stay as they are."""
-    for line in lines:
-        match = _ROLE_LINE.match(line)
+    for statement in statements:
+        match = _ROLE_LINE.match(statement)
         if match is None or _unquoted(match) not in roles:
-            yield line
+            yield statement
 
 
 def _unquoted(match: re.Match[bytes]) -> str:
@@ -178,18 +179,26 @@ def _unquoted(match: re.Match[bytes]) -> str:
     return name.decode("utf-8", "replace")
 
 
-def map_locations(lines: Iterator[bytes], mapping: Mapping[str, str]) -> Iterator[bytes]:
+def map_locations(statements: Iterator[bytes], mapping: Mapping[str, str]) -> Iterator[bytes]:
     """Change the directories in which tablespaces are created."""
-    for line in lines:
-        match = _TABLESPACE_LINE.match(line)
+    for statement in statements:
+        match = _TABLESPACE_LINE.match(statement)
         new = mapping.get(match[2].replace(b"''", b"'").decode("utf-8", "replace")) if match else None
-        yield line if match is None or new is None else match[1] + quote_literal(new).encode() + b";\n"
+        yield statement if match is None or new is None else match[1] + quote_literal(new).encode() + b";\n"
 
 
 def globals_files(archive: Archive, base: Base) -> list[Path]:
-    """Return the base's globals and every newer file of them, in order."""
-    newer = [path for path in archive.globals_files() if path.stem > base.stamp]
-    return [path for path in [base.path / "globals.sql", *newer] if path.exists()]
+    """Return the globals in force at the base and every newer file of them, in order.
+
+    The former are its own, or where it was taken without any, the newest from before.
+    """
+    paths = archive.globals_files()
+    own = [base.path / "globals.sql"]
+    if not own[0].exists():
+        found = [(path.stem, path) for path in paths]
+        found += [(other.stamp, other.path / "globals.sql") for other in archive.bases()]
+        own = [path for stamp, path in sorted(found) if stamp <= base.stamp and path.exists()][-1:]
+    return own + [path for path in paths if path.stem > base.stamp]
 
 
 def restore_globals(
@@ -202,11 +211,11 @@ def restore_globals(
     roles = {row[0] for row in conn.execute("SELECT rolname FROM pg_catalog.pg_roles").fetchall()}
     paths = globals_files(archive, base)
     if paths:
-        report_differences(conn, paths[-1].read_bytes().splitlines(), roles, warn)
+        report_differences(conn, paths[-1].read_bytes(), roles, warn)
     for path in paths:
         with path.open("rb") as stream:
-            lines = map_locations(filter_globals(iter(stream), roles), options.mapping)
-            for message in run_psql("postgres", lines, stop=False):
+            statements = map_locations(filter_globals(whole_statements(stream), roles), options.mapping)
+            for message in run_psql(conn.info.dbname, statements, stop=False):
                 warn(f"globals: {message}")
 
 

@@ -323,6 +323,64 @@ def test_newer_globals_are_restored_too_and_what_fails_in_them_is_said(target: T
         target.cluster.psql(f"DROP ROLE {role}")
 
 
+def test_names_of_roles_that_look_like_statements_are_names(target: Target) -> None:
+    """Whoever may create roles on the source must not be able to run anything on the target."""
+    prefix = target.name
+    old, odd, evil = f"{prefix}\nold", f"{prefix}\nCREATE ROLE postgres;", f"; CREATE ROLE {prefix}_evil SUPERUSER; --"
+    target.cluster.psql(f'CREATE ROLE "{old}" CONNECTION LIMIT 5')
+    target.archive.base(
+        TABLES,
+        globals_sql=f'CREATE ROLE "{odd}";\nCREATE ROLE "{evil}";\n'
+        f'CREATE ROLE "{old}";\nALTER ROLE "{old}" WITH NOLOGIN CONNECTION LIMIT 9;\n',
+    )
+    try:
+        warnings = [line for line in target.run().stderr.splitlines() if "warning" in line]
+        assert len(warnings) == 1 and "the source's has CONNECTION LIMIT 9" in warnings[0], warnings
+        query = f"SELECT rolname, rolconnlimit FROM pg_roles WHERE strpos(rolname, '{prefix}') > 0 ORDER BY 1"
+        assert sorted(target.rows(query)) == sorted([(old, 5), (odd, -1), (evil, -1)])
+    finally:
+        target.cluster.dropdb(target.name)
+        for name in (old, odd, evil, f"{prefix}_evil"):
+            target.cluster.psql(f'DROP ROLE IF EXISTS "{name}"')
+
+
+@pytest.mark.parametrize("newest", ["a file of globals", "another base's"])
+def test_a_base_without_globals_is_restored_with_those_in_force_then(target: Target, newest: str) -> None:
+    role = f"{target.name}_owner"
+    create = f"CREATE ROLE {role};\n"
+    target.archive.base(TABLES, globals_sql="" if newest == "a file of globals" else create)
+    if newest == "a file of globals":
+        (target.path / "globals" / "20261122T030000Z.sql").write_text(create)
+    target.archive.segment([insert(2)])
+    stamp = target.archive.base(TABLES + f"ALTER TABLE public.t OWNER TO {role};\n")
+    path = target.path / "base" / stamp
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"] = [entry for entry in manifest["files"] if entry["name"] != "globals.sql"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    (path / "globals.sql").unlink()
+    try:
+        target.run()
+        assert target.rows("SELECT tableowner FROM pg_tables WHERE tablename = 't'") == [(role,)]
+    finally:
+        target.cluster.dropdb(target.name)
+        target.cluster.psql(f"DROP ROLE IF EXISTS {role}")
+
+
+def test_a_server_needs_no_database_called_postgres(target: Target) -> None:
+    role = f"{target.name}_made"
+    target.archive.base(TABLES, globals_sql=f"CREATE ROLE {role};\n")
+    plan = target.run("--plan").stdout
+    target.cluster.query("ALTER DATABASE postgres RENAME TO elsewhere", "template1")
+    try:
+        target.run()
+        again = target.run("--plan").stdout
+        assert again == plan.replace("-d postgres", "-d template1") != plan
+    finally:
+        target.cluster.query("ALTER DATABASE elsewhere RENAME TO postgres", "template1")
+        target.cluster.dropdb(target.name)
+        target.cluster.psql(f"DROP ROLE IF EXISTS {role}")
+
+
 def test_owners_are_left_out_of_base_and_ddl(target: Target) -> None:
     dump = (
         TABLES
@@ -823,3 +881,28 @@ def test_the_plan_does_what_the_restore_does(target: Target, arguments: list[str
         assert_equal(by_hand, with_program, ("plan", "restore"))
     finally:
         target.cluster.dropdb(with_psql)
+
+
+@pytest.mark.parametrize("damage", ["a base cut short", "a segment cut short", "another byte"])
+def test_the_plan_looks_at_every_file_before_it_begins(target: Target, damage: str) -> None:
+    small_archive(target)
+    plan = target.run("--plan", "--target-xid", "709").stdout
+    paths = [*target.path.glob("base/*/base.sql.zst"), *sorted(target.path.glob("incremental/*.sql*"))]
+    path = paths[0] if damage == "a base cut short" else paths[-1]
+    data = path.read_bytes()
+    path.write_bytes(data[:-40] if "short" in damage else data[:-1] + bytes([data[-1] ^ 1]))
+    result = subprocess.run(["sh", "-c", plan], env=target.cluster.env, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert path.name in result.stdout + result.stderr
+    assert not target.exists()
+
+
+def test_the_plan_survives_what_a_path_may_hold(cluster: Cluster, tmp_path: Path) -> None:
+    target = Target(cluster, tmp_path / "new\nline 'quoted' \\ $(false)")
+    small_archive(target)
+    try:
+        plan = target.run("--plan").stdout
+        subprocess.run(["sh", "-c", plan], env=cluster.env, check=True, stderr=subprocess.DEVNULL)
+        assert target.rows("SELECT count(*) FROM t") == [(10,)]
+    finally:
+        cluster.dropdb(target.name)
