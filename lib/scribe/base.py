@@ -74,6 +74,7 @@ class Request:
     compress: str = "zstd"
     jobs: int = 1
     with_globals: bool = True
+    gaps: tuple[str, ...] = ()  # names of what the decoder loses, for the manifest
 
 
 @dataclass
@@ -287,6 +288,7 @@ def _fill(
         "files": _list_files(directory, {entry.name: entry for entry in written}),
         "rows": rows,
         "warnings": warnings + said,
+        **({"accepted_gaps": list(request.gaps)} if request.gaps else {}),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scribe import capture
+from scribe import capture, gaps
 from scribe import slot as slots
 from scribe.capture import WITHOUT_IDENTITY
 from scribe.errors import ScribeError
@@ -320,6 +320,8 @@ def _decoder_remedy(conn: psycopg.Connection[Any], wanted: Wanted, text: str) ->
         words = ", ".join([*entries, wanted.plugin])
         return f'run "ALTER ROLE {role} SET output_plugin_libraries = {words}" as a superuser'
     if "could not access file" in text or "could not load" in text or "incompatible library" in text:
+        if wanted.plugin != "scribe_decoder":
+            return f"install {wanted.plugin} for this server's version on its host, or set SCRIBE_DECODER to another"
         return 'run "make install-decoder PG_CONFIG=..." with the pg_config of this server, on its host'
     if "wal_level" in text:
         return "see wal_level above"
@@ -446,6 +448,19 @@ PROBES: tuple[_Probe, ...] = (
     check_large_objects,
     check_transactions,
 )
+
+
+def check_gap(conn: psycopg.Connection[Any], finding: gaps.Finding, accepted: bool) -> Check:
+    """What the installed decoder_raw gets wrong: mended at rotation, or lost and then to be accepted."""
+    text = finding.text
+    if finding.tables:
+        text += f" ({len(finding.tables)} tables now: {_names(list(finding.tables), conn)})"
+    if not finding.lost:
+        return ok(f"fault {finding.name}", f"{text}: mended at rotation")
+    name = f"gap {finding.name}"
+    if accepted:
+        return Check(name, "warning", f"{text}: accepted")
+    return Check(name, "failed", text, '"scribe-init --accept-gaps" goes on all the same')
 
 
 def run_checks(conn: psycopg.Connection[Any], wanted: Wanted) -> list[Check]:

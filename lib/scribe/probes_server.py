@@ -106,6 +106,8 @@ def check_decoder(survey: Survey, limit: Limit) -> Finding:
     """The decoder's library loads, may be used, and the client programs are not older than the server."""
     plugin = plugin_of(survey.identity)
     install = 'Run "make install-decoder PG_CONFIG=..." with the pg_config of this server, on its host.'
+    if plugin != "scribe_decoder":
+        install = f"Install {plugin} for this server's version on its host."
     text = plugin
     if survey.server["superuser"]:
         try:
@@ -129,6 +131,9 @@ def check_decoder(survey: Survey, limit: Limit) -> Finding:
                 return Finding(
                     "decoder", State.CRITICAL, f"{program} {version} is older than the server ({major})", hint
                 )
+    accepted = [gap["name"] for gap in survey.identity.get("accepted_gaps", [])]
+    if accepted:
+        text += f"; accepted gaps: {', '.join(accepted)}"
     return Finding("decoder", State.OK, text)
 
 

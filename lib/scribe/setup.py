@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from scribe import FORMAT_VERSION, capture, files, largeobjects, slot
+from scribe import FORMAT_VERSION, capture, files, gaps, largeobjects, slot
 from scribe.archive import Archive
 from scribe.base import Request, Talker, take_aligned_base, take_stream_base
 from scribe.capture import WITHOUT_IDENTITY
@@ -45,6 +45,7 @@ class Options:
     with_base: bool = True
     wait: float = 60
     failover: bool = False  # standbys shall keep the slot too
+    accepted: tuple[gaps.Finding, ...] = ()  # what this build of the decoder loses, and may
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,15 @@ def plan_steps(state: State, options: Options) -> list[str]:
         steps.append(f'create replication slot "{options.slot}"')
     elif options.failover and state.slot is not None and not state.slot.failover:
         steps.append(f'make replication slot "{options.slot}" a failover slot')
+    if state.chained and state.identity is not None and _gaps(options) != state.identity.get("accepted_gaps", []):
+        steps.append("record the gaps of the decoder that were accepted")
     if options.with_base and (not state.has_base or not state.chained or not state.captured):
         steps.append("take a base")
     return steps
+
+
+def _gaps(options: Options) -> list[dict[str, str]]:
+    return [finding.as_json() for finding in options.accepted]
 
 
 @contextlib.contextmanager
@@ -213,6 +220,9 @@ def _initialise(archive: Archive, conn: psycopg.Connection[Any], options: Option
         capture.install(conn, options.replica_identity, options.plugin)
         with files.Lock(Spool(archive.spool).rotate_lock, "scribe-rotate is at work", wait=options.wait):
             DECODERS[options.plugin].look_again(conn, Spool(archive.spool))
+    identity = archive.identity()
+    if _gaps(options) != identity.get("accepted_gaps", []):
+        archive.write_identity(identity | {"accepted_gaps": _gaps(options)})
     if options.failover and state.slot is not None and not state.slot.failover:
         slot.make_failover(options.slot)
     if options.replica_identity == "full":
@@ -400,6 +410,7 @@ def describe(conn: psycopg.Connection[Any], options: Options, spool_id: str, beg
         "slot": options.slot,
         "decoder": f"{options.plugin} {DECODER_VERSION}",
         **DECODERS[options.plugin].describe(conn, options.slot),
+        **({"accepted_gaps": _gaps(options)} if options.accepted else {}),
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "spool_id": spool_id,
         "chain_from_lsn": format_lsn(begun),
@@ -434,6 +445,8 @@ def remove(conn: psycopg.Connection[Any], name: str, plugin: str, talk: Talker, 
         [plugin, name],
     ).fetchall()
     DECODERS[plugin].retire(conn, name, act)
+    if plugin == gaps.PLUGIN and gaps.is_left(conn) and act("drop the database that an unfinished scribe-init left"):
+        gaps.remove_database(conn)
     if others:
         talk.warn(f'the capture objects stay: replication slot "{others[0][0]}" needs them')
     elif capture.is_installed(conn) and act("remove the capture objects and the replica identities set by scribe-init"):

@@ -78,6 +78,8 @@ class Verification:
         self._check_entries(entries)
         self._check_leftovers(pruned)
         self._check_modes()
+        for gap in self.identity.get("accepted_gaps", []):
+            self.outcome.notes.append(f"archive.json: a gap of the decoder was accepted: {gap['text']}")
         return self.outcome
 
     def _fault(self, path: Path | str, what: str, remedy: str) -> None:

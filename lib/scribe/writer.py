@@ -224,6 +224,8 @@ def write_segment(
         "closed": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "warnings": facts.warnings + counter.all_warnings(),
     }
+    if facts.identity.get("accepted_gaps"):
+        manifest["accepted_gaps"] = [gap["name"] for gap in facts.identity["accepted_gaps"]]
     if newest and facts.recorded is not None and parse_lsn(facts.recorded["lsn"]) <= piece.to_lsn:
         manifest["recorded"] = facts.recorded
     write_manifest("segment", path, manifest)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from cluster import Cluster
+from source import Scribe
 
-from scribe import capture
+from scribe import capture, gaps
 
 
 @pytest.fixture(scope="session")
@@ -112,3 +115,193 @@ def test_the_server_survives_what_crashes_it_without_the_guard(
     assert "UPDATE public.t SET a = 1, b = 'z' WHERE a = 1 AND b = 'x';" in texts
     assert "DELETE FROM public.t WHERE a = 3 AND b = null;" in texts
     assert cluster.running()
+
+
+# --- scribe-init tries the installed build ----------------------------------------------------------------------------
+
+SOME_TABLES = """
+CREATE TABLE keyed (id int PRIMARY KEY, f float8);
+CREATE TABLE "no key" (a int, j json);
+CREATE TABLE made (id int PRIMARY KEY, g int GENERATED ALWAYS AS (id * 2) STORED);
+CREATE TABLE broken (id int PRIMARY KEY);
+ALTER TABLE broken REPLICA IDENTITY USING INDEX broken_pkey;
+ALTER TABLE broken DROP CONSTRAINT broken_pkey;
+"""
+
+
+@pytest.fixture
+def source(scribe: Scribe) -> Scribe:
+    """A source with tables, whose decoder is decoder_raw."""
+    scribe.settings |= {"SCRIBE_DECODER": "decoder_raw", "SCRIBE_COMPRESS": "none"}
+    scribe.cluster.psql(SOME_TABLES, scribe.dbname)
+    return scribe
+
+
+def databases(cluster: Cluster) -> list[tuple[object, ...]]:
+    """The databases that tests of the plugin have left."""
+    return cluster.query("SELECT datname FROM pg_database WHERE datname LIKE 'scribe_test_of_%'")
+
+
+def nothing_is_left(source: Scribe) -> bool:
+    """Whether scribe-init has changed nothing."""
+    rest = source.cluster.query(
+        "SELECT 1 FROM pg_namespace WHERE nspname = 'scribe' UNION ALL SELECT 1 FROM pg_replication_slots",
+        source.dbname,
+    )
+    return rest == databases(source.cluster) == [] and not source.archive.exists()
+
+
+@pytest.mark.usefixtures("with_plugin")
+def test_what_a_build_loses_has_to_be_accepted(source: Scribe) -> None:
+    refused = source.run("scribe-init", check=False)
+    assert refused.returncode == 1 and nothing_is_left(source)
+    assert "has gaps that nobody has accepted: positions, no_identity" in refused.stderr
+    assert 'hint: Read the lines marked "failed", then run "scribe-init --accept-gaps"' in refused.stderr
+    lost = re.search(r"^failed +gap no_identity: .*\(2 tables now: (.*)\)", refused.stdout, re.M)
+    assert lost and lost[1] == '"public"."broken", "public"."no key"'
+    for name, table in (("types_without_equality", "no key"), ("generated_columns", "made"), ("minus_zero", "keyed")):
+        mended = rf'^ok +fault {name}: .*\(1 tables now: "public"."{table}"\): mended at rotation$'
+        assert re.search(mended, refused.stdout, re.M), name
+    looked = source.run("scribe-init", "--check-only", "--json", check=False)
+    assert looked.returncode == 1 and nothing_is_left(source)
+    verdicts = {check["name"]: check["verdict"] for check in json.loads(looked.stdout)}
+    assert verdicts["gap positions"] == "failed" and verdicts["fault truncate_only"] == "ok"
+    assert source.run("scribe-init", "--check-only", "--accept-gaps", "-q").returncode == 0
+
+
+@pytest.mark.usefixtures("with_plugin")
+def test_what_was_accepted_is_on_record(source: Scribe) -> None:
+    names = ["positions", "no_identity"]
+    source.run("scribe-init", "--accept-gaps")
+    assert databases(source.cluster) == []
+    identity = json.loads((source.archive / "archive.json").read_text())
+    assert [gap["name"] for gap in identity["accepted_gaps"]] == names
+    manifest = json.loads(next(source.archive.glob("base/*/manifest.json")).read_text())
+    assert manifest["accepted_gaps"] == names
+    identities = "SELECT relname::text FROM pg_class WHERE relreplident = 'f' AND relnamespace = 'public'::regnamespace"
+    assert source.cluster.query(f"{identities} ORDER BY 1", source.dbname) == [("broken",), ("no key",)]
+    assert "everything is in place" in source.run("scribe-init", "-v").stderr
+    said = source.run("scribe-check", "--only", "decoder", "--format", "json", check=False).stdout
+    assert "accepted gaps: positions, no_identity" in said
+    assert "a gap of the decoder was accepted: transactions come without" in source.run("scribe-verify").stderr
+    # another build, which loses more than was accepted
+    (source.archive / "archive.json").write_text(json.dumps(identity | {"accepted_gaps": []}))
+    again = source.run("scribe-init", check=False)
+    assert again.returncode == 1 and "nobody has accepted: positions, no_identity" in again.stderr
+    source.run("scribe-init", "--accept-gaps")
+    assert json.loads((source.archive / "archive.json").read_text()) == identity
+
+
+@pytest.mark.usefixtures("with_plugin")
+def test_what_a_killed_test_has_left_goes_with_the_next(source: Scribe, cluster: Cluster) -> None:
+    oid = cluster.value(f"SELECT oid FROM pg_database WHERE datname = '{source.dbname}'")
+    name = f"scribe_test_of_{oid}"
+    cluster.psql(f"CREATE DATABASE {name}; COMMENT ON DATABASE {name} IS '{gaps.MARK}'")
+    source.run("scribe-init", "--check-only", "--accept-gaps")
+    assert databases(cluster) == []
+    cluster.psql(f"CREATE DATABASE {name}; COMMENT ON DATABASE {name} IS '{gaps.MARK}'")
+    source.run("scribe-init", "--remove")
+    assert databases(cluster) == []
+    cluster.psql(f"CREATE DATABASE {name}; COMMENT ON DATABASE {name} IS 'mine'")
+    try:
+        refused = source.run("scribe-init", check=False)
+        assert refused.returncode == 1 and f'database "{name}" exists and is not pg_scribe' in refused.stdout
+        assert databases(cluster) == [(name,)]
+    finally:
+        cluster.dropdb(name)
+
+
+def test_accepting_gaps_is_for_decoder_raw(scribe: Scribe) -> None:
+    for decoder in ("scribe_decoder", "pgoutput"):
+        result = scribe.run("scribe-init", "--accept-gaps", check=False, env={"SCRIBE_DECODER": decoder})
+        assert result.returncode == 2 and "hint:" in result.stderr
+        assert f'option --accept-gaps is for decoder_raw, and the decoder is "{decoder}"' in result.stderr
+    assert not scribe.archive.exists()
+
+
+@pytest.mark.usefixtures("with_plugin")
+def test_without_identities_nothing_is_begun_where_they_are_refused(source: Scribe) -> None:
+    source.settings["SCRIBE_REPLICA_IDENTITY"] = "refuse"
+    result = source.run("scribe-init", "--accept-gaps", check=False)
+    assert result.returncode == 1 and "requirements: replica identity" in result.stderr
+    assert 'run "ALTER TABLE "public"."broken" REPLICA IDENTITY FULL"' in result.stdout and nothing_is_left(source)
+
+
+@pytest.mark.usefixtures("with_plugin")
+def test_a_stream_that_would_crash_the_server_is_not_started(source: Scribe) -> None:
+    source.run("scribe-init", "--accept-gaps", "--no-base")
+    source.cluster.psql(
+        "ALTER EVENT TRIGGER scribe_4_end DISABLE; ALTER EVENT TRIGGER scribe_5_guard DISABLE;"
+        "CREATE TABLE t (a int PRIMARY KEY); ALTER TABLE t REPLICA IDENTITY USING INDEX t_pkey;"
+        "ALTER TABLE t DROP CONSTRAINT t_pkey; DELETE FROM t",
+        source.dbname,
+    )
+    result = source.run("scribe-stream", check=False)
+    assert result.returncode == 1 and 'run "ALTER TABLE "public"."t" REPLICA IDENTITY FULL"' in result.stderr
+    source.cluster.psql("ALTER TABLE t REPLICA IDENTITY FULL", source.dbname)
+    assert source.run("scribe-stream", check=False).returncode == 1, "what was done before is still to be decoded"
+    assert source.cluster.running()
+
+
+@pytest.mark.usefixtures("with_plugin")
+def test_a_role_that_may_not_use_it_is_told_the_remedy(source: Scribe, cluster: Cluster) -> None:
+    if not cluster.query("SELECT 1 FROM pg_settings WHERE name = 'output_plugin_libraries'"):
+        pytest.skip("server version: has no output_plugin_libraries")
+    cluster.psql("CREATE ROLE raw_sender LOGIN REPLICATION;")
+    try:
+        result = source.run("scribe-init", "-U", "raw_sender", check=False)
+        remedy = 'ALTER ROLE "raw_sender" SET output_plugin_libraries = pgoutput, test_decoding, decoder_raw'
+        assert result.returncode == 1 and f'run "{remedy}" as a superuser' in result.stdout
+    finally:
+        cluster.psql("DROP ROLE raw_sender")
+
+
+def test_a_server_without_the_plugin_is_told_so(source: Scribe, cluster: Cluster) -> None:
+    libraries = subprocess.check_output([cluster.pg_config, "--pkglibdir"], text=True).strip()
+    if Path(libraries, "decoder_raw.so").exists():
+        pytest.skip("place: decoder_raw is installed in this server")
+    result = source.run("scribe-init", check=False)
+    assert result.returncode == 1 and nothing_is_left(source)
+    assert re.search(r"^failed +decoder: could not access file .*; install decoder_raw for this", result.stdout, re.M)
+
+
+# --- other builds -----------------------------------------------------------------------------------------------------
+
+PROBES = {probe.name: probe for probe in gaps.PROBES}
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("probe", "text", "verdict"),
+    [
+        (
+            "null_identity",
+            "UPDATE public.nulls SET a = 2, b = null WHERE a = 1 AND b = null;\n"
+            "DELETE FROM public.nulls WHERE a = 2 AND b = null;",
+            "mended",
+        ),
+        ("null_identity", "UPDATE public.nulls SET a = 2 WHERE a = 1;\nDELETE FROM public.nulls WHERE a = 2;", "lost"),
+        ("minus_zero", "INSERT INTO public.zeros (id, f) VALUES (1, 0);", "lost"),
+        ("minus_zero", "INSERT INTO public.zeros (id, f) VALUES (1, '-0');", "right"),
+        ("truncate", "TRUNCATE public.one, public.three, public.two RESTART IDENTITY CASCADE;", "lost"),
+        ("truncate", "TRUNCATE public.one, public.three, public.heir, public.two RESTART IDENTITY CASCADE;", "right"),
+        ("truncate", "TRUNCATE public.one, public.three, public.heir, public.two CASCADE;", "lost"),
+        ("rolled_back", "MERGE INTO public.tried USING x ON y;", "lost"),
+        (
+            "toast_only_update",
+            "UPDATE public.toasted SET k = unchanged-toast-datum WHERE k = unchanged-toast-datum;",
+            "lost",
+        ),
+        ("changed_key", "UPDATE public.keys SET a = 1, b = 'y', v = 3 WHERE a = 1 AND b = 'y';", "lost"),
+    ],
+)
+def test_another_build_is_judged_by_what_its_text_holds(probe: str, text: str, verdict: str) -> None:
+    messages = [b"BEGIN;", *text.encode().split(b"\n"), b"COMMIT;"]
+    finding = gaps.judge(PROBES[probe], messages)
+    assert ("right" if finding is None else "lost" if finding.lost else "mended") == verdict
+
+
+@pytest.mark.unit
+def test_a_build_without_frames_cannot_be_used() -> None:
+    with pytest.raises(gaps.ScribeError, match='does not begin a transaction with "BEGIN;", but with "BEGIN 7"'):
+        gaps.find_frames({"numbers": [b"BEGIN 7", b"COMMIT 7"]})

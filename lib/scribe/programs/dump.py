@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from scribe import setup
 from scribe.archive import Archive
@@ -41,13 +43,14 @@ def make_arguments() -> Parser:
     return parser
 
 
-def make_request(settings: Settings, arguments: argparse.Namespace) -> Request:
+def make_request(settings: Settings, arguments: argparse.Namespace, identity: Mapping[str, Any]) -> Request:
     """Return the kind of base that is wanted. Raises UsageError for parallel plain dumps."""
     request = Request(
         settings["SCRIBE_DUMP_FORMAT"],
         settings["SCRIBE_COMPRESS"],
         settings["SCRIBE_DUMP_JOBS"],
         not arguments.no_globals,
+        tuple(gap["name"] for gap in identity.get("accepted_gaps", [])),
     )
     if arguments.jobs and request.format == "plain" and request.jobs > 1:
         raise UsageError("a plain dump takes one job", 'Add "--format directory".')
@@ -61,7 +64,7 @@ def body(argv: list[str]) -> int:
     archive = Archive(settings.archive)
     identity = archive.identity()
     check_setting(identity, settings)
-    request = make_request(settings, arguments)
+    request = make_request(settings, arguments, identity)
     talk = Talk(PROGRAM, arguments)
     with open_source(identity) as conn:
         make_patient(conn)

@@ -10,15 +10,15 @@ from typing import Any
 
 import psycopg
 
-from scribe import setup
+from scribe import gaps, setup
 from scribe.archive import Archive
 from scribe.base import Request
 from scribe.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
 from scribe.decoders import check_setting, plugin_of
-from scribe.errors import FAILED, ScribeError
+from scribe.errors import FAILED, ScribeError, TryAgainError, UsageError
 from scribe.inforce import Shown, describe_settings
 from scribe.postgres import connect, make_patient
-from scribe.preflight import Check, Wanted, run_checks
+from scribe.preflight import Check, Wanted, check_gap, run_checks
 from scribe.source import NOT_WAITING
 
 PROGRAM = "scribe-init"
@@ -28,9 +28,17 @@ Prints one line for each requirement, with the exact remedy where it is not met.
 takes the first base on its snapshot. What is in place already stays as it is; what fails half-way is undone. After a
 lost slot or a broken chain it begins a new chain with a new base.
 
+With SCRIBE_DECODER=decoder_raw the installed build of that plugin is tried first, in a throw-away database that is gone
+afterwards. What it gets wrong is printed, with the tables concerned: what is mended at rotation ("ok"), and gaps, which
+no archive made with it can fill ("failed"). With gaps it goes on only where --accept-gaps is given once; archive.json
+and every manifest name them.
+
 Exit status: 0 done or nothing to do; 1 failed, or a requirement is not met; 2 wrong use or configuration, or the
 archive belongs to another database; 75 try again later (server away, transactions in the way, another scribe-init).
 """
+
+
+Tried = tuple[list[gaps.Finding], list[Check]]  # what is lost, and the lines of the report
 
 
 def make_arguments() -> Parser:
@@ -44,6 +52,9 @@ def make_arguments() -> Parser:
     )
     what.add_argument("--no-base", action="store_true", help="do everything but take the first base")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would be done, and do nothing")
+    parser.add_argument(
+        "--accept-gaps", action="store_true", help="with decoder_raw: go on although this build of it loses something"
+    )
     parser.add_argument("--json", action="store_true", help="print the requirements, or the settings, as JSON")
     parser.add_argument(
         "--wait", type=parse_wait, default=60.0, metavar="SECONDS", help="for other transactions (default 60)"
@@ -101,6 +112,40 @@ def remove(conn: psycopg.Connection[Any], name: str, plugin: str, arguments: arg
     setup.remove(conn, name, plugin, talk, act)
 
 
+def try_plugin(conn: psycopg.Connection[Any], accepted: list[gaps.Finding], arguments: argparse.Namespace) -> Tried:
+    """Try the installed decoder_raw; accepted: gaps that are in archive.json. Raises TryAgainError."""
+    if not gaps.may_try(conn):
+        remedy = "connect as a superuser, or as a role with CREATEDB"
+        verdict = "warning" if accepted else "failed"
+        return accepted, [Check("decoder_raw", verdict, "not tried: that takes a throw-away database", remedy)]
+    try:
+        found = gaps.find_gaps(conn, arguments.wait)
+    except TryAgainError:
+        raise
+    except ScribeError as error:
+        return accepted, [Check("decoder_raw", "failed", error.message, error.hint or "use another build of it")]
+    names = {finding.name for finding in accepted}
+    checks = [check_gap(conn, finding, arguments.accept_gaps or finding.name in names) for finding in found]
+    return [finding for finding in found if finding.lost], checks
+
+
+def refuse_failed(checks: list[Check]) -> None:
+    """Raise ScribeError where a requirement is not met, or the decoder has gaps that nobody has accepted."""
+    failed = [check.name for check in checks if check.verdict == "failed"]
+    unmet = [name for name in failed if not name.startswith("gap ")]
+    if unmet:
+        raise ScribeError(
+            f"the server does not meet {len(unmet)} of the requirements: {', '.join(unmet)}",
+            'Do what the lines marked "failed" say, then run scribe-init again.',
+        )
+    if failed:
+        names = ", ".join(name.removeprefix("gap ") for name in failed)
+        raise ScribeError(
+            f"an archive made with this build of decoder_raw has gaps that nobody has accepted: {names}",
+            'Read the lines marked "failed", then run "scribe-init --accept-gaps", or use another decoder.',
+        )
+
+
 def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
     arguments = make_arguments().parse_args(argv)
@@ -111,32 +156,42 @@ def body(argv: list[str]) -> int:
         return 0
     archive = Archive(settings.archive)
     talk = Talk(PROGRAM, arguments)
+    identity = archive.identity() if archive.exists() else {}
+    plugin = plugin_of(identity) if identity else settings["SCRIBE_DECODER"]
+    if arguments.accept_gaps and plugin != gaps.PLUGIN:
+        raise UsageError(f'option --accept-gaps is for decoder_raw, and the decoder is "{plugin}"', "Leave it out.")
     with connect(options=NOT_WAITING) as conn:
         make_patient(conn)
-        plugin = settings["SCRIBE_DECODER"]
         name = setup.choose_slot(archive, settings["SCRIBE_SLOT"], conn.info.dbname)
-        if archive.exists():
+        if identity:
             setup.read_state(archive, conn, name)  # refuses another database's archive before anything else
-            check_setting(archive.identity(), settings)
-            plugin = plugin_of(archive.identity())
+            check_setting(identity, settings)
         if arguments.remove:
             remove(conn, name, plugin, arguments, talk)
             return 0
-        identity = settings["SCRIBE_REPLICA_IDENTITY"]
+        replica_identity = settings["SCRIBE_REPLICA_IDENTITY"]
         failover = settings["SCRIBE_FAILOVER"] == "on"
-        wanted = Wanted(archive.path, name, plugin, identity, settings["SCRIBE_LARGE_OBJECTS"], failover)
+        wanted = Wanted(archive.path, name, plugin, replica_identity, settings["SCRIBE_LARGE_OBJECTS"], failover)
         checks = run_checks(conn, wanted)
+        accepted = gaps.accepted_gaps(identity)
+        if plugin == gaps.PLUGIN and any(check.name == "decoder" and check.verdict == "ok" for check in checks):
+            try:
+                accepted, more = try_plugin(conn, accepted, arguments)
+                checks += more
+            except TryAgainError:
+                print_report(checks, arguments)
+                raise
         print_report(checks, arguments)
-        failed = [check.name for check in checks if check.verdict == "failed"]
         if arguments.check_only:
-            return FAILED if failed else 0
-        if failed:
-            raise ScribeError(
-                f"the server does not meet {len(failed)} of the requirements: {', '.join(failed)}",
-                'Do what the lines marked "failed" say, then run scribe-init again.',
-            )
-        request = Request(settings["SCRIBE_DUMP_FORMAT"], settings["SCRIBE_COMPRESS"], settings["SCRIBE_DUMP_JOBS"])
-        options = setup.Options(name, plugin, identity, request, not arguments.no_base, arguments.wait, failover)
+            return FAILED if any(check.verdict == "failed" for check in checks) else 0
+        refuse_failed(checks)
+        names = tuple(finding.name for finding in accepted)
+        request = Request(
+            settings["SCRIBE_DUMP_FORMAT"], settings["SCRIBE_COMPRESS"], settings["SCRIBE_DUMP_JOBS"], gaps=names
+        )
+        options = setup.Options(
+            name, plugin, replica_identity, request, not arguments.no_base, arguments.wait, failover, tuple(accepted)
+        )
         init(archive, conn, options, arguments, talk)
     return 0
 
