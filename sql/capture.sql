@@ -757,6 +757,9 @@ DECLARE
     part record;
     definition text;
 BEGIN
+    INSERT INTO scribe.seen_index SELECT t.relid, false  -- so that reconcile() notices when it is mended
+        FROM pg_partition_tree(index) AS t JOIN pg_index AS i ON i.indexrelid = t.relid WHERE t.isleaf AND NOT i.indisvalid
+    ON CONFLICT (objid) DO UPDATE SET valid = false;
     FOR part IN
         SELECT t.relid, t.parentrelid FROM pg_partition_tree(index) AS t JOIN pg_index AS i ON i.indexrelid = t.relid
         WHERE i.indisvalid OR NOT t.isleaf ORDER BY t.level, t.relid
@@ -1088,8 +1091,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
         WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e')
 $function$;
 
--- Owners of what REASSIGN OWNED changes: relations, functions, types and schemas that are not an extension's.
-CREATE OR REPLACE FUNCTION scribe.owners() RETURNS TABLE (classid oid, objid oid, owner oid)
+-- Owners of what REASSIGN OWNED changes: relations, functions, types and schemas that are not an extension's. objects: OIDs, NULL
+-- for all.
+DROP FUNCTION IF EXISTS scribe.owners();
+CREATE OR REPLACE FUNCTION scribe.owners(objects oid[]) RETURNS TABLE (classid oid, objid oid, owner oid)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT o.classid, o.objid, o.owner FROM (
         SELECT 'pg_class'::regclass::oid AS classid, oid, relowner, relnamespace FROM pg_class
@@ -1100,24 +1105,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
         UNION ALL SELECT 'pg_namespace'::regclass::oid, oid, nspowner, oid FROM pg_namespace) AS o (classid, objid, owner, schema)
         JOIN pg_namespace AS n ON n.oid = o.schema
     WHERE o.objid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'scribe')
+        AND (objects IS NULL OR o.objid = ANY (objects))
         AND NOT EXISTS (SELECT FROM pg_depend AS d
             WHERE d.classid = o.classid AND d.objid = o.objid
                 AND (d.deptype = 'e' OR (d.deptype IN ('a', 'i') AND d.refobjsubid > 0)))  -- a column's sequence follows it
 $function$;
 
--- Record what changed without an event trigger and without our library in the session: event triggers, and owners by
--- REASSIGN OWNED. Flag relations of whose making nothing is known, such as what EXPLAIN ANALYZE CREATE TABLE AS made. Called at each rotation, so such a change stands at the rotation and not where it was made.
--- record: false only remembers what there is.
-DROP FUNCTION IF EXISTS scribe.reconcile(boolean);
-CREATE FUNCTION scribe.reconcile(record boolean) RETURNS void
+-- Record what changed about event triggers that are not ours; none fires for that. record: false only remembers.
+CREATE OR REPLACE FUNCTION scribe.reconcile_event_triggers(record boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
 DECLARE
     changed record;
     statement text;
-    fresh oid[] := '{}';
 BEGIN
-    IF NOT scribe.is_active() THEN
-        RETURN;
+    IF NOT pg_try_advisory_xact_lock(hashtext('scribe.seen_event_trigger')) THEN
+        RETURN;  -- somebody else is at it
     END IF;
     FOR changed IN
         SELECT coalesce(s.name, e.name) AS name, e.statements
@@ -1133,9 +1135,19 @@ BEGIN
         DELETE FROM scribe.seen_event_trigger AS s WHERE s.name = changed.name;
         INSERT INTO scribe.seen_event_trigger SELECT changed.name, changed.statements WHERE changed.statements IS NOT NULL;
     END LOOP;
+END
+$function$;
+
+-- Record owners that changed by REASSIGN OWNED; objects: of these, NULL for all. Returns the relations not seen before.
+CREATE OR REPLACE FUNCTION scribe.reconcile_owners(record boolean, objects oid[]) RETURNS oid[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
+DECLARE
+    changed record;
+    fresh oid[] := '{}';
+BEGIN
     FOR changed IN
         SELECT o.classid, o.objid, o.owner, s.owner AS before, i.type, i.identity
-        FROM scribe.owners() AS o LEFT JOIN scribe.seen_owner AS s USING (classid, objid)
+        FROM scribe.owners(objects) AS o LEFT JOIN scribe.seen_owner AS s USING (classid, objid)
             CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) AS i
         WHERE s.owner IS DISTINCT FROM o.owner ORDER BY 1, 2
     LOOP
@@ -1150,18 +1162,54 @@ BEGIN
         INSERT INTO scribe.seen_owner VALUES (changed.classid, changed.objid, changed.owner)
             ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner;
     END LOOP;
+    RETURN fresh;
+END
+$function$;
+
+-- Record a relation of whose making nothing told, such as what EXPLAIN ANALYZE CREATE TABLE AS made; sql/pgoutput.sql has another.
+CREATE OR REPLACE FUNCTION scribe.record_unknown(relation oid, object_type text, object_identity text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    PERFORM scribe.write_row('lost', 'CREATE', object_type, object_identity, '', false,
+        format('%s %s is there, and nothing told how it was made', object_type, object_identity), NULL, current_user, '');
+END
+$function$;
+
+-- What else a rotation records: nothing where the library does; sql/pgoutput.sql has another.
+CREATE OR REPLACE FUNCTION scribe.reconcile_more(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+END
+$function$;
+
+-- Record what changed without an event trigger and without our library in the session: event triggers, and owners by
+-- REASSIGN OWNED. Flag relations of whose making nothing is known, such as what EXPLAIN ANALYZE CREATE TABLE AS made. Called at each rotation, so such a change stands at the rotation and not where it was made.
+-- record: false only remembers what there is.
+DROP FUNCTION IF EXISTS scribe.reconcile(boolean);
+CREATE FUNCTION scribe.reconcile(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
+DECLARE
+    changed record;
+    fresh oid[];
+BEGIN
+    IF NOT scribe.is_active() THEN
+        RETURN;
+    END IF;
+    PERFORM scribe.reconcile_event_triggers(record);
+    fresh := scribe.reconcile_owners(record, NULL);
+    PERFORM scribe.reconcile_more(record);
     IF record AND fresh <> '{}' THEN
         FOR changed IN
-            SELECT i.type, i.identity FROM unnest(fresh) AS f CROSS JOIN LATERAL pg_identify_object('pg_class'::regclass, f, 0) AS i
+            SELECT f AS relation, i.type, i.identity FROM unnest(fresh) AS f
+                CROSS JOIN LATERAL pg_identify_object('pg_class'::regclass, f, 0) AS i
             WHERE NOT EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r WHERE r = f)
                 AND NOT EXISTS (SELECT FROM scribe.ddl_history AS h WHERE NOT h.exact AND h.reason = 'event_triggers was off'
                     AND strpos(h.statement, i.name) > 0)
         LOOP
-            PERFORM scribe.write_row('lost', 'CREATE', changed.type, changed.identity, '', false,
-                format('%s %s is there, and nothing told how it was made', changed.type, changed.identity), NULL, current_user, '');
+            PERFORM scribe.record_unknown(changed.relation, changed.type, changed.identity);
         END LOOP;
     END IF;
-    DELETE FROM scribe.seen_owner AS s WHERE NOT EXISTS (SELECT FROM scribe.owners() AS o
+    DELETE FROM scribe.seen_owner AS s WHERE NOT EXISTS (SELECT FROM scribe.owners(NULL) AS o
         WHERE o.classid = s.classid AND o.objid = s.objid);
     -- An index that a failed CREATE INDEX CONCURRENTLY left becomes valid by whatever builds it anew: TRUNCATE, VACUUM FULL,
     -- ALTER TABLE; one that a failed DROP INDEX CONCURRENTLY left is none any more. What stands already does nothing.
@@ -1169,7 +1217,8 @@ BEGIN
         WITH now AS (
             INSERT INTO scribe.seen_index AS s SELECT i.indexrelid, i.indisvalid
                 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-                WHERE c.relkind = 'i' AND c.relpersistence <> 't' AND NOT c.relispartition AND c.oid >= 16384
+                WHERE c.relkind = 'i' AND c.relpersistence <> 't' AND c.oid >= 16384
+                    AND (NOT c.relispartition OR EXISTS (SELECT FROM scribe.seen_index AS o WHERE o.objid = c.oid))
                     AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
                     AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
                     AND NOT EXISTS (SELECT FROM pg_depend AS d  -- an extension's table

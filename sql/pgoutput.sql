@@ -33,6 +33,173 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     FROM pg_class AS c WHERE c.oid = relation
 $function$;
 
+-- Privileges on the database itself, as reconcile_privileges() saw them last; a GRANT of them fires no event trigger.
+CREATE TABLE IF NOT EXISTS scribe.seen_privilege (grantee oid PRIMARY KEY, privileges text NOT NULL);
+REVOKE ALL ON scribe.seen_privilege FROM PUBLIC;
+
+-- The same as they are: for each role (0: PUBLIC) what it may do, and with * what it may grant.
+CREATE OR REPLACE FUNCTION scribe.database_privileges() RETURNS TABLE (grantee oid, privileges text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT x.grantee, string_agg(DISTINCT x.privilege_type || CASE WHEN x.is_grantable THEN '*' ELSE '' END, ', ')
+    FROM pg_database AS d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS x
+    WHERE d.datname = current_database() GROUP BY 1
+$function$;
+
+-- By which index a table was clustered last, which CLUSTER itself does not tell, either.
+CREATE TABLE IF NOT EXISTS scribe.seen_cluster (relid oid PRIMARY KEY, index oid NOT NULL);
+REVOKE ALL ON scribe.seen_cluster FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION scribe.reconcile_clusters(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    changed record;
+BEGIN
+    FOR changed IN
+        SELECT coalesce(i.indrelid, s.relid) AS relid, i.indexrelid, n.relname, c.relkind
+        FROM (SELECT indrelid, indexrelid FROM pg_index WHERE indisclustered) AS i
+            FULL JOIN scribe.seen_cluster AS s ON s.relid = i.indrelid
+            LEFT JOIN pg_class AS c ON c.oid = coalesce(i.indrelid, s.relid) LEFT JOIN pg_class AS n ON n.oid = i.indexrelid
+        WHERE i.indexrelid IS DISTINCT FROM s.index AND coalesce(c.relpersistence <> 't', true) ORDER BY 1
+    LOOP
+        IF record AND changed.relkind IN ('r', 'm') THEN
+            PERFORM scribe.write_row('ddl', 'CLUSTER', NULL, NULL, format('ALTER %s %s %s',
+                CASE changed.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE ONLY' END, changed.relid::regclass,
+                coalesce('CLUSTER ON ' || quote_ident(changed.relname), 'SET WITHOUT CLUSTER')), true, NULL, NULL, current_user, '""');
+        END IF;
+        DELETE FROM scribe.seen_cluster AS s WHERE s.relid = changed.relid;
+        INSERT INTO scribe.seen_cluster SELECT changed.relid, changed.indexrelid WHERE changed.indexrelid IS NOT NULL;
+    END LOOP;
+END
+$function$;
+
+-- Privileges on the database, which has another name elsewhere.
+CREATE OR REPLACE FUNCTION scribe.reconcile_privileges(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    changed record;
+    command text;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtext('scribe.seen_privilege')) THEN
+        RETURN;  -- somebody else is at it
+    END IF;
+    FOR changed IN
+        SELECT coalesce(p.grantee, s.grantee) AS grantee, p.privileges,
+            CASE coalesce(p.grantee, s.grantee) WHEN 0 THEN 'PUBLIC' ELSE replace(quote_ident(r.rolname), '%', '%%') END AS name
+        FROM scribe.database_privileges() AS p FULL JOIN scribe.seen_privilege AS s USING (grantee)
+            LEFT JOIN pg_roles AS r ON r.oid = coalesce(p.grantee, s.grantee)
+        WHERE p.privileges IS DISTINCT FROM s.privileges ORDER BY 1
+    LOOP
+        FOREACH command IN ARRAY ARRAY['REVOKE ALL ON DATABASE %I FROM ' || changed.name,
+            'GRANT ' || (SELECT string_agg(w, ', ') FROM string_to_table(changed.privileges, ', ') AS w WHERE w !~ '[*]$')
+                || ' ON DATABASE %I TO ' || changed.name,
+            'GRANT ' || (SELECT string_agg(rtrim(w, '*'), ', ') FROM string_to_table(changed.privileges, ', ') AS w WHERE w ~ '[*]$')
+                || ' ON DATABASE %I TO ' || changed.name || ' WITH GRANT OPTION']
+        LOOP
+            IF record AND command IS NOT NULL THEN
+                PERFORM scribe.write_row('ddl', 'GRANT', 'database', NULL, format('DO $grant$ BEGIN EXECUTE '
+                    'pg_catalog.format(%L, pg_catalog.current_database()); END $grant$', command),
+                    true, NULL, NULL, current_user, '""');
+            END IF;
+        END LOOP;
+        DELETE FROM scribe.seen_privilege AS s WHERE s.grantee = changed.grantee;
+        INSERT INTO scribe.seen_privilege SELECT changed.grantee, changed.privileges WHERE changed.privileges IS NOT NULL;
+    END LOOP;
+END
+$function$;
+
+-- Replaces capture.sql's.
+CREATE OR REPLACE FUNCTION scribe.reconcile_more(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    PERFORM scribe.reconcile_privileges(record);
+    PERFORM scribe.reconcile_clusters(record);
+END
+$function$;
+
+-- Replaces capture.sql's: the relation as it is now. Rows that came before this make the translator look ahead for it.
+CREATE OR REPLACE FUNCTION scribe.record_unknown(relation oid, object_type text, object_identity text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $function$
+DECLARE
+    reason constant text := 'nothing told how it was made: so it is now';
+    made record;
+    command text;
+BEGIN
+    SELECT c.*, pg_get_userbyid(relowner) AS role INTO made FROM pg_class AS c WHERE oid = relation;
+    IF made.relkind = 'm' THEN
+        PERFORM scribe.write_row('ddl', 'CREATE MATERIALIZED VIEW', object_type, object_identity,
+            format('CREATE MATERIALIZED VIEW %s AS %s WITH %s', relation::regclass, rtrim(pg_get_viewdef(relation), ';'),
+                CASE WHEN made.relispopulated THEN 'DATA' ELSE 'NO DATA' END), false, reason, ARRAY[relation], made.role, '""');
+    ELSIF made.relkind = 'r' AND NOT made.relispartition THEN
+        INSERT INTO scribe.table_facts AS f
+            SELECT r.relid, (r.facts::jsonb || jsonb_build_object('c', scribe.create_text(r.relid), 'x', reason))::text
+            FROM scribe.read_facts(ARRAY[relation]) AS r
+        ON CONFLICT (relid) DO UPDATE SET facts = EXCLUDED.facts;
+        PERFORM scribe.write_row('create', 'CREATE TABLE', object_type, object_identity, '', false, reason, ARRAY[relation],
+            made.role, '""');
+        FOR command IN
+            SELECT format('ALTER TABLE ONLY %s ALTER COLUMN %I %s', relation::regclass, a.attname, x.change)
+            FROM pg_attribute AS a LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum,
+                LATERAL (VALUES (CASE WHEN a.attnotnull THEN 'SET NOT NULL' END),
+                    (CASE WHEN a.attgenerated = '' THEN 'SET DEFAULT ' || pg_get_expr(d.adbin, d.adrelid) END)) AS x (change)
+            WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND x.change IS NOT NULL
+            UNION ALL SELECT t FROM scribe.table_definition(relation) AS t WHERE t !~ '^CREATE (UNLOGGED )?TABLE '
+        LOOP
+            PERFORM scribe.write_row('ddl', 'ALTER TABLE', object_type, object_identity, command, false, reason,
+                ARRAY[relation], made.role, '""');
+        END LOOP;
+        BEGIN
+            PERFORM scribe.mend_identity(ARRAY[relation]);
+        EXCEPTION WHEN lock_not_available OR SQLSTATE 'SC001' THEN
+            RAISE WARNING 'pg_scribe could not give % a replica identity: %', object_identity, SQLERRM;
+        END;
+    ELSE
+        PERFORM scribe.write_row('lost', 'CREATE', object_type, object_identity, '', false,
+            format('%s %s is there, and nothing told how it was made', object_type, object_identity), NULL, current_user, '');
+    END IF;
+END
+$function$;
+
+-- What fires no event trigger is recorded before the next statement that does and may depend on it: event triggers,
+-- privileges on the database, and owners that REASSIGN OWNED changed. objects: what the statement touches.
+CREATE OR REPLACE FUNCTION scribe.catch_up(tag text, objects oid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
+SET lock_timeout = '100ms' AS $function$
+DECLARE
+    notes constant text[] := '{scribe.role,scribe.path,scribe.strings,scribe.dropped,scribe.rewritten}';
+    values constant text[] := ARRAY(SELECT coalesce(current_setting(n, true), '') FROM unnest(notes) AS n);
+    unknown record;
+BEGIN
+    PERFORM scribe.reconcile_event_triggers(true);
+    PERFORM scribe.reconcile_privileges(true);
+    IF tag = 'DROP OWNED' THEN
+        PERFORM scribe.reconcile_owners(true, NULL);
+    ELSIF objects = '{}' THEN
+        RETURN;
+    ELSIF tag !~ '^(CREATE|IMPORT) |^SELECT INTO$' THEN
+        FOR unknown IN SELECT c.oid, c.relkind, i.* FROM pg_class AS c JOIN scribe.owners(objects) AS o
+                ON o.classid = 'pg_class'::regclass AND o.objid = c.oid, LATERAL pg_identify_object(o.classid, c.oid, 0) AS i
+            WHERE c.relkind IN ('r', 'p', 'm', 'f') AND NOT EXISTS (SELECT FROM scribe.seen_owner AS s
+                WHERE s.classid = o.classid AND s.objid = c.oid)
+        LOOP
+            IF unknown.relkind = 'm' OR tag = 'COMMENT' THEN  -- which change nothing of how it is made
+                PERFORM scribe.record_unknown(unknown.oid, unknown.type, unknown.identity);
+                PERFORM set_config(n, v, true) FROM unnest(notes, values) AS x (n, v);  -- statements of our own took notes
+            ELSE
+                PERFORM scribe.write_row('lost', tag, unknown.type, unknown.identity, '', false,
+                    format('nothing told how %s %s was made', unknown.type, unknown.identity), NULL);
+            END IF;
+        END LOOP;
+    END IF;
+    IF current_query() ~* '\mOWNER\s+TO\M' THEN  -- which is a change of its own; others wait for the rotation
+        INSERT INTO scribe.seen_owner SELECT * FROM scribe.owners(objects) ON CONFLICT DO NOTHING;
+    ELSE
+        PERFORM scribe.reconcile_owners(true, objects);
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe could not record what went before %: %', tag, SQLERRM;
+END
+$function$;
+
 -- Event trigger sql_drop: notes of which tables the facts may have changed.
 CREATE OR REPLACE FUNCTION scribe.note_dropped_facts() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
@@ -55,8 +222,12 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $func
 DECLARE
     noted constant text := coalesce(current_setting('scribe.facts_changed', true), '');
     touched oid[];
+    types oid[];
 BEGIN
     PERFORM set_config('scribe.facts_changed', '', true);
+    IF scribe.is_active() AND coalesce(current_setting('scribe.in_script', true), '') <> 'yes' THEN
+        PERFORM scribe.catch_up(tg_tag, ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE objid IS NOT NULL));
+    END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
         PERFORM set_config('scribe.in_script', '', true);
     END IF;
@@ -67,6 +238,16 @@ BEGIN
                 WHEN 'pg_rewrite'::regclass THEN (SELECT ev_class FROM pg_rewrite WHERE oid = e.objid) END
             FROM pg_event_trigger_ddl_commands() AS e) || string_to_array(nullif(noted, ''), ' ')::oid[];
         touched := array_remove(touched, NULL);
+        types := ARRAY(SELECT e.objid FROM pg_event_trigger_ddl_commands() AS e WHERE e.classid = 'pg_type'::regclass);
+        IF types <> '{}' THEN  -- columns of the type, of domains over it
+            touched := touched || ARRAY(
+                WITH RECURSIVE family (class, id) AS (
+                    SELECT 'pg_type'::regclass::oid, t FROM unnest(types) AS t
+                    UNION SELECT d.classid, d.objid FROM family JOIN pg_depend AS d ON d.refclassid = family.class AND d.refobjid = family.id
+                    WHERE family.class = 'pg_type'::regclass
+                        AND (d.classid = 'pg_type'::regclass OR (d.classid = 'pg_class'::regclass AND d.objsubid > 0)))
+                SELECT id FROM family WHERE class = 'pg_class'::regclass);
+        END IF;
         IF touched = '{}' THEN
             RETURN;
         END IF;
@@ -82,8 +263,75 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
+-- The partition that the running command attached or made, NULL for none: the newest row of pg_inherits among those of its
+-- tables, if it was not there for an earlier command of this transaction.
+CREATE OR REPLACE FUNCTION scribe.newest_partition() RETURNS oid
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    top_xid constant bigint := pg_current_xact_id()::text::bigint;
+    touched constant oid[] := ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass);
+    known constant text := coalesce(current_setting('scribe.partitions', true), '');
+    found record;
+    mark text;
+BEGIN
+    SELECT i.inhrelid, i.cmin INTO found FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
+    WHERE c.relkind = 'p' AND (i.inhparent = ANY (touched) OR i.inhrelid = ANY (touched))
+        AND CASE WHEN i.xmin::text::bigint >= top_xid & 4294967295 THEN
+            pg_xact_status((((top_xid >> 32) << 32) | i.xmin::text::bigint)::text::xid8) = 'in progress' ELSE false END
+    ORDER BY i.cmin::text::bigint DESC LIMIT 1;
+    mark := format(' %s.%s.%s ', top_xid, found.inhrelid, found.cmin);
+    IF found.inhrelid IS NULL OR strpos(known, mark) > 0 THEN
+        RETURN NULL;
+    END IF;
+    PERFORM set_config('scribe.partitions', known || mark, true);
+    RETURN found.inhrelid;
+END
+$function$;
+
+-- ATTACH PARTITION with the bound that an expression made here.
+CREATE OR REPLACE FUNCTION scribe.attach_text(partition oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+AS $function$
+    SELECT format('ALTER TABLE %s ATTACH PARTITION %s %s', i.inhparent::regclass, c.oid::regclass, pg_get_expr(c.relpartbound, c.oid))
+    FROM pg_class AS c JOIN pg_inherits AS i ON i.inhrelid = c.oid WHERE c.oid = partition
+$function$;
+
+-- Whether a name, as it is written in a statement, is that of a temporary relation of this session.
+CREATE OR REPLACE FUNCTION scribe.is_temporary_name(name text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    words constant text[] := parse_ident(name, false);
+BEGIN
+    RETURN (cardinality(words) = 1 OR words[1] ~ '^pg_temp') AND EXISTS (SELECT FROM pg_class
+        WHERE relnamespace = pg_my_temp_schema() AND relname = words[cardinality(words)]);
+EXCEPTION WHEN invalid_parameter_value THEN
+    RETURN false;
+END
+$function$;
+
+-- A GRANT or REVOKE without the temporary tables that it names, empty if it names no others; any other text as it is.
+CREATE OR REPLACE FUNCTION scribe.without_temporary(statement text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    parts constant text[] := regexp_match(statement,
+        '^(\s*(?:GRANT|REVOKE)\M.*?\mON\s+(?:TABLE\s+|SEQUENCE\s+)?)((?:"(?:[^"]|"")+"|[^"])+?)(\s+(?:TO|FROM)\M.*)$', 'is');
+    names text[];
+    kept text[];
+BEGIN
+    IF parts IS NULL THEN
+        RETURN statement;
+    END IF;
+    names := ARRAY(SELECT m[1] FROM regexp_matches(parts[2],
+        '((?:(?:"(?:[^"]|"")+"|[^\s,."]+)\s*\.\s*)?(?:"(?:[^"]|"")+"|[^\s,."]+))(?:\s*,|\s*$)', 'g') AS m);
+    kept := ARRAY(SELECT n FROM unnest(names) AS n WHERE NOT scribe.is_temporary_name(n));
+    RETURN CASE cardinality(kept) WHEN cardinality(names) THEN statement WHEN 0 THEN ''
+        ELSE parts[1] || array_to_string(kept, ', ') || parts[3] END;
+END
+$function$;
+
 -- Replaces capture.sql's: without the library. A reason that begins with "cut" says that the text may be more than the
--- one statement and is to be cut: of a string, or the given statement of a function's body.
+-- one statement and is to be cut: of a string, or the given statement of a function's body; "cut as", that it ran and this is
+-- what it did.
 CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text) RETURNS json
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $function$
 DECLARE
@@ -94,6 +342,11 @@ DECLARE
     called text[];
     named text[];
     detached oid;
+    partition oid;
+    bound_mutable boolean := false;
+    like_temporary boolean := false;
+    temporary boolean := false;
+    less text;
 BEGIN
     GET DIAGNOSTICS stack = PG_CONTEXT;
     stack := regexp_replace(stack, '^(PL/pgSQL function scribe\.[^\n]*(\n|$))+', '');  -- our own frames
@@ -120,11 +373,38 @@ BEGIN
         END IF;
     END IF;
     -- what the library would see in the parsed statement
-    IF tag IN ('CREATE TABLE', 'ALTER TABLE') AND (
-            (text ~* '\mLIKE\M' AND pg_my_temp_schema() <> 0)
-            OR text ~* '\mFOR\s+VALUES\M.*(\m(current_date|current_timestamp|localtimestamp)\M|\m(?!(IN|FROM|TO|WITH|VALUES)\M)\w+\s*\()')
+    IF tag IN ('CREATE TABLE', 'ALTER TABLE')
+        AND text ~* '\mFOR\s+VALUES\M.*(\m(current_date|current_timestamp|localtimestamp)\M|\m(?!(IN|FROM|TO|WITH|VALUES)\M)\w+\s*\()'
     THEN
-        reason := 'a temporary table or an expression in a bound may change its meaning';
+        partition := scribe.newest_partition();
+        IF partition IS NOT NULL AND tag = 'ALTER TABLE' THEN
+            IF reason LIKE 'cut: %' THEN
+                reason := 'cut as ' || scribe.attach_text(partition);
+            ELSE
+                text := scribe.attach_text(partition);
+                reason := NULL;
+            END IF;
+        ELSE
+            bound_mutable := partition IS NOT NULL;
+        END IF;
+    END IF;
+    IF pg_my_temp_schema() <> 0 AND tag = 'CREATE TABLE' AND text ~* '\mLIKE\M' THEN
+        like_temporary := EXISTS (
+            SELECT FROM pg_event_trigger_ddl_commands() AS e JOIN pg_class AS c ON e.classid = 'pg_class'::regclass AND c.oid = e.objid,
+                regexp_split_to_table(text, ';') AS part,
+                regexp_matches(part, '\mLIKE\s+((?:(?:"(?:[^"]|"")+"|[^\s,.()"]+)\s*\.\s*)?(?:"(?:[^"]|"")+"|[^\s,.()"]+))', 'gi') AS m (name)
+            WHERE c.relkind = 'r' AND strpos(lower(part), lower(c.relname)) > 0 AND scribe.is_temporary_name(m.name[1]));
+    END IF;
+    IF pg_my_temp_schema() <> 0 AND tag IN ('GRANT', 'REVOKE') THEN
+        SELECT string_agg(scribe.without_temporary(part), ';' ORDER BY place) INTO less
+        FROM regexp_split_to_table(text, ';') WITH ORDINALITY AS p (part, place);
+        IF btrim(less, ' ;') = '' THEN
+            temporary := true;
+        ELSIF strpos(text, ';') = 0 THEN
+            text := less;
+        ELSIF less <> text THEN
+            reason := 'a string that holds a GRANT on a temporary table';
+        END IF;
     END IF;
     IF tag = 'ALTER TABLE' AND text ~* '\mDETACH\s+PARTITION\M.*\mCONCURRENTLY\s*$' THEN  -- which leaves a constraint behind
         named := parse_ident(substring(text FROM '(?i)\mDETACH\s+PARTITION\s+(.*\S)\s+CONCURRENTLY\s*$'), false);
@@ -133,8 +413,9 @@ BEGIN
             ELSE n.nspname = ANY (string_to_array(replace(current_setting('scribe.path', true), '"', ''), ', ')) END LIMIT 1;
     END IF;
     RETURN json_build_object('statement', text, 'exact', reason IS NULL, 'reason', reason, 'using_mutable', true,
-        'temporary', false, 'in_extension', coalesce(current_setting('scribe.in_script', true), '') = 'yes',
-        'detached', coalesce(detached, 0), 'attached', 0, 'bound_mutable', false, 'like_temporary', false);
+        'temporary', temporary, 'in_extension', coalesce(current_setting('scribe.in_script', true), '') = 'yes',
+        'detached', coalesce(detached, 0), 'attached', coalesce(partition, 0), 'bound_mutable', bound_mutable,
+        'like_temporary', like_temporary);
 END
 $function$;
 
@@ -186,6 +467,9 @@ BEGIN
     INSERT INTO scribe.table_facts AS f SELECT * FROM scribe.read_facts(NULL)
         ON CONFLICT (relid) DO UPDATE SET facts = EXCLUDED.facts WHERE f.facts <> EXCLUDED.facts;
     DELETE FROM scribe.table_facts AS f WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = f.relid);
+    IF NOT EXISTS (SELECT FROM scribe.seen_privilege) THEN
+        PERFORM scribe.reconcile_more(false);
+    END IF;
 END
 $install$;
 

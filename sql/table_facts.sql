@@ -2,7 +2,8 @@
 --
 -- Columns: relid; facts (json text): a identity columns GENERATED ALWAYS; g stored generated columns; l columns that lead an index, and whether their
 -- literal needs a cast; k the replica identity's key, with operator, cast and collation; u another unique index watches
--- the rows; q triggers and rules that fire during replay; s has children; p partitioned; o owner.
+-- the rows; q triggers and rules that fire during replay; s has children; p partitioned; o owner; d columns of a domain whose
+-- values may be older than a constraint of it, with its schema and name.
 -- $1: OIDs of tables, NULL for all. Privilege: none. Oldest version: PostgreSQL 14.
 WITH keys AS (
     SELECT i.indrelid, i.indexrelid, u.place, a.attname, a.atttypid,
@@ -44,6 +45,13 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
                 FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')
             UNION ALL SELECT 'RULE', w.rulename, CASE w.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
                 FROM pg_catalog.pg_rewrite AS w WHERE w.ev_class = c.oid AND w.ev_enabled IN ('A', 'R')) AS t (what, name, mode)),
+    'd', (SELECT coalesce(pg_catalog.json_object_agg(a.attname, pg_catalog.json_build_array(n.nspname, t.typname)), '{}')
+        FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid AND t.typtype = 'd'
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND EXISTS (
+            WITH RECURSIVE family (id) AS (SELECT t.oid UNION
+                SELECT f.typbasetype FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id WHERE f.typtype = 'd')
+            SELECT FROM family JOIN pg_catalog.pg_constraint AS k ON k.contypid = family.id WHERE NOT k.convalidated)),
     's', c.relhassubclass, 'p', c.relkind = 'p', 'o', pg_catalog.pg_get_userbyid(c.relowner))::pg_catalog.text AS facts
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN LATERAL (SELECT i.indexrelid, i.indnkeyatts FROM pg_catalog.pg_index AS i

@@ -164,8 +164,10 @@ def ddl_block(audit: Audit, text: str, inexact: str | None) -> bytes:
     return block + on + b"-- ddl end\n"
 
 
-def create_block(create: str, owner: str) -> bytes:
-    """Return the block that makes a table whose own statement would fill it, too."""
-    text = create.encode(CARRIER) if is_plain(create) else b""
-    body = text + b"\n;\n" if text else _executed(create)
-    return b"-- ddl CREATE TABLE\nSET LOCAL ROLE " + quote_name(owner) + b";\n" + body + b"RESET ROLE;\n-- ddl end\n"
+def create_block(create: str, owner: str | None, inexact: str | None = None) -> bytes:
+    """Return the block that makes a table whose own statement would fill it, too; inexact: see ddl_block()."""
+    body = create.encode(CARRIER) + b"\n;\n" if is_plain(create) else _executed(create)
+    head = b"-- ddl CREATE TABLE" + (b"" if inexact is None else b" inexact: " + one_line(inexact)) + b"\n"
+    if owner is None:
+        return head + body + b"-- ddl end\n"
+    return head + b"SET LOCAL ROLE " + quote_name(owner) + b";\n" + body + b"RESET ROLE;\n-- ddl end\n"

@@ -189,6 +189,7 @@ def read_knowledge(spool: Spool) -> Knowledge:
             facts={int(relid): facts for relid, facts in value["facts"].items()},
             audit=set(value["audit"]),
             store=set(value["store"]),
+            made=set(value.get("made", ())),
             publication=value["publication"],
         )
     except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
@@ -212,6 +213,7 @@ def write_knowledge(spool: Spool, knowledge: Knowledge) -> None:
             "facts": knowledge.facts,
             "audit": sorted(knowledge.audit),
             "store": sorted(knowledge.store),
+            "made": sorted(knowledge.made),
             "publication": knowledge.publication,
         },
     )

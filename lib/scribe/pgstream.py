@@ -141,15 +141,17 @@ class MessageTranslator(Translator):
 
     def _look_ahead(self, relid: int, offset: int) -> dict[str, Any] | None:
         """See Translator."""
+        inside = True
         for data, at, _, _ in walk(self._tape, offset):
             kind = data[at]
             if kind == COMMIT:
-                break
-            if kind in (INSERT, UPDATE) and U32(data, at + 1)[0] in self._known.store:
+                inside = False
+            elif kind in (INSERT, UPDATE) and U32(data, at + 1)[0] in self._known.store:
                 row = self._new_row(kind, data, at)
                 if row[0] == str(relid).encode() and isinstance(row[1], bytes):
                     facts: dict[str, Any] = json.loads(row[1].decode(CARRIER))
-                    return facts
+                    if inside or "x" in facts:
+                        return facts
         return None
 
     @staticmethod

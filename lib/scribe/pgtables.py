@@ -104,7 +104,9 @@ class Table:
         columns = relation.columns
         self.columns = [quote_name(column.name) for column in columns]
         named = [_type_of(column.type, types) for column in columns]
-        self.casts = [b"::" + quote_type(*name) for name in named]
+        self.casts = [b"::" + quote_type(*name) for name in named]  # of a domain to its base type
+        barred = facts.get("d", {})
+        self.young = {i: b"::" + quote_type(*barred[c.name]) for i, c in enumerate(columns) if c.name in barred}
         self.classes = [_CLASSES.get(name, OTHER) if schema == "pg_catalog" else OTHER for schema, name in named]
         self.lost = [i for i, name in enumerate(named) if name[0] == "pg_catalog" and name[1] in _UNREADABLE]
         made = set(facts.get("g", ()))  # generated; published from PostgreSQL 18 on
@@ -142,11 +144,11 @@ class Table:
         self.leads = [
             (place[name], self.casts[place[name]] if cast else b"") for name, cast in leads.items() if name in place
         ]
-        other_unique = bool(facts.get("u", True))
+        alone = bool(facts.get("u", True)) or bool(self.young)  # no UPDATE may wait for others
         self.set_delete = bool(self.keys) and not self.by_image and not any(key.collate for key in self.keys)
-        self.set_update = self.set_delete and not other_unique
+        self.set_update = self.set_delete and not alone
         self.image_delete = self.full and not self.lost and bool(self.stored)
-        self.image_update = self.image_delete and not other_unique
+        self.image_update = self.image_delete and not alone
 
     def _make_heads(self, overriding: bool) -> None:
         names = b", ".join([self.columns[i] for i in self.live])
@@ -172,6 +174,15 @@ class Table:
         if kind == BOOLEAN:
             return b"true" if value == b"t" else b"false"
         return quote_value(value)
+
+    def assignment(self, index: int, value: Value) -> bytes:
+        """Return "column = value" for SET; a value that its domain bars by now may stand there already."""
+        column, literal = self.columns[index], self.literal(index, value)
+        if index in self.young:
+            cast = self.casts[index]
+            same = b"ROW(" + column + cast + b")::record *= ROW(" + literal + cast + b")"
+            literal = b"CASE WHEN " + same + b" THEN " + column + b" ELSE " + literal + self.young[index] + b" END"
+        return column + b" = " + literal
 
     def values(self, row: Row) -> bytes:
         """Return a row as "(1, 'a')"."""

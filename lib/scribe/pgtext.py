@@ -11,6 +11,7 @@ import json
 import re
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ from scribe.tape import Tape
 FLUSH = 512 << 10  # bytes of the stream after which the SQL made of them is handed over
 _MARK = re.compile(rb"[A-Za-z0-9._-]{1,63}\Z")
 _CUT = re.compile(r"cut(?: (\d+))?: ")  # how capture says what the recorded text is: a string, or a function's body
+_CUT_AS = "cut as "  # then follows what the statement of the string did
 _KINDS = ("inserted", "updated", "deleted", "truncated", "ddl")
 
 
@@ -33,6 +35,7 @@ _KINDS = ("inserted", "updated", "deleted", "truncated", "ddl")
 class Knowledge:
     """What is known of the stream at a place: relations and types as last sent, and the facts of tables.
 
+    made: relations made on the strength of rows, whose creation may still be told.
     audit and store: OIDs that scribe.ddl_history and scribe.table_facts have, or had before they were made anew; nobody
     else's table is taken for them. publication: the one the stream is of.
     """
@@ -42,6 +45,7 @@ class Knowledge:
     facts: dict[int, dict[str, Any]] = field(default_factory=dict)
     audit: set[int] = field(default_factory=set)
     store: set[int] = field(default_factory=set)
+    made: set[int] = field(default_factory=set)
     publication: str = ""
     changed: bool = False
 
@@ -164,26 +168,44 @@ class Translator(Text):
         return self._table(relid)
 
     def _discover(self, relid: int, offset: int) -> None:
-        """Rows of a table of which nothing was said: CREATE TABLE AS says so when they are there."""
+        """Rows of a table of which nothing was said: CREATE TABLE AS says so when they are there.
+
+        Where no event trigger fired (EXPLAIN ANALYZE CREATE TABLE AS), a rotation has recorded it later.
+        """
         self._announced.add(relid)
         if not self._known.store:
             return
         facts = self._look_ahead(relid, offset)
         if facts is None:
-            self._warn_lost(self._table(relid), "creation", "no event trigger has recorded it")
+            self._make_up(relid)
         elif "c" in facts:
-            self._known.facts[relid] = facts
-            self._tables.pop(relid, None)
+            self.set_facts(relid, facts)
             self._create(facts)
+            if "x" in facts:
+                self._known.made.add(relid)
+
+    def _make_up(self, relid: int) -> None:
+        """Make a table that its rows alone tell of, or the restore would stop at them."""
+        table = self._table(relid)
+        self._known.made.add(relid)
+        self.set_facts(relid, {})
+        columns = b", ".join([name + b" " + cast[2:] for name, cast in zip(table.columns, table.casts, strict=True)])
+        text = b"CREATE TABLE IF NOT EXISTS " + table.name + b" (" + columns + b")"
+        self._restore_triggers()
+        self._write(create_block(text.decode(CARRIER), None, "no event trigger recorded how it was made"))
+        self._counts["ddl"] += 1
 
     @abstractmethod
     def _look_ahead(self, relid: int, offset: int) -> dict[str, Any] | None:
-        """Return the facts of a table that stand in the transaction after a tape offset, None where none do."""
+        """Return the facts of a table that stand in the transaction after a tape offset, None where none do.
+
+        Later ones count, too, if they say "x": that a rotation has recorded what no event trigger did.
+        """
 
     def _create(self, facts: dict[str, Any]) -> None:
         self._end_run()
         self._restore_triggers()
-        self._write(create_block(facts["c"], facts["o"]))
+        self._write(create_block(facts["c"], facts["o"], facts.get("x")))
         self._counts["ddl"] += 1
 
     def _learn_facts(self, row: Row) -> None:
@@ -269,7 +291,7 @@ class Translator(Text):
                 self._run = Updates(table, columns)
                 self._run.add(table, columns, new)
         else:
-            pairs = b", ".join([table.columns[i] + b" = " + table.literal(i, new[i]) for i in columns])
+            pairs = b", ".join([table.assignment(i, new[i]) for i in columns])
             single = b"UPDATE " + table.only + table.name + b" SET " + pairs + table.where(old or new) + b";\n"
             if table.image_update and old is not None:
                 whole = [value if value is not MISSING else old[i] for i, value in enumerate(new)]
@@ -389,7 +411,8 @@ class Translator(Text):
     def _created(self, audit: Audit) -> None:
         """CREATE TABLE AS: its rows, if any, made us write the table already."""
         relid = audit.relids[0] if audit.relids else 0
-        if relid in self._announced:
+        if relid in self._announced or relid in self._known.made:
+            self._known.made.discard(relid)
             return
         self._announced.add(relid)
         facts = self._known.facts.get(relid, {})
@@ -416,16 +439,21 @@ class Translator(Text):
     def _prove(self, audit: Audit) -> tuple[str, str | None]:
         """Return the one statement that ran, and why it cannot be proved (None: it is)."""
         text, reason = audit.statement or "", audit.reason or "no reason given"
+        if reason.startswith(_CUT_AS):
+            with suppress(NotSureError):
+                self._cut(audit, text)
+            return reason.removeprefix(_CUT_AS), None
         match = _CUT.match(reason)
         if match is None:
             return text, reason
         reason = reason[match.end() :]
         try:
-            if match[1]:
-                return statement_number(text, int(match[1])), None
-            key = (audit.pid, text)
-            number, found = choose(text, audit.tag, audit.identity, self._last_piece.get(key, -1))
-            self._last_piece[key] = number
-            return found, None
+            return statement_number(text, int(match[1])) if match[1] else self._cut(audit, text), None
         except NotSureError as error:
             return text, f"{reason}: {error}"
+
+    def _cut(self, audit: Audit, text: str) -> str:
+        """Return the statement of a string that ran; of those that fit, the next one. Raises NotSureError."""
+        key = (audit.pid, text)
+        self._last_piece[key], found = choose(text, audit.tag, audit.identity, self._last_piece.get(key, -1))
+        return found
