@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +41,23 @@ def check(scribe: Scribe, name: str, *arguments: str, **settings: str) -> dict[s
 def state(scribe: Scribe, name: str, *arguments: str, **settings: str) -> str:
     """Run one check and return its state."""
     return str(check(scribe, name, *arguments, **settings)["state"])
+
+
+@contextmanager
+def moved_away(path: Path) -> Iterator[None]:
+    """Rename a file for one block."""
+    aside = path.with_name(f"aside-{path.name}")
+    path.rename(aside)
+    try:
+        yield
+    finally:
+        aside.rename(path)
+
+
+@contextmanager
+def emptied(path: Path) -> Iterator[None]:
+    """Put an empty directory in the place of one for one block."""
+    with moved_away(path):
+        path.mkdir(mode=0o700)
+        yield
+        path.rmdir()

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from checking import PROMPT
 from cluster import Cluster, install_decoder
 from source import Scribe
 
@@ -81,6 +82,20 @@ def scribe(cluster: Cluster, tmp_path: Path) -> Iterator[Scribe]:
     private = Scribe(cluster, name, tmp_path / "archive")
     yield private
     private.close()
+
+
+@pytest.fixture(scope="module")
+def watched(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scribe]:
+    """A source with a table, its archive, and a running stream. Each test leaves it healthy."""
+    cluster.createdb("watched")
+    scribe = Scribe(cluster, "watched", tmp_path_factory.mktemp("watched") / "archive", PROMPT)
+    cluster.psql("CREATE TABLE item (id int PRIMARY KEY, word text); INSERT INTO item VALUES (1, 'one')", "watched")
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    cluster.psql("UPDATE item SET word = 'two'", "watched")
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    yield scribe
+    scribe.close()
 
 
 @pytest.hookimpl(wrapper=True)
