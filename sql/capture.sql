@@ -368,6 +368,7 @@ DECLARE
     restore text;
     plain_column name;
     owner name;
+    is_empty boolean;
     quieted text[];  -- what keeps users' code from running, and what ends that
     waking text[];
     command text;
@@ -378,6 +379,12 @@ BEGIN
     SELECT attname INTO plain_column FROM pg_attribute
         WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a'
         ORDER BY attlen < 0, attnum LIMIT 1;
+    EXECUTE format('SELECT NOT EXISTS (SELECT FROM ONLY %s)', relation) INTO is_empty;
+    IF is_empty THEN  -- elsewhere it may still have the rows that it lost while it was unlogged
+        PERFORM scribe.write_row('fill', tag, 'table', relation::text, format('DELETE FROM ONLY %s', relation), true, NULL,
+            ARRAY[relation::oid], current_user, '""');
+        RETURN;
+    END IF;
     IF plain_column IS NULL THEN
         RAISE EXCEPTION 'table % has no column that can be updated to itself', relation;
     END IF;
@@ -452,7 +459,7 @@ BEGIN
             format('%s.%I', missing.attrelid::regclass, missing.attname),
             format('UPDATE ONLY %s SET %I = %L::%s', missing.attrelid::regclass, missing.attname,
                 (missing.attmissingval::text::text[])[1], format_type(missing.atttypid, missing.atttypmod)),
-            true, NULL, ARRAY[missing.attrelid]);
+            true, NULL, ARRAY[missing.attrelid], current_user, '""');
         PERFORM scribe.record_own(tag, ARRAY(SELECT scribe.invalid_constraints(missing.attrelid, true)), false);
     END LOOP;
     PERFORM set_config('scribe.filled', done, true);

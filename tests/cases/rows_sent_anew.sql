@@ -28,6 +28,7 @@ BEGIN;
 ALTER TABLE parent ADD COLUMN u uuid DEFAULT gen_random_uuid();
 ALTER TABLE child ADD COLUMN u uuid DEFAULT gen_random_uuid();
 ALTER TABLE child ADD COLUMN w float8 DEFAULT random();
+ALTER TABLE child ADD COLUMN at timestamptz DEFAULT now();
 COMMIT;
 RESET ROLE;
 DO $$ BEGIN
@@ -35,3 +36,15 @@ DO $$ BEGIN
     RAISE EXCEPTION 'something was lost or ran: %', (SELECT reason FROM scribe.ddl_history WHERE NOT exact LIMIT 1);
   END IF;
 END $$;
+-- none of them are left, which the rows themselves do not tell
+CREATE TABLE emptied (id int PRIMARY KEY, v text);
+INSERT INTO emptied VALUES (1, 'a');
+CREATE TABLE emptied_too (LIKE emptied);
+INSERT INTO emptied_too VALUES (1, 'a');
+ALTER TABLE emptied SET UNLOGGED;
+ALTER TABLE emptied_too SET UNLOGGED;
+DELETE FROM emptied;
+TRUNCATE emptied_too;
+ALTER TABLE emptied SET LOGGED;
+ALTER TABLE emptied_too SET LOGGED;
+INSERT INTO emptied_too VALUES (2, 'b');
