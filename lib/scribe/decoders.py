@@ -90,7 +90,11 @@ def decoder_of(identity: Mapping[str, Any]) -> Decoder:
 
 
 def check_setting(identity: Mapping[str, Any], settings: Settings) -> None:
-    """Raise UsageError where SCRIBE_DECODER is set and names another decoder than the archive was made with."""
+    """Raise UsageError where SCRIBE_DECODER is set and names another decoder than the archive was made with.
+
+    Or where no decoder of that name is known here: looking further would only find a slot that is another one's.
+    """
+    decoder_of(identity)
     wanted, plugin = settings["SCRIBE_DECODER"], plugin_of(identity)
     if settings.sources.get("SCRIBE_DECODER") not in (None, "default") and wanted != plugin:
         raise UsageError(

@@ -317,7 +317,7 @@ def _decoder_remedy(conn: psycopg.Connection[Any], wanted: Wanted, text: str) ->
             allowed = "pgoutput, test_decoding"  # only superusers see it: the server's default
         entries = [entry.strip().strip("'\"") for entry in allowed.split(",") if entry.strip()]
         role = sql.Identifier(conn.info.user).as_string(conn)
-        words = ", ".join([*entries, wanted.plugin])
+        words = ", ".join(dict.fromkeys([*entries, wanted.plugin]))
         return f'run "ALTER ROLE {role} SET output_plugin_libraries = {words}" as a superuser'
     if "could not access file" in text or "could not load" in text or "incompatible library" in text:
         if wanted.plugin != "scribe_decoder":
