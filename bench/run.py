@@ -10,6 +10,7 @@ busy with something else moves both sides. The report goes to stdout, --json FIL
     overhead the source's pgbench with nothing, with capture and stream, and with another plugin's slot being drained
     losing   from COMMIT to disk on the backup host: what is lost when both hosts die
     translate  rows per second of CPU that scribe-rotate needs for pgoutput's messages; scribe_decoder's are SQL already
+    keep     whether stream and rotation keep up with 10,000 row changes a second, with scribe_decoder and with pgoutput
     restore  scribe-restore, and psql with the same files, beside the time the source itself took
 
 The other output plugins are test_decoding and pgoutput, which come with PostgreSQL, and wal2json and decoder_raw where
@@ -33,6 +34,7 @@ from typing import Any
 from capturing import measure_capture, report_capture
 from cluster import install_decoder, temporary_cluster
 from draining import measure_decoding, measure_memory, report_decoding, report_memory
+from keeping import measure_keeping, report_keeping
 from losing import measure_losing, report_losing
 from overhead import measure_overhead, report_overhead
 from place import MB, Bench, allow_plugins
@@ -49,6 +51,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], None], Callable[[Any], list[str]]]] 
     "overhead": (measure_overhead, report_overhead),
     "losing": (measure_losing, report_losing),
     "translate": (measure_translation, report_translation),
+    "keep": (measure_keeping, report_keeping),
     "restore": (measure_restore, report_restore),
 }
 

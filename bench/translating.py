@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import time
 from pathlib import Path
 from typing import Any
 
-from place import Bench, median, say
+from archives import make_archive
+from place import MB, Bench, median, say
+from rotating import run_rotate
 
 from scribe.pgmessages import BinaryScan
+from scribe.pgoutput import write_knowledge
 from scribe.pgstream import MessageTranslator
 from scribe.pgtext import Knowledge
+from scribe.spool import Spool
 from scribe.tape import Tape
 
 RELID = 16385
+ROW_BYTES = 50  # of a narrow INSERT in the spool, about
 FACTS = {"a": [], "g": [], "l": {}, "k": [["id", " = ", False, ""]], "u": False, "q": [], "s": False}
 COLUMNS = ((b"id", 23, 1), (b"name", 25, 0), (b"price", 1700, 0))
 
@@ -49,8 +55,23 @@ def _translate(path: Path) -> tuple[float, float]:
         return cut - begin, time.process_time() - cut
 
 
+def _peaks(bench: Bench) -> list[dict[str, float]]:
+    """Return the peak of scribe-rotate's memory for a transaction of each size."""
+    found = []
+    for size in sorted(bench.spools):
+        path = bench.directory / "translated"
+        archive = make_archive(path, decoder="pgoutput", publication="p", schema_changes="captured")
+        spool = Spool(archive.spool)
+        write_knowledge(spool, Knowledge(facts={RELID: FACTS}))
+        write_spool(spool.stream, "I", size // ROW_BYTES)
+        run = run_rotate(bench, path, spool.stream.stat().st_size)
+        found.append({"spool_mb": round(run.written / MB), "peak_mb": round(run.peak / MB, 1)})
+        shutil.rmtree(path)
+    return found
+
+
 def measure_translation(bench: Bench) -> None:
-    """Rows per second of CPU, by kind of change: cutting, and SQL."""
+    """Rows per second of CPU, by kind of change: cutting, and SQL; and the memory that one transaction takes."""
     path = bench.directory / "translated"
     runs: dict[str, list[tuple[float, float]]] = {"I": [], "U": [], "D": []}
     for _ in range(bench.rounds):
@@ -58,10 +79,11 @@ def measure_translation(bench: Bench) -> None:
             write_spool(path, kind, bench.rows)
             found.append(_translate(path))
     path.unlink()
-    bench.figures["translate"] = [
+    rates = [
         {"kind": kind, "rows": bench.rows, "cut": median([a for a, _ in found]), "sql": median([b for _, b in found])}
         for kind, found in runs.items()
     ]
+    bench.figures["translate"] = {"rates": rates, "peaks": _peaks(bench)}
     say("translate: " + ", ".join(report_translation(bench.figures["translate"])))
 
 
@@ -69,8 +91,9 @@ def report_translation(figures: Any) -> list[str]:
     """Return the lines of the report."""
     names = {"I": "INSERTs", "U": "UPDATEs", "D": "DELETEs"}
     lines = []
-    for f in figures:
+    for f in figures["rates"]:
         rate, cut = f["rows"] / (f["cut"] + f["sql"]), f["rows"] / f["cut"]
         what = f"| pgoutput: {f['rows']:,} narrow {names[f['kind']]} as SQL"
         lines.append(f"{what} | {rate:,.0f} rows per second of CPU | cutting alone {cut:,.0f} |")
-    return lines
+    peaks = [f"{f['peak_mb']} MB for {f['spool_mb']} MB" for f in figures["peaks"]]
+    return [*lines, f"| pgoutput: scribe-rotate's memory for one transaction | {', '.join(peaks)} | |"]

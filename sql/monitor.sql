@@ -31,7 +31,9 @@ SELECT s.slot_name, s.plugin, s.active, s.active_pid, s.wal_status,
 FROM pg_catalog.pg_replication_slots AS s,
      (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
                   ELSE pg_catalog.pg_current_wal_flush_lsn() END AS lsn) AS here
-WHERE s.database = pg_catalog.current_database() AND s.plugin = 'scribe_decoder' AND NOT s.temporary;
+WHERE s.database = pg_catalog.current_database() AND (s.plugin IN ('scribe_decoder', 'decoder_raw')
+    OR s.plugin = 'pgoutput' AND EXISTS (SELECT FROM pg_catalog.pg_publication AS p WHERE p.pubname = s.slot_name
+        AND pg_catalog.obj_description(p.oid, 'pg_publication') LIKE 'pg\_scribe:%')) AND NOT s.temporary;
 
 DO $spill$
 BEGIN

@@ -1,6 +1,6 @@
 -- pgoutput.sql: what capture needs beyond capture.sql where pgoutput is the decoder and no library is on the server.
 --
--- Run after capture.sql. The facts of each table (sql/table_facts.sql) go into the stream when DDL changes them, and
+-- Run after capture.sql and table_facts.sql. The facts of each table (sql/table_facts.sql) go into the stream when DDL changes them, and
 -- statements' texts come from what SQL can tell; whatever is more than one statement is cut at rotation, by a parser.
 -- Privilege: superuser. Oldest version: PostgreSQL 14.
 
@@ -216,6 +216,39 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
+-- Say of which tables UPDATE and DELETE will fail, or be missing from the stream, since a publication sends no value of a column
+-- that tells rows apart: before PostgreSQL 18 a generated one in the key, from then on a virtual one where there is no key.
+CREATE OR REPLACE FUNCTION scribe.warn_unpublished(tables oid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    barred constant boolean := current_setting('server_version_num')::int >= 180000;
+    relation regclass;
+BEGIN
+    FOR relation IN
+        SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            LEFT JOIN pg_index AS i ON i.indrelid = c.oid AND i.indimmediate AND i.indisvalid
+                AND CASE WHEN c.relreplident = 'd' OR EXISTS (SELECT FROM scribe.replica_identity AS r WHERE r.relid = c.oid)
+                    THEN i.indisprimary WHEN c.relreplident = 'i' THEN i.indisreplident ELSE false END
+        WHERE c.oid = ANY (tables) AND c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname !~ '^pg_'
+            AND n.nspname NOT IN ('information_schema', 'scribe')
+            AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+                AND CASE WHEN barred THEN a.attgenerated = 'v' AND i.indexrelid IS NULL
+                    ELSE a.attgenerated = 's' AND a.attnum = ANY (i.indkey) END)
+        ORDER BY c.oid
+    LOOP
+        IF barred THEN
+            RAISE WARNING 'pg_scribe: UPDATE and DELETE of table % will fail: it has a virtual generated column and no key', relation
+                USING HINT = 'Give it a primary key, or make the column STORED.';
+        ELSE
+            RAISE WARNING 'pg_scribe: UPDATE and DELETE of table % will be missing from the archive: its key is generated', relation
+                USING HINT = 'Give it a key of columns that are not generated, or REPLICA IDENTITY FULL.';
+            PERFORM scribe.write_row('lost', 'ALTER TABLE', 'table', relation::text, '', false,
+                format('UPDATE and DELETE of %s will be missing: its key is generated', relation), ARRAY[relation::oid], current_user, '');
+        END IF;
+    END LOOP;
+END
+$function$;
+
 -- Event trigger ddl_command_end: brings the facts up to date, before the command itself is recorded.
 CREATE OR REPLACE FUNCTION scribe.note_facts() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
@@ -258,6 +291,9 @@ BEGIN
             THEN (r.facts::jsonb || jsonb_build_object('c', scribe.create_text(r.relid)))::text ELSE r.facts END
         FROM scribe.read_facts(touched) AS r
     ON CONFLICT (relid) DO UPDATE SET facts = EXCLUDED.facts WHERE f.facts <> EXCLUDED.facts;
+    IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE') AND scribe.is_active() THEN
+        PERFORM scribe.warn_unpublished(touched);
+    END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not note what % changed: %', tg_tag, SQLERRM;
 END

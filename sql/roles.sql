@@ -1,7 +1,7 @@
 -- roles.sql: the roles that run pg_scribe on a source without superuser, each with what its programs need.
 --
 --   psql -d shop -f sql/roles.sql
---   psql -d shop -v stream=backup_stream -v dump=backup_dump -v large_objects=on -f sql/roles.sql
+--   psql -d shop -v stream=backup_stream -v dump=backup_dump -v large_objects=on -v slot=backup -f sql/roles.sql
 --
 --   scribe_stream   scribe-stream. REPLICATION and nothing else; that attribute alone reads every change of the server.
 --   scribe_dump     scribe-init (once capture is there), -rotate, -dump, -globals, -meta; can stream, too. REPLICATION,
@@ -12,7 +12,8 @@
 --
 -- None of them can log in before pg_hba.conf lets it in (etc/pg_hba.conf.example) and it has a password or certificate:
 -- "\password scribe_dump" in psql, which sends and logs nothing but the hash. Roles for restoring: sql/roles_restore.sql.
--- Run it in each source database after scribe-init, or after sql/capture.sql; safe to run again. To take it away: in each
+-- Run it in each source database after scribe-init, or after sql/capture.sql (for pgoutput followed by sql/table_facts.sql and
+-- sql/pgoutput.sql: the publication, of the slot's name, is then made here). Safe to run again. To take it away: in each
 -- database "DROP OWNED BY scribe_stream, scribe_dump, scribe_monitor", then "DROP ROLE ...".
 -- Privilege: superuser. Oldest version: PostgreSQL 14 (pg_read_all_data).
 \set ON_ERROR_STOP on
@@ -46,6 +47,30 @@ GRANT EXECUTE ON FUNCTION scribe.reconcile() TO :"dump";
 SELECT pg_catalog.format('ALTER ROLE %I SET output_plugin_libraries = %s, scribe_decoder', wanted.name, s.setting)
 FROM pg_catalog.pg_settings AS s, (VALUES (:'stream'), (:'dump')) AS wanted (name)
 WHERE s.name = 'output_plugin_libraries' AND s.setting !~ '\mscribe_decoder\M' \gexec
+
+-- pgoutput: what it sends is a publication's, and one of all tables takes a superuser. One that is sound stays.
+\if :{?slot}
+\else
+    SELECT left(regexp_replace('scribe_' || lower(pg_catalog.current_database()), '[^a-z0-9_]', '_', 'g'), 63) AS slot \gset
+\endif
+SELECT pg_catalog.to_regclass('scribe.table_facts') IS NOT NULL AS pgoutput,
+    pg_catalog.current_setting('server_version_num')::int >= 180000 AS generated,
+    EXISTS (SELECT FROM pg_catalog.pg_publication AS p WHERE p.pubname = :'slot' AND p.puballtables
+        AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot) AS sound \gset
+\if :pgoutput
+    \if :sound
+    \else
+        SELECT pg_catalog.format('DROP PUBLICATION %I', p.pubname) FROM pg_catalog.pg_publication AS p
+        WHERE p.pubname = :'slot' AND pg_catalog.obj_description(p.oid, 'pg_publication') LIKE 'pg\_scribe:%' \gexec
+        \if :generated
+            CREATE PUBLICATION :"slot" FOR ALL TABLES WITH (publish_generated_columns = stored);
+        \else
+            CREATE PUBLICATION :"slot" FOR ALL TABLES;
+        \endif
+        COMMENT ON PUBLICATION :"slot" IS
+            'pg_scribe: what scribe-stream receives; dropping or changing it breaks the archive''s chain';
+    \endif
+\endif
 
 ALTER ROLE :"dump" SET lo_compat_privileges = :large_objects;
 

@@ -4,7 +4,10 @@
 -- literal needs a cast; k the replica identity's key, with operator, cast and collation; u another unique index watches
 -- the rows; q triggers and rules that fire during replay; s has children; p partitioned; o owner; d columns of a domain whose
 -- values may be older than a constraint of it, with its schema and name.
--- $1: OIDs of tables, NULL for all. Privilege: none. Oldest version: PostgreSQL 14.
+-- tables: their OIDs, NULL for all. Run after capture.sql and before pgoutput.sql; where nothing may be installed, only the query
+-- is run. Privilege: none. Oldest version: PostgreSQL 14.
+CREATE OR REPLACE FUNCTION scribe.read_facts(tables oid[]) RETURNS TABLE (relid oid, facts text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 WITH keys AS (
     SELECT i.indrelid, i.indexrelid, u.place, a.attname, a.atttypid,
         m.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL AS lead,
@@ -24,7 +27,7 @@ WITH keys AS (
         JOIN pg_catalog.pg_operator AS o ON o.oid = e.amopopr JOIN pg_catalog.pg_namespace AS s ON s.oid = o.oprnamespace
         LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = u.coll
         LEFT JOIN pg_catalog.pg_namespace AS z ON z.oid = l.collnamespace
-    WHERE ($1 IS NULL OR i.indrelid = ANY ($1)) AND u.attnum > 0
+    WHERE (tables IS NULL OR i.indrelid = ANY (tables)) AND u.attnum > 0
 )
 SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
     'a', (SELECT coalesce(pg_catalog.json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute AS a
@@ -59,4 +62,5 @@ FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.rel
             AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
         LIMIT 1) AS r ON true
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname NOT IN ('information_schema', 'scribe')
-    AND n.nspname !~ '^pg_' AND ($1 IS NULL OR c.oid = ANY ($1))
+    AND n.nspname !~ '^pg_' AND (tables IS NULL OR c.oid = ANY (tables))
+$function$;

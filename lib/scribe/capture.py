@@ -50,6 +50,19 @@ _MORE_TRIGGERS = {
     "pgoutput": ("scribe_2_facts", "scribe_3_facts"),
     "decoder_raw": ("scribe_3_guard", "scribe_5_guard"),
 }
+# Tables whose UPDATE and DELETE a publication bars, or sends too little of: a key with a generated column before 18;
+# from 18 on a virtual one where the whole row is, or would be, the identity.
+GENERATED_KEYS = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid = c.oid
+    AND CASE c.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate
+          WHEN 'i' THEN i.indisreplident ELSE false END
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND NOT a.attisdropped
+    AND CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 180000
+        THEN a.attgenerated = 'v' AND i.indexrelid IS NULL ELSE a.attgenerated = 's' AND a.attnum = ANY (i.indkey) END)
+ORDER BY 1, 2
+"""
 # How a table's replica identity is set and remembered; and taken back, unseen by capture, which would mend it at once.
 _SET = (
     sql.SQL("ALTER TABLE ONLY {table} REPLICA IDENTITY FULL"),
@@ -65,12 +78,6 @@ SELECT EXISTS (
     SELECT FROM scribe.config AS c, pg_catalog.pg_control_system() AS s, pg_catalog.pg_database AS d
     WHERE d.datname = pg_catalog.current_database()
         AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
-"""
-_READ_FACTS = """
-CREATE OR REPLACE FUNCTION scribe.read_facts(tables oid[]) RETURNS TABLE (relid oid, facts text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-{}
-$function$
 """
 _Commands = tuple[sql.SQL, sql.SQL]
 _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
@@ -134,8 +141,7 @@ def install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str = 
 def _install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str) -> None:
     _run_file(conn, "capture.sql")
     if plugin == "pgoutput":
-        facts = (SQL / "table_facts.sql").read_text(encoding="utf-8")
-        conn.execute(_READ_FACTS.format(facts).encode())
+        _run_file(conn, "table_facts.sql")
         _run_file(conn, "pgoutput.sql")
     if plugin == "decoder_raw":
         _run_file(conn, "identity_guard.sql")

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql
 
 from scribe import files, pgmessages
+from scribe.capture import has_triggers
 from scribe.decoder import Decoder, Text
 from scribe.errors import ScribeError, UsageError
 from scribe.pgmessages import BinaryScan, Column, Relation, format_moment, read_begin
@@ -67,7 +68,7 @@ class PgOutput(Decoder):
         row = conn.execute(_PUBLICATION, [name]).fetchone()
         if row is None:
             return f'publication "{name}" was dropped'
-        if not row[1] or row[2] or row[3]:
+        if _flaw(row):
             return f'publication "{name}" was changed: it does not publish everything any more'
         return None
 
@@ -97,12 +98,12 @@ class PgOutput(Decoder):
 
     def describe(self, conn: psycopg.Connection[Any], slot: str) -> dict[str, Any]:
         """See Decoder."""
-        return {"publication": slot, "schema_changes": "captured" if _has_triggers(conn) else "detected"}
+        return {"publication": slot, "schema_changes": "captured" if has_triggers(conn) else "detected"}
 
     def look(self, conn: psycopg.Connection[Any], slot: str) -> Callable[[Spool], None]:
         """See Decoder."""
         knowledge = read_capture(conn, slot)
-        schema = None if _has_triggers(conn) else read_fingerprint(conn)
+        schema = None if has_triggers(conn) else read_fingerprint(conn)
 
         def keep(spool: Spool) -> None:
             write_knowledge(spool, knowledge)
@@ -231,10 +232,6 @@ def _schema_path(spool: Spool) -> Path:
     return spool.path / "schema.json"
 
 
-def _has_triggers(conn: psycopg.Connection[Any]) -> bool:
-    return bool(fetch_value(conn, "SELECT true FROM pg_catalog.pg_event_trigger WHERE evtname = 'scribe_4_end'"))
-
-
 def read_fingerprint(conn: psycopg.Connection[Any]) -> dict[str, str]:
     """Return a digest of every object of the schema."""
     query = (SQL / "fingerprint.sql").read_bytes()
@@ -242,14 +239,16 @@ def read_fingerprint(conn: psycopg.Connection[Any]) -> dict[str, str]:
 
 
 def facts_query() -> str:
-    """Return the query for the facts of the tables in $1, without its semicolon."""
-    return (SQL / "table_facts.sql").read_text(encoding="utf-8")
+    """Return the query for the facts of the tables in the array "tables"."""
+    return (SQL / "table_facts.sql").read_text(encoding="utf-8").split("$function$")[1]
 
 
 def read_facts(conn: psycopg.Connection[Any]) -> dict[int, dict[str, Any]]:
     """Return the facts of every table, their names as the stream has them."""
-    text = facts_query().replace("$1", "NULL::pg_catalog.oid[]").replace("%", "%%")
-    query = f"SELECT relid::int8, pg_catalog.convert_to(facts, pg_catalog.getdatabaseencoding()) FROM ({text}) AS f"
+    query = (
+        "SELECT relid::int8, pg_catalog.convert_to(facts, pg_catalog.getdatabaseencoding())"
+        f" FROM (SELECT NULL::pg_catalog.oid[]) AS a (tables), LATERAL ({facts_query()}) AS f"
+    ).replace("%", "%%")
     return {relid: json.loads(facts.decode(CARRIER)) for relid, facts in conn.execute(query, []).fetchall()}
 
 
@@ -268,6 +267,11 @@ def publication_of(conn: psycopg.Connection[Any], name: str) -> bool:
     return bool(fetch_value(conn, "SELECT true FROM pg_catalog.pg_publication WHERE pubname = %s", [name]))
 
 
+def _flaw(row: tuple[Any, ...]) -> bool:
+    """Whether a row of _PUBLICATION is that of one that leaves something out."""
+    return not row[1] or row[2] or bool(row[3])
+
+
 def _is_ours(conn: psycopg.Connection[Any], name: str) -> bool:
     return str(fetch_value(conn, _COMMENT, [name]) or "").startswith(MARK)
 
@@ -275,8 +279,12 @@ def _is_ours(conn: psycopg.Connection[Any], name: str) -> bool:
 def create_publication(conn: psycopg.Connection[Any], name: str) -> None:
     """Make the publication anew: of all tables, or where that takes a superuser of those we own.
 
+    Where a superuser has installed capture for this role, the publication is that one's, too.
     Raises UsageError where one of that name is somebody else's.
     """
+    if not is_superuser(conn) and has_triggers(conn):
+        _check_publication(conn, name)
+        return
     if _is_ours(conn, name):
         _run_own(conn, sql.SQL("DROP PUBLICATION {}").format(sql.Identifier(name)))
     elif publication_of(conn, name):
@@ -291,6 +299,15 @@ def create_publication(conn: psycopg.Connection[Any], name: str) -> None:
     _run_own(conn, sql.SQL("CREATE PUBLICATION {} {}").format(sql.Identifier(name), what))
     comment = sql.Literal(f"{MARK} what scribe-stream receives; dropping or changing it breaks the archive's chain")
     _run_own(conn, sql.SQL("COMMENT ON PUBLICATION {} IS {}").format(sql.Identifier(name), comment))
+
+
+def _check_publication(conn: psycopg.Connection[Any], name: str) -> None:
+    row = conn.execute(_PUBLICATION, [name]).fetchone()
+    if not _is_ours(conn, name) or row is None or not row[0] or _flaw(row):
+        raise UsageError(
+            f'publication "{name}" does not publish all of every table, and making it takes a superuser',
+            f'Let a superuser run "psql -v slot={name} -f sql/roles.sql" in this database, then try again.',
+        )
 
 
 def _run_own(conn: psycopg.Connection[Any], statement: sql.Composed) -> None:

@@ -268,8 +268,11 @@ class Translator(Text):
         if self._refill == relid:
             self._put_again(table, old, new)
             return
+        if not table.full and not table.keys:
+            self._warn_lost(table, "UPDATE", "no replica identity")
+            return
         if old is None:
-            if table.full or not table.keys or any(not isinstance(new[key.index], bytes) for key in table.keys):
+            if table.full or any(not isinstance(new[key.index], bytes) for key in table.keys):
                 self._warn_lost(table, "UPDATE", "no replica identity")
                 return
             columns = [i for i in table.live if new[i] is not MISSING and not table.is_key[i]]

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from scribe import capture, gaps
 from scribe import slot as slots
-from scribe.capture import WITHOUT_IDENTITY
+from scribe.capture import GENERATED_KEYS, WITHOUT_IDENTITY
 from scribe.errors import ScribeError
 from scribe.postgres import connect, fetch_value, is_superuser, plugin_options, program_version
 
@@ -30,18 +30,6 @@ SELECT rolname, rolsuper, rolreplication,
                WHERE r.rolname = 'pg_read_all_data' AND pg_catalog.pg_has_role(r.oid, 'USAGE')),
        rolbypassrls
 FROM pg_catalog.pg_roles WHERE rolname = current_user
-"""
-# A key with a generated column before 18; from 18 on a virtual one where the whole row is, or would be, the identity.
-_GENERATED_KEYS = """
-SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-  LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid = c.oid
-    AND CASE c.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate
-          WHEN 'i' THEN i.indisreplident ELSE false END
-WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-  AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND NOT a.attisdropped
-    AND CASE WHEN %s THEN a.attgenerated = 'v' AND i.indexrelid IS NULL
-        ELSE a.attgenerated = 's' AND a.attnum = ANY (i.indkey) END)
-ORDER BY 1, 2
 """
 _NOT_OURS = """
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -234,7 +222,7 @@ def check_privileges(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     role, superuser, replication, reads, bypass = row
     if superuser:
         return ok(name, f'"{role}" is a superuser')
-    if wanted.plugin == "pgoutput":
+    if wanted.plugin == "pgoutput" and not capture.has_triggers(conn):
         return _check_owner(conn, sql.Identifier(role).as_string(conn), replication)
     if not capture.is_active(conn):
         text = f'"{role}" is not a superuser, which installing the capture of schema changes takes'
@@ -392,7 +380,7 @@ def check_generated(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     name = "generated columns"
     if wanted.plugin != "pgoutput":
         return ok(name, "left out, as they should be")
-    rows = conn.execute(_GENERATED_KEYS, [conn.info.server_version >= 180000]).fetchall()
+    rows = conn.execute(GENERATED_KEYS).fetchall()
     if not rows:
         return ok(name, "none in a replica identity that pgoutput does not send")
     remedy = "give each a primary key of columns that are not generated, or use another decoder"

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scribe.capture import WITHOUT_IDENTITY, triggers_of
+from scribe.capture import GENERATED_KEYS, WITHOUT_IDENTITY, triggers_of
 from scribe.decoders import plugin_of
 from scribe.dialect import quote_identifier
 from scribe.errors import ScribeError
@@ -143,6 +143,13 @@ def check_identity(survey: Survey, limit: Limit) -> Finding:
     values = [
         limit.value("tables_without_identity", len(rows), "Tables whose UPDATEs and DELETEs are not in the stream.")
     ]
+    if not rows and plugin_of(survey.identity) == "pgoutput":
+        rows = survey.rows(GENERATED_KEYS)
+        if rows:
+            name = f"{quote_identifier(rows[0]['nspname'])}.{quote_identifier(rows[0]['relname'])}"
+            text = f"{count_text(len(rows), 'table')} of which a generated column bars UPDATE and DELETE, or hides them"
+            hint = f"Give {name} a primary key of columns that are not generated."
+            return Finding("identity", limit.judge(len(rows)), f"{text}: {name}", hint, values)
     if not rows:
         return Finding("identity", limit.judge(0), "every table has a usable replica identity", values=values)
     names = [f"{quote_identifier(row['nspname'])}.{quote_identifier(row['relname'])}" for row in rows]
