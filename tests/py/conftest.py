@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 from checking import PROMPT
 from cluster import Cluster, install_decoder
+from restoring import Target
 from source import Scribe
 
 # Reasons that say nothing is missing from this machine.
 ALLOWED_SKIPS = ("server version:", "not root:", "place:")
 # What "make check-quick" takes, besides what is marked as unit; the rest is slow and runs last.
-QUICK_MODULES = ("test_compare", "test_metadata", "test_replay", "test_rotation", "test_spool")
+QUICK_MODULES = ("test_compare", "test_metadata", "test_rotation", "test_spool")
 QUICK_CASES = ("full_identity_duplicates", "hostile_names", "key_updates", "toast", "transactions", "values")
 _numbers = itertools.count(1)
 
@@ -82,6 +83,14 @@ def scribe(cluster: Cluster, tmp_path: Path) -> Iterator[Scribe]:
     private = Scribe(cluster, name, tmp_path / "archive")
     yield private
     private.close()
+
+
+@pytest.fixture
+def target(cluster: Cluster, tmp_path: Path) -> Iterator[Target]:
+    """An empty hand-made archive and the name of a database that does not exist yet."""
+    made = Target(cluster, tmp_path / "archive")
+    yield made
+    cluster.dropdb(made.name)
 
 
 @pytest.fixture(scope="module")

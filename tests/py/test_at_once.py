@@ -1,7 +1,7 @@
 """Programs at once: the kernel's locks keep them apart, and the second one says which is in its way.
 
 Two streams are in test_stream.py, two rotations in test_rotation.py, two bases in test_dump.py, two of scribe-init in
-test_init.py, pruning during a restore in test_retention.py, two restores in test_restore.py.
+test_init.py, pruning during a restore in test_retention.py, two restores in test_target.py.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from compare import assert_equal
-from test_restore import Target, insert
+from restoring import Target, insert
 
 from scribe.errors import UsageError
 from scribe.selection import check_patterns, read_pattern

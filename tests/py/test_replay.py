@@ -1,141 +1,179 @@
-"""Reading segments as transactions, and what replay derives from their text. Nothing here needs a server."""
+"""Replay: every block is applied exactly, every count of rows checked, and what fails is named or passed over."""
 
 from __future__ import annotations
 
-import io
+import json
+import re
 from pathlib import Path
 
 import pytest
+from cluster import Cluster
 from handmade import Handmade
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from restoring import DDL, LONG, TABLES, Target, insert
 
-from scribe import segments
-from scribe.dialect import Begin, drop_transaction_timeout
-from scribe.errors import ScribeError
-from scribe.owners import without_owners
+from scribe.dialect import Begin, Sequence
+from scribe.lsn import format_lsn
 from scribe.replay import Stop, expected_rows, show, split_ddl, split_statements
-from scribe.segments import CopyData, CopyEnd, CopyStart, Ddl, End, Footer, Mark, Reader, Small, Start, Statements
-
-pytestmark = pytest.mark.unit
-
-BODIES = [
-    "INSERT INTO public.t (id, v) VALUES (1, 'BEGIN; -- xid 1 commit 0/1 time');\n-- rows 1 inserted\n",
-    "UPDATE public.t SET v = '; -- 5 rows' WHERE id = 1;\nDELETE FROM public.t WHERE id IN (1,\n(2)\n); -- 2 rows\n",
-    "-- mark before-deploy\n",
-    "-- warning: COMMIT; -- end 0/1\nTRUNCATE ONLY public.t RESTART IDENTITY;\n-- rows 1 truncated\n",
-    "COPY public.t (id, v) FROM stdin;\n1\t\\\\.\n\\BEGIN; -- xid 5\n\\COMMIT; -- end 0/1\n\\-- ddl\n\\N\tx\n\\.\n"
-    "INSERT INTO public.t (id, v) VALUES\n(3, 'a'),\n(4, 'b'); -- 2 rows\n-- rows 6 inserted\n",
-    "-- ddl CREATE FUNCTION inexact: because\nSET LOCAL search_path = public;\nCREATE FUNCTION f() AS '\n-- no frame\n"
-    "RESET ROLE;\n(1);\n'\n;\nSET LOCAL search_path = '';\n-- ddl end\n-- rows 1 ddl\n",
-    "COPY public.empty (id) FROM stdin;\n\\.\n",
-]
 
 
-def read(plain: bytes) -> list[tuple[str, bytes]]:
-    """Return each transaction as its statements, data and DDL in one text, however it was cut."""
-    reader = Reader(io.BytesIO(plain), "test")
-    assert reader.read_header().from_lsn
-    found: list[tuple[str, bytes]] = []
-    for event in reader.events():
-        match event:
-            case Small(begin, text, _):
-                found += [("begin", str(begin.xid).encode()), ("statements", text)]
-            case Start(begin):
-                found.append(("begin", str(begin.xid).encode()))
-            case Statements(text):
-                found.append(("statements", text))
-            case CopyStart(text):
-                found.append(("copy", text))
-            case CopyData(data):
-                assert data.endswith(b"\n")
-                found.append(("data", data))
-            case Ddl(tag, text):
-                found.append(("ddl " + tag, text))
-            case Mark(name):
-                found.append(("mark", name.encode()))
-            case Footer(text, _):
-                found.append(("footer", text))
-            case CopyEnd() | End():
-                found.append(("end", b""))
-    joined: list[tuple[str, bytes]] = []
-    for kind, text in found:
-        if kind == "end":
-            continue
-        if joined and joined[-1][0] == kind and kind in ("statements", "data"):
-            joined[-1] = (kind, joined[-1][1] + text)
-        else:
-            joined.append((kind, text))
-    return [pair for pair in joined if pair != ("statements", b"")]
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> bytes:
-    """A segment with every kind of block."""
-    archive = Handmade(tmp_path / "archive")
-    manifest = archive.segment(BODIES, compress=False)
-    return manifest.with_suffix(".sql").read_bytes()
-
-
-def test_a_segment_is_read_as_its_transactions(plain: bytes) -> None:
-    kinds = [kind for kind, _ in read(plain)]
-    assert kinds.count("begin") == len(BODIES)
-    assert kinds[-1] == "footer"
-    found = dict(read(plain))
-    assert found["mark"] == b"before-deploy"
-    assert found["ddl CREATE FUNCTION inexact: because"].count(b"\n") == 8
-    assert b"TRUNCATE ONLY public.t RESTART IDENTITY;\n" in [text for _, text in read(plain)]
-    assert [text for kind, text in read(plain) if kind == "data"] == [
-        b"1\t\\\\.\n\\BEGIN; -- xid 5\n\\COMMIT; -- end 0/1\n\\-- ddl\n\\N\tx\n"
+def test_every_kind_of_block_is_applied(target: Target) -> None:
+    target.archive.base(TABLES)
+    target.archive.segment(
+        [
+            insert(2),
+            "INSERT INTO public.t (id, v) VALUES\n(3, 'three'),\n(4, ';\t'); -- 2 rows\n-- rows 2 inserted\n",
+            "COPY public.t (id, v) FROM stdin;\n5\t\\N\n6\t\\\\.\n7\t-- ddl end\n\\.\n"
+            "UPDATE public.t SET v = 'five' WHERE id = 5;\n-- rows 3 inserted 1 updated\n",
+            "COPY public.log (note) FROM stdin;\n"
+            "\\BEGIN; -- xid 1\n\\COMMIT; -- end 0/1\n\\-- mark x\n\\COPY x\n\\\\.\n\\.\n",
+            "UPDATE public.t AS t SET v = v.v FROM (VALUES\n(2, 'II'),\n(3, 'III')\n) AS v (id, v) WHERE t.id = v.id;"
+            " -- 2 rows\nDELETE FROM public.t WHERE id IN (1, 4); -- 2 rows\n-- rows 2 updated 2 deleted\n",
+            DDL.format("ALTER TABLE t ADD COLUMN w int DEFAULT 7;"),
+            "INSERT INTO public.t (id, v, w) VALUES (8, 'VIII', 8);\n"
+            + DDL.format("CREATE VIEW seen AS SELECT * FROM t"),
+            "-- warning: something\n-- mark here\n",
+            "TRUNCATE ONLY public.log;\nINSERT INTO public.log (note) VALUES ('again');\n"
+            "-- rows 1 inserted 1 truncated\n",
+            "DELETE FROM ONLY public.log; -- * rows\nCOPY public.log (note) FROM stdin;\n\\.\n",
+        ],
+        sequences=[Sequence("public", "t_id_seq", 99, False), Sequence("public", "gone", 1, True)],
+    )
+    report = json.loads(target.run("--json").stdout)
+    assert target.rows("SELECT id, v, w FROM public.seen ORDER BY id") == [
+        (2, "II", 7),
+        (3, "III", 7),
+        (5, "five", 7),
+        (6, "\\.", 7),
+        (7, "-- ddl end", 7),
+        (8, "VIII", 8),
     ]
+    assert target.rows("SELECT note FROM public.log") == []
+    assert target.rows("SELECT last_value, is_called FROM public.t_id_seq") == [(99, False)]
+    assert target.position() == (format_lsn(target.archive.lsn), False)
+    assert (report["transactions"], report["ddl"], report["reached_lsn"]) == (10, 2, format_lsn(target.archive.lsn))
 
 
-@pytest.mark.parametrize("block", [1, 2, 3, 5, 7, 64, 300])
-@pytest.mark.parametrize("small", [0, 100, 1 << 20])
-def test_it_does_not_matter_where_a_block_ends(
-    plain: bytes, monkeypatch: pytest.MonkeyPatch, block: int, small: int
-) -> None:
-    expected = read(plain)
-    monkeypatch.setattr(segments, "BLOCK", block)
-    monkeypatch.setattr(segments, "SMALL", small)
-    assert read(plain) == expected
+def test_copy_data_that_looks_like_frames_arrives_as_it_is(target: Target) -> None:
+    target.archive.base(TABLES)
+    lines = ["BEGIN; -- xid 1 commit 0/1 time x", "COMMIT; -- end 0/1", "-- ddl end", "COPY t FROM stdin;", "\\."]
+    data = "".join("\\" + line + "\n" for line in lines)
+    target.archive.segment([f"COPY public.log (note) FROM stdin;\n{data}\\.\n"])
+    target.run()
+    assert [row[0] for row in target.rows("SELECT note FROM public.log")] == lines
 
 
-def test_a_torn_segment_is_refused_wherever_it_ends(plain: bytes) -> None:
-    whole = read(plain)
-    for length in range(0, len(plain) - 1, 3):
-        try:
-            found = read(plain[:length])
-        except ScribeError:
-            continue
-        assert found == whole[: len(found)]
-        assert "footer" not in dict(found)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        st.sampled_from(["\\.", "BEGIN; -- xid 1", "COMMIT; -- end 0/1", "COPY x", "-- ddl", "-- rows", "\\N", "a"])
-    ),
-    st.integers(1, 40),
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE public.t SET v = 'x' WHERE id = 77;", "acted on 0 rows, on the source on 1"),
+        ("DELETE FROM public.t WHERE id < 3;", "acted on 2 rows, on the source on 1"),
+        ("DELETE FROM public.t WHERE id IN (1, 9); -- 2 rows", "acted on 1 rows, on the source on 2"),
+        ("INSERT INTO public.t (id, v) VALUES (1, 'again');", "duplicate key value"),
+        ("TRUNCATE ONLY public.nothere;", "does not exist"),
+        ("COPY public.t (id, v) FROM stdin;\n8\tx\n1\tx\n\\.", "duplicate key value"),
+        ("COPY public.nothere (id, v) FROM stdin;\n8\tx\n\\.", "does not exist"),
+        (DDL.format("ALTER TABLE nothere ADD COLUMN x int").rstrip(), "does not exist"),
+    ],
 )
-def test_no_data_is_taken_for_a_frame(tmp_path_factory: pytest.TempPathFactory, values: list[str], block: int) -> None:
-    def escape(value: str) -> str:
-        value = value.replace("\\", "\\\\")
-        return "\\" + value if value.startswith(("BEGIN;", "COMMIT;", "COPY ", "--")) else value
+def test_a_statement_that_acts_otherwise_than_on_the_source_stops_it(target: Target, statement: str, said: str) -> None:
+    target.archive.base(TABLES)
+    target.archive.segment([insert(2), insert(3)])
+    segment = target.archive.segment([insert(4), f"{insert(5)[:-19]}{statement}\n", insert(6)], compress=False)
+    error = target.refused()
+    assert said in error
+    assert segment.with_suffix(".sql").name in error
+    assert "transaction 704 (commit 0/10003E0" in error
+    assert target.archive.time(704) in error
+    assert statement.split("\n", maxsplit=1)[0][:40] in error or statement.startswith("-- ddl")
+    assert [row[0] for row in target.rows()][:3] == [1, 2, 3]
+    assert 5 not in [row[0] for row in target.rows()]
+    assert target.position()[1] is False
 
-    data = "".join(escape(value) + "\n" for value in values)
-    archive = Handmade(tmp_path_factory.mktemp("archive"))
-    manifest = archive.segment([f"COPY public.t (v) FROM stdin;\n{data}\\.\n", BODIES[0]], compress=False)
-    before, segments.BLOCK = segments.BLOCK, block
+
+def test_two_wrongs_do_not_make_a_right_number_of_rows(target: Target) -> None:
+    target.archive.base(TABLES)
+    target.archive.segment([insert(2), "DELETE FROM public.t WHERE id <= 2;\nDELETE FROM public.t WHERE id = 9;\n"])
+    assert "acted on 2 rows" in target.refused()
+    assert target.rows() == [(1, "one")]
+
+
+def test_a_failing_ddl_statement_can_be_helped_and_resumed(target: Target) -> None:
+    target.archive.base(TABLES)
+    target.archive.segment([insert(2), DDL.format("ALTER TABLE missing ADD COLUMN x int"), insert(3)])
+    assert "--resume" in target.refused()
+    with target.cluster.connect(target.name) as conn:
+        conn.execute("CREATE TABLE public.missing ()")
+    target.run("--resume")
+    assert [row[0] for row in target.rows()] == [1, 2, 3]
+
+
+LACKING = "ALTER TABLE lacking ADD COLUMN x int"
+
+
+@pytest.mark.parametrize(
+    ("before", "statement", "number"),
+    [
+        ("", "UPDATE public.t SET v = 'x' WHERE id = 77;\n", 2),
+        ("", "INSERT INTO public.t (id, v) VALUES\n(1, 'again'),\n(2, 'and again'); -- 2 rows\n", 2),
+        ("", "COPY public.nothere (id, v) FROM stdin;\n8\tx\n1\tx\n\\.\n", 2),
+        ("", "-- ddl ALTER TABLE\n" + LACKING + "\n;\n-- ddl end\n", 2),
+        (LONG, LACKING + ";\n", 9002),
+    ],
+)
+def test_a_statement_that_fails_is_passed_over_once_the_operator_names_it(
+    target: Target, before: str, statement: str, number: int
+) -> None:
+    target.archive.base(TABLES)
+    target.archive.segment([insert(2), f"{insert(4)[:-19]}{before}{statement}{insert(5)}", insert(6)])
+    (place,) = re.findall(r"--resume --skip (\S+)\.\n", target.refused())
+    assert place == f"0/10001D0:{number}"
+    assert 4 not in [row[0] for row in target.rows()]
+    assert place in target.refused("--resume", "--skip", f"0/10001D0:{number + 1}")
+    result = target.run("--resume", "--skip", place, "--json")
+    assert [row[0] for row in target.rows()] == [1, 2, 4, 5, 6]
+    (skipped,) = json.loads(result.stdout)["skipped"]
+    first = statement.removeprefix("-- ddl ALTER TABLE\n").split("\n")[0]
+    assert skipped.startswith(f"{place} {first}")
+    assert f"warning: passed over {place} in " in result.stderr
+    assert "passed over: 1" in result.stderr
+    assert target.rows("SELECT place FROM scribe.skipped") == [(place,)]
+    assert target.rows("SELECT count(*) FROM public.log") == [(before.count("\n"),)]
+
+
+def test_what_is_named_and_not_met_is_said_unless_it_was_passed_over_before(target: Target) -> None:
+    target.archive.base(TABLES)
+    target.archive.segment([insert(2), insert(1), insert(3), DDL.format(LACKING)])
+    target.refused("--skip", "0/10001D0:1")
+    result = target.run("--resume", "--skip", "0/10001D0:1", "--skip", "0/10003D0:1", "--skip", "0/10003D0:2")
+    assert "0/10003D0:2, which --skip names, was not met" in result.stderr
+    assert "0/10001D0:1, which" not in result.stderr
+    assert "invalid" in target.refused("--resume", "--skip", "12", status=2)
+    assert target.rows("SELECT place FROM scribe.skipped ORDER BY 1") == [("0/10001D0:1",), ("0/10003D0:1",)]
+
+
+def test_a_huge_transaction_is_applied_in_pieces(target: Target) -> None:
+    target.archive.base(TABLES)
+    rows = 40_000
+    body = "".join(f"INSERT INTO public.log (note) VALUES ('{i:060}');\n" for i in range(rows))
+    target.archive.segment([body, insert(2)])
+    assert json.loads(target.run("--json").stdout)["rows"] == rows + 1
+    assert target.rows("SELECT count(*) FROM public.log") == [(rows,)]
+
+
+def test_the_encoding_of_the_source_is_kept(cluster: Cluster, tmp_path: Path) -> None:
+    target = Target(cluster, tmp_path / "latin")
+    target.archive = Handmade(tmp_path / "latin", encoding="LATIN1")
+    target.archive.base(TABLES)
+    target.archive.segment(["INSERT INTO public.t (id, v) VALUES (2, 'Käse');\n".encode("latin-1")])
     try:
-        found = read(manifest.with_suffix(".sql").read_bytes())
+        target.run()
+        assert target.rows() == [(1, "one"), (2, "Käse")]
+        assert target.rows("SHOW server_encoding") == [("LATIN1",)]
     finally:
-        segments.BLOCK = before
-    assert [text for kind, text in found if kind == "data"] == ([data.encode()] if data else [])
-    assert [kind for kind, _ in found].count("begin") == 2
+        cluster.dropdb(target.name)
 
 
+@pytest.mark.unit
 def test_statements_are_cut_where_they_begin() -> None:
     text = (
         b"INSERT INTO t VALUES\n(1),\n(2); -- 2 rows\nUPDATE t SET a = 1 FROM (VALUES\n(1)\n) AS v;\nDELETE FROM t;\n"
@@ -147,6 +185,7 @@ def test_statements_are_cut_where_they_begin() -> None:
     ]
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("statement", "rows"),
     [
@@ -162,6 +201,7 @@ def test_a_statement_says_how_many_rows_it_acts_on(statement: bytes, rows: int |
     assert expected_rows(statement) == rows
 
 
+@pytest.mark.unit
 def test_settings_before_a_ddl_statement_are_run_before_it_is_read() -> None:
     text = b"SET LOCAL standard_conforming_strings = off;\nSET LOCAL ROLE bob;\nSELECT 'a\\'b'\n;\nRESET ROLE;\n"
     before, rest = split_ddl(text, owners=True)
@@ -169,6 +209,7 @@ def test_settings_before_a_ddl_statement_are_run_before_it_is_read() -> None:
     assert rest == b"SELECT 'a\\'b'\n;\nRESET ROLE;\n"
 
 
+@pytest.mark.unit
 def test_without_owners_only_the_role_around_a_ddl_statement_is_left_out() -> None:
     text = (
         b"SET LOCAL search_path = a;\nSET LOCAL ROLE bob;\n"
@@ -179,6 +220,7 @@ def test_without_owners_only_the_role_around_a_ddl_statement_is_left_out() -> No
     )
 
 
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("stop", "excluded"),
     [
@@ -194,40 +236,6 @@ def test_a_target_is_where_postgresql_would_stop(stop: Stop, excluded: list[bool
     assert [stop.excludes(begin) for begin in begins] == excluded
 
 
-def test_only_the_owners_of_a_dump_are_left_out() -> None:
-    kept = (
-        b"-- Name: it's; Owner: bob\n/* it's */\nCREATE FUNCTION f() AS $$\nALTER TABLE a OWNER TO b;\n$$;\n"
-        b"COMMENT ON TABLE t IS 'one''s\nALTER TABLE a OWNER TO b;\n';\n"
-        b"CREATE VIEW v AS SELECT E'\\'\nALTER TABLE a OWNER TO b;\n', a$b$c, \"\nALTER TABLE a OWNER TO b;\n\";\n"
-        b"COPY public.t (v) FROM stdin;\nALTER TABLE a OWNER TO b;\nit's\n\\.\n"
-        b"CREATE FUNCTION g() AS $_x$ $$ '\nALTER TABLE a OWNER TO b;\n $_x$;\n"
-    )
-    lines = b'ALTER TABLE public.t OWNER TO bob;\nALTER FUNCTION f(text) OWNER TO "b;b";\n'
-    assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test")) == b"\n\n" + kept + b"\n\n"
-    one = b'\nALTER FUNCTION f(text) OWNER TO "b;b";\n'
-    assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test", "bob")) == one + kept + one
-
-
-def test_the_setting_of_a_newer_pg_dump_is_left_out_of_the_beginning_of_a_dump_only() -> None:
-    line = b"SET transaction_timeout = 0;\n"
-    head = b"--\n-- PostgreSQL database dump\n\n\\restrict x\n\nSET lock_timeout = 0;\n"
-    tail = b"SELECT pg_catalog.set_config('search_path', '', false);\nCOPY t (v) FROM stdin;\n" + line + b"\\.\n"
-    assert drop_transaction_timeout(head + line + tail) == head + b"\n" + tail
-    assert drop_transaction_timeout(head + tail) == head + tail
-
-
+@pytest.mark.unit
 def test_a_long_statement_is_shown_in_one_short_line() -> None:
     assert show(b"SELECT\n" + b"x" * 1000) == "SELECT " + "x" * 193 + "..."
-
-
-def test_a_long_line_of_data_is_handed_over_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = b"1\t" + b"x" * 5000 + b"\\\\.\n\\.x\n" + b"2\t" + b"\\\\" * 3000 + b"\n" + b"\n" * 3 + b"y" * 4000 + b"\n"
-    text = b"COPY t FROM stdin;\n" + data + b"\\.\nSELECT 1;\n"
-    for block in (7, 64, 1000):
-        monkeypatch.setattr(segments, "BLOCK", block)
-        monkeypatch.setattr(segments, "LONG_LINE", 1000)
-        reader = Reader(io.BytesIO(text), "test")
-        parts = [event.data for event in reader.copy_block(reader.take_line()) if isinstance(event, CopyData)]
-        assert b"".join(parts) == data
-        assert max(map(len, parts)) < 4000
-        assert reader.take_line() == b"SELECT 1;\n"

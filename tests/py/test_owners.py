@@ -1,0 +1,40 @@
+"""Restoring without the owners of the source."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from restoring import DDL, TABLES, Target
+
+from scribe.owners import without_owners
+
+
+def test_owners_are_left_out_of_base_and_ddl(target: Target) -> None:
+    dump = (
+        TABLES
+        + "ALTER TABLE public.t OWNER TO nobody_here;\nCOMMENT ON TABLE public.t IS 'x\nALTER a OWNER TO b;\n';\n"
+    )
+    target.archive.base(dump, owner="nobody_here")
+    target.archive.segment(
+        [DDL.format("CREATE VIEW w AS SELECT 1").replace("SET LOCAL", "SET LOCAL ROLE bob;\nSET LOCAL", 1)]
+    )
+    assert 'role "nobody_here" does not exist' in target.refused()
+    target.run("--no-owner")
+    assert target.rows("SELECT obj_description('public.t'::regclass)") == [("x\nALTER a OWNER TO b;\n",)]
+    assert target.rows("SELECT count(*) FROM public.w") == [(1,)]
+
+
+@pytest.mark.unit
+def test_only_the_owners_of_a_dump_are_left_out() -> None:
+    kept = (
+        b"-- Name: it's; Owner: bob\n/* it's */\nCREATE FUNCTION f() AS $$\nALTER TABLE a OWNER TO b;\n$$;\n"
+        b"COMMENT ON TABLE t IS 'one''s\nALTER TABLE a OWNER TO b;\n';\n"
+        b"CREATE VIEW v AS SELECT E'\\'\nALTER TABLE a OWNER TO b;\n', a$b$c, \"\nALTER TABLE a OWNER TO b;\n\";\n"
+        b"COPY public.t (v) FROM stdin;\nALTER TABLE a OWNER TO b;\nit's\n\\.\n"
+        b"CREATE FUNCTION g() AS $_x$ $$ '\nALTER TABLE a OWNER TO b;\n $_x$;\n"
+    )
+    lines = b'ALTER TABLE public.t OWNER TO bob;\nALTER FUNCTION f(text) OWNER TO "b;b";\n'
+    assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test")) == b"\n\n" + kept + b"\n\n"
+    one = b'\nALTER FUNCTION f(text) OWNER TO "b;b";\n'
+    assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test", "bob")) == one + kept + one
