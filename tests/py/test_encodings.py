@@ -17,11 +17,25 @@ CREATE SEQUENCE "sëq";
 SELECT nextval('"sëq"');
 SELECT lo_from_bytea(5555, 'x');
 COMMENT ON LARGE OBJECT 5555 IS 'ünd';
+CREATE TABLE "zwö" (x int PRIMARY KEY, v text)\\;
+ALTER TABLE "zwö" ADD "dä" text DEFAULT 'ä;'\\; INSERT INTO "zwö" VALUES (1, 'ö');
+CREATE TABLE bare (v text);
+INSERT INTO bare VALUES ('ö'), ('ö'), (NULL);
+UPDATE bare SET v = 'ä' WHERE v IS NULL;
+DELETE FROM bare WHERE ctid = '(0,1)';
+"""
+BYTES = """
+INSERT INTO bare VALUES (E'\\xff\\xfe\\x80');
+DO $$ BEGIN EXECUTE format('COMMENT ON TABLE bare IS %L', E'\\xff\\x80'); END $$;
+DO $$ BEGIN EXECUTE format('ALTER TABLE bare ADD %I text DEFAULT %L; COMMENT ON COLUMN bare.v IS %L',
+    E'c\\xe9', E'\\xe9;', E'\\xe9'); END $$;
 """
 
 
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
 @pytest.mark.parametrize("encoding", ["LATIN1", "EUC_JP", "SQL_ASCII"])
-def test_a_database_in_another_encoding_comes_back_as_it_was(scribe: Scribe, encoding: str) -> None:
+def test_a_database_in_another_encoding_comes_back_as_it_was(scribe: Scribe, encoding: str, decoder: str) -> None:
+    scribe.settings["SCRIBE_DECODER"] = decoder
     cluster = scribe.cluster
     cluster.dropdb(scribe.dbname)
     cluster.query(f"CREATE DATABASE {scribe.dbname} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
@@ -29,6 +43,8 @@ def test_a_database_in_another_encoding_comes_back_as_it_was(scribe: Scribe, enc
     scribe.run("scribe-init")
     scribe.start_stream()
     cluster.psql("SET client_encoding = 'UTF8';\n" + WORK, scribe.dbname)
+    if encoding == "SQL_ASCII":
+        cluster.psql(BYTES, scribe.dbname)
     scribe.run("scribe-rotate", "--wait-lsn", "current")
     scribe.run("scribe-restore", "-d", targets[0], "--no-globals")
     cluster.query(f"CREATE DATABASE {targets[1]} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
