@@ -192,7 +192,7 @@ def measure_decoding(bench: Bench) -> None:
             "client_us_per_change": {
                 p: median([d.client / changes * 1e6 for d in drains]) for p, drains in drained.items()
             },
-            "mb": {p: round(drains[0].bytes / MB, 1) for p, drains in drained.items()},
+            "mb": {p: median([drain.bytes / MB for drain in drains]) for p, drains in drained.items()},
         }
         say(f"decode: {name}: {found[name]['cpu_us_per_change']}")
         bench.sql("DROP TABLE IF EXISTS big, wide, side_a, side_b")
@@ -218,7 +218,7 @@ def report_decoding(figures: dict[str, Any]) -> list[str]:
 def report_workload(name: str, entry: dict[str, Any]) -> str:
     """Return a line of the report."""
     figures = [entry[key] for key in ("cpu_us_per_change", "client_us_per_change", "mb")]
-    cells = {plugin: "{:.2f} + {:.2f} us, {} MB".format(*(by[plugin] for by in figures)) for plugin in figures[0]}
+    cells = {plugin: "{:.2f} + {:.2f} us, {:g} MB".format(*(by[plugin] for by in figures)) for plugin in figures[0]}
     ours = cells.pop(OURS)
     ratios = {plugin: ", ".join(f"{by[OURS] / by[plugin]:.2f}" for by in figures) for plugin in cells}
     beside = "; ".join(f"{plugin} {cell}: {ratios[plugin]} of it" for plugin, cell in cells.items())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from copying import Follower, begin_following, same_rows
 from draining import drain, drop_slot, end_of_work
 from place import (
     ALTERNATE,
@@ -89,14 +90,35 @@ def replay_workload(bench: Bench, name: str, workload: Workload) -> dict[str, An
         source.run("scribe-init", "-q")
         if PEER in bench.plugins:
             bench.sql(f"SELECT pg_create_logical_replication_slot('peer', '{PEER}')", SOURCE)
+        follower = begin_following(bench, SOURCE, "target")
         seconds = timed(workload.work)
+        end = str(bench.sql("SELECT pg_current_wal_insert_lsn()")[0][0])
         stream = drain_peer(bench) if PEER in bench.plugins else None
         source.start_stream()
         source.run("scribe-rotate", "--wait-lsn", "current", timeout=900)
         source.stop_stream()
-        return {"source_s": median([seconds])} | replay_rounds(bench, source, workload, stream)
+        found = {"source_s": median([seconds])} | replay_rounds(bench, source, workload, stream)
+        found |= follow(bench, follower, end) if follower is not None else {}
+        cluster.dropdb("at_base")
+        return found
     finally:
         source.close()
+
+
+def follow(bench: Bench, follower: Follower, end: str) -> dict[str, float]:
+    """Return the seconds pgcopydb takes for its own stream up to an LSN, once; nothing where its copy differs."""
+    bench.cluster.createdb("target", template="at_base")
+    try:
+        follower.fetch(end)
+        bench.cluster.query("CHECKPOINT")
+        seconds = timed(follower.apply, end)
+        return {"pgcopydb_s": median([seconds])} if same_rows(bench, SOURCE, "target") else {}
+    except (RuntimeError, OSError) as error:
+        say(f"pgcopydb is left out: {error}")
+        return {}
+    finally:
+        follower.close()
+        bench.cluster.dropdb("target")
 
 
 def drain_peer(bench: Bench) -> Path:
@@ -130,7 +152,6 @@ def replay_rounds(bench: Bench, source: Scribe, workload: Workload, peer: Path |
         for way, replay in ways.items():
             if way != "peer" or number == 0:
                 seconds[way].append(time_on_copy(bench, replay))
-    bench.cluster.dropdb("at_base")
     return {"plain_mb": round(sum(path.stat().st_size for path in segments) / MB, 1)} | {
         f"{way}_s": median(runs) for way, runs in seconds.items()
     }
@@ -166,6 +187,7 @@ BESIDE = {
     "source_s": "the source",
     "copy_s": "COPY of the rows by psql",
     "peer_s": f"{PEER}'s stream by psql",
+    "pgcopydb_s": "pgcopydb with its own stream",
 }
 
 

@@ -4,17 +4,17 @@ Everything happens in a private cluster under /tmp. Rounds are interleaved and m
 busy with something else moves both sides. The report goes to stdout, --json FILE has the raw figures.
 
     memory   the walsender's peak while it decodes one transaction, by its size
-    rotate   MB of plain SQL per second into a zstd segment, and scribe-rotate's peak memory, by the spool's size
+    rotate   MB of plain SQL per second of CPU into a zstd segment, and scribe-rotate's rate and peak memory, by size
     decode   CPU per change of walsender and receiver: scribe_decoder and every other output plugin that is installed
     capture  schema changes and row changes with the capture and without it, by turns
     overhead the source's pgbench with nothing, with capture and stream, and with another plugin's slot being drained
     losing   from COMMIT to disk on the backup host: what is lost when both hosts die
     translate  rows per second of CPU that scribe-rotate needs for pgoutput's messages; scribe_decoder's are SQL already
     keep     whether stream and rotation keep up with 10,000 row changes a second, with scribe_decoder and with pgoutput
-    restore  scribe-restore, and psql with the same files, beside the time the source itself took
+    restore  scribe-restore, and psql with the same files, beside the source's own time, COPY of the rows, and peers
 
 The other output plugins are test_decoding and pgoutput, which come with PostgreSQL, and wal2json and decoder_raw where
-the server has them.
+the server has them; pgcopydb takes part in the replay where it is on PATH.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from typing import Any
 
 from capturing import measure_capture, report_capture
 from cluster import install_decoder, temporary_cluster
+from copying import find_version
 from draining import measure_decoding, measure_memory, report_decoding, report_memory
 from keeping import measure_keeping, report_keeping
 from losing import measure_losing, report_losing
@@ -73,6 +74,7 @@ def describe(bench: Bench) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1),
         "rows": bench.rows,
         "rounds": bench.rounds,
+        "pgcopydb": find_version(),
     }
 
 
@@ -82,8 +84,9 @@ def report(figures: dict[str, Any]) -> str:
         "Measured on {date}: PostgreSQL {postgresql}, Python {python}, {cores} cores ({processor}), fsync off,\n"
         "load {load} when it began; {rows:,} rows, medians of {rounds} interleaved rounds."
     )
+    peer = figures["machine"]["pgcopydb"]
     lines = [
-        place.format(**figures["machine"]),
+        place.format(**figures["machine"]) + (f" pgcopydb {peer}." if peer else ""),
         "",
         "| what | pg_scribe | beside it |",
         "| --- | --- | --- |",
