@@ -19,6 +19,8 @@ from test_rotation import SAMPLE, TRANSACTIONS, Crash, archived
 from scribe import recovery
 from scribe.archive import Archive
 from scribe.rotation import rotate
+from scribe.slot import Slot
+from scribe.source import Server
 from scribe.spool import Scan, Spool, Tape, find_start
 
 pytestmark = pytest.mark.unit
@@ -151,3 +153,26 @@ def test_power_may_go_at_any_step_of_a_rotation_or_a_start(tmp_path: Path, names
         if over:
             break
     assert stop > 25
+
+
+SERVER = Server("1", 1, 0x1000, "shop", 5, "15.18", False)
+SLOT = Slot("scribe_shop", "scribe_decoder", "shop", False, None, False, "reserved", "0/200", "", False)
+
+
+@pytest.mark.parametrize("names_last", [False, True])
+@pytest.mark.parametrize("begin", [recovery.tidy, lambda archive: recovery.recover(archive, SERVER, SLOT)])
+def test_what_a_start_counts_on_is_on_disk(
+    tmp_path: Path, begin: Callable[[Archive], object], names_last: bool
+) -> None:
+    """A receiver that was killed has not synced; the next one lets the server forget what comes before its own."""
+    archive = make_archive(tmp_path / "archive")
+    disk = Disk(archive.path, names_last=names_last)
+    (archive.spool / "stream.sql").rename(archive.spool / "part-00000001.sql")
+    (archive.spool / "part-00000001.sql").write_bytes(b"".join(TRANSACTIONS[:2]))
+    (archive.spool / "stream.sql").write_bytes(b"".join(TRANSACTIONS[2:4]) + TRANSACTIONS[4][:30])
+    with pytest.MonkeyPatch.context() as patch:
+        Machine(patch, disk, stop=1000)
+        begin(archive)
+    disk.lose_power(tmp_path / "after")
+    found = [path.read_bytes() for path in Spool(tmp_path / "after" / "spool").paths()]
+    assert found == [b"".join(TRANSACTIONS[:2]), b"".join(TRANSACTIONS[2:4])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,25 @@ def test_cutting_removes_later_files_and_keeps_earlier_ones(tmp_path: Path) -> N
     assert content(spool) == TRANSACTIONS[0] + TRANSACTIONS[1][:10]
 
 
+def test_a_cut_that_is_interrupted_leaves_no_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = fill(tmp_path / "a", *TRANSACTIONS[:5])
+    place = Place(spool.path / "part-00000001.sql", 10)
+    removed = []
+
+    def unlink(path: Path) -> None:
+        removed.append(path)
+        if len(removed) == 2:
+            raise OSError
+        os.remove(path)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(os, "unlink", unlink)
+        cut(spool, place)
+    assert content(spool) == b"".join(TRANSACTIONS[:3])
+    cut(spool, place)
+    assert content(spool) == TRANSACTIONS[0][:10]
+
+
 def test_the_hint_is_used_only_after_an_archived_transaction(tmp_path: Path) -> None:
     spool = fill(tmp_path / "a", SAMPLE)
     for offset, archived, start in [
@@ -164,6 +184,7 @@ def test_frames_that_a_cut_removes_are_found(tmp_path: Path) -> None:
     spool = fill(tmp_path / "a", SAMPLE)
     with Tape(spool.paths()) as tape:
         assert frames_after(tape, ENDS[0], 0x208) == 0x210
+        assert frames_after(tape, ENDS[0], 0x210) == 0x210
         assert frames_after(tape, ENDS[0], 0x218) == 0x220
         assert frames_after(tape, ENDS[3], 0) is None
     spool.stream.write_bytes(b"2\tx\n\\.\nCOMMIT; -- end 0/218\n")
