@@ -27,7 +27,7 @@ ROWS_LINE = re.compile(
 WARNING_LINE = re.compile(rb"\n-- warning: ([^\n]*)(?=\n)")
 INEXACT_LINE = re.compile(rb"\n-- ddl ([^\n]*? inexact: [^\n]*)(?=\n)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_PLAIN_NAME = re.compile(r"^[a-z_][a-z0-9_]*$")
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f", "\\": "\\\\", "'": "''"}
 
 # What makes reading agree with the decoder's writing, whatever the target's defaults are. (name, SQL value)
@@ -103,12 +103,18 @@ def quote_literal(text: str) -> str:
 def quote_identifier(name: str, *, force: bool = False) -> str:
     """Return name as an SQL identifier; with force in double quotes even where none are needed.
 
-    A control character makes it U&"...", except with force, where to_regclass() has to read it.
+    Without, it is for people: a word of SQL such as user is not quoted. A control character makes it U&"...", except
+    with force, where to_regclass() has to read it.
     """
-    if not force and _PLAIN_NAME.match(name):
-        return name
+    if force:
+        return '"' + name.replace('"', '""') + '"'
+    return name if _PLAIN_NAME.fullmatch(name) else quote_name(name)
+
+
+def quote_name(name: str) -> str:
+    """Return name as an SQL identifier for a statement: always quoted, on one line."""
     quoted = name.replace('"', '""')
-    if force or _CONTROL.search(name) is None:
+    if _CONTROL.search(name) is None:
         return f'"{quoted}"'
     return 'U&"' + re.sub(r"[\x00-\x1f\x7f\\]", lambda m: f"\\{ord(m[0]):04X}", quoted) + '"'
 

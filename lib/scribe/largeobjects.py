@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 
 from scribe import files
-from scribe.dialect import UTF8_LINE, quote_identifier, quote_literal
+from scribe.dialect import UTF8_LINE, quote_literal, quote_name
 from scribe.errors import ScribeError
 
 CHUNK = 64 << 10  # bytes of an object on one line
@@ -142,11 +142,11 @@ def _one(conn: psycopg.Connection[Any], oid: int) -> Iterator[str]:
     while data := _read(conn, oid, offset):
         yield f"SELECT pg_catalog.lo_put({oid}, {offset}, '\\x{data.hex()}');\n"
         offset += len(data)
-    yield f"ALTER LARGE OBJECT {oid} OWNER TO {quote_identifier(owner)};\n"
+    yield f"ALTER LARGE OBJECT {oid} OWNER TO {quote_name(owner)};\n"
     if comment is not None:
         yield f"COMMENT ON LARGE OBJECT {oid} IS {quote_literal(comment)};\n"
     for grantee, privilege, grantable in conn.execute(_GRANTS, [oid]).fetchall():
-        whom = "PUBLIC" if grantee is None else quote_identifier(grantee)
+        whom = "PUBLIC" if grantee is None else quote_name(grantee)
         option = " WITH GRANT OPTION" if grantable else ""
         yield f"GRANT {privilege} ON LARGE OBJECT {oid} TO {whom}{option};\n"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-_TEXT = re.compile(r"^([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})$")
+_TEXT = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 
 
 def parse_lsn(text: str) -> int:
     """Return the byte position that "16/B374D848" names; raises ValueError for anything else."""
-    match = _TEXT.match(text)
+    match = _TEXT.fullmatch(text)
     if match is None:
         raise ValueError(f'invalid LSN "{text}"')
     return (int(match[1], 16) << 32) | int(match[2], 16)

@@ -91,6 +91,14 @@ def read_time(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def days_before(moment: datetime, days: int) -> datetime:
+    """Return the time so many days before; the earliest there is, where that is before it."""
+    try:
+        return moment - timedelta(days=days)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
+
+
 def find_foreign(manifest: Mapping[str, Any], identity: Mapping[str, Any]) -> str | None:
     """Return what shows that a manifest belongs to another archive, None where it belongs to this one."""
     for key in ("system_identifier", "database"):
@@ -153,7 +161,7 @@ def make_plan(
     hold = find_hold(archive, contents, now)
     if hold is not None:
         return hold_all(archive, contents, hold)
-    needed = find_needed(contents, contents.newest - timedelta(days=policy.incremental_days))
+    needed = find_needed(contents, days_before(contents.newest, policy.incremental_days))
     keep = explain_bases(contents, policy, needed)
     limit = find_limit(archive, unsent)
     base_verdicts = [_judge_base(base, keep.get(base.stamp), limit) for base in contents.bases]
@@ -201,7 +209,7 @@ def find_needed(contents: Contents, window: datetime) -> dict[str, str]:
 def explain_bases(contents: Contents, policy: Policy, needed: Mapping[str, str]) -> dict[str, str]:
     """Return the bases to keep, stamp -> reason."""
     reasons = dict(needed)
-    since = contents.newest - timedelta(days=policy.base_days)
+    since = days_before(contents.newest, policy.base_days)
     months: set[int] = set()
     present = _month(contents.newest)
     for base in contents.bases:
@@ -251,7 +259,7 @@ def _judge_base(base: Base, reason: str | None, limit: Limit) -> Verdict:
 
 def _judge_segments(contents: Contents, policy: Policy, anchor: Base, limit: Limit) -> Iterator[Verdict]:
     """What goes is always a beginning of the run: the first segment that stays keeps all after it."""
-    window = contents.newest - timedelta(days=policy.incremental_days)
+    window = days_before(contents.newest, policy.incremental_days)
     kept: str | None = None
     last = len(contents.segments) - 1
     for index, segment in enumerate(contents.segments):

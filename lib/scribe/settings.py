@@ -14,15 +14,16 @@ from dotenv import dotenv_values
 from scribe.errors import UsageError
 from scribe.places import find_document
 
-_SIZE = re.compile(r"^(\d+)\s*(B|kB|MB|GB|TB)?$")
+_SIZE = re.compile(r"(\d+)\s*(B|kB|MB|GB|TB)?", re.ASCII)
 _UNITS = {None: 1, "B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
-_DURATION = re.compile(r"^(\d+)\s*(s|min|h|d)?$")
+_DURATION = re.compile(r"(\d+)\s*(s|min|h|d)?", re.ASCII)
+LONGEST_INTERVAL = 2147483  # seconds, for pg_recvlogical
 _SECONDS = {None: 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def parse_size(text: str) -> int:
     """Return bytes for "10GB" (PostgreSQL's units); raises ValueError."""
-    match = _SIZE.match(text)
+    match = _SIZE.fullmatch(text)
     if match is None:
         raise ValueError('a size such as "512MB" or "10GB" is expected')
     return int(match[1]) * _UNITS[match[2]]
@@ -30,7 +31,7 @@ def parse_size(text: str) -> int:
 
 def parse_duration(text: str) -> int:
     """Return seconds for "24h", "30min", "10s" or "7d"; raises ValueError."""
-    match = _DURATION.match(text)
+    match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError('a time such as "10s", "30min", "24h" or "7d" is expected')
     return int(match[1]) * _SECONDS[match[2]]
@@ -38,14 +39,14 @@ def parse_duration(text: str) -> int:
 
 def parse_percent(text: str) -> int:
     """Return 80 for "80%"; raises ValueError."""
-    if not re.match(r"^\d{1,3}%$", text) or int(text[:-1]) > 100:
+    if not re.fullmatch(r"[0-9]{1,3}%", text) or int(text[:-1]) > 100:
         raise ValueError('a percentage such as "80%" is expected')
     return int(text[:-1])
 
 
 def parse_count(text: str) -> int:
     """Return a whole number that is not negative; raises ValueError."""
-    if not re.match(r"^\d+$", text):
+    if not re.fullmatch(r"[0-9]+", text):
         raise ValueError("a whole number is expected")
     return int(text)
 
@@ -54,6 +55,13 @@ def parse_positive(text: str) -> int:
     """Return a whole number of at least 1; raises ValueError."""
     if parse_count(text) < 1:
         raise ValueError("a whole number of at least 1 is expected")
+    return int(text)
+
+
+def parse_interval(text: str) -> int:
+    """Return a number of seconds that pg_recvlogical takes; raises ValueError."""
+    if parse_positive(text) > LONGEST_INTERVAL:
+        raise ValueError(f"at most {LONGEST_INTERVAL} seconds are possible")
     return int(text)
 
 
@@ -70,7 +78,7 @@ def choice(*words: str) -> Callable[[str], str]:
 
 def parse_slot(text: str) -> str:
     """Return a replication slot name as PostgreSQL allows it (manual section 26.2.6.1); raises ValueError."""
-    if not re.match(r"^[a-z0-9_]{1,63}$", text):
+    if not re.fullmatch(r"[a-z0-9_]{1,63}", text):
         raise ValueError("lower-case letters, digits and underscores, at most 63, are expected")
     return text
 
@@ -95,8 +103,8 @@ KEYS: dict[str, Key] = {
     "SCRIBE_SLOT": Key(parse_slot, None),
     "SCRIBE_FAILOVER": Key(choice("on", "off"), "off"),
     "SCRIBE_DECODER": Key(choice("scribe_decoder", "pgoutput", "decoder_raw"), "scribe_decoder"),
-    "SCRIBE_STATUS_INTERVAL": Key(parse_positive, "10"),
-    "SCRIBE_FSYNC_INTERVAL": Key(parse_positive, "10"),
+    "SCRIBE_STATUS_INTERVAL": Key(parse_interval, "10"),
+    "SCRIBE_FSYNC_INTERVAL": Key(parse_interval, "10"),
     "SCRIBE_COMPRESS": Key(choice("zstd", "none"), "zstd"),
     "SCRIBE_DUMP_FORMAT": Key(choice("plain", "directory"), "plain"),
     "SCRIBE_DUMP_JOBS": Key(parse_positive, "1"),

@@ -4,6 +4,11 @@ SELECT lo_from_bytea(90001, 'first');
 SELECT lo_from_bytea(90002, 'second');
 SELECT lo_from_bytea(90004, decode(repeat('ab', 300000), 'hex'));
 SELECT lo_from_bytea(90005, 'unchanged');
+DO $$ DECLARE name text; BEGIN
+  FOREACH name IN ARRAY ARRAY['user', 'select', E'scribe_case_erin\n', E'a\\\n-- mark x\nb'] LOOP
+    BEGIN EXECUTE format('CREATE ROLE %I', name); EXCEPTION WHEN duplicate_object THEN NULL; END;
+  END LOOP;
+END $$;
 -- after init
 SELECT lo_put(90001, 2, 'XX');
 SELECT lo_unlink(90002);
@@ -13,3 +18,12 @@ ALTER LARGE OBJECT 90003 OWNER TO scribe_case_erin;
 GRANT SELECT ON LARGE OBJECT 90001 TO scribe_case_erin;
 BEGIN; SELECT lo_truncate(lo_open(90004, 131072), 4096); COMMIT;
 SELECT lo_create(90006);
+SELECT lo_from_bytea(90007, 'owned'), lo_from_bytea(90008, 'owned'), lo_from_bytea(90009, 'owned');
+ALTER LARGE OBJECT 90007 OWNER TO "user";
+ALTER LARGE OBJECT 90008 OWNER TO "scribe_case_erin
+";
+ALTER LARGE OBJECT 90009 OWNER TO "a\
+-- mark x
+b";
+GRANT SELECT ON LARGE OBJECT 90007 TO "select", "scribe_case_erin
+" WITH GRANT OPTION;

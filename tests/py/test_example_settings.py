@@ -9,6 +9,7 @@ import pytest
 from cluster import ROOT
 from dotenv import dotenv_values
 
+from scribe.errors import UsageError
 from scribe.settings import KEYS, load_settings
 
 EXAMPLE = ROOT / "etc/scribe.env.example"
@@ -62,3 +63,25 @@ def test_the_programs_accept_it(tmp_path, monkeypatch):
     path = tmp_path / "shop.env"
     path.write_text(uncommented())
     load_settings(str(path), {})
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("SCRIBE_SLOT", "shop\n"),
+        ("SCRIBE_SLOT", "x" * 64),
+        ("SCRIBE_STATUS_INTERVAL", "10\n"),
+        ("SCRIBE_STATUS_INTERVAL", "0"),
+        ("SCRIBE_FSYNC_INTERVAL", "2147484"),
+        ("SCRIBE_LAG_CRITICAL", "1GB\n"),
+        ("SCRIBE_LAG_CRITICAL", "\u0661GB"),
+        ("SCRIBE_SLOT_AGE_EMERGENCY", "24h\n"),
+        ("SCRIBE_DISK_WARNING", "80%\n"),
+        ("SCRIBE_DISK_WARNING", "101%"),
+        ("SCRIBE_KEEP_MONTHLY", "-1"),
+        ("SCRIBE_KEEP_MONTHLY", "\u0661"),
+    ],
+)
+def test_what_only_looks_like_a_value_is_refused(key, text):
+    with pytest.raises(UsageError, match=key):
+        load_settings(None, {}, {key: text})

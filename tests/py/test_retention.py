@@ -116,6 +116,14 @@ def test_the_policy_in_words(made: Aged) -> None:
     assert faults(made) == []
 
 
+@pytest.mark.parametrize("days", [1_000_000, 10**14])
+def test_more_days_than_there_are_keep_everything(made: Aged, days: int) -> None:
+    daily(made, 20)
+    before = names(made)
+    assert not prune(made.archive, Policy(days, days, 0), None, confirm=True, now=made.now()).removals
+    assert names(made) == before
+
+
 def test_no_base_and_one_base_stay_as_they_are(made: Aged) -> None:
     made.add_segment(1)
     before = names(made)
