@@ -79,7 +79,8 @@ class _Digesting:
 
 def read_entry(entry: Entry) -> str | None:
     """Read a file; return what is wrong with it in words, None where nothing is."""
-    plain, size, tail, unreadable = hashlib.sha256(), 0, b"", None
+    plain, size, unreadable = hashlib.sha256(), 0, None
+    tail: list[bytes] = []  # the last blocks
     try:
         with entry.path.open("rb") as stream:
             stored = _Digesting(stream)
@@ -87,7 +88,9 @@ def read_entry(entry: Entry) -> str | None:
                 for block in _plain_blocks(stored, compressed=entry.path.suffix == ".zst"):
                     plain.update(block)
                     size += len(block)
-                    tail = (tail + block)[-_TAIL:]
+                    tail.append(block)
+                    while sum(map(len, tail[1:])) >= _TAIL:
+                        del tail[0]
             except zstandard.ZstdError as error:
                 unreadable = f"it cannot be decompressed: {error}"
             while stored.read(BLOCK):
@@ -100,7 +103,7 @@ def read_entry(entry: Entry) -> str | None:
         return unreadable
     if entry.plain_sha256 is not None and (plain.hexdigest(), size) != (entry.plain_sha256, entry.plain_bytes):
         return "the SQL in it does not have the checksum in its manifest"
-    return check_ending(entry, tail)
+    return check_ending(entry, b"".join(tail))
 
 
 def check_ending(entry: Entry, tail: bytes) -> str | None:
