@@ -1258,26 +1258,30 @@ BEGIN
 END
 $function$;
 
+-- ENABLE ALWAYS, since loaders and subscribers run DDL under session_replication_role = replica.
+-- The names matter: triggers of one event fire in the order of their names.
+CREATE OR REPLACE FUNCTION scribe.install_event_trigger(trigger_name name, event text, handler name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_event_trigger WHERE evtname = trigger_name) THEN
+        EXECUTE format('CREATE EVENT TRIGGER %I ON %s EXECUTE FUNCTION scribe.%I()', trigger_name, event, handler);
+    END IF;
+    EXECUTE format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', trigger_name);
+END
+$function$;
+
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC;
 -- the one function that runs as the user
 GRANT EXECUTE ON FUNCTION scribe.note_caller() TO PUBLIC;
 
--- ENABLE ALWAYS, since loaders and subscribers run DDL under session_replication_role = replica.
--- The names matter: triggers of one event fire in the order of their names.
 DO $install$
-DECLARE
-    wanted constant text[] := ARRAY[
-        ['scribe_1_caller_start', 'ddl_command_start', 'note_caller'], ['scribe_2_start', 'ddl_command_start', 'command_start'],
-        ['scribe_2_rewrite', 'table_rewrite', 'note_rewrite'], ['scribe_2_drop', 'sql_drop', 'note_drop'],
-        ['scribe_3_caller_end', 'ddl_command_end', 'note_caller'], ['scribe_4_end', 'ddl_command_end', 'command_end']];
 BEGIN
-    FOR i IN 1 .. array_length(wanted, 1) LOOP
-        IF NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = wanted[i][1]) THEN
-            EXECUTE pg_catalog.format('CREATE EVENT TRIGGER %I ON %s EXECUTE FUNCTION scribe.%I()',
-                wanted[i][1], wanted[i][2], wanted[i][3]);
-        END IF;
-        EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', wanted[i][1]);
-    END LOOP;
+    PERFORM scribe.install_event_trigger('scribe_1_caller_start', 'ddl_command_start', 'note_caller');
+    PERFORM scribe.install_event_trigger('scribe_2_start', 'ddl_command_start', 'command_start');
+    PERFORM scribe.install_event_trigger('scribe_2_rewrite', 'table_rewrite', 'note_rewrite');
+    PERFORM scribe.install_event_trigger('scribe_2_drop', 'sql_drop', 'note_drop');
+    PERFORM scribe.install_event_trigger('scribe_3_caller_end', 'ddl_command_end', 'note_caller');
+    PERFORM scribe.install_event_trigger('scribe_4_end', 'ddl_command_end', 'command_end');
 END
 $install$;
 

@@ -91,15 +91,9 @@ GRANT EXECUTE ON FUNCTION scribe.note_caller() TO PUBLIC;
 
 DO $install$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = 'scribe_3_guard') THEN
-        CREATE EVENT TRIGGER scribe_3_guard ON ddl_command_start WHEN TAG IN ('DROP INDEX')
-            EXECUTE FUNCTION scribe.refuse_concurrent_drop();
-    END IF;
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = 'scribe_5_guard') THEN
-        CREATE EVENT TRIGGER scribe_5_guard ON ddl_command_end EXECUTE FUNCTION scribe.guard_identity();
-    END IF;
-    ALTER EVENT TRIGGER scribe_3_guard ENABLE ALWAYS;
-    ALTER EVENT TRIGGER scribe_5_guard ENABLE ALWAYS;
+    PERFORM scribe.install_event_trigger('scribe_3_guard', 'ddl_command_start WHEN TAG IN (''DROP INDEX'')',
+        'refuse_concurrent_drop');
+    PERFORM scribe.install_event_trigger('scribe_5_guard', 'ddl_command_end', 'guard_identity');
 END
 $install$;
 

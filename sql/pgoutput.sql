@@ -485,21 +485,13 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION scribe.note_caller() TO PUBLIC;
 
 DO $install$
-DECLARE
-    wanted constant text[] := ARRAY[
-        ['scribe_2_facts', 'sql_drop', 'note_dropped_facts'], ['scribe_3_facts', 'ddl_command_end', 'note_facts']];
 BEGIN
     DROP TRIGGER IF EXISTS complete_row ON scribe.ddl_history;
     CREATE TRIGGER complete_row BEFORE INSERT ON scribe.ddl_history FOR EACH ROW
         WHEN (NEW.quiet <> '{}') EXECUTE FUNCTION scribe.complete_row();
     ALTER TABLE scribe.ddl_history ENABLE ALWAYS TRIGGER complete_row;
-    FOR i IN 1 .. array_length(wanted, 1) LOOP
-        IF NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = wanted[i][1]) THEN
-            EXECUTE pg_catalog.format('CREATE EVENT TRIGGER %I ON %s EXECUTE FUNCTION scribe.%I()',
-                wanted[i][1], wanted[i][2], wanted[i][3]);
-        END IF;
-        EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', wanted[i][1]);
-    END LOOP;
+    PERFORM scribe.install_event_trigger('scribe_2_facts', 'sql_drop', 'note_dropped_facts');
+    PERFORM scribe.install_event_trigger('scribe_3_facts', 'ddl_command_end', 'note_facts');
     INSERT INTO scribe.table_facts AS f SELECT * FROM scribe.read_facts(NULL)
         ON CONFLICT (relid) DO UPDATE SET facts = EXCLUDED.facts WHERE f.facts <> EXCLUDED.facts;
     DELETE FROM scribe.table_facts AS f WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = f.relid);

@@ -43,13 +43,8 @@ def check_globals(survey: Survey, limit: Limit) -> Finding:
         return Finding(
             "globals", State.CRITICAL, "roles and tablespaces are not in the archive", 'Run "scribe-globals".'
         )
-    age = survey.now - max(found)
-    values = [
-        limit.value("globals_age_seconds", age, "Age of the newest globals."),
-        Value("globals_timestamp_seconds", max(found), "When the newest globals were read."),
-    ]
-    state = limit.judge(age)
-    return Finding("globals", state, f"{time_text(age)} old", 'Run "scribe-globals".' if state else "", values)
+    texts = "Age of the newest globals.", "When the newest globals were read."
+    return _aged(survey, limit, "globals", max(found), texts=texts, hint='Run "scribe-globals".')
 
 
 def check_metadata(survey: Survey, limit: Limit) -> Finding:
@@ -60,13 +55,19 @@ def check_metadata(survey: Survey, limit: Limit) -> Finding:
         return Finding(
             "metadata", State.WARNING, "no description of the database is in the archive", 'Run "scribe-meta".'
         )
-    age = survey.now - max(found)
+    texts = "Age of the newest description of the database.", "When the database was last described."
+    return _aged(survey, limit, "metadata", max(found), texts=texts, hint='Run "scribe-meta".')
+
+
+def _aged(survey: Survey, limit: Limit, name: str, moment: float, *, texts: tuple[str, str], hint: str) -> Finding:
+    """Judge something by its age. texts: what its age is, and what its moment."""
+    age = survey.now - moment
     values = [
-        limit.value("metadata_age_seconds", age, "Age of the newest description of the database."),
-        Value("metadata_timestamp_seconds", max(found), "When the database was last described."),
+        limit.value(f"{name}_age_seconds", age, texts[0]),
+        Value(f"{name}_timestamp_seconds", moment, texts[1]),
     ]
     state = limit.judge(age)
-    return Finding("metadata", state, f"{time_text(age)} old", 'Run "scribe-meta".' if state else "", values)
+    return Finding(name, state, f"{time_text(age)} old", hint if state else "", values)
 
 
 def check_verification(survey: Survey, limit: Limit) -> Finding:

@@ -86,6 +86,15 @@ def scribe(cluster: Cluster, tmp_path: Path) -> Iterator[Scribe]:
 
 
 @pytest.fixture
+def targets(scribe: Scribe) -> Iterator[tuple[str, str]]:
+    """Names of two databases to restore the source into, by scribe-restore and by psql alone; dropped afterwards."""
+    names = (f"{scribe.dbname}_restore", f"{scribe.dbname}_psql")
+    yield names
+    for name in names:
+        scribe.cluster.dropdb(name)
+
+
+@pytest.fixture
 def target(cluster: Cluster, tmp_path: Path) -> Iterator[Target]:
     """An empty hand-made archive and the name of a database that does not exist yet."""
     made = Target(cluster, tmp_path / "archive")

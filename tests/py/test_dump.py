@@ -37,6 +37,16 @@ def restore_base(scribe: Scribe, base: Base, target: str) -> None:
         cluster.psql(plain.decode(), target)
 
 
+def assert_holds_source(scribe: Scribe, base: Base) -> None:
+    """Restore one base and compare, all of pg_scribe taken away on both sides."""
+    cluster, target = scribe.cluster, f"{scribe.dbname}_copy"
+    restore_base(scribe, base, target)
+    cluster.psql("DROP SCHEMA scribe CASCADE;", target)
+    scribe.run("scribe-init", "--remove")
+    assert cluster.dump(target) == cluster.dump(scribe.dbname)
+    cluster.dropdb(target)
+
+
 def check_files(base: Base) -> None:
     """Fail unless the manifest lists exactly the base's files, with their digests."""
     listed = {entry["name"]: entry for entry in base.manifest["files"]}
@@ -84,12 +94,7 @@ def test_a_base_is_whole_and_restores(
     assert base.manifest["rows"] == {"public.big": 20000, "public.child": 2, 'public."not Logged"': 1}
     assert base.manifest["warnings"] == []
     assert base.consistent_point in Archive(scribe.archive).pending_cuts()
-    target = f"{scribe.dbname}_copy"
-    restore_base(scribe, base, target)
-    cluster.psql("DROP SCHEMA scribe CASCADE;", target)
-    scribe.run("scribe-init", "--remove")
-    assert cluster.dump(target) == cluster.dump(scribe.dbname)
-    cluster.dropdb(target)
+    assert_holds_source(scribe, base)
 
 
 # What comes between the snapshot and pg_dump's locks: by the end a table is rewritten, emptied, or somebody else.
@@ -124,12 +129,7 @@ def test_a_dump_that_a_schema_change_could_have_spoilt_is_taken_again(
     base = newest(scribe)
     assert len(Archive(scribe.archive).bases()) == 1
     assert not list(Archive(scribe.archive).bases_path.glob(".tmp-*"))
-    target = f"{scribe.dbname}_copy"
-    restore_base(scribe, base, target)
-    cluster.psql("DROP SCHEMA scribe CASCADE;", target)
-    scribe.run("scribe-init", "--remove")
-    assert cluster.dump(target) == cluster.dump(scribe.dbname)
-    cluster.dropdb(target)
+    assert_holds_source(scribe, base)
 
 
 def test_the_first_base_is_guarded_as_well(scribe: Scribe, cluster: Cluster, tmp_path: Path) -> None:

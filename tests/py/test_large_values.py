@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import zstandard
+from cases import assert_both_restores_equal
 from cluster import poll
-from compare import assert_equal
 from source import Scribe
 
 # EXTERNAL: not compressed, which would take most of the time
@@ -44,22 +44,14 @@ END $$
 """
 
 
-def test_rows_too_large_for_a_statement_arrive_as_they_were(scribe: Scribe) -> None:
+def test_rows_too_large_for_a_statement_arrive_as_they_were(scribe: Scribe, targets: tuple[str, str]) -> None:
     server = scribe.cluster
     server.psql(TABLES, scribe.dbname)
     scribe.run("scribe-init")
     scribe.start_stream()
     server.psql(CHANGES, scribe.dbname)
     scribe.run("scribe-rotate", "--wait-lsn", "current")
-    source = server.dump(scribe.dbname)
-    try:
-        scribe.run("scribe-restore", "-d", "large_restore", "--no-globals")
-        assert_equal(source, server.dump("large_restore"), ("source", "scribe-restore"))
-        scribe.restore_with_psql("large_psql")
-        assert_equal(source, server.dump("large_psql"), ("source", "psql alone"))
-    finally:
-        for name in ("large_restore", "large_psql"):
-            server.dropdb(name)
+    assert_both_restores_equal(scribe, targets)
     assert count_pieces(scribe.archive) > 5
 
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cases import CASES, assert_both_restores_equal, play_case
 from cluster import ROOT, Cluster, poll
 from compare import assert_equal
 from source import Scribe
-from test_correctness import CASES
 
 QUICK = ("create_table_as", "extensions_and_schemas", "full_identity_odd_types", "key_updates", "truncate", "values")
 QUICK += ("explain_analyze", "many_kinds_of_objects")
@@ -35,15 +35,6 @@ def source(scribe: Scribe) -> Scribe:
 
 
 @pytest.fixture
-def targets(cluster: Cluster, source: Scribe) -> Iterator[tuple[str, str]]:
-    """Names of two databases to restore into, dropped afterwards."""
-    names = (f"{source.dbname}_restore", f"{source.dbname}_psql")
-    yield names
-    for name in names:
-        cluster.dropdb(name)
-
-
-@pytest.fixture
 def owner(cluster: Cluster, source: Scribe) -> Iterator[Scribe]:
     """A source whose role is no superuser: it may stream, and owns the database."""
     cluster.psql(f"CREATE ROLE plain_owner LOGIN REPLICATION; ALTER DATABASE {source.dbname} OWNER TO plain_owner")
@@ -51,15 +42,6 @@ def owner(cluster: Cluster, source: Scribe) -> Iterator[Scribe]:
     yield source
     source.close()
     cluster.psql("DROP ROLE plain_owner")
-
-
-def assert_both_restores_equal(scribe: Scribe, targets: tuple[str, str]) -> None:
-    expected = scribe.cluster.dump(scribe.dbname)
-    as_superuser = {"PGUSER": "postgres"}
-    scribe.run("scribe-restore", "-d", targets[0], "--no-globals", env=as_superuser)
-    assert_equal(expected, scribe.cluster.dump(targets[0]), ("source", "scribe-restore"))
-    scribe.restore_with_psql(targets[1])
-    assert_equal(expected, scribe.cluster.dump(targets[1]), ("source", "psql alone"))
 
 
 def segments(scribe: Scribe) -> str:
@@ -70,12 +52,7 @@ def segments(scribe: Scribe) -> str:
 
 @pytest.mark.parametrize("case", CHOSEN, ids=lambda path: path.stem)
 def test_both_restores_equal_the_source(case: Path, source: Scribe, targets: tuple[str, str]) -> None:
-    before, after = case.read_text().split("-- after init\n")
-    source.cluster.psql(before, source.dbname)
-    source.run("scribe-init")
-    source.start_stream()
-    source.cluster.psql(after, source.dbname)
-    source.run("scribe-rotate", "--wait-lsn", "current")
+    play_case(case, source)
     assert_both_restores_equal(source, targets)
     assert source.stop_stream() == 0
 
