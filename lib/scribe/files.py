@@ -15,6 +15,7 @@ from typing import IO, Any
 from scribe.errors import ScribeError, TryAgainError
 
 TEMPORARY = ".tmp-"
+DAMAGED = 'Fetch the file from another copy of the archive; "scribe-verify" names every one that is damaged.'
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 
@@ -96,7 +97,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:
-        raise ScribeError(f'could not read "{path}": not valid JSON ({error})') from None
+        raise ScribeError(f'could not read "{path}": not valid JSON ({error})', DAMAGED) from None
 
 
 def remove_file(path: Path) -> None:

@@ -27,7 +27,7 @@ def check_value(kind: str, value: Any, where: Path) -> None:
     fault = next(iter(_validator(kind).iter_errors(value)), None)
     if fault is not None:
         place = "/".join(str(part) for part in fault.absolute_path) or "the document"
-        raise ScribeError(f'manifest "{where}" is not valid at {place}: {fault.message[:200]}')
+        raise ScribeError(f'manifest "{where}" is not valid at {place}: {fault.message[:200]}', files.DAMAGED)
 
 
 def read_manifest(kind: str, path: Path) -> dict[str, Any]:

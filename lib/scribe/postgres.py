@@ -40,7 +40,8 @@ def export_connection(parameters: Mapping[str, str | None]) -> None:
         try:
             given = {k: str(v) for k, v in conninfo_to_dict(given.pop("dbname"), **given).items()}
         except psycopg.ProgrammingError as error:
-            raise UsageError(f"invalid connection string: {str(error).strip()}") from None
+            hint = "Where an equals sign is part of the database's name, write dbname='NAME'."
+            raise UsageError(f"invalid connection string: {str(error).strip()}", hint) from None
     unknown = [keyword for keyword in given if keyword not in variables]
     if unknown:
         raise UsageError(f'connection option "{unknown[0]}" cannot be given here')

@@ -60,7 +60,7 @@ class Restore:
         pairs = [text.partition("=") for text in self.arguments.tablespace_mapping]
         for old, _, new in pairs:
             if not old or not Path(new).is_absolute():
-                raise UsageError("--tablespace-mapping needs OLD=NEW, two directories")
+                raise UsageError("--tablespace-mapping needs OLD=NEW, two directories", "Name both from the root on.")
         return {old: new for old, _, new in pairs}
 
     def run(self, way: Way | None = None) -> dict[str, Any] | None:

@@ -50,7 +50,20 @@ SELECT kind FROM (
   UNION ALL SELECT 'extension ' || extname FROM pg_catalog.pg_extension WHERE oid >= 16384
   UNION ALL SELECT 'event trigger ' || evtname FROM pg_catalog.pg_event_trigger
   UNION ALL SELECT 'publication ' || pubname FROM pg_catalog.pg_publication
-  UNION ALL SELECT 'server ' || srvname FROM pg_catalog.pg_foreign_server
+  UNION ALL SELECT 'foreign data wrapper ' || fdwname FROM pg_catalog.pg_foreign_data_wrapper
+  UNION ALL SELECT 'cast from ' || castsource::pg_catalog.regtype || ' to ' || casttarget::pg_catalog.regtype
+   FROM pg_catalog.pg_cast WHERE oid >= 16384
+  UNION ALL SELECT 'default privileges of ' || pg_catalog.pg_get_userbyid(defaclrole) FROM pg_catalog.pg_default_acl
+  UNION ALL SELECT 'text search configuration ' || cfgname FROM pg_catalog.pg_ts_config WHERE oid >= 16384
+  UNION ALL SELECT 'text search dictionary ' || dictname FROM pg_catalog.pg_ts_dict WHERE oid >= 16384
+  UNION ALL SELECT 'text search parser ' || prsname FROM pg_catalog.pg_ts_parser WHERE oid >= 16384
+  UNION ALL SELECT 'text search template ' || tmplname FROM pg_catalog.pg_ts_template WHERE oid >= 16384
+  UNION ALL SELECT 'collation ' || collname FROM pg_catalog.pg_collation WHERE oid >= 16384
+  UNION ALL SELECT 'operator ' || oprname FROM pg_catalog.pg_operator WHERE oid >= 16384
+  UNION ALL SELECT 'operator family ' || opfname FROM pg_catalog.pg_opfamily WHERE oid >= 16384
+  UNION ALL SELECT 'conversion ' || conname FROM pg_catalog.pg_conversion WHERE oid >= 16384
+  UNION ALL SELECT 'access method ' || amname FROM pg_catalog.pg_am WHERE oid >= 16384
+  UNION ALL SELECT 'language ' || lanname FROM pg_catalog.pg_language WHERE oid >= 16384
   UNION ALL SELECT 'large object ' || oid::text FROM pg_catalog.pg_largeobject_metadata
 ) AS c LIMIT 1
 """

@@ -141,7 +141,10 @@ def wait_for_now(
     started = time.monotonic()
     while lsn is not None and source.inspect(conn).flush_lsn < lsn:
         if time.monotonic() - started > timeout:
-            raise TryAgainError(f"the server's WAL did not reach {format_lsn(lsn)} within {timeout:g} s")
+            raise TryAgainError(
+                f"the server's WAL did not reach {format_lsn(lsn)} within {timeout:g} s",
+                'Compare it with "SELECT pg_current_wal_lsn()".',
+            )
         time.sleep(0.1)
     while (found := _await_mark(archive, spool, conn, slot, timeout)) is None:
         pass

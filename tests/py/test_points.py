@@ -144,3 +144,27 @@ def test_a_new_chain_is_not_taken_for_a_continuation(target: Target) -> None:
     small_archive(target)
     target.archive.segment([insert(12)], chain_start=True)
     assert "the stream began anew" in target.refused()
+
+
+def test_a_transaction_that_begins_where_the_one_before_ends_is_applied_once(target: Target) -> None:
+    """Its commit record starts at the base's point, or at the end of a segment, to the byte."""
+    archive = target.archive
+
+    def adjacent(body: str | bytes) -> bytes:
+        archive.xid += 1
+        archive.lsn += 0x30
+        place = f"xid {archive.xid} commit {format_lsn(archive.lsn - 0x30)} time {archive.time(archive.xid)}"
+        return f"BEGIN; -- {place}\n{body!s}COMMIT; -- end {format_lsn(archive.lsn)}\n".encode()
+
+    archive.transaction = adjacent  # type: ignore[method-assign]
+    archive.base(TABLES)
+    archive.segment([insert(2), insert(3) + "-- mark large\n", insert(4)])
+    second = format_lsn(archive.lsn)
+    archive.segment([insert(5), insert(6)])
+    for arguments, last in ([], 6), (["--target-lsn", second], 5), (["--target-lsn", second, "--target-exclusive"], 4):
+        target.run(*arguments)
+        assert [row[0] for row in target.rows()] == list(range(1, last + 1))
+        if last < 6:
+            target.run("--resume")
+            assert [row[0] for row in target.rows()] == list(range(1, 7))
+        target.cluster.dropdb(target.name)

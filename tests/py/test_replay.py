@@ -90,6 +90,19 @@ def test_a_statement_that_acts_otherwise_than_on_the_source_stops_it(target: Tar
     assert target.position()[1] is False
 
 
+def test_rows_that_a_copy_does_not_take_stop_it(target: Target) -> None:
+    keeper = (
+        "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.id = 3 THEN RETURN NULL; END IF; RETURN NEW; END $$;\n"
+        "CREATE TRIGGER keep BEFORE INSERT ON public.t FOR EACH ROW EXECUTE FUNCTION public.keep();\n"
+        "ALTER TABLE public.t ENABLE ALWAYS TRIGGER keep;\n"
+    )
+    target.archive.base(TABLES + keeper)
+    target.archive.segment(["COPY public.t (id, v) FROM stdin;\n2\ttwo\n3\tthree\n\\.\n-- rows 2 inserted\n"])
+    assert "took 1 rows of 2" in target.refused()
+    assert target.rows() == [(1, "one")]
+
+
 def test_two_wrongs_do_not_make_a_right_number_of_rows(target: Target) -> None:
     target.archive.base(TABLES)
     target.archive.segment([insert(2), "DELETE FROM public.t WHERE id <= 2;\nDELETE FROM public.t WHERE id = 9;\n"])

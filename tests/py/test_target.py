@@ -85,11 +85,29 @@ def test_the_source_is_refused(cluster: Cluster, tmp_path: Path, database: str) 
     assert cluster.query("SELECT 1 FROM pg_class WHERE relname = 't'", database) == []
 
 
-def test_a_database_that_is_not_empty_is_refused(target: Target) -> None:
-    small_archive(target)
+@pytest.mark.parametrize(
+    ("made", "named"),
+    [
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "function f"),
+        ("SELECT lo_create(4711)", "large object 4711"),
+        ("CREATE CAST (text AS int) WITH INOUT", "cast from text to integer"),
+        ("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC", "default privileges of postgres"),
+        ("CREATE TEXT SEARCH CONFIGURATION c (COPY = simple)", "text search configuration c"),
+        ("CREATE TEXT SEARCH DICTIONARY d (TEMPLATE = simple)", "text search dictionary d"),
+        ('CREATE COLLATION c FROM "C"', "collation c"),
+        ("CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq)", "operator ==="),
+        ("CREATE OPERATOR FAMILY f USING btree", "operator family f"),
+        ("CREATE CONVERSION c FOR 'UTF8' TO 'LATIN1' FROM utf8_to_iso8859_1", "conversion c"),
+        ("CREATE ACCESS METHOD a TYPE INDEX HANDLER bthandler", "access method a"),
+        ("CREATE LANGUAGE l HANDLER plpgsql_call_handler", "language l"),
+        ("CREATE FOREIGN DATA WRAPPER w", "foreign data wrapper w"),
+    ],
+)
+def test_a_database_that_is_not_empty_is_refused(target: Target, made: str, named: str) -> None:
+    target.archive.base(TABLES)
     target.cluster.createdb(target.name)
-    target.cluster.psql("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", target.name)
-    assert "is not empty: it has function f" in target.refused()
+    target.cluster.psql(made, target.name)
+    assert f"is not empty: it has {named}" in target.refused()
 
 
 def test_an_empty_database_is_filled(target: Target) -> None:
