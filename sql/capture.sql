@@ -1125,14 +1125,12 @@ DECLARE
     changed record;
     statement text;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtext('scribe.seen_event_trigger')) THEN
-        RETURN;  -- somebody else is at it
-    END IF;
     FOR changed IN
         SELECT coalesce(s.name, e.name) AS name, e.statements
         FROM scribe.event_triggers() AS e FULL JOIN scribe.seen_event_trigger AS s USING (name)
         WHERE s.statements IS DISTINCT FROM e.statements ORDER BY 1
     LOOP
+        EXIT WHEN NOT pg_try_advisory_xact_lock(hashtext('scribe.seen_event_trigger'));  -- somebody else is at it
         FOREACH statement IN ARRAY format('DROP EVENT TRIGGER IF EXISTS %I', changed.name) || changed.statements LOOP
             IF record THEN
                 PERFORM scribe.write_row('ddl', 'EVENT TRIGGER', 'event trigger', changed.name, statement, true, NULL,

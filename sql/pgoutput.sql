@@ -79,9 +79,6 @@ DECLARE
     changed record;
     command text;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtext('scribe.seen_privilege')) THEN
-        RETURN;  -- somebody else is at it
-    END IF;
     FOR changed IN
         SELECT coalesce(p.grantee, s.grantee) AS grantee, p.privileges,
             CASE coalesce(p.grantee, s.grantee) WHEN 0 THEN 'PUBLIC' ELSE replace(quote_ident(r.rolname), '%', '%%') END AS name
@@ -89,6 +86,7 @@ BEGIN
             LEFT JOIN pg_roles AS r ON r.oid = coalesce(p.grantee, s.grantee)
         WHERE p.privileges IS DISTINCT FROM s.privileges ORDER BY 1
     LOOP
+        EXIT WHEN NOT pg_try_advisory_xact_lock(hashtext('scribe.seen_privilege'));  -- somebody else is at it
         FOREACH command IN ARRAY ARRAY['REVOKE ALL ON DATABASE %I FROM ' || changed.name,
             'GRANT ' || (SELECT string_agg(w, ', ') FROM string_to_table(changed.privileges, ', ') AS w WHERE w !~ '[*]$')
                 || ' ON DATABASE %I TO ' || changed.name,

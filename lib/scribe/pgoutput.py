@@ -24,7 +24,7 @@ from scribe.pgstream import MessageTranslator
 from scribe.pgtables import CARRIER
 from scribe.pgtext import Knowledge
 from scribe.places import SQL
-from scribe.postgres import fetch_value, is_superuser
+from scribe.postgres import connect, fetch_value, is_superuser
 from scribe.spool import Scan, Spool, Tape
 
 GENERATED_SINCE = 180000  # server_version_num
@@ -49,6 +49,15 @@ SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubv
 FROM pg_catalog.pg_publication AS p WHERE pubname = %s
 """
 
+_MAY_REMEMBER = """
+SELECT pg_catalog.has_function_privilege(p.oid, 'EXECUTE') AND pg_catalog.has_table_privilege(c.oid, 'INSERT')
+FROM pg_catalog.pg_proc AS p, pg_catalog.pg_class AS c
+WHERE p.oid = pg_catalog.to_regproc('scribe.owners') AND c.oid = pg_catalog.to_regclass('scribe.seen_owner')
+"""
+_UNSEEN = """
+SELECT o.classid::int8, o.objid::int8, o.owner::int8 FROM scribe.owners(NULL) AS o
+WHERE NOT EXISTS (SELECT FROM scribe.seen_owner AS s WHERE s.classid = o.classid AND s.objid = o.objid)
+"""
 _COMMENT = "SELECT pg_catalog.obj_description(oid, 'pg_publication') FROM pg_catalog.pg_publication WHERE pubname = %s"
 _OWN_TABLES = """
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -102,6 +111,7 @@ class PgOutput(Decoder):
 
     def look(self, conn: psycopg.Connection[Any], slot: str) -> Callable[[Spool], None]:
         """See Decoder."""
+        _remember_owners(conn)
         knowledge = read_capture(conn, slot)
         schema = None if has_triggers(conn) else read_fingerprint(conn)
 
@@ -260,6 +270,19 @@ def read_capture(conn: psycopg.Connection[Any], publication: str) -> Knowledge:
         if oid is not None:
             oids.add(oid)
     return found
+
+
+def _remember_owners(conn: psycopg.Connection[Any]) -> None:
+    """Let capture know what was made by transactions older than its triggers, and stands in the base.
+
+    conn: sees the snapshot of the base, and reads only.
+    """
+    if not fetch_value(conn, _MAY_REMEMBER):
+        return
+    rows = conn.execute(_UNSEEN).fetchall()
+    if rows:
+        with connect() as writer, writer.cursor() as cursor:
+            cursor.executemany("INSERT INTO scribe.seen_owner VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", rows)
 
 
 def publication_of(conn: psycopg.Connection[Any], name: str) -> bool:

@@ -191,6 +191,22 @@ def test_rows_of_a_table_that_nothing_told_of_are_carried_and_flagged(source: Sc
     assert_both_restores_equal(source, targets)
 
 
+def test_what_was_being_made_while_capture_came_is_in_the_base_alone(source: Scribe, targets: tuple[str, str]) -> None:
+    """Its transaction is older than the event triggers, and rotation must not take it for unknown."""
+    with source.cluster.connect(source.dbname, autocommit=False) as conn:
+        conn.execute("CREATE TABLE early AS SELECT 1 AS x; ALTER TABLE early ADD PRIMARY KEY (x)")
+        program = subprocess.Popen([str(ROOT / "bin/scribe-init"), "-q"], env=source.env)
+        there = "SELECT 1 FROM pg_event_trigger WHERE evtname = 'scribe_4_end'"
+        poll(lambda: source.cluster.query(there, source.dbname), 60, "the event triggers")
+        conn.commit()
+    assert program.wait(120) == 0
+    source.start_stream()
+    source.cluster.psql("INSERT INTO early VALUES (2)", source.dbname)
+    report = json.loads(source.run("scribe-rotate", "--wait-lsn", "current", "--json").stdout)
+    assert [text for segment in report["segments"] for text in segment["warnings"]] == []
+    assert_both_restores_equal(source, targets)
+
+
 def test_a_role_that_is_no_superuser_gets_an_exact_archive(owner: Scribe, targets: tuple[str, str]) -> None:
     owner.cluster.psql(
         "SET ROLE plain_owner; CREATE TABLE keyed (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text UNIQUE);"
