@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cluster import Cluster
 from compare import assert_equal
-from restoring import Target, small_archive
+from restoring import TABLES, Target, insert, small_archive
 
 
 @pytest.mark.skipif(shutil.which("zstdcat") is None, reason="zstdcat is not installed")
@@ -56,3 +56,13 @@ def test_the_plan_survives_what_a_path_may_hold(cluster: Cluster, tmp_path: Path
         assert target.rows("SELECT count(*) FROM t") == [(10,)]
     finally:
         cluster.dropdb(target.name)
+
+
+def test_the_plan_leaves_out_what_the_base_holds(target: Target) -> None:
+    small_archive(target)
+    target.archive.base(TABLES)
+    target.archive.segment([insert(20)])
+    plan = target.run("--plan").stdout
+    assert plan.count("incremental/") == 2  # its checksum, and psql
+    subprocess.run(["sh", "-c", plan], env=target.cluster.env, check=True, stderr=subprocess.DEVNULL)
+    assert target.rows() == [(1, "one"), (20, "v20")]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from cluster import Cluster
 from handmade import Handmade
-from restoring import DDL, LONG, TABLES, Target, insert
+from restoring import DDL, LONG, TABLES, Target, insert, small_archive
 
 from scribe.dialect import Begin, Sequence
 from scribe.lsn import format_lsn
 from scribe.replay import Stop, expected_rows, show, split_ddl, split_statements
+from scribe.segments import open_plain
 
 
 def test_every_kind_of_block_is_applied(target: Target) -> None:
@@ -252,3 +254,45 @@ def test_a_target_is_where_postgresql_would_stop(stop: Stop, excluded: list[bool
 @pytest.mark.unit
 def test_a_long_statement_is_shown_in_one_short_line() -> None:
     assert show(b"SELECT\n" + b"x" * 1000) == "SELECT " + "x" * 193 + "..."
+
+
+def test_each_file_refuses_under_psql_what_it_does_not_continue(target: Target) -> None:
+    """Repeated, forgotten, out of order, after one that was cut off: nothing changes, whatever psql's settings are."""
+    small_archive(target)
+    texts = []
+    for path in [*target.path.glob("base/*/base.sql.zst"), *sorted(target.path.glob("incremental/*.sql*"))]:
+        with open_plain(path) as stream:
+            texts.append(stream.read())
+    base, first, second, third = texts
+
+    def run(sql: bytes, said: str = "") -> None:
+        command = [f"{target.cluster.bindir}/psql", "-XqAt", "-d", target.name]
+        result = subprocess.run(command, input=sql, env=target.cluster.env, capture_output=True, check=False)
+        assert (result.returncode == 3) == bool(said), result.stderr
+        assert said.encode() in result.stderr
+
+    target.cluster.createdb(target.name)
+    run(first, "was not restored from a pg_scribe base")
+    run(base.replace(b"SET transaction_timeout = 0;\n", b""))
+    run(second, "stands at 0/1000000")
+    run(first)
+    run(first, "stands at")
+    run(third, "stands at")
+    assert [row[0] for row in target.rows()] == [1, 2, 3, 4, 5]
+    torn = second[: second.index(b"COMMIT; -- end", second.index(b"COMMIT; -- end") + 1)]
+    run(torn)
+    assert [row[0] for row in target.rows()] == [1, 2, 3, 4, 5, 6]
+    for text in (second, third, first):
+        run(text, "stopped within the file that follows")
+    assert [row[0] for row in target.rows()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_resumed_restore_puts_the_sequences_where_the_segment_it_stands_at_the_end_of_has_them(
+    target: Target,
+) -> None:
+    """It may have been interrupted between the last transaction and what follows it."""
+    small_archive(target)
+    target.run()
+    target.rows("SELECT setval('public.t_id_seq', 1)")
+    target.run("--resume")
+    assert target.rows("SELECT last_value, is_called FROM public.t_id_seq") == [(33, True)]
