@@ -194,7 +194,6 @@ typedef struct ScribeState
 extern void output_init(ScribeState *state);
 extern void output_end_line(ScribeState *state);
 extern void output_append(ScribeState *state, StringInfo lines);
-extern void empty_buffer(StringInfo buf);
 extern void output_begin(ScribeState *state);
 extern void output_commit(ScribeState *state, XLogRecPtr end_lsn);
 extern void output_warning(ScribeState *state, const char *fmt,...) pg_attribute_printf(2, 3);

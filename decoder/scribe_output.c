@@ -24,7 +24,7 @@ output_init(ScribeState *state)
 /*
  * Empty a buffer, and give back what one huge value made of it.
  */
-void
+static void
 empty_buffer(StringInfo buf)
 {
 	if (buf->maxlen > SHRINK_BYTES)

@@ -79,22 +79,6 @@ _TAGS = {
     "ImportForeignSchemaStmt": "IMPORT FOREIGN SCHEMA",
     "DropOwnedStmt": "DROP OWNED",
 }
-_OTHERS = {  # commands that are no schema changes, or fire no event trigger
-    *(
-        "InsertStmt",
-        "UpdateStmt",
-        "DeleteStmt",
-        "MergeStmt",
-        "CopyStmt",
-        "TruncateStmt",
-        "LockStmt",
-        "DoStmt",
-        "CallStmt",
-    ),
-    *("TransactionStmt", "VariableSetStmt", "VariableShowStmt", "ExplainStmt", "PrepareStmt", "DeallocateStmt"),
-    *("VacuumStmt", "ClusterStmt", "ReindexStmt", "CheckPointStmt", "DiscardStmt", "NotifyStmt", "ListenStmt"),
-    *("CreateRoleStmt", "AlterRoleStmt", "AlterRoleSetStmt", "DropRoleStmt", "AlterDatabaseSetStmt", "LoadStmt"),
-}
 _BY_OBJECT = {  # node -> (verb, attribute with the kind of object)
     "DropStmt": ("DROP", "removeType"),
     "AlterTableStmt": ("ALTER", "objtype"),

@@ -12,28 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-# What matters: everything that changes a file system, tells another process something, or starts one.
-CALLS = (
-    "write",
-    "pwrite64",
-    "fsync",
-    "fdatasync",
-    "rename",
-    "unlink",
-    "mkdir",
-    "rmdir",
-    "ftruncate",
-    "truncate",
-    "chmod",
-    "flock",
-    "kill",
-    "sendto",
-    "vfork",
-    "clone",
-    "clone3",
-    "poll",
-)
-# Of a receiver; it polls, reads and writes for ever.
+# What a receiver calls; it polls, reads and writes for ever.
 RECEIVER_CALLS = ("write", "fsync", "openat", "sendto", "recvfrom", "poll", "select", "pselect6")
 
 
