@@ -33,7 +33,8 @@ SELECT :'confirm' = :'slot' AS confirmed \gset
         END LOOP;
     END
     $end$;
-    SELECT pg_catalog.pg_drop_replication_slot(:'slot') AS dropped;
+    SELECT pg_catalog.pg_drop_replication_slot(slot_name) AS dropped, slot_name FROM pg_catalog.pg_replication_slots
+    WHERE slot_name IN (:'slot', pg_catalog.left(:'slot', 58) || '_kept');  -- decoder_raw has a second one
     CHECKPOINT;
 \else
     DO $refuse$

@@ -21,6 +21,7 @@ import zstandard
 
 from scribe import FORMAT_VERSION, files
 from scribe.archive import Archive, Base
+from scribe.decoders import decoder_of
 from scribe.dialect import TIMEOUT_SINCE, build_epilogue, drop_transaction_timeout, quote_identifier
 from scribe.errors import ScribeError, TryAgainError
 from scribe.guard import Guard, MovedError, in_snapshot, read_tables
@@ -38,6 +39,7 @@ from scribe.metadata import (
 from scribe.postgres import connect, find_program, patient_options
 from scribe.process import die_with
 from scribe.slot import Export, create_slot
+from scribe.spool import Spool
 
 ATTEMPTS = 5  # dumps thrown away before we give up
 LOCK_WAIT = 30  # seconds pg_dump waits for a table's lock
@@ -387,7 +389,12 @@ def _begin_cut(archive: Archive, conn: psycopg.Connection[Any], *, plugin: str, 
             with files.Lock(archive.spool / "rotate.lock", "scribe-rotate is at work", wait=left):
                 name = f"scribe_dump_{os.getpid()}_{secrets.token_hex(3)}"
                 export = create_slot(conn, name, plugin, temporary=True, wait=min(pause, left))
-                archive.record_cut(export.consistent_point)
+                with contextlib.ExitStack() as stack:
+                    stack.callback(export.conn.close)
+                    identity = archive.identity()
+                    decoder_of(identity).place_cut(conn, Spool(archive.spool), identity, export.consistent_point)
+                    archive.record_cut(export.consistent_point)
+                    stack.pop_all()
                 return export
         except TryAgainError:
             if time.monotonic() >= deadline:

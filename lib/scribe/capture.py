@@ -79,6 +79,7 @@ SELECT EXISTS (
     WHERE d.datname = pg_catalog.current_database()
         AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
 """
+WITHOUT_LIBRARY = ("pgoutput", "decoder_raw")  # decoders for which nothing of ours is loaded by the server
 _Commands = tuple[sql.SQL, sql.SQL]
 _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
@@ -142,9 +143,15 @@ def _install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str) 
     _run_file(conn, "capture.sql")
     if plugin == "pgoutput":
         _run_file(conn, "table_facts.sql")
+    elif plugin == "decoder_raw":
+        facts = (SQL / "table_facts.sql").read_bytes()
+        conn.execute(facts.replace(b"scribe.read_facts(", b"scribe.read_base_facts("))
+        _run_file(conn, "table_shape.sql")
+    if plugin in WITHOUT_LIBRARY:
         _run_file(conn, "pgoutput.sql")
     if plugin == "decoder_raw":
         _run_file(conn, "identity_guard.sql")
+        _run_file(conn, "decoder_raw.sql")
     if fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.config') IS NOT NULL"):
         conn.execute("UPDATE scribe.config SET replica_identity = %s", [replica_identity])
 

@@ -12,11 +12,15 @@ from typing import Any
 
 import psycopg
 
+from scribe.closing import switch
+from scribe.settings import Settings
 from scribe.spool import Scan, Spool, Tape
 
 
 class Text(ABC):
     """The SQL of a spool. Pieces are asked for once each, in the order of the tape."""
+
+    points = "transaction"  # where a restore can stop: after each of them, or only where a segment ends
 
     @abstractmethod
     def blocks(self, start: int, stop: int) -> Iterator[bytes]:
@@ -34,6 +38,8 @@ class Decoder(ABC):
     """One output plugin."""
 
     plugin: str
+    failover = True  # whether standbys can keep what it needs of the source
+    points = "transaction"  # see Text
 
     def fault(self, conn: psycopg.Connection[Any], identity: Mapping[str, Any]) -> str | None:
         """Return why the source no longer sends everything, None where it does; identity: archive.json."""
@@ -72,6 +78,44 @@ class Decoder(ABC):
         """Return the "-c name=value" options of pg_recvlogical's connection."""
         return ""
 
+    def intervals(self, settings: Settings) -> tuple[int, int]:
+        """Return pg_recvlogical's --status-interval and --fsync-interval in seconds."""
+        return settings["SCRIBE_STATUS_INTERVAL"], settings["SCRIBE_FSYNC_INTERVAL"]
+
+    def ready(self, conn: psycopg.Connection[Any], spool: Spool, identity: Mapping[str, Any]) -> None:  # noqa: B027
+        """Before recovery: make the slot fit to go on from what the spool holds."""
+
+    def started(self, conn: psycopg.Connection[Any], spool: Spool, position: int) -> None:  # noqa: B027
+        """After recovery has cut the spool: pg_recvlogical will be started at position (LSN)."""
+
+    def missing(self, position: int, confirmed: int) -> str | None:
+        """Return why the server will not send all that follows position, None where it will; confirmed: to the slot."""
+        return None
+
+    def close(self, spool: Spool) -> None:
+        """Close the file that pg_recvlogical writes, as the next part; called under rotate.lock."""
+        switch(spool)
+
+    def tend(self, spool: Spool, settings: Settings, since: float, *, final: bool = False) -> float:
+        """Look after a stream that runs, about once a second; final: it is about to be ended.
+
+        Gives back what it wants to be given as since the next time: at first when the stream began (monotonic seconds).
+        """
+        return since
+
+    def release(  # noqa: B027
+        self, conn: psycopg.Connection[Any], slot: str, position: int, warn: Callable[[str], None]
+    ) -> None:
+        """Let the source forget what segments hold: all up to position (LSN); called under rotate.lock."""
+
+    def place_cut(  # noqa: B027
+        self, conn: psycopg.Connection[Any], spool: Spool, identity: Mapping[str, Any], lsn: int
+    ) -> None:
+        """Find out where lsn, a base's consistent point, lies in the stream, before it is to be cut there."""
+
+    def drop_slots(self, conn: psycopg.Connection[Any], slot: str) -> None:  # noqa: B027
+        """Drop what other slots there are besides the archive's own."""
+
     @abstractmethod
     def scan(self, tape: Tape, start: int, position: int = 0, tick: Callable[[], None] = lambda: None) -> Scan:
         """Return the whole transactions on a tape from an offset on; see Scan."""
@@ -97,5 +141,5 @@ class Decoder(ABC):
         """Return the end LSN of the transaction that the mark which ends at offset stands in, None if it is torn."""
 
     @abstractmethod
-    def open_text(self, spool: Spool, tape: Tape, start: int) -> Text:
-        """Return the SQL of the tape; start: the tape offset from which on it will be asked for."""
+    def open_text(self, spool: Spool, tape: Tape, scan: Scan) -> Text:
+        """Return the SQL of the transactions of a scan, which may be still to be made."""

@@ -67,7 +67,7 @@ class ScribeDecoder(Decoder):
                 data = b"\n" + data[-FRAME:]
         return None
 
-    def open_text(self, spool_: Spool, tape: Tape, start: int) -> Text:
+    def open_text(self, spool_: Spool, tape: Tape, scan: Scan) -> Text:
         """See Decoder."""
         return _PlainText(tape)
 

@@ -112,7 +112,7 @@ class PgOutput(Decoder):
     def look(self, conn: psycopg.Connection[Any], slot: str) -> Callable[[Spool], None]:
         """See Decoder."""
         _remember_owners(conn)
-        knowledge = read_capture(conn, slot)
+        knowledge = read_capture(conn, slot, facts_query())
         schema = None if has_triggers(conn) else read_fingerprint(conn)
 
         def keep(spool: Spool) -> None:
@@ -123,7 +123,7 @@ class PgOutput(Decoder):
 
     def look_again(self, conn: psycopg.Connection[Any], spool: Spool) -> None:
         """See Decoder."""
-        knowledge, found = read_knowledge(spool), read_capture(conn, "")
+        knowledge, found = read_knowledge(spool), read_capture(conn, "", facts_query())
         knowledge.audit |= found.audit
         knowledge.store |= found.store
         write_knowledge(spool, knowledge)
@@ -161,7 +161,7 @@ class PgOutput(Decoder):
         """See Decoder."""
         return pgmessages.end_after(tape, offset)
 
-    def open_text(self, spool: Spool, tape: Tape, start: int) -> Text:
+    def open_text(self, spool: Spool, tape: Tape, scan: Scan) -> Text:
         """See Decoder."""
         knowledge = read_knowledge(spool)
 
@@ -170,7 +170,7 @@ class PgOutput(Decoder):
                 write_knowledge(spool, knowledge)
                 knowledge.changed = False
 
-        return MessageTranslator(tape, start, knowledge, save)
+        return MessageTranslator(tape, scan.start, knowledge, save)
 
 
 def pinned_options(encoding: str) -> str:
@@ -249,22 +249,22 @@ def read_fingerprint(conn: psycopg.Connection[Any]) -> dict[str, str]:
 
 
 def facts_query() -> str:
-    """Return the query for the facts of the tables in the array "tables"."""
-    return (SQL / "table_facts.sql").read_text(encoding="utf-8").split("$function$")[1]
+    """Return the query for the facts of all tables."""
+    facts = (SQL / "table_facts.sql").read_text(encoding="utf-8").split("$function$")[1]
+    return f"SELECT f.* FROM (SELECT NULL::pg_catalog.oid[]) AS a (tables), LATERAL ({facts}) AS f"
 
 
-def read_facts(conn: psycopg.Connection[Any]) -> dict[int, dict[str, Any]]:
-    """Return the facts of every table, their names as the stream has them."""
+def read_facts(conn: psycopg.Connection[Any], facts: str) -> dict[int, dict[str, Any]]:
+    """Return the facts of every table, their names as the stream has them; facts: the query for them."""
     query = (
-        "SELECT relid::int8, pg_catalog.convert_to(facts, pg_catalog.getdatabaseencoding())"
-        f" FROM (SELECT NULL::pg_catalog.oid[]) AS a (tables), LATERAL ({facts_query()}) AS f"
+        f"SELECT relid::int8, pg_catalog.convert_to(facts, pg_catalog.getdatabaseencoding()) FROM ({facts}) AS f"
     ).replace("%", "%%")
     return {relid: json.loads(facts.decode(CARRIER)) for relid, facts in conn.execute(query, []).fetchall()}
 
 
-def read_capture(conn: psycopg.Connection[Any], publication: str) -> Knowledge:
-    """Return what is known where a chain begins; conn sees the snapshot at which it does."""
-    found = Knowledge(facts=read_facts(conn), publication=publication, changed=True)
+def read_capture(conn: psycopg.Connection[Any], publication: str, facts: str) -> Knowledge:
+    """Return what is known where a chain begins; conn sees the snapshot at which it does. facts: the query for them."""
+    found = Knowledge(facts=read_facts(conn, facts), publication=publication, changed=True)
     for name, oids in (("ddl_history", found.audit), ("table_facts", found.store)):
         oid = fetch_value(conn, "SELECT pg_catalog.to_regclass(%s)::oid::int8", [f"scribe.{name}"])
         if oid is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,11 +145,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Way:
-    """How to get there: the base, the segments to apply, and where to stop in the last of them."""
+    """How to get there: the base, the segments to apply, and where to stop in the last of them.
+
+    coarse: it leads to the last point before the one asked for that the decoder lets be known.
+    """
 
     base: Base
     segments: tuple[Segment, ...]
     stop: Stop
+    coarse: bool = False
 
     @property
     def base_file(self) -> Path:
@@ -167,14 +171,30 @@ def find_way(chains: list[Chain], target: Target, stamp: str | None = None) -> W
         raise UsageError(f'there is no base "{stamp}"', _LIST)
     if target.is_end:
         return _way_to_end(usable[-1])
-    if target.xid is not None or target.name is not None:
+    named = target.xid is not None or target.name is not None
+    if named:
         target = _find_commit(usable, target)
     for chain in reversed(usable):
         if _reaches(chain, target):
             stop = Stop(target.lsn, target.time, target.inclusive)
-            return Way(chain.base, _needed(chain, stop), stop)
+            way = Way(chain.base, _needed(chain, stop), stop)
+            return way if named or not _is_coarse(way.segments) else _coarse_way(way)
     ranges = "; ".join(describe_range(chain) for chain in _nearest(usable, target))
     raise ScribeError(f"could not reach {target}: reachable is {ranges}", _LIST)
+
+
+def _is_coarse(segments: Iterable[Segment]) -> bool:
+    """Whether the decoder has told neither LSNs nor times of single transactions."""
+    return any(segment.manifest.get("points") == "segment" for segment in segments)
+
+
+def _coarse_way(way: Way) -> Way:
+    """Lead to the last segment's end before an LSN; in frames stand times at which all before was committed."""
+    if way.stop.lsn is None:
+        return Way(way.base, way.segments, way.stop, coarse=True)
+    lsn = way.stop.lsn
+    whole = [segment for segment in way.segments if segment.to_lsn <= lsn]
+    return Way(way.base, tuple(whole), Stop(), coarse=True)
 
 
 def _widest(chains: list[Chain]) -> list[Chain]:
@@ -230,6 +250,11 @@ def _needed(chain: Chain, stop: Stop) -> tuple[Segment, ...]:
 def _find_commit(chains: list[Chain], target: Target) -> Target:
     """Turn a transaction or a mark into the LSN of its commit record, by reading the segments. Raises ScribeError."""
     segments = {segment.path: segment for chain in chains for segment in chain.segments}
+    if target.xid is not None and _is_coarse(segments.values()):
+        raise ScribeError(
+            f"could not find {target}: the archive's decoder does not tell the numbers of transactions",
+            "Name a mark with --target-name, or a time with --target-time.",
+        )
     found = sorted({lsn for segment in segments.values() for lsn in _commits(segment, target)})
     if not found:
         ranges = "; ".join(describe_range(chain) for chain in _widest(chains))

@@ -159,6 +159,8 @@ def recover(archive: Archive, server: Server, slot: Slot, tick: Callable[[], Non
         position = max(scan.position, archived)
         _check_server(archive, spool, server, position)
         _check_confirmed(archive, spool, position, confirmed)
+        if (reason := decoder.missing(position, confirmed)) is not None:
+            raise break_chain(archive, reason, position)
         if scan.end < tape.size:
             lowest = decoder.frames_after(tape, scan.end, position)
             if lowest is not None and confirmed > lowest:

@@ -121,7 +121,13 @@ class Restore:
         if target.is_end and not arguments.include_spool and (size := count_bytes(self.archive)):
             self.talk.note(f"{size} bytes of the spool are in no segment yet; --include-spool applies them too")
         stamp = None if arguments.base == "latest" else arguments.base
-        return find_way(find_chains(self.archive, dict(self.identity)), target, stamp)
+        way = find_way(find_chains(self.archive, dict(self.identity)), target, stamp)
+        if way.coarse:
+            self.talk.warn(
+                f"the archive's decoder tells no LSN or time of single transactions: the restore stops at the last"
+                f" known point before {target}"
+            )
+        return way
 
     def _look_at_target(self, way: Way, oid: int | None) -> int | None:
         """Return where an interrupted restore stands, None where a new one may begin. Raises ScribeError."""

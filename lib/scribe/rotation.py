@@ -7,8 +7,6 @@ after that, and the next rotation passes over what segments already hold.
 from __future__ import annotations
 
 import os
-import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,22 +19,21 @@ from scribe.decoders import decoder_of
 from scribe.dialect import Sequence
 from scribe.errors import ScribeError, TryAgainError
 from scribe.lsn import file_lsn, format_lsn, parse_lsn
-from scribe.process import Process, find_receivers, from_json
 from scribe.recovery import break_chain
 from scribe.shipping import Outbox
 from scribe.spool import Batch, Scan, Spool, Tape, alone, part_number
 from scribe.writer import Circumstances, Piece, write_segment
 
 LOCK_WAIT = 60.0  # seconds for another rotation, or a stream that starts, to end
-SWITCH_WAIT = 30.0  # seconds for pg_recvlogical to take up a new file
 
 
 @dataclass
 class Report:
-    """What a rotation did. archived: the LSN up to which segments now hold everything."""
+    """What a rotation did. archived: LSN at which the last segment ends; reached: up to which nothing is missing."""
 
     segments: list[Segment] = field(default_factory=list)
     archived: int = 0
+    reached: int = 0
     planned: list[Piece] = field(default_factory=list)
     sequences_moved: bool = False
     objects_refused: bool = False
@@ -59,34 +56,6 @@ class Report:
 def lock(spool: Spool) -> files.Lock:
     """The lock under which the spool's files are renamed, cut or archived, and pg_recvlogical is started."""
     return files.Lock(spool.rotate_lock, "a rotation, or a stream that just starts, holds it", wait=LOCK_WAIT)
-
-
-def receivers(spool: Spool) -> list[Process]:
-    """Return every pg_recvlogical that may write to the spool."""
-    recorded = from_json(spool.read_processes().get("receiver"))
-    found = find_receivers(spool.stream)
-    return found + ([recorded] if recorded and recorded.alive() and recorded not in found else [])
-
-
-def switch(spool: Spool) -> None:
-    """Close the file being written under the next part's name, and wait until pg_recvlogical writes to a new one."""
-    if spool.stream.exists() and os.path.getsize(spool.stream):
-        os.rename(spool.stream, spool.next_part())
-    spool.create_stream()  # by us and not by pg_recvlogical, so that its name is on disk before its contents count
-    closed = {(status.st_dev, status.st_ino) for status in map(os.stat, spool.parts())}
-    for receiver in receivers(spool):
-        deadline, again = time.monotonic() + SWITCH_WAIT, 0.0
-        while receiver.opened() & closed:
-            now = time.monotonic()
-            if now > deadline:
-                raise TryAgainError(
-                    f"pg_recvlogical (process {receiver.pid}) did not take up a new file within {SWITCH_WAIT:g} s",
-                    "Check whether it is stopped or its disk hangs; nothing is lost.",
-                )
-            if now >= again:  # a signal that arrives just before it waits is only noticed at its next wake-up
-                receiver.signal(signal.SIGHUP)
-                again = now + 0.3
-            time.sleep(0.005)
 
 
 def plan(scan: Scan, archived: int, cuts: list[int]) -> list[Piece]:
@@ -241,7 +210,7 @@ def rotate(
         chain_from, decoder = parse_lsn(identity["chain_from_lsn"]), decoder_of(identity)
         if not dry_run:
             remove_unfinished(archive)
-            switch(spool)
+            decoder.close(spool)
         previous = previous_segment(archive, chain_from)
         report = Report(archived=previous.to_lsn if previous else chain_from)
         if not dry_run:
@@ -249,7 +218,7 @@ def rotate(
         outbox = Outbox(archive, command)
         with Tape(spool.paths() if dry_run else spool.parts()) as tape:
             scan = decoder.scan(tape, decoder.find_start(tape, spool, report.archived))
-            text = decoder.open_text(spool, tape, scan.end)
+            text = decoder.open_text(spool, tape, scan)
             pieces = plan(scan, report.archived, archive.pending_cuts())
             scan.refuse_damage()
             report.torn_bytes = tape.size - scan.end
@@ -273,11 +242,13 @@ def rotate(
                 largeobjects.write_state(archive.spool, changes.state)
             text.save()
             _finish(archive, spool, tape, scan.end)
+            report.reached = max(report.archived, scan.position)
         _remove_cuts(archive, report.archived, chain_from, warn)
         if facts is not None and facts.sequences is not None and not pieces:
             report.sequences_moved = not same_sequences(previous, facts.sequences) or bool(changes)
         report.objects_refused = changes is not None and bool(changes) and not (capture_objects and changes.readable)
         if conn is not None:
+            decoder.release(conn, identity["slot"], report.reached, warn)
             _refresh_globals(archive, conn, warn)
         outbox.catch_up()
     outbox.send(warn)  # without the lock, for which a stream that starts would have to wait

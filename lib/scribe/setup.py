@@ -194,6 +194,8 @@ def initialise(archive: Archive, conn: psycopg.Connection[Any], options: Options
     Raises UsageError where archive or slot belong to something else, TryAgainError where others are in the way,
     ScribeError for failures; what was done is then undone.
     """
+    if options.failover and not DECODERS[options.plugin].failover:
+        raise UsageError(f"SCRIBE_FAILOVER is not for the decoder {options.plugin}", "Unset it: see docs/decoders.md.")
     check_directory(archive)
     check_slot(read_state(archive, conn, options.slot), conn, options)
     fresh = not archive.path.exists()
@@ -254,6 +256,7 @@ def _undo(archive: Archive, conn: psycopg.Connection[Any], intent: dict[str, Any
                 "Run the same command again when that process has ended.",
             )
         slot.drop_slot(conn, name)
+        DECODERS[intent.get("plugin", "scribe_decoder")].drop_slots(conn, name)
     if intent.get("base"):
         with contextlib.suppress(FileNotFoundError):
             files.remove_tree(archive.bases_path / intent["base"])
@@ -290,6 +293,7 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
     ):
         if state.identity is not None and state.slot is not None:
             slot.drop_slot(conn, state.slot.name)
+            DECODERS[options.plugin].drop_slots(conn, state.slot.name)
         files.write_json(intent_path(archive), intent)
         try:
             objects: dict[str, Any] = {}
@@ -394,7 +398,7 @@ def set_spool_aside(archive: Archive, talk: Talker) -> None:
             path.rename(aside / path.name)
         files.sync_directory(aside)
         talk.warn(f'the older stream that no segment holds was moved to "{aside}"')
-    for path in [*spool.paths(), spool.state_path, spool.processes_path]:
+    for path in [*spool.paths(), spool.state_path, spool.bounds_path, spool.processes_path]:
         files.remove_file(path)  # the last one too: it names the timeline that the older chain followed
     files.sync_directory(archive.spool)
 
@@ -437,6 +441,7 @@ def remove(conn: psycopg.Connection[Any], name: str, plugin: str, talk: Talker, 
             )
         if act(f'drop replication slot "{name}"'):
             slot.drop_slot(conn, name)
+            DECODERS[plugin].drop_slots(conn, name)
     others = conn.execute(
         "SELECT slot_name FROM pg_catalog.pg_replication_slots"
         " WHERE database = pg_catalog.current_database() AND plugin = %s AND slot_name <> %s AND NOT temporary"

@@ -14,7 +14,7 @@ from psycopg import sql
 from scribe.dialect import Sequence
 from scribe.errors import TryAgainError, UsageError
 from scribe.lsn import parse_lsn
-from scribe.postgres import connect
+from scribe.postgres import connect, fetch_value
 
 # What we commit ourselves must not wait for a stream that synchronous_standby_names names and that is not running.
 NOT_WAITING = "-c synchronous_commit=local"
@@ -138,12 +138,17 @@ def _read_batch(conn: psycopg.Connection[Any], names: list[tuple[str, str]]) -> 
     return [Sequence(names[i][0], names[i][1], last_value, is_called) for i, last_value, is_called in sorted(rows)]
 
 
-def emit_mark(conn: psycopg.Connection[Any], name: str) -> None:
-    """Commit a transaction that appears in the stream as "-- mark NAME"; it is in the server's WAL on return."""
+def emit_mark(conn: psycopg.Connection[Any], name: str) -> str:
+    """Commit a transaction that appears in the stream as "-- mark NAME"; it is in the server's WAL on return.
+
+    Return an LSN within the transaction.
+    """
+    by_row = fetch_value(conn, "SELECT pg_catalog.to_regproc('scribe.write_mark') IS NOT NULL")  # no decoder's messages
+    write = "scribe.write_mark(%s)" if by_row else "pg_catalog.pg_logical_emit_message(true, 'scribe.mark', %s)"
     try:
         with conn.transaction():
             conn.execute("SET LOCAL synchronous_commit = local")
-            conn.execute("SELECT pg_catalog.pg_logical_emit_message(true, 'scribe.mark', %s)", [name])
+            return str(fetch_value(conn, f"SELECT {write}", [name]))
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise TryAgainError(
             f"could not write a mark into the server's WAL: {str(error).strip()}", "Connect to the primary server."

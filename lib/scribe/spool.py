@@ -87,6 +87,7 @@ class Spool:
         self.identity_path = path / "spool.json"
         self.state_path = path / "state.json"
         self.processes_path = path / "stream.json"
+        self.bounds_path = path / "bounds.json"
         self.stream_lock = path / "stream.lock"
         self.rotate_lock = path / "rotate.lock"
 
@@ -104,8 +105,9 @@ class Spool:
 
     def next_part(self) -> Path:
         """Return the name for the next closed file; numbers are not used again."""
-        used = [part_number(path) for path in self.parts()] + [int(self.read_state().get("part", 0))]
-        return self.path / f"part-{max(used) + 1:08d}.sql"
+        used = [part_number(path) for path in self.parts()]
+        hints = [int(_read_hint(path).get("part", 0)) for path in (self.state_path, self.bounds_path)]
+        return self.path / f"part-{max(used + hints) + 1:08d}.sql"
 
     def read_id(self) -> str | None:
         """Return the identity this spool was made with, or None when it has none."""
@@ -121,7 +123,8 @@ class Spool:
 
     def reset(self, spool_id: str) -> None:
         """Forget what is in the spool and give it a new identity; for whoever starts a new chain, under both locks."""
-        for path in [self.identity_path, *reversed(self.parts()), self.stream, self.state_path, self.processes_path]:
+        hints = [self.state_path, self.bounds_path, self.processes_path]
+        for path in [self.identity_path, *reversed(self.parts()), self.stream, *hints]:
             files.remove_file(path)
         self.create_stream()
         self.write_id(spool_id)
@@ -189,6 +192,7 @@ class Scan:
 
     def __init__(self, tape: Tape, start: int, position: int = 0, tick: Callable[[], None] = lambda: None) -> None:
         self.tape = tape
+        self.start = start
         self.end = start
         self.position = position
         self.damage: str | None = None

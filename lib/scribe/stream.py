@@ -18,13 +18,14 @@ from psycopg.conninfo import make_conninfo
 
 from scribe import confirmation, files, recovery, source
 from scribe.archive import Archive
+from scribe.closing import receivers
+from scribe.decoder import Decoder
 from scribe.decoders import decoder_of
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.lsn import format_lsn
 from scribe.notify import notify, watchdog_interval
 from scribe.postgres import find_program, plugin_options
 from scribe.process import RECEIVER, die_with, find_process
-from scribe.rotation import receivers
 from scribe.settings import Settings
 from scribe.slot import find_slot
 from scribe.spool import Spool
@@ -70,6 +71,7 @@ class Receiver:
 
     child: subprocess.Popen[bytes]
     position: int
+    decoder: Decoder
     initiated: float | None = None
     refused: bool = False
     last: str = ""
@@ -177,6 +179,7 @@ class Supervisor:
     def _start(self) -> Receiver:
         """Check the server, recover the spool and start pg_recvlogical; under rotate.lock."""
         identity = self._reachable_identity()
+        decoder = decoder_of(identity)
         for stray in receivers(self.spool):
             self.talk.info(f"ending {RECEIVER} (process {stray.pid}), which outlived its scribe-stream")
             if not stray.end(10):
@@ -184,11 +187,14 @@ class Supervisor:
         with self._connect(identity) as conn:
             server = source.inspect(conn)
             recovery.check_source(self.archive, server)
+            if self.archive.broken() is None and not server.in_recovery:
+                decoder.ready(conn, self.spool, identity)
             found = recovery.await_slot(lambda: find_slot(conn, identity["slot"]), self._sleep)
             slot = recovery.check_slot(self.archive, found, server)
             recovery.check_stream(self.archive, conn)
             position = recovery.recover(self.archive, server, slot, self._tick)
-            options = f"{plugin_options(conn, str(slot.plugin))} {decoder_of(identity).server_options(identity)}"
+            decoder.started(conn, self.spool, position)
+            options = f"{plugin_options(conn, str(slot.plugin))} {decoder.server_options(identity)}"
         child = self._spawn(identity, server.database, position, options)
         try:
             self._record(child, position, server)
@@ -197,7 +203,7 @@ class Supervisor:
             child.wait()
             raise
         self.talk.note(f"starting at {format_lsn(position)}")
-        return Receiver(child, position)
+        return Receiver(child, position, decoder)
 
     def _reachable_identity(self) -> dict[str, Any]:
         """Return archive.json; once it was there, its absence is an outage: a file system may be mounted again."""
@@ -221,6 +227,7 @@ class Supervisor:
         environment["PGOPTIONS"] = f"{environment.get('PGOPTIONS', '')} {options}".strip()
         environment["LC_ALL"] = "C"  # its messages are read
         parent = os.getpid()
+        status_interval, fsync_interval = decoder_of(identity).intervals(self.settings)
         command = [
             find_program(RECEIVER),
             "--start",
@@ -231,11 +238,13 @@ class Supervisor:
             f"--slot={identity['slot']}",
             f"--file={self.spool.stream}",
             f"--startpos={format_lsn(position)}",
-            f"--status-interval={self.settings['SCRIBE_STATUS_INTERVAL']}",
-            f"--fsync-interval={self.settings['SCRIBE_FSYNC_INTERVAL']}",
+            f"--status-interval={status_interval}",
+            f"--fsync-interval={fsync_interval}",
             *decoder_of(identity).receiver_options(identity),
         ]
-        with open(confirmation.log_path(self.archive.spool), "wb", opener=private) as log:
+        path = confirmation.log_path(self.archive.spool)
+        open(path, "wb", opener=private).close()
+        with open(path, "ab", opener=private) as log:  # to its end, also where it was emptied meanwhile
             return subprocess.Popen(
                 command,
                 env=environment,
@@ -263,11 +272,16 @@ class Supervisor:
         """Repeat what the receiver says until it ends. Raises Stopped after ending it."""
         with open(confirmation.log_path(self.archive.spool), "rb") as log:
             text = b""
+            tended = time.monotonic()
             while True:
                 if self.stopping:
+                    if receiver.initiated:
+                        receiver.decoder.tend(self.spool, self.settings, tended, final=True)
                     self._end(receiver)
                     raise Stopped
                 ended = receiver.child.poll() is not None  # before reading, so that its last words are heard
+                if os.fstat(log.fileno()).st_size < log.tell():
+                    log.seek(0)
                 *lines, text = (text + log.read()).split(b"\n")
                 for line in lines:
                     self._hear(receiver, line.decode(errors="replace"))
@@ -276,6 +290,8 @@ class Supervisor:
                 if self._outage and receiver.initiated and time.monotonic() - receiver.initiated >= STEADY:
                     self.talk.info("streaming again")
                     self._outage = None
+                if receiver.initiated:
+                    tended = receiver.decoder.tend(self.spool, self.settings, tended)
                 self._wait(1.0 if receiver.initiated else 0.05)  # its end wakes us up (SIGCHLD)
 
     def _hear(self, receiver: Receiver, line: str) -> None:

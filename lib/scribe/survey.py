@@ -32,7 +32,9 @@ LOCK_TIMEOUT = 1000  # milliseconds a question waits for somebody's lock on a ca
 _SLOT = """
 SELECT plugin, database, active, active_pid, wal_status,
        pg_catalog.to_jsonb(s) ->> 'invalidation_reason' AS invalidation,
-       restart_lsn::text, confirmed_flush_lsn::text, safe_wal_size,
+       (SELECT min(k.restart_lsn) FROM pg_catalog.pg_replication_slots AS k  -- decoder_raw has a second one
+        WHERE k.slot_name IN (s.slot_name, pg_catalog.left(s.slot_name, 58) || '_kept'))::text AS restart_lsn,
+       confirmed_flush_lsn::text, safe_wal_size,
        pg_catalog.age(xmin) AS xmin_age, pg_catalog.age(catalog_xmin) AS catalog_xmin_age,
        extract(epoch FROM (pg_catalog.to_jsonb(s) ->> 'inactive_since')::timestamptz)::float8 AS inactive_since,
        r.application_name AS reader, r.client_addr::text AS reader_host,

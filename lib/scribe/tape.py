@@ -52,6 +52,10 @@ class Tape:
             os.close(descriptor)
         self._files = []
 
+    def ends(self) -> list[tuple[Path, int]]:
+        """Return each file with the offset at which it ends."""
+        return [(path, end) for _, end, _, path in self._files]
+
     def place(self, offset: int) -> Place:
         """Return the file and the offset in it; the end of a file rather than the beginning of the next."""
         for start, _, _, path in reversed(self._files):

@@ -54,7 +54,7 @@ def open_transactions(archive: Archive, identity: Mapping[str, Any], archived: i
         start = decoder.find_start(tape, spool, archived)
         scan = decoder.scan(tape, start).run()
         scan.refuse_damage()
-        text = decoder.open_text(spool, tape, start)
+        text = decoder.open_text(spool, tape, scan)
         yield Reader(cast(IO[bytes], _Stream(text.blocks(start, scan.end))), "the spool")
 
 

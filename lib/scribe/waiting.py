@@ -106,11 +106,13 @@ def _await_mark(archive: Archive, spool: Spool, conn: psycopg.Connection[Any], s
     """Write one mark and return its end LSN; None when another rotation may have taken it out of the spool unseen."""
     newest = _newest_segment(archive)
     mark = f"rotate.{secrets.token_hex(8)}"
-    watch = MarkWatch(spool, decoder_of(archive.identity()), mark)
+    decoder = decoder_of(archive.identity())
+    watch = MarkWatch(spool, decoder, mark)
     stream = StreamWatch(spool)
     source.emit_mark(conn, mark)
     progress: tuple[int, str | None] = (-1, None)
     moved = asked = time.monotonic()
+    written = source.inspect(conn).flush_lsn
     while (found := watch.look()) is None:
         now = time.monotonic()
         if now - asked >= ASK:
@@ -126,7 +128,7 @@ def _await_mark(archive: Archive, spool: Spool, conn: psycopg.Connection[Any], s
                     f'Look at what scribe-stream says, and at slot "{slot}" in pg_replication_slots.',
                 )
         time.sleep(POLL)
-    return found
+    return found if decoder.points == "transaction" else written
 
 
 def wait_for_now(

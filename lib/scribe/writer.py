@@ -226,6 +226,8 @@ def write_segment(
     }
     if facts.identity.get("accepted_gaps"):
         manifest["accepted_gaps"] = [gap["name"] for gap in facts.identity["accepted_gaps"]]
+    if text.points != "transaction":
+        manifest["points"] = text.points
     if newest and facts.recorded is not None and parse_lsn(facts.recorded["lsn"]) <= piece.to_lsn:
         manifest["recorded"] = facts.recorded
     write_manifest("segment", path, manifest)

@@ -67,7 +67,7 @@ class Harness:
         self.scribe.log = directory / "stream.log"
         self.scribe.settings |= {"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1", "SCRIBE_DECODER": decoder}
         self.cluster.psql(SCHEMA, "faulty")
-        self.scribe.run("scribe-init")
+        self.scribe.run("scribe-init", *(("--accept-gaps",) if decoder == "decoder_raw" else ()))
         self.version = str(self.cluster.value("SHOW server_version")).split()[0]
         self.clients = [Client(self.cluster, "faulty", i, seed * 10 + i) for i in range(CLIENTS)]
         self.stream: subprocess.Popen[bytes] | None = None

@@ -142,7 +142,10 @@ class Scribe:
         if rows[0][0]:
             self.cluster.query(f"SELECT pg_catalog.pg_terminate_backend({rows[0][0]})")
             return False
-        self.cluster.query(f"SELECT pg_catalog.pg_drop_replication_slot('{self.slot}')")
+        self.cluster.query(
+            "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots"
+            f" WHERE slot_name IN ('{self.slot}', '{self.slot[:58]}_kept')"
+        )
         return True
 
 

@@ -15,9 +15,10 @@ from scribe.errors import UsageError
 from scribe.lsn import format_lsn, parse_lsn
 from scribe.parts import PartRestore, is_part
 from scribe.points import Chain, find_chains
-from scribe.postgres import connect, export_connection, fetch_value
+from scribe.postgres import connect, export_connection
 from scribe.replay import Place
 from scribe.restoration import Restore
+from scribe.source import emit_mark
 
 PROGRAM = "scribe-restore"
 LOCK_WAIT = 60.0  # seconds for scribe-prune to end
@@ -191,7 +192,7 @@ def write_mark(arguments: argparse.Namespace) -> int:
         raise UsageError(f'invalid mark "{name}"', 'Use at most 63 letters, digits, ".", "_" and "-".')
     export_connection({"dbname": arguments.dbname})
     with connect() as conn:
-        print(fetch_value(conn, "SELECT pg_catalog.pg_logical_emit_message(true, 'scribe.mark', %s)", [name]))
+        print(emit_mark(conn, name))
     return 0
 
 

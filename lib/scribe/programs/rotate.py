@@ -153,9 +153,9 @@ def _work(
             talk.warn(f"sequences moved and their positions are not recorded: {error.message}")
             return report
     deadline = time.monotonic() + arguments.timeout
-    while reached > report.archived:  # the stream was started again in the meantime, and cut the spool
+    while reached > report.reached:  # the stream was started again in the meantime, and cut the spool
         if time.monotonic() > deadline:
-            raise TryAgainError(f"the archive ends at {format_lsn(report.archived)}, before {format_lsn(reached)}")
+            raise TryAgainError(f"the archive ends at {format_lsn(report.reached)}, before {format_lsn(reached)}")
         time.sleep(0.1)
         again = once()
         again.segments[:0] = report.segments
