@@ -97,8 +97,9 @@ class Follower:
         self.run("stream", "catchup", *names, "--endpos", end, "--not-consistent", "--resume")
 
     def close(self) -> None:
-        """Remove the slot, the origin, and its files."""
-        if self.bench.sql(f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{SLOT}'"):
+        """Remove the slot, the origin, and its files; the target must be gone, and with it whoever uses the origin."""
+        ended = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '{}'"
+        if self.bench.sql(ended.format(SLOT)):
             drop_slot(self.bench, SLOT)
         self.bench.sql(f"SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin WHERE roname = '{NAME}'")
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -14,7 +14,7 @@ from source import Scribe
 
 RATE = 10_000  # row changes a second
 EVERY = 10.0  # seconds from one rotation to the next
-SECONDS = {True: 20, False: 60}  # quick or not
+SECONDS = {True: 10, False: 60}  # quick or not
 BATCH = 20  # row changes of a transaction
 TABLE = "CREATE TABLE busy (id int PRIMARY KEY, name text, price numeric(12, 2))"
 CHANGES = (

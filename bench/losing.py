@@ -68,7 +68,7 @@ def measure_interval(bench: Bench, source: Scribe, name: str) -> dict[str, float
     source.start_stream()
     reports = Reports(source)
     reports.start()
-    seconds = bench.rounds * (status + sync)
+    seconds = bench.rounds * max(status, sync)
     load = subprocess.Popen(
         [f"{bench.cluster.bindir}/pgbench", "-n", "-c", "2", "-R", "200", "-T", str(seconds), "losing"],
         env=bench.cluster.env,
@@ -105,7 +105,7 @@ def measure_waiting(bench: Bench, source: Scribe) -> dict[str, float]:
         )
         times = []
         with bench.cluster.connect("losing") as conn:
-            for _ in range(1 + 3 * bench.rounds):
+            for _ in range(3 * bench.rounds):
                 begin = time.monotonic()
                 conn.execute("INSERT INTO timed (note) VALUES ('waiting')")
                 times.append(time.monotonic() - begin)

@@ -117,8 +117,8 @@ def follow(bench: Bench, follower: Follower, end: str) -> dict[str, float]:
         say(f"pgcopydb is left out: {error}")
         return {}
     finally:
-        follower.close()
         bench.cluster.dropdb("target")
+        follower.close()
 
 
 def drain_peer(bench: Bench) -> Path:
