@@ -86,8 +86,7 @@ BEGIN
 END
 $function$;
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION scribe.note_caller() TO PUBLIC;
+REVOKE ALL ON FUNCTION scribe.endangered(), scribe.refuse_concurrent_drop(), scribe.guard_identity() FROM PUBLIC;
 
 DO $install$
 BEGIN

@@ -48,7 +48,7 @@ TRIGGERS = (
 )
 _MORE_TRIGGERS = {
     "pgoutput": ("scribe_2_facts", "scribe_3_facts"),
-    "decoder_raw": ("scribe_3_guard", "scribe_5_guard"),
+    "decoder_raw": ("scribe_2_facts", "scribe_3_facts", "scribe_3_guard", "scribe_3_names", "scribe_5_guard"),
 }
 # Tables whose UPDATE and DELETE a publication bars, or sends too little of: a key with a generated column before 18;
 # from 18 on a virtual one where the whole row is, or would be, the identity.

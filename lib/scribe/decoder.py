@@ -40,6 +40,7 @@ class Decoder(ABC):
     plugin: str
     failover = True  # whether standbys can keep what it needs of the source
     points = "transaction"  # see Text
+    may_crash = False  # whether decoding may end the server's processes
 
     def fault(self, conn: psycopg.Connection[Any], identity: Mapping[str, Any]) -> str | None:
         """Return why the source no longer sends everything, None where it does; identity: archive.json."""

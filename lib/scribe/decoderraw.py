@@ -50,6 +50,7 @@ class DecoderRaw(Decoder):
 
     plugin = "decoder_raw"
     points = "segment"
+    may_crash = True
     failover = False  # a copy of a slot is none that standbys keep
 
     def fault(self, conn: psycopg.Connection[Any], identity: Mapping[str, Any]) -> str | None:

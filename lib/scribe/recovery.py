@@ -44,7 +44,7 @@ def check_source(archive: Archive, server: Server) -> None:
         check_identity(server, archive.identity())
     except ReplacedError as error:
         refuse_broken(archive)
-        raise _break_at_end(archive, error.message) from None
+        raise break_at_end(archive, error.message) from None
 
 
 def check_slot(archive: Archive, slot: Slot | None, server: Server) -> Slot:
@@ -59,10 +59,10 @@ def check_slot(archive: Archive, slot: Slot | None, server: Server) -> Slot:
         )
     refuse_broken(archive)
     if slot is None:
-        raise _break_at_end(archive, f'replication slot "{name}" does not exist')
+        raise break_at_end(archive, f'replication slot "{name}" does not exist')
     if slot.plugin != plugin or slot.database != server.database:
         reason = f'replication slot "{name}" is another one: for database "{slot.database}" with "{slot.plugin}"'
-        raise _break_at_end(archive, reason)
+        raise break_at_end(archive, reason)
     return slot
 
 
@@ -71,10 +71,10 @@ def check_stream(archive: Archive, conn: psycopg.Connection[Any]) -> None:
     identity = archive.identity()
     fault = decoder_of(identity).fault(conn, identity)
     if fault is not None:
-        raise _break_at_end(archive, fault)
+        raise break_at_end(archive, fault)
 
 
-def _break_at_end(archive: Archive, reason: str) -> ScribeError:
+def break_at_end(archive: Archive, reason: str) -> ScribeError:
     """Break the chain after the last whole transaction in the spool, or where that cannot be read, the last segment."""
     archived = archive.archived_lsn()
     lsn = archived

@@ -24,7 +24,7 @@ from scribe.decoders import decoder_of
 from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.lsn import format_lsn
 from scribe.notify import notify, watchdog_interval
-from scribe.postgres import find_program, plugin_options
+from scribe.postgres import fetch_value, find_program, plugin_options
 from scribe.process import RECEIVER, die_with, find_process
 from scribe.settings import Settings
 from scribe.slot import find_slot
@@ -34,7 +34,8 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0  # seconds before another start
 STOP_WAIT = 5.0  # seconds for pg_recvlogical to end after SIGINT
 LASTING = 5.0  # seconds of an outage after which a reason that is new is said, too
 STEADY = 1.0  # seconds of streaming after which an outage is over
-REFUSALS = 3  # times in a row the server may refuse to start the stream, or fail to decode the same transaction
+REFUSALS = 3  # times in a row the server may refuse to start the stream, fail to decode the same transaction, or crash
+BRIEF = 10.0  # seconds of streaming after which a crash was not caused by what was sent first
 
 
 UNDECODABLE = (
@@ -72,6 +73,7 @@ class Receiver:
     child: subprocess.Popen[bytes]
     position: int
     decoder: Decoder
+    server_start: object  # when the server was started; a crash of its processes does not change it
     initiated: float | None = None
     refused: bool = False
     last: str = ""
@@ -80,6 +82,12 @@ class Receiver:
     def undecodable(self) -> bool:
         """Whether the decoder met something that it will meet again; for want of memory it may well not."""
         return "output plugin" in self.last and " callback" in self.last and "out of memory" not in self.last
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the server's process was gone without a word, soon after the decoder had begun."""
+        brief = self.initiated is not None and time.monotonic() - self.initiated < BRIEF
+        return brief and self.decoder.may_crash and "server closed the connection unexpectedly" in self.last
 
 
 class Supervisor:
@@ -98,6 +106,8 @@ class Supervisor:
         self._told: set[str] = set()  # the reasons that were said in this outage
         self._outage_began = 0.0
         self._first = True
+        self._dropped_by: object = None  # when the server was started whose process was gone
+        self._drops = 0  # times in a row
 
     def run(self) -> None:
         """Stream until SIGTERM or SIGINT. Raises TryAgainError when the server is away at the very first connection."""
@@ -125,6 +135,7 @@ class Supervisor:
             if receiver is not None:
                 began = time.monotonic()
                 self._watch(receiver)
+                self._dropped_by = receiver.server_start if receiver.dropped else None
                 refusals = refusals + 1 if receiver.refused else 0
                 if refusals >= REFUSALS:
                     raise ScribeError(
@@ -192,6 +203,7 @@ class Supervisor:
             found = recovery.await_slot(lambda: find_slot(conn, identity["slot"]), self._sleep)
             slot = recovery.check_slot(self.archive, found, server)
             recovery.check_stream(self.archive, conn)
+            server_start = self._count_drops(conn)
             position = recovery.recover(self.archive, server, slot, self._tick)
             decoder.started(conn, self.spool, position)
             options = f"{plugin_options(conn, str(slot.plugin))} {decoder.server_options(identity)}"
@@ -203,7 +215,16 @@ class Supervisor:
             child.wait()
             raise
         self.talk.note(f"starting at {format_lsn(position)}")
-        return Receiver(child, position, decoder)
+        return Receiver(child, position, decoder, server_start)
+
+    def _count_drops(self, conn: psycopg.Connection[Any]) -> object:
+        """Return when the server was started. Raises ScribeError where the decoder crashes it again and again."""
+        server_start = fetch_value(conn, "SELECT pg_catalog.pg_postmaster_start_time()")
+        self._drops = self._drops + 1 if self._dropped_by == server_start else 0
+        if self._drops >= REFUSALS:
+            reason = f"the server crashed {self._drops} times in a row when the decoder had begun to work"
+            raise recovery.break_at_end(self.archive, reason)
+        return server_start
 
     def _reachable_identity(self) -> dict[str, Any]:
         """Return archive.json; once it was there, its absence is an outage: a file system may be mounted again."""

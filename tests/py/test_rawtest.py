@@ -7,14 +7,18 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
-from cluster import Cluster
+from cluster import Cluster, poll
+from compare import assert_equal
 from source import Scribe
 
 from scribe import capture, gaps
+from scribe.postgres import connect
+from scribe.rawprobes import PROBES
 
 
 @pytest.fixture(scope="session")
@@ -211,6 +215,62 @@ def test_what_a_killed_test_has_left_goes_with_the_next(source: Scribe, cluster:
         cluster.dropdb(name)
 
 
+@pytest.mark.usefixtures("with_plugin")
+def test_a_build_that_crashes_the_server_is_refused(
+    cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (cluster.env | {"PGDATABASE": database}).items():
+        monkeypatch.setenv(name, value)
+    crash = INDEXED + "ALTER TABLE t DROP CONSTRAINT t_pkey"
+    probe = replace(PROBES[0], name="crash", setup=crash, work="DELETE FROM t")
+    with connect() as conn, pytest.raises(gaps.ScribeError, match="closed the connection while decoder_raw was tried"):
+        gaps.run_probes(conn, [probe], 10)
+    with poll(lambda: try_connect(cluster, database), 30, "the server") as conn:
+        assert gaps.remove_database(conn)
+    assert databases(cluster) == []
+
+
+def try_connect(cluster: Cluster, database: str) -> psycopg.Connection[object] | None:
+    """Return a connection once the server takes any."""
+    try:
+        return cluster.connect(database)
+    except psycopg.OperationalError:
+        return None
+
+
+@pytest.mark.usefixtures("with_plugin")
+def test_what_is_called_mended_is_restored_equal(scribe: Scribe, cluster: Cluster) -> None:
+    """The workloads that tell what a build does, and what the guard does, through stream, rotation and restore."""
+    scribe.settings |= {"SCRIBE_DECODER": "decoder_raw", "SCRIBE_COMPRESS": "none"}
+    probes = [probe for probe in PROBES if cluster.version_num >= probe.since]
+    with cluster.connect(scribe.dbname) as conn:
+        for probe in probes:
+            conn.execute(probe.setup.encode())
+        conn.execute(INDEXED)
+        scribe.run("scribe-init", "--accept-gaps")
+        scribe.start_stream()
+        for probe in probes:
+            conn.execute(b"BEGIN; " + probe.work.encode() + b"; COMMIT")
+        conn.execute(
+            "ALTER TABLE t DROP CONSTRAINT t_pkey; UPDATE t SET b = 'z' WHERE b IS NULL; DELETE FROM t WHERE a = 1"
+        )
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert scribe.stop_stream() == 0 and cluster.running()
+    manifests = [json.loads(path.read_text()) for path in (scribe.archive / "incremental").glob("*.json")]
+    assert manifests and all(each["accepted_gaps"] == ["positions", "no_identity"] for each in manifests)
+    assert [warning for each in manifests for warning in each["warnings"]] == []
+    expected = cluster.dump(scribe.dbname, unlogged=False)
+    restored, by_psql = f"{scribe.dbname}_restore", f"{scribe.dbname}_psql"
+    try:
+        scribe.run("scribe-restore", "-d", restored, "--no-globals")
+        assert_equal(expected, cluster.dump(restored, unlogged=False), ("source", "scribe-restore"))
+        scribe.restore_with_psql(by_psql)
+        assert_equal(expected, cluster.dump(by_psql, unlogged=False), ("source", "psql alone"))
+    finally:
+        cluster.dropdb(restored)
+        cluster.dropdb(by_psql)
+
+
 def test_accepting_gaps_is_for_decoder_raw(scribe: Scribe) -> None:
     for decoder in ("scribe_decoder", "pgoutput"):
         result = scribe.run("scribe-init", "--accept-gaps", check=False, env={"SCRIBE_DECODER": decoder})
@@ -244,6 +304,29 @@ def test_a_stream_that_would_crash_the_server_is_not_started(source: Scribe) -> 
 
 
 @pytest.mark.usefixtures("with_plugin")
+def test_a_server_that_is_crashed_again_and_again_is_left_in_peace(source: Scribe) -> None:
+    """Where the guard was out of force: what crashed the server once does so at each new start of the stream."""
+    source.run("scribe-init", "--accept-gaps", "--no-base")
+    stream = source.start_stream()
+    source.cluster.psql(
+        "ALTER EVENT TRIGGER scribe_4_end DISABLE; ALTER EVENT TRIGGER scribe_5_guard DISABLE;"
+        "CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1);"
+        "ALTER TABLE t REPLICA IDENTITY USING INDEX t_pkey;"
+        "BEGIN; ALTER TABLE t DROP CONSTRAINT t_pkey; DELETE FROM t; ALTER TABLE t REPLICA IDENTITY FULL; COMMIT",
+        source.dbname,
+        check=False,  # the crash may end this session, too, before it is told of its COMMIT
+    )
+    assert stream.wait(60) == 1
+    said = source.log.read_text()
+    assert "the server crashed 3 times in a row when the decoder had begun to work" in said
+    assert 'hint: Run "scribe-init" to begin a new chain' in said
+    assert (source.archive / "broken.json").exists()
+    source.run("scribe-init", "--no-base")
+    source.start_stream()
+    assert source.stop_stream() == 0
+
+
+@pytest.mark.usefixtures("with_plugin")
 def test_a_role_that_may_not_use_it_is_told_the_remedy(source: Scribe, cluster: Cluster) -> None:
     if not cluster.query("SELECT 1 FROM pg_settings WHERE name = 'output_plugin_libraries'"):
         pytest.skip("server version: has no output_plugin_libraries")
@@ -267,7 +350,7 @@ def test_a_server_without_the_plugin_is_told_so(source: Scribe, cluster: Cluster
 
 # --- other builds -----------------------------------------------------------------------------------------------------
 
-PROBES = {probe.name: probe for probe in gaps.PROBES}
+BY_NAME = {probe.name: probe for probe in PROBES}
 
 
 @pytest.mark.unit
@@ -297,11 +380,14 @@ PROBES = {probe.name: probe for probe in gaps.PROBES}
 )
 def test_another_build_is_judged_by_what_its_text_holds(probe: str, text: str, verdict: str) -> None:
     messages = [b"BEGIN;", *text.encode().split(b"\n"), b"COMMIT;"]
-    finding = gaps.judge(PROBES[probe], messages)
+    finding = gaps.judge(BY_NAME[probe], messages)
     assert ("right" if finding is None else "lost" if finding.lost else "mended") == verdict
 
 
 @pytest.mark.unit
 def test_a_build_without_frames_cannot_be_used() -> None:
-    with pytest.raises(gaps.ScribeError, match='does not begin a transaction with "BEGIN;", but with "BEGIN 7"'):
-        gaps.find_frames({"numbers": [b"BEGIN 7", b"COMMIT 7"]})
+    with pytest.raises(gaps.ScribeError, match='does not write BEGIN; ... COMMIT; but "BEGIN 7 ... COMMIT 7"'):
+        gaps.find_frames({"no_identity": [], "numbers": [b"BEGIN 7", b"COMMIT 7"]})
+    with pytest.raises(gaps.ScribeError, match="writes nothing"):
+        gaps.find_frames({"numbers": []})
+    assert gaps.find_frames({"no_identity": [], "numbers": [b"BEGIN;", b"COMMIT;"]}) is not None

@@ -123,7 +123,8 @@ def try_plugin(conn: psycopg.Connection[Any], accepted: list[gaps.Finding], argu
     except TryAgainError:
         raise
     except ScribeError as error:
-        return accepted, [Check("decoder_raw", "failed", error.message, error.hint or "use another build of it")]
+        hint = (error.hint or "See the server's log.").rstrip(".")
+        return accepted, [Check("decoder_raw", "failed", error.message, hint[0].lower() + hint[1:])]
     names = {finding.name for finding in accepted}
     checks = [check_gap(conn, finding, arguments.accept_gaps or finding.name in names) for finding in found]
     return [finding for finding in found if finding.lost], checks
