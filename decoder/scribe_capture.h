@@ -24,7 +24,6 @@ typedef struct Dropped
 	int			temporary;
 	int			keys;			/* indexes, constraints, columns */
 	int			indexes;		/* indexes, constraints */
-	bool		ours;			/* one of them is in our schema */
 	char	   *type;			/* of the first */
 	char	   *identity;
 } Dropped;

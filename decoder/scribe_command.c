@@ -122,7 +122,9 @@ read_dropped(Statement *statement)
 		char	   *type = slot_text(slot, 7);
 		char	   *identity = slot_text(slot, 10);
 
-		if (type == NULL || identity == NULL || (!temporary && strstr(identity, "pg_temp") != NULL))
+		/* names may look like anything: what may be ours or temporary is for SQL to tell */
+		if (type == NULL || identity == NULL || (!temporary && strstr(identity, "pg_temp") != NULL) ||
+			strstr(identity, "scribe") != NULL)
 			return false;
 		if (strcmp(type, "index") == 0 || strcmp(type, "table constraint") == 0 || strcmp(type, "table column") == 0)
 			statement->dropped.keys++;
@@ -137,8 +139,6 @@ read_dropped(Statement *statement)
 		appendStringInfoString(&named, ",\"identity\":");
 		escape_json(&named, identity);
 		appendStringInfoChar(&named, '}');
-		if (strncmp(identity, "scribe", 6) == 0 || strstr(identity, "scribe.") != NULL)
-			statement->dropped.ours = true;
 		if (statement->dropped.named == 1)
 		{
 			old = MemoryContextSwitchTo(TopMemoryContext);

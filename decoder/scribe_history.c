@@ -91,9 +91,9 @@ is_empty(const char *name, bool *empty)
 	return true;
 }
 
-/* scribe.config and whether capture is to act; false where that cannot be told. */
+/* scribe.config and whether capture is to act on a statement of caller's; false where that cannot be told. */
 bool
-read_config(Config *config)
+read_config(Config *config, Oid caller)
 {
 	Relation	rel = open_table("config", AccessShareLock);
 	const char *own = GetConfigOption("scribe.own", true, false);
@@ -119,7 +119,8 @@ read_config(Config *config)
 		{
 			config->active = (uint64) DatumGetInt64(identifier) == GetSystemIdentifier() &&
 				DatumGetObjectId(database) == MyDatabaseId &&
-				(own == NULL || strcmp(own, TextDatumGetCString(token)) != 0);
+				(own == NULL || strcmp(own, TextDatumGetCString(token)) != 0 ||
+				 !(superuser_arg(caller) || caller == GetUserId()));	/* the owner of our functions */
 			config->refuse = strcmp(TextDatumGetCString(replica_identity), "full") != 0;
 		}
 	}

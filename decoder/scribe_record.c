@@ -121,7 +121,7 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	bool		made = strncmp(tag, "CREATE TABLE", 12) == 0;
 	int			temporary = 0;
 
-	if (!read_config(&config))
+	if (!read_config(&config, statement->caller))
 		return false;
 	if (!config.active)
 		return true;
@@ -132,7 +132,7 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	{
 		if (statement->dropped.named == 0)
 			return true;
-		if (statement->dropped.temporary > 0 || statement->dropped.ours ||
+		if (statement->dropped.temporary > 0 ||
 			(statement->dropped.keys > 0 && strcmp(tag, "DROP TABLE") != 0))
 			return false;
 		row.object_type = statement->dropped.type;

@@ -135,7 +135,7 @@ needs_recording(Node *tree)
  * ----------------------------------------------------------------
  */
 
-/* Run a function of the schema scribe as the owner of that schema. */
+/* Run a function of the schema scribe as the owner of that schema, for what the user did. */
 static void
 call_recorder(const char *query, int nargs, Oid *types, Datum *values)
 {
@@ -155,6 +155,8 @@ call_recorder(const char *query, int nargs, Oid *types, Datum *values)
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	level = NewGUCNestLevel();
+	(void) set_config_option("scribe.role", GetUserNameFromId(saved_user, false), PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("scribe.strings", standard_conforming_strings ? "on" : "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("standard_conforming_strings", "on", PGC_USERSET, PGC_S_SESSION,
@@ -168,14 +170,15 @@ call_recorder(const char *query, int nargs, Oid *types, Datum *values)
 	SetUserIdAndSecContext(saved_user, saved_context);
 }
 
-/* Record a command after it succeeded; a failure to do so is a warning, never the user's error. */
-static void
-record(const char *tag, const char *query, int nargs, Oid *types, Datum *values)
+/* Call a recorder; returns what went wrong, NULL where nothing did. */
+static char *
+try_recorder(const char *query, int nargs, Oid *types, Datum *values)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	Oid			user;
 	int			security;
+	char	   *volatile fault = NULL;
 
 	GetUserIdAndSecContext(&user, &security);
 	BeginInternalSubTransaction(NULL);
@@ -197,12 +200,29 @@ record(const char *tag, const char *query, int nargs, Oid *types, Datum *values)
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		SetUserIdAndSecContext(user, security);
-		ereport(WARNING, (errmsg("pg_scribe could not record %s: %s", tag, error->message),
-						  errhint("Take a new base with scribe-dump.")));
+		fault = error->message;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	return fault;
+}
+
+/* Record a command after it succeeded; a failure to do so is a warning and a flag, never the user's error. */
+static void
+record(const char *tag, const char *query, int nargs, Oid *types, Datum *values)
+{
+	char	   *fault = try_recorder(query, nargs, types, values);
+	Oid			failure_types[] = {TEXTOID, TEXTOID};
+	Datum		failure[2];
+
+	if (fault == NULL)
+		return;
+	ereport(WARNING, (errmsg("pg_scribe could not record %s: %s", tag, fault),
+					  errhint("Take a new base with scribe-dump.")));
+	failure[0] = CStringGetTextDatum(tag);
+	failure[1] = CStringGetTextDatum(fault);
+	(void) try_recorder("SELECT scribe.record_failure($1, $2)", 2, failure_types, failure);
 }
 
 static void

@@ -226,11 +226,8 @@ c_note_rewrite(PG_FUNCTION_ARGS)
 {
 	Statement  *statement = statement_of(fcinfo);
 
-	if (statement != NULL && !statement->rewritten)
-	{
-		set_note("scribe.rewritten", "");
+	if (statement != NULL)
 		statement->rewritten = true;
-	}
 	return leave(fcinfo);
 }
 
@@ -249,8 +246,6 @@ c_command_end(PG_FUNCTION_ARGS)
 	set_note("scribe.strings", statement->standard_strings ? "on" : "off");
 	if (!statement->drop_left)
 		set_note("scribe.dropped", statement->dropped.note ? statement->dropped.note : "");
-	if (!statement->rewritten)
-		set_note("scribe.rewritten", "");
 	return leave(fcinfo);
 }
 

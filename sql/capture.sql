@@ -11,6 +11,13 @@
 
 DO $quiet$
 BEGIN
+    -- who owns the schema could have made its tables and functions, and would be obeyed as a superuser
+    IF EXISTS (SELECT FROM pg_catalog.pg_namespace AS n JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+            WHERE n.nspname OPERATOR(pg_catalog.=) 'scribe' AND NOT r.rolsuper
+                AND r.rolname OPERATOR(pg_catalog.<>) CURRENT_USER) THEN
+        RAISE EXCEPTION 'schema scribe belongs to another role, which is no superuser'
+            USING HINT = 'Look at what is in it, then run "DROP SCHEMA scribe CASCADE".';
+    END IF;
     IF pg_catalog.to_regclass('scribe.config') IS NOT NULL THEN  -- installed again: not a change of the user's
         PERFORM pg_catalog.set_config('scribe.own', (SELECT token FROM scribe.config), false);
     END IF;
@@ -64,17 +71,26 @@ CREATE TABLE IF NOT EXISTS scribe.replica_identity (relid oid PRIMARY KEY);
 
 -- Objects that are not recorded because they are made of a temporary table's row type and go with it.
 CREATE TABLE IF NOT EXISTS scribe.left_out (classid oid, objid oid, PRIMARY KEY (classid, objid));
+
+-- Tables the running command rewrites, and why; columns that got a row of kind fill, and in which transaction. In tables and
+-- not in settings, since a user's code that runs within the command could change those.
+CREATE TABLE IF NOT EXISTS scribe.rewritten (pid int DEFAULT pg_catalog.pg_backend_pid(), relid oid, reasons int NOT NULL,
+    PRIMARY KEY (pid, relid));
+CREATE TABLE IF NOT EXISTS scribe.filled (relid oid, attnum smallint, xact xid8 NOT NULL, PRIMARY KEY (relid, attnum));
 REVOKE ALL ON ALL TABLES IN SCHEMA scribe FROM PUBLIC;
 GRANT SELECT (system_identifier, database_oid) ON scribe.config TO PUBLIC;  -- whether capture acts here is no secret
 
--- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself.
+-- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself. That is its
+-- owner's or a superuser's: whoever else has come to know the token (it is in the WAL, and pg_read_all_data reads it) hides nothing with it.
 CREATE OR REPLACE FUNCTION scribe.is_active() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     RETURN EXISTS (
         SELECT FROM scribe.config AS c, pg_control_system() AS s, pg_database AS d
         WHERE d.datname = current_database() AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier
-            AND coalesce(current_setting('scribe.own', true), '') <> c.token
+            AND NOT (coalesce(current_setting('scribe.own', true), '') = c.token AND EXISTS (SELECT FROM pg_roles AS r
+                WHERE r.rolname = coalesce(nullif(current_setting('scribe.role', true), ''), session_user)
+                    AND (r.rolsuper OR r.oid = (SELECT nspowner FROM pg_namespace WHERE nspname = 'scribe'))))
     );
 END
 $function$;
@@ -137,8 +153,9 @@ BEGIN
         IF named IS NULL OR (parse_ident(named))[1] <> current_database() THEN
             RETURN;
         END IF;
-        statement := format('DO $grant$ BEGIN EXECUTE pg_catalog.format(%L, pg_catalog.current_database()); END $grant$',
-            regexp_replace(replace(statement, '%', '%%'), '(?i)(\mON\s+DATABASE\s+)("(?:[^"]|"")+"|[^\s,"]+)', '\1%I'));
+        -- twice a literal: no text can end one
+        statement := format('DO %L', format('BEGIN EXECUTE pg_catalog.format(%L, pg_catalog.current_database()); END',
+            regexp_replace(replace(statement, '%', '%%'), '(?i)(\mON\s+DATABASE\s+)("(?:[^"]|"")+"|[^\s,"]+)', '\1%I')));
     END IF;
     PERFORM scribe.write_row('ddl', tag, NULL, NULL, statement, true, NULL, NULL, role, path);
 END
@@ -192,7 +209,7 @@ CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     -- notes of this command only; a user may have set them too
-    PERFORM set_config('scribe.dropped', '', true), set_config('scribe.rewritten', '', true);
+    PERFORM set_config('scribe.dropped', '', true);
     BEGIN
         LOAD '$libdir/scribe_decoder';
     EXCEPTION WHEN OTHERS THEN
@@ -204,6 +221,25 @@ BEGIN
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not prepare to record %: %', tg_tag, SQLERRM;
+    PERFORM scribe.record_failure(tg_tag, SQLERRM);
+END
+$function$;
+
+-- The schema that an object's address begins with, NULL where it has none. An identity would not do: it holds names, and
+-- a user's names may look like anything. type, names: as pg_identify_object_as_address() has them.
+CREATE OR REPLACE FUNCTION scribe.schema_of(type text, names text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT CASE WHEN type IN ('type', 'domain constraint') THEN substring(names[1] FROM '^(pg_temp(?:_\d+)?|scribe)\.')
+        WHEN type LIKE 'operator %' THEN names[2]
+        WHEN cardinality(names) > 1 AND type <> 'default acl' THEN names[1] END
+$function$;
+
+-- The same of an object that is there; schema: what the event trigger's function says, NULL for what is part of a table.
+CREATE OR REPLACE FUNCTION scribe.schema_of(schema text, class oid, object oid, part int) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN CASE WHEN schema IS NOT NULL OR class IS NULL OR object IS NULL THEN schema
+        ELSE (SELECT scribe.schema_of(a.type, a.object_names) FROM pg_identify_object_as_address(class, object, part) AS a) END;
 END
 $function$;
 
@@ -214,20 +250,22 @@ SET standard_conforming_strings = on AS $function$
 BEGIN
     PERFORM set_config('scribe.dropped', (
         SELECT json_build_object(
-            'named', coalesce(json_agg(json_build_object('type', object_type, 'identity', object_identity))
-                FILTER (WHERE original AND NOT passing), '[]'),
+            'named', coalesce(json_agg(json_build_object('type', object_type, 'identity', object_identity, 'ours', schema = 'scribe'
+                OR (object_type = 'schema' AND object_identity = 'scribe'))) FILTER (WHERE original AND NOT passing), '[]'),
             'temporary', count(*) FILTER (WHERE original AND passing),
             'keys', count(*) FILTER (WHERE object_type IN ('index', 'table constraint', 'table column')))::text
         FROM (
-            SELECT o.*, is_temporary OR object_identity ~ ' (on|for) pg_temp(_\d+)?\.'
+            SELECT o.*, schema, is_temporary OR coalesce(schema ~ '^pg_temp(_\d+)?$', false)
                 OR EXISTS (SELECT FROM scribe.left_out AS l WHERE l.classid = o.classid AND l.objid = o.objid) AS passing
-            FROM pg_event_trigger_dropped_objects() AS o) AS dropped), true);
+            FROM pg_event_trigger_dropped_objects() AS o,
+                LATERAL coalesce(schema_name, scribe.schema_of(object_type, address_names)) AS schema) AS dropped), true);
     IF EXISTS (SELECT FROM scribe.left_out) THEN
         DELETE FROM scribe.left_out AS l USING pg_event_trigger_dropped_objects() AS o
             WHERE l.classid = o.classid AND l.objid = o.objid;
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not note what % dropped: %', tg_tag, SQLERRM;
+    PERFORM scribe.record_failure(tg_tag, SQLERRM);
 END
 $function$;
 
@@ -235,10 +273,14 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.note_rewrite() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    PERFORM set_config('scribe.rewritten', coalesce(current_setting('scribe.rewritten', true), '')
-        || ' ' || pg_event_trigger_table_rewrite_oid()::oid::text || ':' || pg_event_trigger_table_rewrite_reason(), true);
+    IF scribe.is_active() THEN
+        INSERT INTO scribe.rewritten AS r (relid, reasons)
+            VALUES (pg_event_trigger_table_rewrite_oid(), pg_event_trigger_table_rewrite_reason())
+            ON CONFLICT (pid, relid) DO UPDATE SET reasons = r.reasons | EXCLUDED.reasons;
+    END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not note a table rewrite: %', SQLERRM;
+    PERFORM scribe.record_failure(tg_tag, SQLERRM);
 END
 $function$;
 
@@ -260,8 +302,10 @@ BEGIN
         statement := substring(stack FROM '^SQL statement "(.*?)"(?:\nPL/|\nSQL |$)');
     ELSIF stack ~ '^SQL function "' THEN
         named := substring(stack FROM '^SQL function "(.*?)" (?:statement|during)');
-        SELECT min(p.prosrc) INTO statement FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
+        SELECT min(p.prosrc), bool_and(p.pronamespace = 'scribe'::regnamespace) INTO statement, exact  -- run_as() ran that one
+            FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
             WHERE p.proname = named AND l.lanname = 'sql' HAVING count(*) = 1;
+        exact := coalesce(exact, false);
     END IF;
 END
 $function$;
@@ -315,7 +359,7 @@ END
 $function$;
 
 -- Run a statement with no more rights than the owner of a table has: the expressions of its constraints, generated columns
--- and indexes are the owner's code. Only a function that is the owner's runs so here, for a role cannot be set.
+-- and indexes are the owner's code. DDL is recorded, as the owner's own: what hides ours would be seen by that code. Only a function that is the owner's runs so here, for a role cannot be set.
 CREATE OR REPLACE FUNCTION scribe.run_as(owner name, statement text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
@@ -421,7 +465,10 @@ BEGIN
         PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', relation, restore));
     END IF;
     PERFORM scribe.write_row('refilled', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);
-    PERFORM scribe.record_own(tag, resuming, true);
+    -- what reads an expression may run the owner's code, for instance the domain's of a constant; recorded as the owner's statement
+    FOREACH command IN ARRAY resuming LOOP
+        PERFORM scribe.run_as(owner, command);
+    END LOOP;
     FOREACH command IN ARRAY coalesce(waking, '{}') LOOP
         PERFORM scribe.run_own(command);
     END LOOP;
@@ -438,11 +485,10 @@ SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C' AS $func
 DECLARE
     epoch bigint := pg_current_xact_id()::text::bigint >> 32;
     top_xid bigint := pg_current_xact_id()::text::bigint & 4294967295;
-    done text := coalesce(current_setting('scribe.filled', true), '');
     missing record;
 BEGIN
     FOR missing IN
-        SELECT a.attrelid, a.attname, a.attmissingval, a.atttypid, a.atttypmod, format(' %s.%s ', a.attrelid, a.attnum) AS mark
+        SELECT a.attrelid, a.attname, a.attnum, a.attmissingval, a.atttypid, a.atttypmod
         FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
             LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
         WHERE a.attrelid = ANY (tables) AND c.relkind = 'r' AND c.relpersistence = 'p' AND a.atthasmissing
@@ -452,8 +498,9 @@ BEGIN
                 THEN pg_xact_status(((epoch << 32) | a.xmin::text::bigint)::text::xid8) = 'in progress' ELSE false END
         ORDER BY a.attrelid, a.attnum
     LOOP
-        CONTINUE WHEN strpos(done, missing.mark) > 0;
-        done := done || missing.mark;
+        INSERT INTO scribe.filled AS f VALUES (missing.attrelid, missing.attnum, pg_current_xact_id())
+            ON CONFLICT (relid, attnum) DO UPDATE SET xact = EXCLUDED.xact WHERE f.xact <> EXCLUDED.xact;  -- another of the same OID
+        CONTINUE WHEN NOT FOUND;
         PERFORM scribe.record_own(tag, ARRAY(SELECT scribe.invalid_constraints(missing.attrelid, false)), false);
         PERFORM scribe.write_row('fill', tag, 'table column',
             format('%s.%I', missing.attrelid::regclass, missing.attname),
@@ -462,7 +509,6 @@ BEGIN
             true, NULL, ARRAY[missing.attrelid], current_user, '""');
         PERFORM scribe.record_own(tag, ARRAY(SELECT scribe.invalid_constraints(missing.attrelid, true)), false);
     END LOOP;
-    PERFORM set_config('scribe.filled', done, true);
 END
 $function$;
 
@@ -472,16 +518,14 @@ CREATE OR REPLACE FUNCTION scribe.send_values(tag text, tables oid[], using_muta
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    rewritten text[] := regexp_split_to_array(trim(coalesce(current_setting('scribe.rewritten', true), '')), '\s+');
-    entry text;
+    mine constant oid[] := ARRAY(  -- not those of a command within which this one runs
+        SELECT r.relid FROM scribe.rewritten AS r WHERE r.pid = pg_backend_pid() AND (r.relid = ANY (tables)
+            OR tag <> 'ALTER TABLE' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid AND c.reloftype <> 0)));
     relation oid;
-    reasons int;
+    reasons int;  -- manual 9.30.3: 1 persistence, 2 default, 4 type, 8 access method
 BEGIN
-    PERFORM set_config('scribe.rewritten', '', true);
-    FOREACH entry IN ARRAY rewritten LOOP
-        CONTINUE WHEN entry = '';
-        relation := split_part(entry, ':', 1)::oid;
-        reasons := split_part(entry, ':', 2)::int;  -- manual 9.30.3: 1 persistence, 2 default, 4 type, 8 access method
+    FOREACH relation IN ARRAY mine LOOP
+        DELETE FROM scribe.rewritten AS r WHERE r.pid = pg_backend_pid() AND r.relid = relation RETURNING r.reasons INTO reasons;
         CONTINUE WHEN NOT EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'r' AND relpersistence = 'p');
         IF reasons & 3 <> 0 OR (reasons & 4 <> 0 AND using_mutable) THEN
             PERFORM scribe.refill(relation, tag);
@@ -923,11 +967,11 @@ BEGIN
         END IF;
         IF detached <> 0 THEN
             FOR constraint_name IN SELECT conname FROM pg_constraint WHERE conrelid = detached AND contype = 'c' LOOP
-                PERFORM scribe.write_row('ddl', tag, 'table constraint', NULL, format(
-                    'DO $check$ BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %L::pg_catalog.regclass '
-                    'AND conname = %L) THEN ALTER TABLE %s ADD CONSTRAINT %I %s; END IF; END $check$', detached::regclass,
+                PERFORM scribe.write_row('ddl', tag, 'table constraint', NULL, format('DO %L', format(
+                    'BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %L::pg_catalog.regclass '
+                    'AND conname = %L) THEN ALTER TABLE %s ADD CONSTRAINT %I %s; END IF; END', detached::regclass,
                     constraint_name, detached::regclass, constraint_name, (SELECT pg_get_constraintdef(oid) FROM pg_constraint
-                        WHERE conrelid = detached AND conname = constraint_name)), true, NULL, NULL);
+                        WHERE conrelid = detached AND conname = constraint_name))), true, NULL, NULL);
             END LOOP;
         END IF;
     END IF;
@@ -960,8 +1004,8 @@ BEGIN
     IF NOT scribe.is_active() THEN
         RETURN;
     END IF;
-    SELECT count(*), count(*) FILTER (WHERE NOT (coalesce(schema_name, '') = 'pg_temp'
-                OR coalesce(object_identity, '') ~ '(^|\s)pg_temp(_\d+)?\.'
+    SELECT count(*), count(*) FILTER (WHERE NOT (coalesce(scribe.schema_of(schema_name, classid, objid, objsubid)
+                    ~ '^pg_temp(_\d+)?$', false)
                 OR lower(object_type) = 'large object'  -- sent by rotation
                 OR (pg_my_temp_schema() <> 0 AND scribe.depends_on_temporary(classid, objid)))),
             count(*) FILTER (WHERE schema_name = 'scribe' OR (object_type = 'schema' AND object_identity = 'scribe')),
@@ -990,7 +1034,7 @@ BEGIN
         RETURN;
     END IF;
     IF is_drop AND NOT EXISTS (SELECT FROM json_array_elements(dropped->'named') AS d
-            WHERE d->>'identity' !~ '^scribe(\.|$)|( on | for )scribe\.') THEN
+            WHERE NOT coalesce((d->>'ours')::boolean, false)) THEN
         RETURN;
     END IF;
     facts := scribe.statement_facts(tg_tag);
@@ -1244,6 +1288,8 @@ BEGIN
     END LOOP;
     DELETE FROM scribe.seen_index AS s WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.objid);
     DELETE FROM scribe.replica_identity AS r WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid);
+    DELETE FROM scribe.filled AS f WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relid);
+    DELETE FROM scribe.rewritten;  -- of commands that have ended
 END
 $function$;
 SELECT scribe.reconcile(false);
@@ -1252,6 +1298,7 @@ SELECT scribe.reconcile(false);
 CREATE OR REPLACE FUNCTION scribe.reconcile() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
+    PERFORM set_config('scribe.own', '', true), set_config('scribe.role', '', true);
     PERFORM scribe.reconcile(true);
 END
 $function$;

@@ -94,9 +94,8 @@ BEGIN
                 || ' ON DATABASE %I TO ' || changed.name || ' WITH GRANT OPTION']
         LOOP
             IF record AND command IS NOT NULL THEN
-                PERFORM scribe.write_row('ddl', 'GRANT', 'database', NULL, format('DO $grant$ BEGIN EXECUTE '
-                    'pg_catalog.format(%L, pg_catalog.current_database()); END $grant$', command),
-                    true, NULL, NULL, current_user, '""');
+                PERFORM scribe.write_row('ddl', 'GRANT', 'database', NULL, format('DO %L', format('BEGIN EXECUTE '
+                    'pg_catalog.format(%L, pg_catalog.current_database()); END', command)), true, NULL, NULL, current_user, '""');
             END IF;
         END LOOP;
         DELETE FROM scribe.seen_privilege AS s WHERE s.grantee = changed.grantee;
@@ -163,7 +162,7 @@ CREATE OR REPLACE FUNCTION scribe.catch_up(tag text, objects oid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 SET lock_timeout = '100ms' AS $function$
 DECLARE
-    notes constant text[] := '{scribe.role,scribe.path,scribe.strings,scribe.dropped,scribe.rewritten}';
+    notes constant text[] := '{scribe.role,scribe.path,scribe.strings,scribe.dropped}';
     values constant text[] := ARRAY(SELECT coalesce(current_setting(n, true), '') FROM unnest(notes) AS n);
     unknown record;
 BEGIN
@@ -211,6 +210,7 @@ BEGIN
         WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND f.relid = d.objid;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not note what % dropped: %', tg_tag, SQLERRM;
+    PERFORM scribe.record_failure(tg_tag, SQLERRM);
 END
 $function$;
 
@@ -294,6 +294,7 @@ BEGIN
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not note what % changed: %', tg_tag, SQLERRM;
+    PERFORM scribe.record_failure(tg_tag, SQLERRM);
 END
 $function$;
 
@@ -336,7 +337,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     words constant text[] := parse_ident(name, false);
 BEGIN
-    RETURN (cardinality(words) = 1 OR words[1] ~ '^pg_temp') AND EXISTS (SELECT FROM pg_class
+    -- where the path names pg_temp, another of that name may come first
+    RETURN (cardinality(words) = 1 AND current_setting('scribe.path', true) !~* 'pg_temp' OR words[1] ~ '^pg_temp') AND EXISTS (SELECT FROM pg_class
         WHERE relnamespace = pg_my_temp_schema() AND relname = words[cardinality(words)]);
 EXCEPTION WHEN invalid_parameter_value THEN
     RETURN false;
@@ -397,7 +399,8 @@ BEGIN
         called := regexp_match(stack, '^SQL function "([^"]+)" statement (\d+)');
         reason := 'run by a function whose text is not known';
         IF called IS NOT NULL THEN
-            SELECT max(p.prosrc), 'cut ' || called[2] || ': only the body of the function is known' INTO text, reason
+            SELECT max(p.prosrc), CASE WHEN bool_or(p.pronamespace <> 'scribe'::regnamespace)  -- run_as() ran that one
+                THEN 'cut ' || called[2] || ': only the body of the function is known' END INTO text, reason
             FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
             WHERE p.proname = called[1] AND l.lanname = 'sql' AND p.prosrc <> '' HAVING count(*) = 1;
             IF NOT FOUND THEN
@@ -457,8 +460,7 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    PERFORM set_config('scribe.dropped', '', true), set_config('scribe.rewritten', '', true),
-        set_config('scribe.facts_changed', '', true);
+    PERFORM set_config('scribe.dropped', '', true), set_config('scribe.facts_changed', '', true);
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
         -- what a script drops, the event triggers do not call an extension's: note_facts() ends this
         PERFORM set_config('scribe.in_script', 'yes', true);
@@ -466,6 +468,7 @@ BEGIN
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not prepare to record %: %', tg_tag, SQLERRM;
+    PERFORM scribe.record_failure(tg_tag, SQLERRM);
 END
 $function$;
 

@@ -101,6 +101,8 @@ def connect(*, dbname: str | None = None, replication: bool = False, options: st
         parameters["options"] = merged
     try:
         conn = psycopg.connect("", autocommit=True, **parameters)
+        if not replication and "search_path" not in options:  # the database's owner may have set one for us
+            conn.execute("SELECT pg_catalog.set_config('search_path', '', false)")
     except psycopg.OperationalError as error:
         raise _failure(error) from None
     return conn
@@ -133,6 +135,19 @@ def _timeouts(conn: psycopg.Connection[Any]) -> list[str]:
     names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
     names += ["idle_session_timeout"] if version >= 140000 else []
     return names + (["transaction_timeout"] if version >= 170000 else [])
+
+
+def refuse_views(conn: psycopg.Connection[Any]) -> None:
+    """Let conn read no view or foreign table of a user's, whose functions would run as its role.
+
+    What is read by name may have become one since its name was looked up. Servers older than the minor releases of
+    August 2024 (CVE-2024-7348) have no such setting, and pg_dump has the same gap there.
+    """
+    conn.execute(
+        "SELECT pg_catalog.set_config(name, 'view, foreign-table', false)"
+        " FROM (VALUES ('restrict_nonsystem_relation_kind')) AS s (name)"
+        " WHERE pg_catalog.current_setting(name, true) IS NOT NULL"  # pg_settings does not show it everywhere
+    )
 
 
 def plugin_options(conn: psycopg.Connection[Any], plugin: str) -> str:

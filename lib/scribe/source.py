@@ -14,7 +14,7 @@ from psycopg import sql
 from scribe.dialect import Sequence
 from scribe.errors import TryAgainError, UsageError
 from scribe.lsn import parse_lsn
-from scribe.postgres import connect, fetch_value
+from scribe.postgres import connect, fetch_value, refuse_views
 
 # What we commit ourselves must not wait for a stream that synchronous_standby_names names and that is not running.
 NOT_WAITING = "-c synchronous_commit=local"
@@ -112,21 +112,30 @@ def read_sequences(conn: psycopg.Connection[Any]) -> tuple[list[Sequence], list[
     """Return the position of every sequence that is not temporary or ours, and a warning for each that is locked."""
     names = [(row[0], row[1]) for row in conn.execute(_SEQUENCES).fetchall()]
     conn.execute(f"SET lock_timeout = {LOCK_TIMEOUT}")
+    refuse_views(conn)  # a view put in a sequence's place would run its owner's functions as us
     found: list[Sequence] = []
     warnings: list[str] = []
     for start in range(0, len(names), SEQUENCE_BATCH):
         batch = names[start : start + SEQUENCE_BATCH]
         try:
             found += _read_batch(conn, batch)
-        except (psycopg.errors.UndefinedTable, psycopg.errors.LockNotAvailable):
+        except (*_NO_SEQUENCE, psycopg.errors.LockNotAvailable):
             for name in batch:  # one of them was dropped just now, or is being altered
                 try:
                     found += _read_batch(conn, [name])
-                except psycopg.errors.UndefinedTable:
+                except _NO_SEQUENCE:
                     continue
                 except psycopg.errors.LockNotAvailable:
                     warnings.append(f'could not read the position of sequence "{name[0]}.{name[1]}": it is locked')
     return found, warnings
+
+
+_NO_SEQUENCE = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.ObjectNotInPrerequisiteState,  # a view, refused
+)
 
 
 def _read_batch(conn: psycopg.Connection[Any], names: list[tuple[str, str]]) -> list[Sequence]:
