@@ -94,8 +94,9 @@ check-frames: dev  ## the same with texts that imitate frames and psql commands,
 	    --round 100 --minimise $(FUZZ_OPTIONS)
 
 .PHONY: check-decoders
-check-decoders: dev  ## every correctness case once more, with pgoutput and no library of ours
-	PG_SCRIBE_ALL_CASES=1 $(PY) -m pytest tests/py/test_pgoutput.py tests/py/test_pgmessages.py
+check-decoders: dev  ## every correctness case once more, with pgoutput, and with decoder_raw where the server has it
+	PG_SCRIBE_ALL_CASES=1 $(PY) -m pytest tests/py/test_pgoutput.py tests/py/test_pgmessages.py \
+	    tests/py/test_decoder_raw.py tests/py/test_rawsql.py
 
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree

@@ -21,7 +21,7 @@ from scribe.decoder import Decoder, Text
 from scribe.errors import ScribeError, TryAgainError
 from scribe.files import Lock
 from scribe.lsn import format_lsn, parse_lsn
-from scribe.pgoutput import pinned_options, read_capture, read_knowledge, write_knowledge
+from scribe.pgoutput import pinned_options, read_capture, read_knowledge, remember_owners, write_knowledge
 from scribe.postgres import connect, fetch_value, plugin_options
 from scribe.rawsql import COMMIT
 from scribe.rawtext import RawScan, RawTranslator
@@ -78,6 +78,7 @@ class DecoderRaw(Decoder):
 
     def look(self, conn: psycopg.Connection[Any], slot: str) -> Callable[[Spool], None]:
         """See Decoder; makes the second slot, too."""
+        remember_owners(conn)
         knowledge = read_capture(conn, "", _FACTS)
         clock: float = fetch_value(conn, _CLOCK)
         with connect() as own:
@@ -156,7 +157,7 @@ class DecoderRaw(Decoder):
         try:
             with Lock(spool.rotate_lock, "a rotation is running"):
                 bounds.close(spool)
-        except TryAgainError:
+        except (TryAgainError, OSError):  # the next time will do
             return since
         return time.monotonic()
 

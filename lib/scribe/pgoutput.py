@@ -111,7 +111,7 @@ class PgOutput(Decoder):
 
     def look(self, conn: psycopg.Connection[Any], slot: str) -> Callable[[Spool], None]:
         """See Decoder."""
-        _remember_owners(conn)
+        remember_owners(conn)
         knowledge = read_capture(conn, slot, facts_query())
         schema = None if has_triggers(conn) else read_fingerprint(conn)
 
@@ -272,7 +272,7 @@ def read_capture(conn: psycopg.Connection[Any], publication: str, facts: str) ->
     return found
 
 
-def _remember_owners(conn: psycopg.Connection[Any]) -> None:
+def remember_owners(conn: psycopg.Connection[Any]) -> None:
     """Let capture know what was made by transactions older than its triggers, and stands in the base.
 
     conn: sees the snapshot of the base, and reads only.

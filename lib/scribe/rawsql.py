@@ -7,6 +7,7 @@ read as Latin-1, as in pgtables.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -83,6 +84,7 @@ def _shorten(data: bytes, at: int, end: int) -> tuple[bytes, list[bytes]]:
     return b"".join([*parts, data[start:end]]), taken
 
 
+@functools.lru_cache(4096)
 def _name(word: bytes) -> str:
     return (word[1:-1].replace(b'""', b'"') if word[:1] == b'"' else word).decode(CARRIER)
 

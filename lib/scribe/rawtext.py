@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from scribe.bounds import Bound, Cut
 from scribe.errors import ScribeError
@@ -35,6 +35,31 @@ from scribe.rawsql import (
 from scribe.spool import Batch, Scan, Tape, Transaction, alone, part_number
 
 OURS = "scribe"  # the schema
+
+
+class Fit(NamedTuple):
+    """What a statement on a table must look like. needed: columns by which rows are found; wanted: their places."""
+
+    table: Table
+    names: tuple[str, ...]
+    every: frozenset[str]
+    needed: frozenset[str]
+    wanted: tuple[int, ...]
+
+    def takes(self, where: Pairs, sets: Pairs) -> bool:
+        """Whether a statement is about the table as it is known."""
+        return (
+            bool(self.needed or self.table.full)
+            and self.needed <= where.keys() <= self.every
+            and sets.keys() <= self.every
+        )
+
+    def old_row(self, where: Pairs) -> Row:
+        """Return the row that a WHERE tells of."""
+        row: Row = [None] * len(self.names)
+        for i in self.wanted:
+            row[i] = where[self.names[i]]
+        return row
 
 
 @dataclass
@@ -198,6 +223,7 @@ class RawTranslator(Translator):
         self._names: dict[Name, int] = {}
         self._heads: dict[bytes, tuple[InsertHead, int, list[int]]] = {}
         self._complained: set[Name] = set()  # of these the transaction does not say how they were made
+        self._fitting: dict[int, Fit] = {}
         self._hopeless: set[Name] = set()  # nor does any later one
         for relid, facts in knowledge.facts.items():
             self._describe(relid, facts)
@@ -416,12 +442,13 @@ class RawTranslator(Translator):
         relid = self._find(name, offset)
         if self._is_passed_over(relid):
             return
-        table = None if relid is None else self._table(relid)
-        if relid is None or table is None or not self._fits(table, where, sets):
+        fit = None if relid is None else self._fit(self._table(relid))
+        if relid is None or fit is None or not fit.takes(where, sets):
             self._update_as_written(name, sets, where)
             return
-        new: Row = [sets.get(column.name, MISSING) for column in table.relation.columns]
-        old = self._old_row(table, where)
+        table = fit.table
+        new: Row = [sets.get(column, MISSING) for column in fit.names]
+        old = fit.old_row(where)
         if not table.full:
             for key in table.keys:
                 if new[key.index] is MISSING:  # a TOAST value that did not change
@@ -439,23 +466,21 @@ class RawTranslator(Translator):
         relid = self._find(name, offset)
         if self._is_passed_over(relid):
             return
-        table = None if relid is None else self._table(relid)
-        if relid is None or table is None or not self._fits(table, where, {}):
+        fit = None if relid is None else self._fit(self._table(relid))
+        if relid is None or fit is None or not fit.takes(where, {}):
             self._delete_as_written(name, where)
             return
-        self._delete(relid, self._old_row(table, where), offset)
+        self._delete(relid, fit.old_row(where), offset)
 
-    def _fits(self, table: Table, where: Pairs, sets: Pairs) -> bool:
-        """Whether a statement is about the table as it is known."""
-        names = {column.name for column in table.relation.columns}
-        needed = names if table.full else {table.relation.columns[key.index].name for key in table.keys}
-        return bool(needed or table.full) and needed <= where.keys() <= names and sets.keys() <= names
-
-    @staticmethod
-    def _old_row(table: Table, where: Pairs) -> Row:
-        wanted = range(len(table.relation.columns)) if table.full else [key.index for key in table.keys]
-        columns = table.relation.columns
-        return [where.get(column.name) if i in wanted else None for i, column in enumerate(columns)]
+    def _fit(self, table: Table) -> Fit:
+        fit = self._fitting.get(table.relid)
+        if fit is None or fit.table is not table:
+            names = tuple(column.name for column in table.relation.columns)
+            wanted = range(len(names)) if table.full else [key.index for key in table.keys]
+            needed = frozenset(names[i] for i in wanted)
+            fit = Fit(table, names, frozenset(names), needed, tuple(wanted))
+            self._fitting[table.relid] = fit
+        return fit
 
     def _take_truncate(self, tables: list[Name], restart: bool, offset: int) -> None:
         relids = []

@@ -5,13 +5,16 @@ PG_SCRIBE_ALL_CASES=1 (make check-decoders) runs every correctness case; docs/de
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
+from cluster import ROOT, Cluster, poll
+from compare import assert_equal
 from source import Scribe
 from test_correctness import CASES
 from test_pgoutput import assert_both_restores_equal
@@ -52,3 +55,162 @@ def test_both_restores_equal_the_source(case: Path, source: Scribe, targets: tup
     source.run("scribe-rotate", "--wait-lsn", "current")
     assert_both_restores_equal(source, targets)
     assert source.stop_stream() == 0
+
+
+@pytest.fixture
+def begun(source: Scribe) -> Scribe:
+    """An archive with a table and a running stream."""
+    source.settings |= {"SCRIBE_COMPRESS": "none", "SCRIBE_FSYNC_INTERVAL": "1"}
+    source.cluster.psql("CREATE TABLE t (x int, v text)", source.dbname)
+    source.run("scribe-init", "--accept-gaps")
+    source.start_stream()
+    return source
+
+
+def bounds(scribe: Scribe) -> list[dict[str, str]]:
+    """What is recorded of where the spool's files end."""
+    found: list[dict[str, str]] = json.loads((scribe.archive / "spool/bounds.json").read_text())["bounds"]
+    return found
+
+
+def restored(scribe: Scribe, target: str, *arguments: str) -> tuple[list[tuple[int]], str]:
+    """Restore, and return the table's rows and what was said."""
+    scribe.cluster.dropdb(target)
+    said = scribe.run("scribe-restore", "-d", target, "--no-globals", *arguments).stderr
+    return scribe.cluster.query("SELECT x FROM t ORDER BY 1", target), said
+
+
+def test_the_slot_goes_back_where_the_server_knows_of_more_than_the_spool(
+    begun: Scribe, targets: tuple[str, str]
+) -> None:
+    """A server that shuts down makes pg_recvlogical confirm what it has; what of that had no bound comes again."""
+    cluster, database = begun.cluster, begun.dbname
+    begun.run("scribe-rotate", "--wait-lsn", "current")
+    begun.settings["SCRIBE_FSYNC_INTERVAL"] = "1000"
+    begun.kill_stream()
+    begun.start_stream()
+    cluster.psql("INSERT INTO t SELECT generate_series(1, 20)", database)
+    held = begun.archive / "spool/stream.sql"
+    poll(lambda: held.stat().st_size > 100, 30, "the rows")
+    last = bounds(begun)[-1]["lsn"]
+    cluster.restart("fast")
+    begun.kill_stream()
+    query = "SELECT confirmed_flush_lsn > '{}' FROM pg_replication_slots WHERE slot_name = '{}'"
+    assert cluster.query(query.format(last, begun.slot)) == [(True,)], "nothing was confirmed"
+    begun.start_stream()
+    cluster.psql("UPDATE t SET v = 'x' WHERE x = 7", database)
+    begun.run("scribe-rotate", "--wait-lsn", "current")
+    assert_both_restores_equal(begun, targets)
+
+
+def test_a_slot_dropped_by_mistake_is_made_anew_from_the_second_one(begun: Scribe, targets: tuple[str, str]) -> None:
+    begun.cluster.psql("INSERT INTO t VALUES (1)", begun.dbname)
+    begun.stop_stream()
+    begun.cluster.query(f"SELECT pg_drop_replication_slot('{begun.slot}')")
+    begun.cluster.psql("INSERT INTO t VALUES (2)", begun.dbname)
+    begun.start_stream()
+    begun.run("scribe-rotate", "--wait-lsn", "current")
+    assert restored(begun, targets[0])[0] == [(1,), (2,)]
+    # without either, the chain is broken
+    begun.stop_stream()
+    query = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name LIKE '{}%'"
+    begun.cluster.query(query.format(begun.slot))
+    result = begun.run("scribe-stream", check=False)
+    assert result.returncode == 1 and "the chain is broken" in result.stderr
+
+
+def test_points_in_time_are_where_files_were_closed(begun: Scribe, targets: tuple[str, str]) -> None:
+    cluster, database = begun.cluster, begun.dbname
+    moments = []
+    for number in range(3):
+        cluster.psql(f"INSERT INTO t VALUES ({number})", database)
+        begun.run("scribe-restore", "-d", database, "--mark", f"after.{number}")
+        cluster.psql(f"INSERT INTO t VALUES ({number + 10})", database)
+        begun.run("scribe-rotate", "--wait-lsn", "current")
+        cluster.psql("SELECT pg_sleep(0.1)", database)
+        moments.append(cluster.value("SELECT clock_timestamp()::text", database))
+    manifests = [json.loads(path.read_text()) for path in sorted((begun.archive / "incremental").glob("*.json"))]
+    assert {manifest["points"] for manifest in manifests} == {"segment"}
+    rows, said = restored(begun, targets[0], "--target-time", moments[0])
+    assert rows == [(0,), (10,)] and "the last known point before" in said
+    rows, said = restored(begun, targets[0], "--target-name", "after.1")
+    assert rows == [(0,), (1,), (10,)] and "warning" not in said
+    ends = [manifest["to_lsn"] for manifest in manifests]
+    for end, expected in zip(ends, ([(0,), (10,)], [(0,), (1,), (10,), (11,)]), strict=False):
+        high, low = end.split("/")
+        rows, said = restored(begun, targets[0], "--target-lsn", f"{high}/{int(low, 16) + 1:X}")
+        assert rows == expected and "the last known point before" in said
+    refused = begun.run("scribe-restore", "-d", targets[1], "--target-xid", "7", check=False)
+    assert refused.returncode == 1 and "--target-name" in refused.stderr
+
+
+def test_a_base_taken_while_the_stream_runs_is_exact(begun: Scribe, targets: tuple[str, str]) -> None:
+    """What lies before its consistent point is counted, since no LSN in the stream tells."""
+    work = subprocess.Popen(
+        [
+            "bash",
+            "-c",
+            'for i in $(seq 1 150); do echo "INSERT INTO t VALUES ($i, pg_backend_pid());"; done | psql -Xq',
+        ],
+        env=begun.env,
+    )
+    for _ in range(3):
+        begun.run("scribe-dump")
+    begun.run("scribe-rotate")
+    assert work.wait() == 0
+    begun.run("scribe-rotate", "--wait-lsn", "current")
+    bases = sorted((begun.archive / "base").iterdir())
+    assert len(bases) == 4
+    expected = begun.cluster.dump(begun.dbname)
+    for base in bases:
+        begun.cluster.dropdb(targets[0])
+        begun.run("scribe-restore", "-d", targets[0], "--no-globals", "--base", base.name)
+        assert_equal(expected, begun.cluster.dump(targets[0]), ("source", base.name))
+    begun.restore_with_psql(targets[1], bases[2])
+    assert_equal(expected, begun.cluster.dump(targets[1]), ("source", "psql alone"))
+
+
+def test_rows_of_the_audit_table_are_orders_only_while_it_is_captures(begun: Scribe) -> None:
+    """Whoever may make a schema of that name, once capture's is gone, must not have SQL of theirs run at restore."""
+    begun.cluster.psql(
+        "DROP SCHEMA scribe CASCADE; CREATE SCHEMA scribe;"
+        " CREATE TABLE scribe.ddl_history"
+        " (kind text, tag text, statement text, exact bool, role text, search_path text);"
+        " INSERT INTO scribe.ddl_history"
+        " VALUES ('ddl', 'CREATE TABLE', 'CREATE TABLE public.forged (x int)', true, 'postgres', '')",
+        begun.dbname,
+    )
+    result = begun.run("scribe-rotate", check=False)
+    assert result.returncode == 1 and "made anew by somebody else" in result.stderr
+    assert not any("forged" in path.read_text() for path in (begun.archive / "incremental").iterdir())
+
+
+def test_init_takes_both_slots_away_again(begun: Scribe) -> None:
+    slots = "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE 'scribe_{}%' ORDER BY 1"
+    found = begun.cluster.query(slots.format(begun.dbname))
+    assert found == [(begun.slot,), (f"{begun.slot}_kept",)]
+    begun.run("scribe-check", "--only", "slot,heartbeat,lag,confirmed,wal,standstill")
+    assert begun.stop_stream() == 0
+    begun.run("scribe-init", "--remove")
+    assert begun.cluster.query(slots.format(begun.dbname)) == []
+    assert begun.cluster.query("SELECT FROM pg_namespace WHERE nspname = 'scribe'", begun.dbname) == []
+
+
+def test_a_clean_stop_leaves_nothing_to_be_sent_again(begun: Scribe, targets: tuple[str, str]) -> None:
+    begun.cluster.psql("INSERT INTO t VALUES (1)", begun.dbname)
+    parts = begun.archive / "spool"
+    poll(lambda: any(b"(1, null)" in path.read_bytes() for path in parts.glob("*.sql")), 30, "the row")
+    assert begun.stop_stream() == 0
+    rows, _ = restored(begun, targets[0], "--include-spool")
+    assert rows == [(1,)]
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_or_repeated_whatever_is_killed(source: Scribe) -> None:
+    """The fault harness: acknowledged transactions, kill -9, stops of the server, power cuts; exactly once."""
+    command = [sys.executable, str(ROOT / "tests/faults/harness.py"), "--decoder", "decoder_raw"]
+    command += ["--seed", "20261123", "--rounds", "9"]
+    environment = os.environ | {"PG_CONFIG": source.cluster.pg_config}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count(": equal, ") == 9
