@@ -1125,8 +1125,9 @@ REVOKE ALL ON scribe.seen_event_trigger, scribe.seen_owner, scribe.seen_index FR
 
 -- Event triggers of this database that are not ours, as the statements that make them.
 CREATE OR REPLACE FUNCTION scribe.event_triggers() RETURNS TABLE (name text, statements text[])
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT e.evtname::text, array_remove(ARRAY[
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN QUERY SELECT e.evtname::text, array_remove(ARRAY[
         format('CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s()', e.evtname, e.evtevent,
             CASE WHEN e.evttags IS NULL THEN ''
                 ELSE ' WHEN TAG IN (' || (SELECT string_agg(quote_literal(t), ', ') FROM unnest(e.evttags) AS t) || ')' END,
@@ -1139,15 +1140,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
             format('COMMENT ON EVENT TRIGGER %I IS %L', e.evtname, obj_description(e.oid, 'pg_event_trigger')) END], NULL)
     FROM pg_event_trigger AS e
     WHERE e.evtname !~ '^scribe_' AND NOT EXISTS (SELECT FROM pg_depend AS d
-        WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e')
+        WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e');
+END
 $function$;
 
 -- Owners of what REASSIGN OWNED changes: relations, functions, types and schemas that are not an extension's. objects: OIDs, NULL
 -- for all.
 DROP FUNCTION IF EXISTS scribe.owners();
 CREATE OR REPLACE FUNCTION scribe.owners(objects oid[]) RETURNS TABLE (classid oid, objid oid, owner oid)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT o.classid, o.objid, o.owner FROM (
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN QUERY SELECT o.classid, o.objid, o.owner FROM (
         SELECT 'pg_class'::regclass::oid AS classid, oid, relowner, relnamespace FROM pg_class
             WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'
         UNION ALL SELECT 'pg_proc'::regclass::oid, oid, proowner, pronamespace FROM pg_proc
@@ -1157,9 +1160,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
         JOIN pg_namespace AS n ON n.oid = o.schema
     WHERE o.objid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'scribe')
         AND (objects IS NULL OR o.objid = ANY (objects))
-        AND NOT EXISTS (SELECT FROM pg_depend AS d
+        AND NOT EXISTS (SELECT FROM pg_depend AS d  -- a column's sequence follows it
             WHERE d.classid = o.classid AND d.objid = o.objid
-                AND (d.deptype = 'e' OR (d.deptype IN ('a', 'i') AND d.refobjsubid > 0)))  -- a column's sequence follows it
+                AND (d.deptype = 'e' OR (d.deptype IN ('a', 'i') AND d.refobjsubid > 0)));
+END
 $function$;
 
 -- Record what changed about event triggers that are not ours; none fires for that. record: false only remembers.

@@ -39,10 +39,12 @@ REVOKE ALL ON scribe.seen_privilege FROM PUBLIC;
 
 -- The same as they are: for each role (0: PUBLIC) what it may do, and with * what it may grant.
 CREATE OR REPLACE FUNCTION scribe.database_privileges() RETURNS TABLE (grantee oid, privileges text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT x.grantee, string_agg(DISTINCT x.privilege_type || CASE WHEN x.is_grantable THEN '*' ELSE '' END, ', ')
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN QUERY SELECT x.grantee, string_agg(DISTINCT x.privilege_type || CASE WHEN x.is_grantable THEN '*' ELSE '' END, ', ')
     FROM pg_database AS d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS x
-    WHERE d.datname = current_database() GROUP BY 1
+    WHERE d.datname = current_database() GROUP BY 1;
+END
 $function$;
 
 -- By which index a table was clustered last, which CLUSTER itself does not tell, either.
@@ -222,6 +224,9 @@ DECLARE
     barred constant boolean := current_setting('server_version_num')::int >= 180000;
     relation regclass;
 BEGIN
+    IF NOT EXISTS (SELECT FROM pg_publication WHERE starts_with(obj_description(oid, 'pg_publication'), 'pg_scribe:')) THEN
+        RETURN;  -- another decoder
+    END IF;
     FOR relation IN
         SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
             LEFT JOIN pg_index AS i ON i.indrelid = c.oid AND i.indimmediate AND i.indisvalid

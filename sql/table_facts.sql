@@ -7,7 +7,9 @@
 -- tables: their OIDs, NULL for all. Run after capture.sql and before pgoutput.sql; where nothing may be installed, only the query
 -- is run. Privilege: none. Oldest version: PostgreSQL 14.
 CREATE OR REPLACE FUNCTION scribe.read_facts(tables oid[]) RETURNS TABLE (relid oid, facts text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN  -- PL/pgSQL keeps the plan; planning it costs more than running it
+RETURN QUERY
 WITH keys AS (
     SELECT i.indrelid, i.indexrelid, u.place, a.attname, a.atttypid,
         m.amname = 'btree' AND i.indisvalid AND i.indpred IS NULL AS lead,
@@ -62,5 +64,6 @@ FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.rel
             AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
         LIMIT 1) AS r ON true
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname NOT IN ('information_schema', 'scribe')
-    AND n.nspname !~ '^pg_' AND (tables IS NULL OR c.oid = ANY (tables))
+    AND n.nspname !~ '^pg_' AND (tables IS NULL OR c.oid = ANY (tables));
+END
 $function$;
