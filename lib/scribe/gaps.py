@@ -165,12 +165,15 @@ def _decode(work: psycopg.Connection[Any], query: sql.Composed) -> list[tuple[st
     """Run what makes the plugin decode. Raises ScribeError."""
     try:
         return work.execute(query).fetchall()
-    except psycopg.OperationalError as error:
-        if work.broken:
+    except psycopg.Error as error:
+        if _is_lost(work, error):
             raise ScribeError(f"the server closed the connection while {PLUGIN} was tried", _OTHER) from None
         raise _failure(error) from None
-    except psycopg.Error as error:
-        raise _failure(error) from None
+
+
+def _is_lost(conn: psycopg.Connection[Any], error: psycopg.Error) -> bool:
+    """Whether the server has gone, or is about to: 57P0x, or no answer at all."""
+    return conn.broken or error.sqlstate is None or error.sqlstate.startswith("57P")
 
 
 def _failure(error: psycopg.Error) -> ScribeError:
@@ -265,19 +268,19 @@ def _drop(conn: psycopg.Connection[Any], name: str) -> None:
     Where the server is gone it stays, for the next run.
     """
     deadline = time.monotonic() + _DROP_WAIT
+    others = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = %s"
     while True:
         try:
+            conn.execute(others, [name])
             conn.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
             return
         except psycopg.errors.ObjectInUse:
             if time.monotonic() > deadline:
                 raise
-        except psycopg.OperationalError:
-            if conn.broken:
+        except psycopg.OperationalError as error:
+            if _is_lost(conn, error):
                 return
             raise
-        query = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = %s"
-        conn.execute(query, [name])
         time.sleep(0.05)
 
 
