@@ -19,8 +19,8 @@ from scribe.errors import ScribeError, TryAgainError, UsageError
 _BUSY = re.compile(
     r"too many (clients|connections)|remaining connection slots|starting up|shutting down|in recovery"
     r"|not yet accepting|terminating connection|server closed the connection"
-    r"|Connection refused|No such file|timeout expired"
 )
+_UNREACHABLE = re.compile(r"Connection refused|No such file|timeout expired")
 # What libpq itself says where trying again cannot help: it does not trust the server, or knows no such service.
 _DISTRUST = re.compile(r"certificate|SSL error|definition of service|service file")
 
@@ -76,11 +76,14 @@ def _unfold_service() -> None:
 
 def _failure(error: psycopg.OperationalError) -> ScribeError:
     text = " ".join(str(error).split())
-    first = re.sub(r"^connection failed: ", "", text)
+    # psycopg tries each address of each host, and lists the failures after the last one; a server's answer says most
+    attempts = re.split(r" Multiple connection attempts failed\. All failures were:(?: - |$)| - (?=host: )", text)
+    answer = next((attempt for attempt in attempts if "FATAL:" in attempt), None)
+    first = re.sub(r"^(host: .*?)?connection failed: ", "", answer or attempts[0])
     if _DISTRUST.search(text):
         return UsageError(f"could not connect: {first}", "Check PGHOST, PGSSLMODE, PGSSLROOTCERT, or the service's.")
-    answer = pq.PGconn.ping(b"")
-    if answer == pq.Ping.OK and not _BUSY.search(text):
+    busy = _BUSY.search(text) or (answer is None and _UNREACHABLE.search(text))
+    if pq.PGconn.ping(b"") == pq.Ping.OK and not busy:
         return UsageError(f"could not connect: {first}", 'Check PGHOST, PGPORT, PGUSER, PGDATABASE and "~/.pgpass".')
     return TryAgainError(f"could not connect: {first}", 'Check the server with "pg_isready".')
 
