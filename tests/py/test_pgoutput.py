@@ -244,8 +244,8 @@ def test_a_role_that_is_no_superuser_gets_an_exact_archive(owner: Scribe, target
         owner.dbname,
     )
     result = owner.run("scribe-rotate", "--wait-lsn", "current", check=False)
-    assert result.returncode == 1 and "relation keyed" in result.stderr and "scribe-init" in result.stderr
-    assert "relation late" in result.stderr
+    assert result.returncode == 1 and "relation public.keyed" in result.stderr and "scribe-init" in result.stderr
+    assert "relation public.late" in result.stderr
     count = len(list((owner.archive / "incremental").iterdir()))
     assert owner.run("scribe-rotate", check=False).returncode == 1
     assert len(list((owner.archive / "incremental").iterdir())) == count
