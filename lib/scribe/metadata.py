@@ -294,7 +294,8 @@ _LISTS_OF: dict[str, str] = {
         ORDER BY 1""",
 }
 _SETTINGS_THAT_MATTER = """
-SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY (ARRAY['block_size', 'data_checksums', 'DateStyle',
+SELECT name, CASE name WHEN 'search_path' THEN reset_val ELSE setting END AS setting
+FROM pg_catalog.pg_settings WHERE name = ANY (ARRAY['block_size', 'data_checksums', 'DateStyle',
   'IntervalStyle', 'TimeZone', 'lc_collate', 'lc_ctype', 'lc_messages', 'lc_monetary', 'lc_numeric', 'lc_time',
   'default_text_search_config', 'standard_conforming_strings', 'bytea_output', 'xmloption', 'integer_datetimes',
   'max_identifier_length', 'max_index_keys', 'shared_preload_libraries', 'session_preload_libraries',

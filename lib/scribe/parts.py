@@ -78,7 +78,7 @@ class PartRestore:
             self.talk.note(f"restoring everything into a throw-away cluster of {cluster.bindir}")
             with cluster.entered():
                 report = self._restore(cluster, when)
-                with connect(dbname=DATABASE) as conn:
+                with connect(dbname=DATABASE, own_path=True) as conn:  # a table without a schema is one that is seen
                     part, notes = choose(conn, self.arguments.schema, self.arguments.table, self.arguments.into_schema)
             for note in notes:
                 self.talk.warn(note)

@@ -88,11 +88,14 @@ def _failure(error: psycopg.OperationalError) -> ScribeError:
     return TryAgainError(f"could not connect: {first}", 'Check the server with "pg_isready".')
 
 
-def connect(*, dbname: str | None = None, replication: bool = False, options: str = "") -> psycopg.Connection[Any]:
+def connect(
+    *, dbname: str | None = None, replication: bool = False, options: str = "", own_path: bool = False
+) -> psycopg.Connection[Any]:
     """Open a connection with autocommit on, by libpq's environment.
 
     dbname: instead of PGDATABASE; replication: a walsender connection to that database; options: further
-    "-c name=value" server options. Raises TryAgainError when the server is away, UsageError when it refuses us.
+    "-c name=value" server options; own_path: the database's search_path stays.
+    Raises TryAgainError when the server is away, UsageError when it refuses us.
     """
     parameters: dict[str, Any] = {"application_name": "pg_scribe", "client_encoding": "utf8"}
     if dbname is not None:
@@ -104,7 +107,8 @@ def connect(*, dbname: str | None = None, replication: bool = False, options: st
         parameters["options"] = merged
     try:
         conn = psycopg.connect("", autocommit=True, **parameters)
-        if not replication and "search_path" not in options:  # the database's owner may have set one for us
+        if not replication and not own_path and "search_path" not in options:
+            # the database's owner may have set one for us, or made what fits better than what we mean
             conn.execute("SELECT pg_catalog.set_config('search_path', '', false)")
     except psycopg.OperationalError as error:
         raise _failure(error) from None

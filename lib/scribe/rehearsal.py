@@ -133,7 +133,8 @@ def _restore(cluster: Cluster, archive: Archive, result: Rehearsal, what: str, w
 
 def _connect(cluster: Cluster) -> psycopg.Connection[Any]:
     env = cluster.env
-    return psycopg.connect(host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], dbname=DATABASE, autocommit=True)
+    where = psycopg.conninfo.make_conninfo(host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], dbname=DATABASE)
+    return psycopg.connect(where, autocommit=True, options="-c search_path=")
 
 
 # --- what is compared -------------------------------------------------------------------------------------------------

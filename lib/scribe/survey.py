@@ -176,6 +176,7 @@ class Survey:
             "statement_timeout": int(self.timeout * 1000),
             "lock_timeout": LOCK_TIMEOUT,
             "default_transaction_read_only": "off",
+            "search_path": "",  # what users of the database have made is not what we mean
         }
         options = " ".join(f"-c {name}={value}" for name, value in limits.items())
         try:
