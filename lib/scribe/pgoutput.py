@@ -230,11 +230,6 @@ def write_knowledge(spool: Spool, knowledge: Knowledge) -> None:
     )
 
 
-def forget_knowledge(spool: Spool) -> None:
-    """Remove what is known; for whoever begins a new chain."""
-    files.remove_file(_path(spool))
-
-
 # --- in the source --------------------------------------------------------------------------------------------------
 
 
