@@ -125,6 +125,8 @@ DECLARE
 BEGIN
     SELECT c.*, pg_get_userbyid(relowner) AS role INTO made FROM pg_class AS c WHERE oid = relation;
     IF made.relkind = 'm' THEN
+        INSERT INTO scribe.table_facts SELECT * FROM scribe.read_facts(ARRAY[relation])  -- decoder_raw's only
+            ON CONFLICT (relid) DO UPDATE SET facts = EXCLUDED.facts;
         PERFORM scribe.write_row('ddl', 'CREATE MATERIALIZED VIEW', object_type, object_identity,
             format('CREATE MATERIALIZED VIEW %s AS %s WITH %s', relation::regclass, rtrim(pg_get_viewdef(relation), ';'),
                 CASE WHEN made.relispopulated THEN 'DATA' ELSE 'NO DATA' END), false, reason, ARRAY[relation], made.role, '""');
@@ -261,11 +263,11 @@ DECLARE
     types oid[];
 BEGIN
     PERFORM set_config('scribe.facts_changed', '', true);
-    IF scribe.is_active() AND coalesce(current_setting('scribe.in_script', true), '') <> 'yes' THEN
+    IF scribe.is_active() AND coalesce(current_setting('scribe.in_script', true), '') = '' THEN
         PERFORM scribe.catch_up(tg_tag, ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE objid IS NOT NULL));
     END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
-        PERFORM set_config('scribe.in_script', '', true);
+        PERFORM set_config('scribe.in_script', substr(current_setting('scribe.in_script', true), 2), true);
     END IF;
     IF noted <> 'all' THEN
         touched := ARRAY(SELECT CASE e.classid
@@ -455,7 +457,7 @@ BEGIN
             ELSE n.nspname = ANY (string_to_array(replace(current_setting('scribe.path', true), '"', ''), ', ')) END LIMIT 1;
     END IF;
     RETURN json_build_object('statement', text, 'exact', reason IS NULL, 'reason', reason, 'using_mutable', true,
-        'temporary', temporary, 'in_extension', coalesce(current_setting('scribe.in_script', true), '') = 'yes',
+        'temporary', temporary, 'in_extension', coalesce(current_setting('scribe.in_script', true), '') <> '',
         'detached', coalesce(detached, 0), 'attached', coalesce(partition, 0), 'bound_mutable', bound_mutable,
         'like_temporary', like_temporary);
 END
@@ -468,7 +470,7 @@ BEGIN
     PERFORM set_config('scribe.dropped', '', true), set_config('scribe.facts_changed', '', true);
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
         -- what a script drops, the event triggers do not call an extension's: note_facts() ends this
-        PERFORM set_config('scribe.in_script', 'yes', true);
+        PERFORM set_config('scribe.in_script', concat(current_setting('scribe.in_script', true), 'y'), true);  -- they nest
         PERFORM scribe.write_row('script', tg_tag, NULL, NULL, '', true, NULL, NULL);
     END IF;
 EXCEPTION WHEN OTHERS THEN

@@ -114,8 +114,10 @@ class Decoder(ABC):
     ) -> None:
         """Find out where lsn, a base's consistent point, lies in the stream, before it is to be cut there."""
 
-    def drop_slots(self, conn: psycopg.Connection[Any], slot: str) -> None:  # noqa: B027
-        """Drop what other slots there are besides the archive's own."""
+    def drop_slots(  # noqa: B027
+        self, conn: psycopg.Connection[Any], slot: str, act: Callable[[str], bool] = lambda step: True
+    ) -> None:
+        """Drop what other slots there are besides the archive's own; act: as in retire()."""
 
     @abstractmethod
     def scan(self, tape: Tape, start: int, position: int = 0, tick: Callable[[], None] = lambda: None) -> Scan:

@@ -102,9 +102,14 @@ class DecoderRaw(Decoder):
         knowledge.store |= found.store
         write_knowledge(spool, knowledge)
 
-    def drop_slots(self, conn: psycopg.Connection[Any], slot: str) -> None:
+    def drop_slots(
+        self, conn: psycopg.Connection[Any], slot: str, act: Callable[[str], bool] = lambda step: True
+    ) -> None:
         """See Decoder."""
-        drop_slot(conn, kept_slot(slot))
+        kept = find_slot(conn, kept_slot(slot))
+        ours = kept is not None and (kept.database, kept.plugin) == (conn.info.dbname, self.plugin)
+        if ours and act(f'drop replication slot "{kept_slot(slot)}"'):
+            drop_slot(conn, kept_slot(slot))
 
     def receiver_options(self, identity: Mapping[str, Any]) -> list[str]:
         """See Decoder."""
@@ -122,6 +127,8 @@ class DecoderRaw(Decoder):
         """See Decoder: bring the slot back to the second one where it stands beyond the last bound."""
         name, last = str(identity["slot"]), bounds.read(spool)[-1].lsn
         slot, kept = _await(conn, name), _await(conn, kept_slot(name))
+        if (slot is not None and slot.active) or (kept is not None and kept.active):
+            return
         if kept is not None and not (kept.usable and _confirmed(kept) <= last):
             return  # recovery says what that means
         if slot is not None and slot.usable and _confirmed(slot) <= last:

@@ -143,9 +143,10 @@ def check_slots(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     there = slots.find_slot(conn, wanted.slot) is not None
     text = f"{most - used} of {most} free"
     remedy = f'run "ALTER SYSTEM SET max_replication_slots = {max(10, most + 4)}", then restart the server'
-    if most - used < 1 and not there:
+    needed = 2 if wanted.plugin == "decoder_raw" else 1  # it has a second one
+    if most - used < needed and not there:
         return Check("max_replication_slots", "failed", text, remedy)
-    if most - used < (1 if there else 2):
+    if most - used < (1 if there else needed + 1):
         return Check("max_replication_slots", "warning", f"{text}; scribe-dump needs one more for a while", remedy)
     return ok("max_replication_slots", text)
 

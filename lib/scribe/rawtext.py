@@ -350,8 +350,14 @@ class RawTranslator(Translator):
             if not isinstance(row.get("facts"), bytes):
                 continue
             facts = json.loads(row["facts"].decode(CARRIER))  # type: ignore[union-attr]
-            if facts.get("r", [None, None])[:2] == list(name) and "c" in facts and (inside or "x" in facts):
-                relid = int(row["relid"])  # type: ignore[arg-type]
+            if facts.get("r", [None, None])[:2] != list(name):
+                continue
+            relid = int(row["relid"])  # type: ignore[arg-type]
+            if facts["r"][3] == "m":
+                self.set_facts(relid, facts)
+                self._describe(relid, facts)
+                return relid
+            if "c" in facts and (inside or "x" in facts):
                 self.set_facts(relid, facts)
                 self._describe(relid, facts)
                 self._announced.add(relid)

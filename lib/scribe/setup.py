@@ -256,7 +256,7 @@ def _undo(archive: Archive, conn: psycopg.Connection[Any], intent: dict[str, Any
                 "Run the same command again when that process has ended.",
             )
         slot.drop_slot(conn, name)
-        DECODERS[intent.get("plugin", "scribe_decoder")].drop_slots(conn, name)
+    DECODERS[intent.get("plugin", "scribe_decoder")].drop_slots(conn, name)
     if intent.get("base"):
         with contextlib.suppress(FileNotFoundError):
             files.remove_tree(archive.bases_path / intent["base"])
@@ -441,13 +441,14 @@ def remove(conn: psycopg.Connection[Any], name: str, plugin: str, talk: Talker, 
             )
         if act(f'drop replication slot "{name}"'):
             slot.drop_slot(conn, name)
-            DECODERS[plugin].drop_slots(conn, name)
+    DECODERS[plugin].drop_slots(conn, name, act)
     others = conn.execute(
         "SELECT slot_name FROM pg_catalog.pg_replication_slots"
-        " WHERE database = pg_catalog.current_database() AND plugin = %s AND slot_name <> %s AND NOT temporary"
+        " WHERE database = pg_catalog.current_database() AND plugin = %s AND NOT temporary"
+        " AND slot_name NOT IN (%s, pg_catalog.left(%s, 58) || '_kept')"  # decoder_raw has a second one
         " AND (plugin <> 'pgoutput' OR slot_name IN (SELECT pubname FROM pg_catalog.pg_publication"
         " WHERE pg_catalog.obj_description(oid, 'pg_publication') LIKE 'pg\\_scribe:%%'))",
-        [plugin, name],
+        [plugin, name, name],
     ).fetchall()
     DECODERS[plugin].retire(conn, name, act)
     if plugin == gaps.PLUGIN and gaps.is_left(conn) and act("drop the database that an unfinished scribe-init left"):

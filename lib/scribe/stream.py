@@ -199,7 +199,10 @@ class Supervisor:
             server = source.inspect(conn)
             recovery.check_source(self.archive, server)
             if self.archive.broken() is None and not server.in_recovery:
-                decoder.ready(conn, self.spool, identity)
+                try:
+                    decoder.ready(conn, self.spool, identity)
+                except ScribeError as error:  # what it knew of the spool is gone
+                    raise recovery.break_at_end(self.archive, error.message) from None
             found = recovery.await_slot(lambda: find_slot(conn, identity["slot"]), self._sleep)
             slot = recovery.check_slot(self.archive, found, server)
             recovery.check_stream(self.archive, conn)

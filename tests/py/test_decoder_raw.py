@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,6 +120,29 @@ def test_a_slot_dropped_by_mistake_is_made_anew_from_the_second_one(begun: Scrib
     assert result.returncode == 1 and "the chain is broken" in result.stderr
 
 
+@pytest.mark.parametrize("lost", ["bounds.json", "."])
+def test_without_what_says_where_the_spool_ends_the_chain_is_broken(
+    begun: Scribe, targets: tuple[str, str], lost: str
+) -> None:
+    begun.cluster.psql("INSERT INTO t VALUES (1)", begun.dbname)
+    begun.run("scribe-rotate", "--wait-lsn", "current")
+    assert begun.stop_stream() == 0
+    place = begun.archive / "spool" / lost
+    if lost == ".":
+        shutil.rmtree(place)
+        place.mkdir()
+    else:
+        place.unlink()
+    result = begun.run("scribe-stream", check=False)
+    assert result.returncode == 1 and "the chain is broken" in result.stderr, result.stderr
+    begun.cluster.psql("INSERT INTO t VALUES (2)", begun.dbname)
+    begun.run("scribe-init", "--accept-gaps")
+    begun.start_stream()
+    begun.cluster.psql("INSERT INTO t VALUES (3)", begun.dbname)
+    begun.run("scribe-rotate", "--wait-lsn", "current")
+    assert restored(begun, targets[0])[0] == [(1,), (2,), (3,)]
+
+
 def test_points_in_time_are_where_files_were_closed(begun: Scribe, targets: tuple[str, str]) -> None:
     cluster, database = begun.cluster, begun.dbname
     moments = []
@@ -191,6 +215,8 @@ def test_init_takes_both_slots_away_again(begun: Scribe) -> None:
     assert found == [(begun.slot,), (f"{begun.slot}_kept",)]
     begun.run("scribe-check", "--only", "slot,heartbeat,lag,confirmed,wal,standstill")
     assert begun.stop_stream() == 0
+    assert f"{begun.slot}_kept" in begun.run("scribe-init", "--remove", "--dry-run").stdout
+    assert begun.cluster.query(slots.format(begun.dbname)) == found
     begun.run("scribe-init", "--remove")
     assert begun.cluster.query(slots.format(begun.dbname)) == []
     assert begun.cluster.query("SELECT FROM pg_namespace WHERE nspname = 'scribe'", begun.dbname) == []
