@@ -222,7 +222,7 @@ class Supervisor:
 
     def _count_drops(self, conn: psycopg.Connection[Any]) -> object:
         """Return when the server was started. Raises ScribeError where the decoder crashes it again and again."""
-        server_start = fetch_value(conn, "SELECT pg_catalog.pg_postmaster_start_time()")
+        server_start = fetch_value(conn, "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8")
         self._drops = self._drops + 1 if self._dropped_by == server_start else 0
         if self._drops >= REFUSALS:
             reason = f"the server crashed {self._drops} times in a row when the decoder had begun to work"
