@@ -158,14 +158,15 @@ def recover(archive: Archive, server: Server, slot: Slot, tick: Callable[[], Non
         scan = decoder.scan(tape, decoder.find_start(tape, spool, archived), tick=tick).run()
         position = max(scan.position, archived)
         _check_server(archive, spool, server, position)
-        _check_confirmed(archive, spool, position, confirmed)
-        if (reason := decoder.missing(position, confirmed)) is not None:
-            raise break_chain(archive, reason, position)
         if scan.end < tape.size:
             lowest = decoder.frames_after(tape, scan.end, position)
             if lowest is not None and confirmed > lowest:
                 reason = f"the spool is damaged ({scan.damage or 'cut short'}), and the server will not send it again"
                 raise break_chain(archive, reason, position)
+        _check_confirmed(archive, spool, position, confirmed)
+        if (missing := decoder.missing(position, confirmed)) is not None:
+            raise break_chain(archive, missing, position)
+        if scan.end < tape.size:
             cut(spool, tape.place(scan.end))
     _check_confirmations(archive, slot, position)
     spool.create_stream()
