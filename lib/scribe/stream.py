@@ -298,17 +298,17 @@ class Supervisor:
             text = b""
             tended = time.monotonic()
             while True:
-                if self.stopping:
-                    if receiver.initiated:
-                        receiver.decoder.tend(self.spool, self.settings, tended, final=True)
-                    self._end(receiver)
-                    raise Stopped
                 ended = receiver.child.poll() is not None  # before reading, so that its last words are heard
                 if os.fstat(log.fileno()).st_size < log.tell():
                     log.seek(0)
                 *lines, text = (text + log.read()).split(b"\n")
                 for line in lines:
                     self._hear(receiver, line.decode(errors="replace"))
+                if self.stopping:
+                    if receiver.initiated:
+                        receiver.decoder.tend(self.spool, self.settings, tended, final=True)
+                    self._end(receiver)
+                    raise Stopped
                 if ended:
                     return
                 if self._outage and receiver.initiated and time.monotonic() - receiver.initiated >= STEADY:

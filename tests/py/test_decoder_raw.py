@@ -242,3 +242,31 @@ def test_nothing_is_lost_or_repeated_whatever_is_killed(source: Scribe) -> None:
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count(": equal, ") == 9
+
+
+def test_what_pgoutput_does_not_send_or_this_plugin_gets_wrong(source: Scribe, targets: tuple[str, str]) -> None:
+    cluster, database = source.cluster, source.dbname
+    virtual = "VIRTUAL" if cluster.version_num >= 180000 else "STORED"
+    cluster.psql(
+        "CREATE TABLE keyed (a int, b int GENERATED ALWAYS AS (a * 2) STORED PRIMARY KEY);"
+        f"CREATE TABLE bare (a int, b int GENERATED ALWAYS AS (a * 2) {virtual});"
+        "CREATE TABLE wide (k text, v text, n int, PRIMARY KEY (n) INCLUDE (k));"
+        "ALTER TABLE wide ALTER v SET STORAGE EXTERNAL;"
+        "CREATE MATERIALIZED VIEW seen AS SELECT a FROM keyed; CREATE UNIQUE INDEX ON seen (a)",
+        database,
+    )
+    source.run("scribe-init", "--accept-gaps")
+    source.start_stream()
+    cluster.psql(
+        "INSERT INTO keyed (a) SELECT generate_series(1, 9); UPDATE keyed SET a = a + 100 WHERE a < 4;"
+        "DELETE FROM keyed WHERE a = 9; INSERT INTO bare (a) VALUES (1), (1), (NULL), (2);"
+        "DELETE FROM bare WHERE ctid = (SELECT min(ctid) FROM bare WHERE a = 1); UPDATE bare SET a = 7 WHERE a IS NULL;"
+        "INSERT INTO wide VALUES ('k', repeat('x', 9000), 1), (NULL, NULL, 2); UPDATE wide SET n = n + 5;"
+        "UPDATE wide SET k = 'other' WHERE n = 6; DELETE FROM wide WHERE n = 7;"
+        'REFRESH MATERIALIZED VIEW CONCURRENTLY seen; CREATE TABLE "odd) VALUES (" ("a\nCOMMIT;\n" text, "q""" int);'
+        "INSERT INTO \"odd) VALUES (\" VALUES (E'COMMIT;\nBEGIN;\n', 1); ALTER SCHEMA public RENAME TO other;"
+        "INSERT INTO other.keyed (a) VALUES (50); CREATE SCHEMA public; UPDATE other.wide SET v = 'y'",
+        database,
+    )
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    assert_both_restores_equal(source, targets)
