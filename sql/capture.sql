@@ -162,10 +162,17 @@ END
 $function$;
 
 -- Called by the library after a schema change under event_triggers = off: without the triggers nobody knows its effects.
+-- Left out is what is of the whole cluster or made as temporary; words alone say nothing, a column may be called "role".
 CREATE OR REPLACE FUNCTION scribe.record_unseen(tag text, statement text, role text, path text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    plain constant text := regexp_replace(statement, '/\*.*?\*/|--[^\n]*', ' ', 'g');  -- comments aside, to look at only
 BEGIN
-    IF scribe.is_active() AND statement !~* '\mTEMP(ORARY)?\M|\mpg_temp\M|\m(ROLE|USER|TABLESPACE|DATABASE|SYSTEM)\M' THEN
+    IF scribe.is_active()
+        AND tag !~ '\m(ROLE|DATABASE|TABLESPACE|SYSTEM)$'
+        AND plain !~* '^\s*(COMMENT|SECURITY\s+LABEL|GRANT|REVOKE)\M.*\mON\s+(ROLE|DATABASE|TABLESPACE|PARAMETER)\M'
+        AND plain !~* '^\s*CREATE\s+(OR\s+REPLACE\s+)?((LOCAL|GLOBAL)\s+)?TEMP(ORARY)?\M'
+        AND plain !~* '\mINTO\s+((LOCAL|GLOBAL)\s+)?TEMP(ORARY)?\s|\mpg_temp\M' THEN
         PERFORM scribe.write_row('ddl', tag, NULL, NULL, statement, false, 'event_triggers was off', NULL, role, path);
     END IF;
 END

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 
+import pytest
 from cluster import Cluster
 from compare import assert_equal
 from source import Scribe, hide_library
@@ -157,3 +158,28 @@ def test_a_relation_nobody_saw_made_is_flagged_at_rotation(scribe: Scribe) -> No
         f"CREATE could not be recorded: {told}; take a new base"
     ]
     assert scribe.run("scribe-check", "--only", "ddl", check=False).returncode == 2
+
+
+def test_changes_that_event_triggers_were_kept_from_are_recorded_and_flagged(scribe: Scribe) -> None:
+    cluster, dbname = scribe.cluster, scribe.dbname
+    if cluster.version_num < 170000:
+        pytest.skip("server version: there is no setting event_triggers before 17")
+    cluster.psql("CREATE TABLE t (id int PRIMARY KEY)", dbname)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    cluster.psql(
+        "CREATE TABLE loads_the_library (i int PRIMARY KEY); SET event_triggers = off;"
+        "ALTER TABLE t ADD COLUMN role text, ADD COLUMN \"user\" text, ADD COLUMN temp text;"
+        "CREATE TABLE system (database int PRIMARY KEY, tablespace text); INSERT INTO system VALUES (1, 'x');"
+        "CREATE TEMP TABLE passing (i int); CREATE /* */ LOCAL TEMPORARY TABLE passing_too (i int);"
+        "SELECT 1 AS a INTO TEMP passing_three; CREATE TABLE pg_temp.passing_four (i int);"
+        "CREATE ROLE scribe_unseen; COMMENT ON ROLE scribe_unseen IS 'not of this database'; DROP ROLE scribe_unseen;"
+        "INSERT INTO t VALUES (1, 'a', 'b', 'c')",
+        dbname,
+    )
+    recorded = cluster.query("SELECT tag, reason FROM scribe.ddl_history WHERE NOT exact ORDER BY id", dbname)
+    assert recorded == [(tag, "event_triggers was off") for tag in ("ALTER TABLE", "CREATE TABLE")]
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    scribe.run("scribe-restore", "-d", f"{dbname}_copy", "--no-globals")
+    assert_equal(cluster.dump(dbname), cluster.dump(f"{dbname}_copy"), ("source", "copy"))
+    cluster.dropdb(f"{dbname}_copy")
