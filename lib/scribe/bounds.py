@@ -13,7 +13,7 @@ import os
 import re
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,13 @@ def begin(spool: Spool, lsn: int, clock: float) -> None:
 
 
 def start(spool: Spool, lsn: int, clock: float) -> None:
-    """Before pg_recvlogical starts at lsn: forget bounds beyond it, and note the server's clock."""
-    _write(spool, [bound for bound in read(spool) if bound.lsn <= lsn], clock - time.time())
+    """Before pg_recvlogical starts at lsn: forget bounds beyond it, and parts that were cut; note the server's clock.
+
+    Numbers of parts that held nothing but the beginning of a transaction are used again, so that none is missing.
+    """
+    newest = max(map(part_number, spool.parts()), default=int(spool.read_state().get("part", 0)))
+    kept = [replace(bound, part=min(bound.part, newest)) for bound in read(spool) if bound.lsn <= lsn]
+    _write(spool, kept, clock - time.time())
 
 
 def add(spool: Spool, lsn: int) -> None:

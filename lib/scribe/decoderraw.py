@@ -209,8 +209,7 @@ class DecoderRaw(Decoder):
             offset = tape.offset(spool.path / hint["file"], hint["offset"])
             if offset is not None:
                 return offset
-        first = int(hint.get("part", 0)) + 1
-        if numbers and numbers[0] > first:
+        if "part" not in hint and numbers and numbers[0] > bounds.read(spool)[0].part + 1:
             raise ScribeError(
                 f'the spool\'s record "{spool.state_path}" does not fit its files',
                 'If it cannot be brought back from a copy, run "scribe-init" to begin a new chain.',

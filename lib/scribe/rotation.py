@@ -170,7 +170,7 @@ def _finish(archive: Archive, spool: Spool, tape: Tape, end: int) -> None:
         files.write_json(spool.state_path, {"part": last, "file": place.path.name, "offset": place.offset})
     for path in parts:
         stop = tape.offset(path, os.path.getsize(path))
-        if stop is None or stop > end:
+        if stop is None or stop > end or not end:
             break
         path.unlink()
         files.sync_directory(spool.path)

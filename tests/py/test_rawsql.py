@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scribe import rawsql
+from scribe import bounds, rawsql
 from scribe.bounds import Bound, Cut
+from scribe.decoderraw import DecoderRaw
 from scribe.errors import ScribeError
 from scribe.pgmessages import MISSING, DamageError
 from scribe.pgtext import Knowledge
 from scribe.rawsql import read_delete, read_insert_head, read_truncate, read_update, read_values, statement_end
 from scribe.rawtext import RawScan, RawTranslator
+from scribe.spool import Spool, cut
 from scribe.tape import Tape
 
 pytestmark = pytest.mark.unit
@@ -166,31 +168,31 @@ def make_tape(path: Path, parts: list[bytes], stream: bytes = b"") -> Tape:
 def test_transactions_are_numbered_between_bounds(tmp_path: Path) -> None:
     one, two, three, four, five = map(transaction, range(1, 6))
     parts = [one + two + three[:20], three[20:], four]
-    bounds = [Bound(100, 0, TIME), Bound(200, 1, TIME), Bound(250, 1, TIME), Bound(400, 3, TIME), Bound(450, 3, TIME)]
+    known = [Bound(100, 0, TIME), Bound(200, 1, TIME), Bound(250, 1, TIME), Bound(400, 3, TIME), Bound(450, 3, TIME)]
     with make_tape(tmp_path, parts, five) as tape:
-        scan = RawScan(tape, 0, bounds)
+        scan = RawScan(tape, 0, known)
         found = [(t.commit_lsn, t.end_lsn) for t in scan]
         assert found == [(100, 101), (101, 200), (250, 251), (251, 400)]
         assert (scan.end, scan.position, scan.damage) == (sum(map(len, parts)), 450, None)
         # begun later, the numbers are the same
-        again = RawScan(tape, len(one + two), bounds)
+        again = RawScan(tape, len(one + two), known)
         assert [(t.commit_lsn, t.end_lsn) for t in again] == found[2:]
 
 
 def test_a_cut_is_made_where_it_was_counted_to_be(tmp_path: Path) -> None:
     parts = [transaction(1), transaction(2) + transaction(3), transaction(4) + transaction(5)]
-    bounds = [Bound(100, 0, TIME), Bound(200, 1, TIME), Bound(300, 2, TIME), Bound(400, 3, TIME)]
+    known = [Bound(100, 0, TIME), Bound(200, 1, TIME), Bound(300, 2, TIME), Bound(400, 3, TIME)]
     with make_tape(tmp_path, parts) as tape:
-        scan = RawScan(tape, 0, bounds, [Cut(350, 200, 3)])
+        scan = RawScan(tape, 0, known, [Cut(350, 200, 3)])
         assert [(t.commit_lsn, t.end_lsn) for t in scan][3:] == [(300, 350), (350, 400)]
         assert scan.cuts_left() == []
-        at_bound = RawScan(tape, 0, bounds, [Cut(310, 200, 2)])
+        at_bound = RawScan(tape, 0, known, [Cut(310, 200, 2)])
         assert [(t.commit_lsn, t.end_lsn) for t in at_bound][3:] == [(310, 311), (311, 400)]
         # the last bound may come before the cut: what is counted is taken off
-        early = RawScan(tape, 0, bounds[:3], [Cut(350, 200, 3)])
+        early = RawScan(tape, 0, known[:3], [Cut(350, 200, 3)])
         assert len(list(early)) == 3
         assert early.cuts_left() == [Cut(350, 300, 1)]
-        rest = RawScan(tape, sum(map(len, parts[:2])), bounds, early.cuts_left())
+        rest = RawScan(tape, sum(map(len, parts[:2])), known, early.cuts_left())
         assert [(t.commit_lsn, t.end_lsn) for t in rest] == [(300, 350), (350, 400)]
 
 
@@ -234,6 +236,26 @@ def test_facts_in_the_stream_rename_tables(tmp_path: Path) -> None:
         assert len(list(scan)) == 2
         first, second = b"".join(made.blocks(0, scan.end)).decode().split("BEGIN; --")[1:]
         assert "nothing fitting is known" in first and "nothing" not in second
+
+
+def test_the_number_of_a_part_that_was_cut_is_used_again(tmp_path: Path) -> None:
+    """A bound may lie behind parts with nothing but the beginning of a transaction: the next start cuts these."""
+    whole = transaction(1)
+    make_tape(tmp_path, [whole + whole[:20], whole[20:30]], whole).close()
+    spool = Spool(tmp_path)
+    bounds.begin(spool, 16, 0.0)
+    bounds.add(spool, 256)
+    assert bounds.read(spool)[-1].part == 2
+    with Tape(spool.paths()) as tape:
+        scan = RawScan(tape, 0, bounds.read(spool)).run()
+        cut(spool, tape.place(scan.end))
+    spool.create_stream()
+    bounds.start(spool, 256, 0.0)
+    assert [path.name for path in spool.parts()] == ["part-00000001.sql"]
+    assert spool.next_part().name == "part-00000002.sql"
+    with Tape(spool.paths()) as tape:
+        assert DecoderRaw().find_start(tape, spool, 16) == 0
+        assert [t.end_lsn for t in RawScan(tape, 0, bounds.read(spool))] == [256]
 
 
 def test_a_hole_in_a_part_is_damage(tmp_path: Path) -> None:
