@@ -153,7 +153,7 @@ def test_a_table_made_outside_of_the_publication_stops_the_rotation(scribe: Scri
             "SET ROLE outsider; CREATE TABLE new (x int PRIMARY KEY); INSERT INTO new VALUES (1)", scribe.dbname
         )
         result = scribe.run("scribe-rotate", "--wait-lsn", "current", check=False)
-        assert_told(result, 1, "relation new", '"scribe-init"')
+        assert_told(result, 1, "relation public.new", '"scribe-init"')
         assert sorted((scribe.archive / "incremental").iterdir()) == before
         assert scribe.stop_stream() == 0
         scribe.run("scribe-init")
