@@ -19,6 +19,7 @@ BEGIN, COMMIT = b"BEGIN;\n", b"COMMIT;\n"
 _WORD = rb'(?:[a-z_][a-z0-9_]*|"[^"]*(?:""[^"]*)*")'
 _TABLE = rb"(" + _WORD + rb")\.(" + _WORD + rb")"
 _LITERAL = rb"(?:B?'([^']*(?:''[^']*)*)'|([^', ();]+))"
+_ANY = rb"(?:B?'[^']*(?:''[^']*)*'|[^', ();]+)"  # the same, without groups
 _INSERT = re.compile(rb"INSERT INTO " + _TABLE + rb" \((" + _WORD + rb"(?:, " + _WORD + rb")*)?\) VALUES \(")
 _UPDATE = re.compile(rb"UPDATE " + _TABLE + rb" SET ")
 _DELETE = re.compile(rb"DELETE FROM " + _TABLE + rb" WHERE ")
@@ -26,6 +27,7 @@ _TRUNCATE = re.compile(
     rb"TRUNCATE (" + _TABLE + rb"(?:, " + _TABLE + rb")*)(?P<restart> RESTART IDENTITY)?( CASCADE)?;\n"
 )
 _ITEM = re.compile(_LITERAL + rb"(?:, |\);\n)")
+_VALUES = re.compile(rb"(?:" + _ANY + rb"(?:, " + _ANY + rb")*)?\);\n")
 _PAIR = re.compile(rb"(" + _WORD + rb") = " + _LITERAL + rb"(?:(, )|( WHERE )|( AND )|;\n)")
 _WORDS = re.compile(_WORD)
 _TABLES = re.compile(_TABLE)
@@ -116,8 +118,10 @@ def read_insert_head(data: bytes, at: int) -> InsertHead:
 
 
 def read_values(data: bytes, at: int, end: int) -> list[Value]:
-    """Return the values of an INSERT, which stand from at on."""
+    """Return the values of an INSERT, which stand from at on. Raises DamageError where something else stands there."""
     data, at, end, taken = _prepare(data, at, end)
+    if _VALUES.fullmatch(data, at, end) is None:
+        raise DamageError("the values of an INSERT are not literals")
     return [_value(quoted, bare, taken) for quoted, bare in _ITEM.findall(data, at, end)]
 
 

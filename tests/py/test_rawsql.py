@@ -122,6 +122,16 @@ def test_values_without_quotes(value: bytes, expected: object) -> None:
     assert read_values(text, text.index(b"VALUES (") + 8, len(text)) == [expected]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [b"f(1, 2), 3", b"1 + 2, 3", b"E'a\\'b', 3", b"ARRAY[1, 2], f(3, 4)", b"'a''::text, 'b'", b"1,2", b"1, ", b", 1"],
+)
+def test_what_is_no_literal_is_not_passed_over(values: bytes) -> None:
+    text = b"INSERT INTO public.t (a, b) VALUES (" + values + b");\n"
+    with pytest.raises(DamageError):
+        read_values(text, text.index(b"VALUES (") + 8, len(text))
+
+
 def test_tables_without_columns() -> None:
     text = b"INSERT INTO public.t () VALUES ();\n"
     head = read_insert_head(text, 0)
