@@ -218,7 +218,7 @@ BEGIN
     -- notes of this command only; a user may have set them too
     PERFORM set_config('scribe.dropped', '', true);
     BEGIN
-        LOAD '$libdir/scribe_decoder';
+        LOAD '$libdir/scribe_capture';
     EXCEPTION WHEN OTHERS THEN
         NULL;  -- said where it matters: the row will be flagged
     END;
@@ -326,7 +326,7 @@ DECLARE
     known record;
 BEGIN
     BEGIN
-        LOAD '$libdir/scribe_decoder';
+        LOAD '$libdir/scribe_capture';
         PERFORM set_config('scribe.tag', tag, true);
         facts := current_setting('scribe.facts');
         IF facts <> '' THEN
@@ -337,7 +337,7 @@ BEGIN
     END;
     SELECT * INTO known FROM scribe.text_without_library();
     RETURN json_build_object('statement', known.statement, 'exact', known.exact,
-        'reason', 'the library scribe_decoder could not be loaded', 'using_mutable', true, 'temporary', false, 'in_extension', false,
+        'reason', 'the library scribe_capture could not be loaded', 'using_mutable', true, 'temporary', false, 'in_extension', false,
         'detached', 0, 'attached', 0, 'bound_mutable', false, 'like_temporary', false);
 END
 $function$;

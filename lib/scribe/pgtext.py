@@ -1,4 +1,4 @@
-"""Changes of rows as the SQL of a segment: the same forms as decoder/ writes, made at rotation.
+"""Changes of rows as the SQL of a segment: the same forms as decoder/plugin writes, made at rotation.
 
 Where the changes are read from is the subclasses' matter. What comes with a change is not enough: identity columns,
 triggers, the key's operators and tables made by CREATE TABLE AS are known from the facts that capture puts into the

@@ -1,4 +1,4 @@
-"""Can psql be trusted to send a statement's text as it is? The same scanner as decoder/scribe_text.c.
+"""Can psql be trusted to send a statement's text as it is? The same scanner as decoder/plugin/scribe_text.c.
 
 It knows PostgreSQL's rules for quotes and comments (with standard_conforming_strings on); whatever it is not sure of
 makes the text unfit, and the caller writes it as a literal.

@@ -27,10 +27,10 @@ setup() {
 }
 
 @test "make build install-decoder a second time changes nothing" {
-    library=$("$PG_CONFIG" --pkglibdir)/scribe_decoder.so
-    before=$(stat -c '%i %Y' "$library")
+    libraries=$("$PG_CONFIG" --pkglibdir)
+    before=$(cd "$libraries" && stat -c '%i %Y' scribe_decoder.so scribe_capture.so)
     run make -C "$root" build install-decoder PG_CONFIG="$PG_CONFIG"
     [ "$status" -eq 0 ] || fail "$output"
-    [ "$(stat -c '%i %Y' "$library")" = "$before" ]
+    [ "$(cd "$libraries" && stat -c '%i %Y' scribe_decoder.so scribe_capture.so)" = "$before" ]
 }
 

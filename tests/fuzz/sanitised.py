@@ -29,7 +29,7 @@ class SanitisedCluster(Cluster):
         shutil.copytree(original, _below(root, original), symlinks=True)
         _below(root, libraries).mkdir(parents=True, exist_ok=True)
         for entry in libraries.iterdir():
-            if entry.name != "scribe_decoder.so":
+            if entry.name not in ("scribe_decoder.so", "scribe_capture.so"):
                 _below(root, libraries).joinpath(entry.name).symlink_to(entry)
         share = _below(root, self._directory("--sharedir"))
         share.parent.mkdir(parents=True, exist_ok=True)

@@ -61,9 +61,10 @@ def find_pg_config() -> str:
 def install_decoder(pg_config: str) -> None:
     """Build and install the decoder of this tree for that server; cheap when it is there already."""
     with contextlib.suppress(OSError):
-        library = Path(subprocess.check_output([pg_config, "--pkglibdir"], text=True).strip(), "scribe_decoder.so")
-        newest_source = max(path.stat().st_mtime for path in (ROOT / "decoder").glob("*.[ch]"))
-        if not os.access(library.parent, os.W_OK) and library.stat().st_mtime > newest_source:
+        pkglibdir = Path(subprocess.check_output([pg_config, "--pkglibdir"], text=True).strip())
+        oldest = min((pkglibdir / f"{library}.so").stat().st_mtime for library in ("scribe_decoder", "scribe_capture"))
+        newest_source = max(path.stat().st_mtime for path in (ROOT / "decoder").rglob("*.[ch]"))
+        if not os.access(pkglibdir, os.W_OK) and oldest > newest_source:
             return
     subprocess.run(
         [ROOT / "tools/build-decoder", "--install"],

@@ -155,5 +155,5 @@ def hide_library(cluster: Cluster, dbname: str) -> None:
         for function in ("statement_facts", "command_start"):
             row = conn.execute("SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = %s", [function]).fetchone()
             assert row is not None
-            assert "'$libdir/scribe_decoder'" in row[0]
-            conn.execute(row[0].replace("'$libdir/scribe_decoder'", "'$libdir/no_such_library'"))
+            assert "'$libdir/scribe_capture'" in row[0]
+            conn.execute(row[0].replace("'$libdir/scribe_capture'", "'$libdir/no_such_library'"))

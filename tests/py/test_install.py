@@ -52,10 +52,14 @@ def test_other_users_may_read_it(installed):
     assert [path for path in ours if path.is_file() and not path.stat().st_mode & 0o004] == []
 
 
-def test_the_library_shows_other_libraries_nothing_but_its_entry_points(installed):
-    (library,) = installed.rglob("scribe_decoder.so")
+LIBRARIES = [("scribe_decoder", "_PG_output_plugin_init"), ("scribe_capture", "_PG_init")]
+
+
+@pytest.mark.parametrize(("name", "entry"), LIBRARIES)
+def test_a_library_shows_other_libraries_nothing_but_its_entry_points(installed, name, entry):
+    (library,) = installed.rglob(f"{name}.so")
     listed = subprocess.check_output(["nm", "--dynamic", "--defined-only", "--just-symbols", library], text=True)
-    assert sorted(listed.split()) == ["Pg_magic_func", "_PG_init", "_PG_output_plugin_init"]
+    assert sorted(listed.split()) == ["Pg_magic_func", entry]
 
 
 def test_a_start_compiles_nothing(installed):
@@ -73,9 +77,10 @@ def test_nothing_names_the_place_it_was_made_in(installed):
     assert subprocess.run(command, capture_output=True, text=True, check=False).stdout == ""
 
 
-def test_the_decoder_is_in_its_servers_library_directory(installed):
+@pytest.mark.parametrize("name", ["scribe_decoder", "scribe_capture"])
+def test_the_libraries_are_in_their_servers_library_directory(installed, name):
     pkglibdir = subprocess.check_output([find_pg_config(), "--pkglibdir"], text=True).strip()
-    assert (installed / pkglibdir.lstrip("/") / "scribe_decoder.so").stat().st_mode & 0o111
+    assert (installed / pkglibdir.lstrip("/") / f"{name}.so").stat().st_mode & 0o111
 
 
 def test_what_hints_and_pages_name_is_where_they_say(installed):

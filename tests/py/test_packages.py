@@ -80,11 +80,11 @@ def test_the_toolkit_has_programs_units_pages_and_no_live_settings(packages):
     assert not any(name.startswith(("/etc/", "/var/", "/usr/local/")) for name in files)
 
 
-def test_the_decoder_is_alone_in_its_package(packages):
+def test_the_libraries_are_alone_in_their_package(packages):
     (name,) = [name for name in packages if name != "pg-scribe"]
     libraries = [file for file in files_of(packages[name]) if not file.endswith("/") and "/doc/" not in file]
     pkglibdir = subprocess.check_output([find_pg_config(), "--pkglibdir"], text=True).strip()
-    assert libraries == [f"{pkglibdir}/scribe_decoder.so"]
+    assert libraries == [f"{pkglibdir}/scribe_capture.so", f"{pkglibdir}/scribe_decoder.so"]
 
 
 def test_they_are_installed_run_and_are_purged_without_a_trace(packages, copy):

@@ -312,7 +312,7 @@ def test_the_name_in_an_identity_and_the_statements_of_a_body() -> None:
         statement_number("SELECT 1", 2)
 
 
-# --- is a text plain: the same answers as decoder/scribe_text.c ------------------------------------------------------
+# --- is a text plain: the same answers as decoder/plugin/scribe_text.c -----------------------------------------------
 
 
 @pytest.mark.parametrize(

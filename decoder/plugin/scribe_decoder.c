@@ -15,8 +15,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-#include "scribe_capture.h"
-
 PG_MODULE_MAGIC;
 
 #define KEEPALIVE_CHANGES 100
@@ -32,12 +30,6 @@ static void scribe_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, X
 						   bool transactional, const char *prefix, Size size, const char *message);
 static void scribe_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
 static void scribe_shutdown(LogicalDecodingContext *ctx);
-
-void
-_PG_init(void)
-{
-	scribe_capture_init();
-}
 
 void
 _PG_output_plugin_init(OutputPluginCallbacks *cb)

@@ -8,10 +8,6 @@
  * did not pass the hook; it is found on the call stack, and where that is not
  * provably exact, "exact" is false and "reason" says why.
  *
- * Contents
- *		reading a statement's text
- *		the statement that was running when the library was loaded
- *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -31,32 +27,7 @@
 #include "utils/syscache.h"
 
 #include "scribe_capture.h"
-
-/* ----------------------------------------------------------------
- *		reading a statement's text
- * ----------------------------------------------------------------
- */
-
-/* The statement at location in a query string, without blanks around it; copied to the current context. */
-char *
-statement_text(const char *query, int location, int length)
-{
-	const char *start = query;
-	const char *end;
-
-	if (location >= 0)
-	{
-		start = query + location;
-		end = length > 0 ? start + length : start + strlen(start);
-	}
-	else
-		end = start + strlen(start);
-	while (start < end && strchr(" \t\n\r\f\v", *start) != NULL)
-		start++;
-	while (end > start && strchr(" \t\n\r\f\v;", end[-1]) != NULL && end[-1] != '\0')
-		end--;
-	return pnstrdup(start, end - start);
-}
+#include "statement_text.h"
 
 /*
  * The first statement in a string with the given command tag, NULL when there is none.  Of several it is the one that is
@@ -79,11 +50,6 @@ first_with_tag(const char *string, const char *tag, Node **tree)
 	}
 	return NULL;
 }
-
-/* ----------------------------------------------------------------
- *		the statement that was running when the library was loaded
- * ----------------------------------------------------------------
- */
 
 /* The call stack in English, whatever lc_messages is. */
 static char *

@@ -16,7 +16,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
-#include "scribe_capture.h"
+#include "statement_text.h"
 
 /*
  * The text's statements; NIL where it cannot be read.

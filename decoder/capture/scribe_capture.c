@@ -21,7 +21,11 @@
 #include "tcop/utility.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "scribe_capture.h"
+#include "statement_text.h"
+
+PG_MODULE_MAGIC;
 
 #if PG_VERSION_NUM >= 140000
 #define HOOK_READ_ONLY_PARAM	bool readOnlyTree,
@@ -139,9 +143,8 @@ scribe_ProcessUtility(PlannedStmt *planned, const char *query, HOOK_READ_ONLY_PA
 	PG_END_TRY();
 }
 
-/* Called by _PG_init(), once in each process that loads the library. */
 void
-scribe_capture_init(void)
+_PG_init(void)
 {
 	facts_init();
 	previous_hook = ProcessUtility_hook;

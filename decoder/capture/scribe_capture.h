@@ -46,11 +46,9 @@ typedef struct Statement
 } Statement;
 
 /* scribe_capture.c */
-extern void scribe_capture_init(void);
 extern Statement *running_statement(void);	/* the innermost in progress, NULL where none passed the hook */
 
 /* scribe_statement.c */
-extern char *statement_text(const char *query, int location, int length);
 extern Statement *first_statement(const char *tag, const char **reason);
 
 /* scribe_facts.c */
