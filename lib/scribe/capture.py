@@ -10,6 +10,7 @@ import psycopg
 from psycopg import sql
 
 from scribe.errors import TryAgainError
+from scribe.ownership import has_function, has_table, refuse_strangers
 from scribe.places import SQL
 from scribe.postgres import fetch_value
 
@@ -86,19 +87,17 @@ _LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 def is_installed(conn: psycopg.Connection[Any]) -> bool:
     """Whether the capture objects are in this database."""
-    return fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.replica_identity') IS NOT NULL") is True
+    return has_table(conn, "replica_identity")
 
 
 def has_triggers(conn: psycopg.Connection[Any]) -> bool:
     """Whether schema changes are captured: by a superuser's event triggers."""
-    return fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.ddl_history') IS NOT NULL") is True
+    return has_table(conn, "ddl_history")
 
 
 def is_active(conn: psycopg.Connection[Any]) -> bool:
     """Whether they act in this database: in a copy of it, or after pg_upgrade, they are there and inert."""
-    if fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.config') IS NULL"):
-        return False
-    return fetch_value(conn, _ACTIVE) is True
+    return has_table(conn, "config") and fetch_value(conn, _ACTIVE) is True
 
 
 def triggers_of(plugin: str) -> tuple[str, ...]:
@@ -117,7 +116,7 @@ def is_complete(conn: psycopg.Connection[Any], plugin: str) -> bool:
 
 def is_restored(conn: psycopg.Connection[Any]) -> bool:
     """Whether this database came from a base: schema scribe holds its position and nothing of capture."""
-    return fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.position') IS NOT NULL") is True
+    return has_table(conn, "position")
 
 
 def install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str = "scribe_decoder") -> None:
@@ -140,6 +139,8 @@ def install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str = 
 
 
 def _install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str) -> None:
+    conn.execute("CREATE SCHEMA IF NOT EXISTS scribe")  # from here on nobody else can make it
+    refuse_strangers(conn)
     _run_file(conn, "capture.sql")
     if plugin == "pgoutput":
         _run_file(conn, "table_facts.sql")
@@ -152,7 +153,7 @@ def _install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str) 
     if plugin == "decoder_raw":
         _run_file(conn, "identity_guard.sql")
         _run_file(conn, "decoder_raw.sql")
-    if fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.config') IS NOT NULL"):
+    if has_table(conn, "config"):
         conn.execute("UPDATE scribe.config SET replica_identity = %s", [replica_identity])
 
 
@@ -182,7 +183,7 @@ def uninstall(conn: psycopg.Connection[Any]) -> list[str]:
 
 def _restore_identities(conn: psycopg.Connection[Any]) -> list[str]:
     """Set REPLICA IDENTITY DEFAULT where scribe set FULL and FULL still stands; return the tables that stay locked."""
-    if not fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.replica_identity') IS NOT NULL"):
+    if not is_installed(conn):
         return []
     rows = conn.execute(
         "SELECT n.nspname, c.relname FROM scribe.replica_identity AS r"
@@ -190,7 +191,7 @@ def _restore_identities(conn: psycopg.Connection[Any]) -> list[str]:
         " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace ORDER BY 1, 2"
     ).fetchall()
     commands = _RESET
-    if not fetch_value(conn, "SELECT pg_catalog.to_regproc('scribe.run_own') IS NOT NULL"):
+    if not has_function(conn, "run_own"):
         commands = (sql.SQL("ALTER TABLE ONLY {table} REPLICA IDENTITY DEFAULT"), _RESET[1])
     return _alter_tables(conn, rows, commands, RESET_WAIT)
 

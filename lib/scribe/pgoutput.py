@@ -19,6 +19,7 @@ from scribe import files, pgmessages
 from scribe.capture import has_triggers
 from scribe.decoder import Decoder, Text
 from scribe.errors import ScribeError, UsageError
+from scribe.ownership import has_function
 from scribe.pgmessages import BinaryScan, Column, Relation, format_moment, read_begin
 from scribe.pgstream import MessageTranslator
 from scribe.pgtables import CARRIER
@@ -273,7 +274,7 @@ def remember_owners(conn: psycopg.Connection[Any]) -> None:
 
     conn: sees the snapshot of the base, and reads only.
     """
-    if not fetch_value(conn, _MAY_REMEMBER):
+    if not has_function(conn, "owners") or not fetch_value(conn, _MAY_REMEMBER):
         return
     rows = conn.execute(_UNSEEN).fetchall()
     if rows:
@@ -331,7 +332,7 @@ def _check_publication(conn: psycopg.Connection[Any], name: str) -> None:
 
 def _run_own(conn: psycopg.Connection[Any], statement: sql.Composed) -> None:
     """Run a statement that capture, where there is one, does not record."""
-    if fetch_value(conn, "SELECT pg_catalog.to_regproc('scribe.run_own') IS NOT NULL"):
+    if has_function(conn, "run_own"):
         conn.execute("SELECT scribe.run_own(%s)", [statement.as_string(conn)])
     else:
         conn.execute(statement)

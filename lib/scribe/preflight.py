@@ -15,7 +15,8 @@ from psycopg import sql
 from scribe import capture, gaps
 from scribe import slot as slots
 from scribe.capture import GENERATED_KEYS, WITHOUT_IDENTITY
-from scribe.errors import ScribeError
+from scribe.errors import ScribeError, UsageError
+from scribe.ownership import refuse_strangers
 from scribe.postgres import connect, fetch_value, is_superuser, plugin_options, program_version
 
 OLDEST = 130000  # server_version_num
@@ -265,6 +266,10 @@ def check_plpgsql(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
 
 def check_schema(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     """Schema scribe is ours or not there."""
+    try:
+        refuse_strangers(conn)
+    except UsageError as error:
+        return Check("schema scribe", "failed", error.message, (error.hint or "").rstrip("."))
     names = [
         row[0]
         for row in conn.execute(

@@ -13,6 +13,7 @@ from scribe.decoders import plugin_of
 from scribe.dialect import quote_identifier
 from scribe.errors import ScribeError
 from scribe.health import Finding, Limit, State, Value, count_text, worst
+from scribe.ownership import refuse_strangers
 from scribe.postgres import program_version
 from scribe.source import ANOTHER_DATABASE, ANOTHER_SERVER
 from scribe.survey import Survey
@@ -169,6 +170,7 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
 
     # A transaction with a row older than this held an xid when the base's slot was made, which waited for it.
     started = parse_moment(survey.base.manifest["started"]) + survey.server["skew"]
+    refuse_strangers(survey.conn)
     rows = survey.rows(_DDL, [started])
     number, lost = (rows[0]["total"], rows[0]["lost"]) if rows else (0, 0)
     values = [

@@ -25,6 +25,7 @@ from scribe.errors import ScribeError, TryAgainError
 from scribe.guard import Guard, MovedError, in_snapshot, read_tables
 from scribe.lsn import format_lsn
 from scribe.metadata import utc_now
+from scribe.ownership import has_table
 from scribe.postgres import connect, fetch_value, find_program, patient_options
 from scribe.process import die_with
 from scribe.slot import Export, create_slot
@@ -114,8 +115,7 @@ def _look(conn: psycopg.Connection[Any], export: Export, talk: Talk) -> Record:
 
 
 def _count_ddl(conn: psycopg.Connection[Any]) -> int:
-    there = fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.ddl_history') IS NOT NULL")
-    return int(fetch_value(conn, _DDL)) if there else 0
+    return int(fetch_value(conn, _DDL)) if has_table(conn, "ddl_history") else 0
 
 
 def dump_command(program: str) -> list[str]:

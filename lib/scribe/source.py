@@ -14,6 +14,7 @@ from psycopg import sql
 from scribe.dialect import Sequence
 from scribe.errors import TryAgainError, UsageError
 from scribe.lsn import parse_lsn
+from scribe.ownership import has_function
 from scribe.postgres import connect, fetch_value, refuse_views
 
 # What we commit ourselves must not wait for a stream that synchronous_standby_names names and that is not running.
@@ -152,7 +153,7 @@ def emit_mark(conn: psycopg.Connection[Any], name: str) -> str:
 
     Return an LSN within the transaction.
     """
-    by_row = fetch_value(conn, "SELECT pg_catalog.to_regproc('scribe.write_mark') IS NOT NULL")  # no decoder's messages
+    by_row = has_function(conn, "write_mark")  # no decoder's messages
     write = "scribe.write_mark(%s)" if by_row else "pg_catalog.pg_logical_emit_message(true, 'scribe.mark', %s)"
     try:
         with conn.transaction():
@@ -171,7 +172,8 @@ def reconcile(conn: psycopg.Connection[Any]) -> None:
     """
     with suppress(psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName):
         try:
-            conn.execute("SELECT scribe.reconcile()")
+            if has_function(conn, "reconcile"):
+                conn.execute("SELECT scribe.reconcile()")
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):
             return
 
@@ -179,7 +181,7 @@ def reconcile(conn: psycopg.Connection[Any]) -> None:
 def flag_losses(conn: psycopg.Connection[Any], warnings: Iterable[str]) -> None:
     """Let scribe-check see what capture could tell the stream only: of a segment's warnings, those that say so."""
     for warning in warnings:
-        if warning.startswith(LOSS):
+        if warning.startswith(LOSS) and has_function(conn, "flag_lost"):
             conn.execute("SELECT scribe.flag_lost(%s)", [warning.removeprefix(LOSS)])
 
 

@@ -20,6 +20,7 @@ from scribe.errors import ScribeError, TryAgainError, UsageError
 from scribe.files import read_json
 from scribe.lsn import parse_lsn
 from scribe.owners import whole_statements, without_owners
+from scribe.ownership import has_table
 from scribe.points import Way
 from scribe.postgres import connect, fetch_value, find_program, is_superuser, program_version
 from scribe.roles import report_differences
@@ -139,7 +140,7 @@ def check_encoding(conn: psycopg.Connection[Any], meta: Mapping[str, Any]) -> No
 
 def read_position(conn: psycopg.Connection[Any]) -> tuple[int, bool] | None:
     """Return where the database stands and whether psql was cut off inside a segment; None: it was not restored."""
-    if fetch_value(conn, "SELECT pg_catalog.to_regclass('scribe.position')") is None:
+    if not has_table(conn, "position"):
         return None
     rows = conn.execute("SELECT lsn::text, inside FROM scribe.position").fetchall()
     return (parse_lsn(rows[0][0]), rows[0][1]) if len(rows) == 1 else None

@@ -169,7 +169,7 @@ def test_changes_that_event_triggers_were_kept_from_are_recorded_and_flagged(scr
     scribe.start_stream()
     cluster.psql(
         "CREATE TABLE loads_the_library (i int PRIMARY KEY); SET event_triggers = off;"
-        "ALTER TABLE t ADD COLUMN role text, ADD COLUMN \"user\" text, ADD COLUMN temp text;"
+        'ALTER TABLE t ADD COLUMN role text, ADD COLUMN "user" text, ADD COLUMN temp text;'
         "CREATE TABLE system (database int PRIMARY KEY, tablespace text); INSERT INTO system VALUES (1, 'x');"
         "CREATE TEMP TABLE passing (i int); CREATE /* */ LOCAL TEMPORARY TABLE passing_too (i int);"
         "SELECT 1 AS a INTO TEMP passing_three; CREATE TABLE pg_temp.passing_four (i int);"
