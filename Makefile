@@ -103,6 +103,10 @@ check-regress: dev  ## PostgreSQL's own regression suite, captured and restored;
 	@$(BUILD)
 	@$(PY) tests/regress/run.py
 
+.PHONY: check-apps
+check-apps: dev  ## migration histories of applications, restored and compared: APPS= a directory of their checkouts, NAMES=, SEED=
+	@$(PY) tests/apps/run.py $(if $(SEED),--seed $(SEED)) $(NAMES)
+
 .PHONY: check-booted
 check-booted:  ## README's installation on a booted system: ROOTFS names a Debian root with systemd, BOOT a command that boots one
 	@ROOTFS='$(ROOTFS)' BOOT='$(BOOT)' tests/booted/run

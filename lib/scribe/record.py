@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -134,8 +135,8 @@ def major_of(text: bytes) -> int:
 def digest_schema(text: bytes) -> dict[str, str]:
     """Return a digest for each object that a pg_dump of the schema holds, by type and name; capture's own left out."""
     found: dict[str, str] = {}
-    marks = [*_OBJECT.finditer(text)]
-    for mark, after in zip(marks, [*marks[1:], None], strict=True):
+    for mark, after in pairwise([*_OBJECT.finditer(text), None]):
+        assert mark is not None
         name, kind, schema = (group.decode(errors="replace") for group in mark.groups())
         key = f"{kind} {schema}.{name}" if schema != "-" else f"{kind} - {name}"
         if _OWN.match(key):

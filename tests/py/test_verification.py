@@ -464,6 +464,14 @@ def test_a_rehearsal_of_a_real_source(scribe: Scribe, cluster: Cluster) -> None:
     cluster.query(f"DROP TABLESPACE {space}")
 
 
+def test_a_rehearsal_of_an_empty_database(scribe: Scribe, cluster: Cluster) -> None:
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    scribe.run("scribe-rotate", "--record")
+    said = json.loads(scribe.run("scribe-verify", "--rehearse", "--json", env=_server_env(cluster)).stdout)
+    assert (said["ok"], said["tables"]) == (True, 0)
+
+
 def test_neither_cluster_nor_files_outlive_a_rehearsal_that_is_killed(
     made: Aged, cluster: Cluster, place: Path
 ) -> None:
