@@ -108,7 +108,7 @@ check-apps: dev  ## migration histories of applications, restored and compared: 
 	@$(PY) tests/apps/run.py $(if $(SEED),--seed $(SEED)) $(NAMES)
 
 .PHONY: check-booted
-check-booted:  ## README's installation on a booted system: ROOTFS names a Debian root with systemd, BOOT a command that boots one
+check-booted:  ## docs/install.md's installation on a booted system: ROOTFS names a Debian root with systemd, BOOT a command that boots one
 	@ROOTFS='$(ROOTFS)' BOOT='$(BOOT)' tests/booted/run
 
 .PHONY: check-versions

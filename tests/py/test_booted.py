@@ -1,4 +1,4 @@
-"""README's installation on a booted system, where a root and a way to boot it are given; see tests/booted/run."""
+"""The installation of docs/install.md on a booted system, given a root and a way to boot it; see tests/booted."""
 
 from __future__ import annotations
 
