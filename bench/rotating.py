@@ -14,8 +14,8 @@ from archives import make_archive
 from draining import drain, drop_slot, end_of_work, make_slot
 from place import FILL, MB, ROOT, TABLE, Bench, cluster_program, median, say
 
-from scribe.lsn import format_lsn
-from scribe.spool import Spool
+from scribe.common.lsn import format_lsn
+from scribe.spool.contents import Spool
 
 
 def cut_transactions(stream: bytes) -> list[tuple[bytes, bytes, bytes]]:

@@ -12,12 +12,12 @@ from archives import make_archive
 from place import MB, Bench, median, say
 from rotating import run_rotate
 
-from scribe.pgmessages import BinaryScan
-from scribe.pgoutput import write_knowledge
-from scribe.pgstream import MessageTranslator
-from scribe.pgtext import Knowledge
-from scribe.spool import Spool
-from scribe.tape import Tape
+from scribe.decoders.pgmessages import BinaryScan
+from scribe.decoders.pgoutput import write_knowledge
+from scribe.decoders.pgstream import MessageTranslator
+from scribe.decoders.rows.text import Knowledge
+from scribe.spool.concatenation import Tape
+from scribe.spool.contents import Spool
 
 RELID = 16385
 ROW_BYTES = 50  # of a narrow INSERT in the spool, about

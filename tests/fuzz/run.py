@@ -42,7 +42,7 @@ from sanitised import SanitisedCluster  # noqa: E402
 from source import Scribe  # noqa: E402
 from values import Values  # noqa: E402
 
-from scribe.segments import Ddl, End, Footer, Reader, Small, Start, open_plain  # noqa: E402
+from scribe.archive.segments import Ddl, End, Footer, Reader, Small, Start, open_plain  # noqa: E402
 
 ROUND = 150  # transactions
 SESSIONS = 3

@@ -13,9 +13,9 @@ from typing import Any
 
 from handmade import Handmade
 
-from scribe.archive import Archive
-from scribe.errors import ScribeError
-from scribe.points import Chain, Target, find_chains, find_way
+from scribe.archive.chains import Chain, Target, find_chains, find_way
+from scribe.archive.layout import Archive
+from scribe.common.errors import ScribeError
 
 EPOCH = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)  # Handmade's
 DAY = 86400  # seconds

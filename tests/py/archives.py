@@ -6,10 +6,10 @@ from pathlib import Path
 
 import psycopg
 
-from scribe.archive import Archive
-from scribe.lsn import format_lsn
-from scribe.slot import create_slot
-from scribe.spool import Spool
+from scribe.archive.layout import Archive
+from scribe.common.lsn import format_lsn
+from scribe.source.slot import create_slot
+from scribe.spool.contents import Spool
 
 IDENTITY = {
     "format_version": 1,

@@ -10,8 +10,8 @@ from typing import Any
 
 from source import Scribe
 
-from scribe.health import State
-from scribe.manifest import check_value
+from scribe.archive.manifest import check_value
+from scribe.health.findings import State
 
 PROMPT = {"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1"}  # a stream that says soon how far it is
 

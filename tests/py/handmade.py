@@ -11,8 +11,8 @@ from typing import Any
 
 import zstandard
 
-from scribe import dialect
-from scribe.lsn import file_lsn, format_lsn
+from scribe.common import dialect
+from scribe.common.lsn import file_lsn, format_lsn
 
 START = 0x1000000
 CREATED = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)

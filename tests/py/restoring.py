@@ -10,7 +10,7 @@ from typing import Any
 from cluster import ROOT, Cluster
 from handmade import Handmade
 
-from scribe.dialect import Sequence
+from scribe.common.dialect import Sequence
 
 TABLES = """
 CREATE TABLE public.t (id integer PRIMARY KEY, v text);

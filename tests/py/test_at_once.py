@@ -11,10 +11,10 @@ import subprocess
 from cluster import ROOT
 from source import Scribe
 
-from scribe import files
-from scribe.archive import Archive
-from scribe.recovery import break_chain
-from scribe.spool import Spool
+from scribe.archive.layout import Archive
+from scribe.common import files
+from scribe.spool.contents import Spool
+from scribe.stream.recovery import break_chain
 
 
 def test_init_during_a_stream_has_nothing_to_do_or_is_told_to_wait(scribe: Scribe) -> None:

@@ -18,7 +18,7 @@ from cluster import ROOT, temporary_cluster
 from handmade import Handmade
 from source import Scribe
 
-from scribe.checks import CHECKS
+from scribe.health.checks import CHECKS
 
 
 def test_a_healthy_system_is_ok_in_every_check(watched):

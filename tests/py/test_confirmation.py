@@ -8,7 +8,7 @@ from pathlib import Path
 from cluster import poll
 from source import Scribe
 
-from scribe import confirmation
+from scribe.spool import confirmed_position as confirmation
 
 TIGHT = {"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1"}
 

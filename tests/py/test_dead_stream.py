@@ -15,11 +15,11 @@ from checking import PROMPT, check, report, states
 from cluster import ROOT, poll
 from source import Scribe
 
-from scribe.health import Limit, State
-from scribe.postgres import plugin_options
-from scribe.probes_slot import check_slot
-from scribe.settings import load_settings
-from scribe.survey import Survey
+from scribe.common.postgres import plugin_options
+from scribe.common.settings import load_settings
+from scribe.health.facts import Survey
+from scribe.health.findings import Limit, State
+from scribe.health.probes_slot import check_slot
 
 QUICK = ("-t", "3")  # a mark that does not come is waited for no longer than this run may take
 

@@ -15,7 +15,7 @@ from cluster import ROOT, Cluster, poll
 from source import Scribe
 from wrapping import count_calls, wrap_program
 
-from scribe.archive import Archive, Base
+from scribe.archive.layout import Archive, Base
 
 
 def newest(scribe: Scribe) -> Base:

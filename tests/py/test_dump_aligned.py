@@ -8,7 +8,7 @@ import pytest
 from cluster import Cluster, poll
 from source import Scribe
 
-from scribe.archive import Archive
+from scribe.archive.layout import Archive
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ import pytest
 from cluster import ROOT
 from dotenv import dotenv_values
 
-from scribe.errors import UsageError
-from scribe.settings import KEYS, load_settings
+from scribe.common.errors import UsageError
+from scribe.common.settings import KEYS, load_settings
 
 EXAMPLE = ROOT / "etc/scribe.env.example"
 pytestmark = pytest.mark.unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scribe.health import Limit, State, parse_range, worst
+from scribe.health.findings import Limit, State, parse_range, worst
 
 
 @pytest.mark.unit

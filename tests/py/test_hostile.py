@@ -13,11 +13,11 @@ from cluster import ROOT, Cluster, poll
 from handmade import Handmade
 from source import hide_library
 
-from scribe.errors import ScribeError
-from scribe.guard import count_rows, read_tables
-from scribe.manifest import read_manifest
-from scribe.postgres import connect
-from scribe.source import read_sequences
+from scribe.archive.manifest import read_manifest
+from scribe.common.errors import ScribeError
+from scribe.common.postgres import connect
+from scribe.dump.guard import count_rows, read_tables
+from scribe.source.server import read_sequences
 
 CAPTURE = (ROOT / "sql/capture.sql").read_text()
 TELL = (

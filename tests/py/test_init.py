@@ -15,8 +15,8 @@ from cluster import ROOT, Cluster, poll, temporary_cluster
 from source import Scribe
 from wrapping import wrap_program
 
-from scribe.archive import Archive
-from scribe.manifest import read_manifest
+from scribe.archive.layout import Archive
+from scribe.archive.manifest import read_manifest
 
 SOME_TABLES = """
 CREATE TABLE keyed (id int PRIMARY KEY, v text);

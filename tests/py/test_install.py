@@ -85,7 +85,7 @@ def test_the_libraries_are_in_their_servers_library_directory(installed, name):
 
 def test_what_hints_and_pages_name_is_where_they_say(installed):
     paths = "SQL / 'drop_slot.sql', SQL / 'monitor.sql', find_document('docs/alarms.md')"
-    script = f"from scribe.places import SQL, find_document; print({paths})"
+    script = f"from scribe.common.paths import SQL, find_document; print({paths})"
     tree = installed / "usr/lib/pg_scribe"
     command = [tree / ".venv/bin/python", "-P", "-c", script]
     named = subprocess.check_output(command, env={"PYTHONPATH": str(tree / "lib")}, text=True).split()

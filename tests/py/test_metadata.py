@@ -8,9 +8,9 @@ import pytest
 from cluster import Cluster
 from source import Scribe
 
-from scribe.archive import Archive
-from scribe.manifest import read_manifest
-from scribe.metadata import normalise_globals, split_list
+from scribe.archive.layout import Archive
+from scribe.archive.manifest import read_manifest
+from scribe.source.metadata import normalise_globals, split_list
 
 
 @pytest.mark.unit

@@ -21,7 +21,7 @@ from cluster import ROOT, poll
 from monitoring import ETC, UNPACKED, find, free_port, panels, prometheus, queries, running
 from source import Scribe
 
-from scribe.checks import CHECKS
+from scribe.health.checks import CHECKS
 
 sys.path.append(str(ROOT / "tools"))
 from draw_dashboard import draw

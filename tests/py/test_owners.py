@@ -7,7 +7,7 @@ import io
 import pytest
 from restoring import DDL, TABLES, Target
 
-from scribe.owners import without_owners
+from scribe.restore.owners import without_owners
 
 
 def test_owners_are_left_out_of_base_and_ddl(target: Target) -> None:

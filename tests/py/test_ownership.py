@@ -9,8 +9,8 @@ import pytest
 from cluster import Cluster
 from source import Scribe
 
-from scribe.errors import UsageError
-from scribe.ownership import has_function, has_table, refuse_strangers
+from scribe.common.errors import UsageError
+from scribe.source.ownership import has_function, has_table, refuse_strangers
 
 # It tells in the server's log as whom it runs, also from a transaction that is rolled back.
 SHOUT = (

@@ -13,8 +13,8 @@ from cluster import Cluster
 from compare import assert_equal
 from restoring import Target, insert
 
-from scribe.errors import UsageError
-from scribe.selection import check_patterns, read_pattern
+from scribe.common.errors import UsageError
+from scribe.restore.selection import check_patterns, read_pattern
 
 SHOP = """
 CREATE ROLE {role};

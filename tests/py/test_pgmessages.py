@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from archives import make_archive
 
-from scribe import tape as tape_module
-from scribe.errors import ScribeError
-from scribe.pgmessages import BinaryScan, end_after, find_start, frames_after
-from scribe.pgoutput import PgOutput
-from scribe.pgstream import MessageTranslator
-from scribe.pgtext import Knowledge
-from scribe.plaintext import is_plain, without_concurrently
-from scribe.spool import Spool
-from scribe.statements import NotSureError, choose, last_name, statement_number
-from scribe.tape import Tape
+from scribe.common.errors import ScribeError
+from scribe.decoders.pgmessages import BinaryScan, end_after, find_start, frames_after
+from scribe.decoders.pgoutput import PgOutput
+from scribe.decoders.pgstream import MessageTranslator
+from scribe.decoders.rows.plaintext import is_plain, without_concurrently
+from scribe.decoders.rows.statements import NotSureError, choose, last_name, statement_number
+from scribe.decoders.rows.text import Knowledge
+from scribe.spool import concatenation as tape_module
+from scribe.spool.concatenation import Tape
+from scribe.spool.contents import Spool
 
 pytestmark = pytest.mark.unit
 

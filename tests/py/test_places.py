@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scribe import places
+from scribe.common import paths as places
 
 pytestmark = pytest.mark.unit
 

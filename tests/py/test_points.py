@@ -12,7 +12,7 @@ import pytest
 from handmade import START
 from restoring import TABLES, Target, insert, small_archive
 
-from scribe.lsn import format_lsn
+from scribe.common.lsn import format_lsn
 
 
 def flip_a_byte(path: Path) -> None:

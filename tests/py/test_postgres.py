@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from cluster import Cluster
 
-from scribe.errors import ScribeError, TryAgainError, UsageError
-from scribe.postgres import connect
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.common.postgres import connect
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ import pytest
 from archives import make_archive, transaction
 from test_rotation import SAMPLE, TRANSACTIONS, Crash, archived
 
-from scribe import recovery
-from scribe.archive import Archive
-from scribe.rotation import rotate
-from scribe.slot import Slot
-from scribe.source import Server
-from scribe.spool import Scan, Spool, Tape, find_start
+from scribe.archive.layout import Archive
+from scribe.source.server import Server
+from scribe.source.slot import Slot
+from scribe.spool.contents import Scan, Spool, Tape, find_start
+from scribe.stream import recovery
+from scribe.stream.rotation import rotate
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cluster import ROOT
 
-from scribe.settings import KEYS
+from scribe.common.settings import KEYS
 
 pytestmark = pytest.mark.unit
 

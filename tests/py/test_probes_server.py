@@ -15,10 +15,10 @@ from cluster import ROOT, Cluster, poll
 from handmade import Handmade
 from source import Scribe
 
-from scribe.health import Limit, State
-from scribe.probes_server import check_server
-from scribe.settings import load_settings
-from scribe.survey import Survey
+from scribe.common.settings import load_settings
+from scribe.health.facts import Survey
+from scribe.health.findings import Limit, State
+from scribe.health.probes_server import check_server
 
 
 @contextmanager

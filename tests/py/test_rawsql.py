@@ -12,16 +12,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scribe import bounds, rawsql
-from scribe.bounds import Bound, Cut
-from scribe.decoderraw import DecoderRaw
-from scribe.errors import ScribeError
-from scribe.pgmessages import MISSING, DamageError
-from scribe.pgtext import Knowledge
-from scribe.rawsql import read_delete, read_insert_head, read_truncate, read_update, read_values, statement_end
-from scribe.rawtext import RawScan, RawTranslator
-from scribe.spool import Spool, cut
-from scribe.tape import Tape
+from scribe.common.errors import ScribeError
+from scribe.decoders.decoder_raw import file_lsns as bounds
+from scribe.decoders.decoder_raw import output as rawsql
+from scribe.decoders.decoder_raw.decoder import DecoderRaw
+from scribe.decoders.decoder_raw.file_lsns import Bound, Cut
+from scribe.decoders.decoder_raw.output import (
+    read_delete,
+    read_insert_head,
+    read_truncate,
+    read_update,
+    read_values,
+    statement_end,
+)
+from scribe.decoders.decoder_raw.stream import RawScan, RawTranslator
+from scribe.decoders.pgmessages import MISSING, DamageError
+from scribe.decoders.rows.text import Knowledge
+from scribe.spool.concatenation import Tape
+from scribe.spool.contents import Spool, cut
 
 pytestmark = pytest.mark.unit
 

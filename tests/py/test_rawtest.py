@@ -16,9 +16,10 @@ from cluster import Cluster, poll
 from compare import assert_equal
 from source import Scribe
 
-from scribe import capture, gaps
-from scribe.postgres import connect
-from scribe.rawprobes import PROBES
+from scribe.common.postgres import connect
+from scribe.decoders.decoder_raw import trial as gaps
+from scribe.decoders.decoder_raw.trial_cases import PROBES
+from scribe.source import capture
 
 
 @pytest.fixture(scope="session")

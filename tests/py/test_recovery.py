@@ -9,7 +9,7 @@ import pytest
 from cluster import poll
 from source import Scribe
 
-from scribe.lsn import parse_lsn
+from scribe.common.lsn import parse_lsn
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from cluster import Cluster
 from handmade import Handmade
 from restoring import DDL, LONG, TABLES, Target, insert, small_archive
 
-from scribe.dialect import Begin, Sequence
-from scribe.lsn import format_lsn
-from scribe.replay import Stop, expected_rows, show, split_ddl, split_statements
-from scribe.segments import open_plain
+from scribe.archive.chains import Stop
+from scribe.archive.segments import open_plain
+from scribe.common.dialect import Begin, Sequence
+from scribe.common.lsn import format_lsn
+from scribe.restore.replay import expected_rows, show, split_ddl, split_statements
 
 
 def test_every_kind_of_block_is_applied(target: Target) -> None:

@@ -18,7 +18,7 @@ from cluster import poll
 from handmade import START
 from restoring import DDL, LONG, TABLES, Target, insert, small_archive
 
-from scribe.lsn import format_lsn
+from scribe.common.lsn import format_lsn
 
 
 def test_what_is_only_in_the_spool_is_applied_when_asked_for(target: Target) -> None:

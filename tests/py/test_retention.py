@@ -14,12 +14,12 @@ import pytest
 from aged import Aged, change, find_lost, points, random_archive
 from cluster import ROOT
 
-from scribe.dialect import format_time
-from scribe.errors import ScribeError, TryAgainError
-from scribe.points import Target, find_chains
-from scribe.removal import list_steps, prune
-from scribe.retention import Policy, make_plan, read_time
-from scribe.verification import Verification
+from scribe.archive.chains import Target, find_chains
+from scribe.archive.removal import list_steps, prune
+from scribe.archive.retention import Policy, make_plan, read_time
+from scribe.archive.verification import Verification
+from scribe.common.dialect import format_time
+from scribe.common.errors import ScribeError, TryAgainError
 
 pytestmark = pytest.mark.unit
 POLICY = Policy(7, 30, 12)
@@ -339,7 +339,7 @@ def test_a_restore_and_a_base_keep_it_away(made: Aged) -> None:
 
 
 def test_a_restore_waits_for_no_other_restore_and_is_kept_away_by_a_removal(made: Aged) -> None:
-    from scribe.files import DirectoryLock
+    from scribe.common.files import DirectoryLock
 
     def lock(*, shared: bool) -> DirectoryLock:
         return DirectoryLock(made.path, "at work", shared=shared)

@@ -11,13 +11,13 @@ import pytest
 import zstandard
 from archives import make_archive, transaction
 
-from scribe import files
-from scribe import tape as tape_module
-from scribe.archive import Archive, Segment
-from scribe.errors import ScribeError, TryAgainError
-from scribe.rotation import rotate
-from scribe.spool import Spool
-from scribe.writer import LONGEST, Counter
+from scribe.archive.layout import Archive, Segment
+from scribe.common import files
+from scribe.common.errors import ScribeError, TryAgainError
+from scribe.spool import concatenation as tape_module
+from scribe.spool.contents import Spool
+from scribe.stream.rotation import rotate
+from scribe.stream.writer import LONGEST, Counter
 
 pytestmark = pytest.mark.unit
 
@@ -181,7 +181,7 @@ def test_a_damaged_spool_is_refused_and_stays(tmp_path: Path) -> None:
 
 def test_a_second_rotation_waits_then_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = make_archive(tmp_path / "a")
-    monkeypatch.setattr("scribe.rotation.LOCK_WAIT", 0.1)
+    monkeypatch.setattr("scribe.stream.rotation.LOCK_WAIT", 0.1)
     with files.Lock(archive.spool / "rotate.lock", "test"), pytest.raises(TryAgainError, match="rotate.lock"):
         rotate(archive, None)
 

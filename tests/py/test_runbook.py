@@ -20,7 +20,7 @@ from cluster import ROOT, Cluster, install_decoder, temporary_cluster
 from source import Scribe
 from standby import catch_up, promote, standby
 
-from scribe.checks import CHECKS
+from scribe.health.checks import CHECKS
 
 _BLOCK = re.compile(
     r"^```sh run(?: (?P<scene>\w+))?(?:, exits (?P<status>\d+))?\n(?P<code>.*?)^```$|^```text said\n(?P<said>.*?)^```$"

@@ -10,9 +10,21 @@ from handmade import Handmade
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scribe import segments
-from scribe.errors import ScribeError
-from scribe.segments import CopyData, CopyEnd, CopyStart, Ddl, End, Footer, Mark, Reader, Small, Start, Statements
+from scribe.archive import segments
+from scribe.archive.segments import (
+    CopyData,
+    CopyEnd,
+    CopyStart,
+    Ddl,
+    End,
+    Footer,
+    Mark,
+    Reader,
+    Small,
+    Start,
+    Statements,
+)
+from scribe.common.errors import ScribeError
 
 pytestmark = pytest.mark.unit
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from archives import make_archive, transaction
 
-from scribe import shipping
-from scribe.archive import Archive
-from scribe.rotation import rotate
-from scribe.shipping import Outbox
+from scribe.archive import shipping
+from scribe.archive.layout import Archive
+from scribe.archive.shipping import Outbox
+from scribe.stream.rotation import rotate
 
 pytestmark = pytest.mark.unit
 

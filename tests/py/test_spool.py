@@ -12,11 +12,11 @@ from archives import make_archive, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scribe import spool as spool_module
-from scribe import tape as tape_module
-from scribe.errors import ScribeError
-from scribe.rotation import plan
-from scribe.spool import Place, Scan, Spool, Tape, cut, find_start, frames_after, read_transactions
+from scribe.common.errors import ScribeError
+from scribe.spool import concatenation as tape_module
+from scribe.spool import contents as spool_module
+from scribe.spool.contents import Place, Scan, Spool, Tape, cut, find_start, frames_after, read_transactions
+from scribe.stream.rotation import plan
 
 pytestmark = pytest.mark.unit
 

@@ -19,11 +19,11 @@ from archives import attach_archive
 from cluster import ROOT, Cluster, poll, temporary_cluster
 from source import Scribe
 
-from scribe.archive import Archive
-from scribe.postgres import plugin_options
-from scribe.process import find_receivers, from_json
-from scribe.recovery import break_chain
-from scribe.spool import Spool
+from scribe.archive.layout import Archive
+from scribe.common.postgres import plugin_options
+from scribe.common.process import find_receivers, from_json
+from scribe.spool.contents import Spool
+from scribe.stream.recovery import break_chain
 
 _VALUE = re.compile(rb"^(?:\((\d+)|(\d+)\t|INSERT INTO public\.ticket \(id, pad\) VALUES \((\d+))", re.M)
 

@@ -13,8 +13,8 @@ from cluster import Cluster
 from handmade import START, Handmade
 from restoring import TABLES, Target, insert, small_archive
 
-from scribe import dialect
-from scribe.dialect import drop_transaction_timeout
+from scribe.common import dialect
+from scribe.common.dialect import drop_transaction_timeout
 
 
 def test_newer_globals_are_restored_too_and_what_fails_in_them_is_said(target: Target) -> None:

@@ -19,10 +19,10 @@ from aged import WHOLE, Aged, change, insert
 from cluster import ROOT, Cluster, poll
 from source import Scribe
 
-from scribe.checksums import Entry
-from scribe.dialect import Sequence
-from scribe.lsn import format_lsn
-from scribe.verification import Fault, Verification, choose
+from scribe.archive.checksums import Entry
+from scribe.archive.verification import Fault, Verification, choose
+from scribe.common.dialect import Sequence
+from scribe.common.lsn import format_lsn
 
 
 @pytest.fixture

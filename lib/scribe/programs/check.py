@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from scribe import files
-from scribe.checks import BY_NAME, CHECKS, Check, default_limit, run_checks
-from scribe.cli import Parser, make_parser, prepare, run
-from scribe.deadline import Outcome, collect
-from scribe.errors import ScribeError, UsageError
-from scribe.formats import FORMATS, Report, format_table
-from scribe.health import Finding, Limit, State, parse_range
-from scribe.survey import Survey
+from scribe.common import files
+from scribe.common.cli import Parser, make_parser, prepare, run
+from scribe.common.deadline import Outcome, collect
+from scribe.common.errors import ScribeError, UsageError
+from scribe.health.checks import BY_NAME, CHECKS, Check, default_limit, run_checks
+from scribe.health.facts import Survey
+from scribe.health.findings import Finding, Limit, State, parse_range
+from scribe.health.formats import FORMATS, Report, format_table
 
 PROGRAM = "scribe-check"
 NO_PASSWORD = "no password"  # what -w says when it stands alone

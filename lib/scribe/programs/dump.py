@@ -7,17 +7,17 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from scribe import setup
-from scribe.archive import Archive
-from scribe.base import Request, take_stream_base
-from scribe.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
-from scribe.decoders import check_setting, plugin_of
-from scribe.errors import ScribeError, TryAgainError, UsageError
-from scribe.postgres import make_patient
-from scribe.removal import prune, summarize
-from scribe.retention import Policy
-from scribe.settings import Settings
-from scribe.source import open_source
+from scribe.archive.layout import Archive
+from scribe.archive.removal import prune, summarize
+from scribe.archive.retention import Policy
+from scribe.common.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.common.postgres import make_patient
+from scribe.common.settings import Settings
+from scribe.decoders.registry import check_setting, plugin_of
+from scribe.dump import setup
+from scribe.dump.base import Request, take_stream_base
+from scribe.source.server import open_source
 
 PROGRAM = "scribe-dump"
 EPILOG = """\

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from scribe.archive import Archive
-from scribe.cli import Parser, Talk, make_parser, prepare, run
-from scribe.metadata import dump_globals, refresh_globals
-from scribe.postgres import connect
-from scribe.source import check_identity, inspect, open_source
+from scribe.archive.layout import Archive
+from scribe.common.cli import Parser, Talk, make_parser, prepare, run
+from scribe.common.postgres import connect
+from scribe.source.metadata import dump_globals, refresh_globals
+from scribe.source.server import check_identity, inspect, open_source
 
 PROGRAM = "scribe-globals"
 EPILOG = """\

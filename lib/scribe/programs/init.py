@@ -10,16 +10,17 @@ from typing import Any
 
 import psycopg
 
-from scribe import gaps, setup
-from scribe.archive import Archive
-from scribe.base import Request
-from scribe.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
-from scribe.decoders import check_setting, plugin_of
-from scribe.errors import FAILED, ScribeError, TryAgainError, UsageError
-from scribe.inforce import Shown, describe_settings
-from scribe.postgres import connect, make_patient
-from scribe.preflight import Check, Wanted, check_gap, run_checks
-from scribe.source import NOT_WAITING
+from scribe.archive.layout import Archive
+from scribe.common.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
+from scribe.common.errors import FAILED, ScribeError, TryAgainError, UsageError
+from scribe.common.postgres import connect, make_patient
+from scribe.common.settings_report import Shown, describe_settings
+from scribe.decoders.decoder_raw import trial as gaps
+from scribe.decoders.registry import check_setting, plugin_of
+from scribe.dump import setup
+from scribe.dump.base import Request
+from scribe.dump.preflight import Check, Wanted, check_gap, run_checks
+from scribe.source.server import NOT_WAITING
 
 PROGRAM = "scribe-init"
 EPILOG = """\

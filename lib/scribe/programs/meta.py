@@ -6,12 +6,12 @@ import json
 import sys
 from pathlib import Path
 
-from scribe.archive import Archive
-from scribe.cli import Parser, json_ready, make_parser, prepare, run
-from scribe.manifest import check_value, write_manifest
-from scribe.metadata import describe_database
-from scribe.postgres import connect
-from scribe.source import check_identity, inspect, open_source
+from scribe.archive.layout import Archive
+from scribe.archive.manifest import check_value, write_manifest
+from scribe.common.cli import Parser, json_ready, make_parser, prepare, run
+from scribe.common.postgres import connect
+from scribe.source.metadata import describe_database
+from scribe.source.server import check_identity, inspect, open_source
 
 PROGRAM = "scribe-meta"
 EPILOG = """\

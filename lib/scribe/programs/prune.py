@@ -7,11 +7,11 @@ import json
 import sys
 from typing import Any
 
-from scribe.archive import Archive, Segment
-from scribe.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
-from scribe.errors import FAILED, UsageError
-from scribe.removal import prune, summarize
-from scribe.retention import Plan, Policy, Verdict
+from scribe.archive.layout import Archive, Segment
+from scribe.archive.removal import prune, summarize
+from scribe.archive.retention import Plan, Policy, Verdict
+from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.common.errors import FAILED, UsageError
 
 PROGRAM = "scribe-prune"
 EPILOG = """\

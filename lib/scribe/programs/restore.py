@@ -8,17 +8,17 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from scribe import files
-from scribe.archive import Archive
-from scribe.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
-from scribe.errors import UsageError
-from scribe.lsn import format_lsn, parse_lsn
-from scribe.parts import PartRestore, is_part
-from scribe.points import Chain, find_chains
-from scribe.postgres import connect, export_connection
-from scribe.replay import Place
-from scribe.restoration import Restore
-from scribe.source import emit_mark
+from scribe.archive.chains import Chain, find_chains
+from scribe.archive.layout import Archive
+from scribe.common import files
+from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.common.errors import UsageError
+from scribe.common.lsn import format_lsn, parse_lsn
+from scribe.common.postgres import connect, export_connection
+from scribe.restore.parts import PartRestore, is_part
+from scribe.restore.replay import Place
+from scribe.restore.restoration import Restore
+from scribe.source.server import emit_mark
 
 PROGRAM = "scribe-restore"
 LOCK_WAIT = 60.0  # seconds for scribe-prune to end

@@ -11,16 +11,16 @@ from typing import Any
 
 import psycopg
 
-from scribe import source
-from scribe.archive import Archive
-from scribe.cli import Parser, Talk, make_parser, prepare, run
-from scribe.decoders import check_setting, plugin_of
-from scribe.errors import ScribeError, TryAgainError, UsageError
-from scribe.lsn import format_lsn, parse_lsn
-from scribe.record import take_record
-from scribe.rotation import Report, rotate
-from scribe.settings import Settings
-from scribe.waiting import wait_for_now
+from scribe.archive.layout import Archive
+from scribe.common.cli import Parser, Talk, make_parser, prepare, run
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.common.lsn import format_lsn, parse_lsn
+from scribe.common.settings import Settings
+from scribe.decoders.registry import check_setting, plugin_of
+from scribe.dump.source_record import take_record
+from scribe.source import server as source
+from scribe.stream.rotation import Report, rotate
+from scribe.stream.waiting import wait_for_now
 
 PROGRAM = "scribe-rotate"
 EPILOG = """\

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from scribe.archive import Archive
-from scribe.cli import Parser, Talk, make_parser, prepare, run
-from scribe.decoders import check_setting
-from scribe.stream import Supervisor
+from scribe.archive.layout import Archive
+from scribe.common.cli import Parser, Talk, make_parser, prepare, run
+from scribe.decoders.registry import check_setting
+from scribe.stream.supervision import Supervisor
 
 PROGRAM = "scribe-stream"
 EPILOG = """\

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scribe import files
-from scribe.archive import Archive
-from scribe.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
-from scribe.errors import FAILED, UsageError
-from scribe.rehearsal import Rehearsal, rehearse
-from scribe.settings import parse_percent
-from scribe.verification import Outcome, Verification, read_result
+from scribe.archive.layout import Archive
+from scribe.archive.verification import Outcome, Verification, read_result
+from scribe.common import files
+from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.common.errors import FAILED, UsageError
+from scribe.common.settings import parse_percent
+from scribe.restore.rehearsal import Rehearsal, rehearse
 
 PROGRAM = "scribe-verify"
 LOCK_WAIT = 60.0  # seconds for scribe-prune to end

@@ -1,0 +1,218 @@
+"""The archive: the directory that holds everything about one source database."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from scribe.archive.manifest import read_manifest, write_manifest
+from scribe.common import files
+from scribe.common.dialect import format_time
+from scribe.common.errors import ScribeError, UsageError
+from scribe.common.lsn import file_lsn, format_lsn, parse_lsn
+
+_SEGMENT = re.compile(r"^(\d{8}T\d{6}Z)-([0-9A-F]{16})\.json$")
+_BASE = re.compile(r"^\d{8}T\d{6}Z$")
+_GLOBALS = re.compile(r"^\d{8}T\d{6}Z\.sql$")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A finished segment: its manifest's path and what the manifest says."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def data(self) -> Path:
+        """The SQL file, compressed or plain."""
+        return self.path.with_name(self.manifest["file"])
+
+    @property
+    def from_lsn(self) -> int:
+        """Where the segment begins: the end of the one before."""
+        return parse_lsn(self.manifest["from_lsn"])
+
+    @property
+    def to_lsn(self) -> int:
+        """Where the segment ends."""
+        return parse_lsn(self.manifest["to_lsn"])
+
+
+@dataclass(frozen=True)
+class Base:
+    """A complete base: its directory and what its manifest says."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def stamp(self) -> str:
+        """The base's name: the UTC time at which it was begun."""
+        return self.path.name
+
+    @property
+    def consistent_point(self) -> int:
+        """LSN: transactions whose commit record starts before it are in the base, the others are not."""
+        return int(self.manifest["consistent_point"], 16)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """The paths of an archive and what is finished in it."""
+
+    path: Path
+
+    @property
+    def identity_path(self) -> Path:
+        """archive.json."""
+        return self.path / "archive.json"
+
+    @property
+    def spool(self) -> Path:
+        """pg_recvlogical's files; private to stream and rotate."""
+        return self.path / "spool"
+
+    @property
+    def bases_path(self) -> Path:
+        """The directory of bases."""
+        return self.path / "base"
+
+    @property
+    def incremental(self) -> Path:
+        """The directory of segments."""
+        return self.path / "incremental"
+
+    @property
+    def globals_path(self) -> Path:
+        """The directory of globals files."""
+        return self.path / "globals"
+
+    @property
+    def cuts(self) -> Path:
+        """Consistent points at which segments must be cut, one empty file each."""
+        return self.spool / "cuts"
+
+    def exists(self) -> bool:
+        """Whether scribe-init has made this archive."""
+        return self.identity_path.is_file()
+
+    def identity(self) -> dict[str, Any]:
+        """Return archive.json. Raises UsageError where there is no archive."""
+        try:
+            return read_manifest("archive", self.identity_path)
+        except FileNotFoundError:
+            raise UsageError(
+                f'there is no archive in "{self.path}"', 'Run "scribe-init", or set SCRIBE_ARCHIVE to an archive.'
+            ) from None
+
+    @property
+    def broken_path(self) -> Path:
+        """The record that the chain is broken: what follows cannot continue what is archived."""
+        return self.path / "broken.json"
+
+    def declare_broken(self, reason: str, lsn: int) -> None:
+        """Record durably, once, that transactions after lsn are lost to this archive until a new chain begins."""
+        if self.broken() is None:
+            since = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            files.write_json(self.broken_path, {"since": since, "reason": reason, "lsn": format_lsn(lsn)})
+
+    def broken(self) -> dict[str, Any] | None:
+        """Return since (UTC), reason and lsn of a broken chain, or None where all is well."""
+        try:
+            value = files.read_json(self.broken_path)
+        except FileNotFoundError:
+            return None
+        return value if isinstance(value, dict) else {"since": "", "reason": "unknown", "lsn": "0/0"}
+
+    def clear_broken(self) -> None:
+        """Take the record away; for whoever begins a new chain, after archive.json names its start."""
+        files.remove_file(self.broken_path)
+
+    def archived_lsn(self) -> int:
+        """Return the LSN up to which the present chain is in segments: its start where it has none yet."""
+        start = parse_lsn(self.identity()["chain_from_lsn"])
+        last = self.last_segment()
+        return start if last is None else max(start, last.to_lsn)
+
+    def create_directories(self) -> None:
+        """Make the archive's directories, durably; those that are there are left alone."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for path in (self.path, self.spool, self.cuts, self.bases_path, self.incremental, self.globals_path):
+            files.make_directory(path)
+
+    def write_identity(self, value: dict[str, Any]) -> None:
+        """Write archive.json, replacing it."""
+        write_manifest("archive", self.identity_path, value, exclusive=False)
+
+    def segment_names(self) -> list[str]:
+        """Return the names of all segment manifests in commit order, which is the order of their LSNs."""
+        if not self.incremental.is_dir():
+            return []
+        found = [(match[2], name) for name in _names(self.incremental) if (match := _SEGMENT.match(name))]
+        return [name for _, name in sorted(found)]
+
+    def segments(self) -> Iterator[Segment]:
+        """Yield every finished segment in commit order. Raises ScribeError for a manifest that is not valid."""
+        for name in self.segment_names():
+            path = self.incremental / name
+            yield Segment(path, read_manifest("segment", path))
+
+    def last_segment(self) -> Segment | None:
+        """Return the newest finished segment, or None."""
+        names = self.segment_names()
+        if not names:
+            return None
+        path = self.incremental / names[-1]
+        return Segment(path, read_manifest("segment", path))
+
+    def bases(self) -> list[Base]:
+        """Return every complete base, oldest first."""
+        if not self.bases_path.is_dir():
+            return []
+        found = []
+        for name in sorted(filter(_BASE.match, _names(self.bases_path))):
+            with contextlib.suppress(FileNotFoundError):
+                path = self.bases_path / name
+                found.append(Base(path, read_manifest("base", path / "manifest.json")))
+        return found
+
+    def globals_files(self) -> list[Path]:
+        """Return the globals files, oldest first."""
+        if not self.globals_path.is_dir():
+            return []
+        return [self.globals_path / name for name in sorted(filter(_GLOBALS.match, _names(self.globals_path)))]
+
+    def pending_cuts(self) -> list[int]:
+        """Return the recorded consistent points, in order."""
+        return sorted(int(name, 16) for name in _names(self.cuts) if re.fullmatch(r"[0-9A-F]{16}", name))
+
+    def record_cut(self, lsn: int) -> None:
+        """Record durably that a segment must end at lsn, before anything past it can be archived."""
+        files.write_file(self.cuts / file_lsn(lsn), b"")
+
+    def closing_stamp(self, now: datetime | None = None) -> str:
+        """Return the UTC time for the next segment's name: never before the newest's, so name order is commit order."""
+        stamp = format_time(now or datetime.now(UTC))
+        names = self.segment_names()
+        return max(stamp, names[-1][:16]) if names else stamp
+
+    def base_stamp(self) -> str:
+        """Return an unused name for a new base, later than every other."""
+        moment = datetime.now(UTC)
+        names = [name for name in _names(self.bases_path) if _BASE.match(name)]
+        if names and format_time(moment) <= max(names):
+            moment = datetime.strptime(max(names), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) + timedelta(seconds=1)
+        return format_time(moment)
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return [entry.name for entry in directory.iterdir()]
+    except OSError as error:
+        raise ScribeError(f'could not read directory "{directory}": {error.strerror}') from None

@@ -1,0 +1,338 @@
+"""Reading segments: the decompressed bytes of a file, cut into transactions by the frames at line beginnings.
+
+Nothing here parses SQL. Outside a COPY block no line of data begins like a frame, and inside one only `\\.` does
+(docs/format.md, "Reserved line beginnings"), so bytes.find() and one regular expression do the work.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from scribe.common.dialect import (
+    BEGIN_PREFIX,
+    COMMIT_PREFIX,
+    FOOTER_BEGIN,
+    OBJECTS_BEGIN,
+    OBJECTS_END,
+    Begin,
+    parse_begin,
+    parse_commit,
+)
+from scribe.common.errors import ScribeError
+from scribe.common.lsn import parse_lsn
+
+BLOCK = 512 << 10  # bytes read at a time
+LONG_LINE = 4 << 20  # bytes; a longer line of COPY data is handed over in parts
+SMALL = 256 << 10  # bytes of a transaction that is handed over whole
+# In a transaction of single statements every line begins with one of these.
+_NOT_SINGLE = re.compile(rb"\n(?!INSERT INTO |UPDATE |DELETE FROM |[()]|-- rows )")
+_FRAME = re.compile(rb"\n(?=--|COPY |COMMIT; --|BEGIN; --)")
+_STATEMENT_END = re.compile(rb"; -- (?:\d+|\*) rows\n\Z")
+_COMMIT_FOUND = b"\n" + COMMIT_PREFIX
+_DDL_END = b"\n-- ddl end\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a segment demands: where the target must stand, and the session settings as one SQL string."""
+
+    from_lsn: int
+    settings: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """A whole transaction of INSERT, UPDATE and DELETE statements; text has no comment lines."""
+
+    begin: Begin
+    text: bytes
+    end: int  # end LSN
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The beginning of any other transaction; its parts follow, then End."""
+
+    begin: Begin
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """Some whole statements, without comment lines."""
+
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CopyStart:
+    """A COPY statement; its CopyData follows, then CopyEnd."""
+
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CopyData:
+    """Some whole lines of COPY data, or a part of a long one."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CopyEnd:
+    """The end of a COPY block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ddl:
+    """A DDL block: what stands after `-- ddl `, and the statements between the frames."""
+
+    tag: str
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A named point: it is reached when the transaction around it is."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a transaction begun by Start."""
+
+    end: int  # end LSN
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What follows the last transaction: statements (sequences, position), and where the segment ends."""
+
+    text: bytes
+    to_lsn: int
+
+
+@dataclass(frozen=True, slots=True)
+class LargeObjects:
+    """Some of the statements that bring the large objects up to date; last: no more of them follow."""
+
+    text: bytes
+    last: bool
+
+
+Event = LargeObjects | Small | Start | Statements | CopyStart | CopyData | CopyEnd | Ddl | Mark | End | Footer
+
+
+def open_plain(path: Path) -> IO[bytes]:
+    """Open a file for reading as plain bytes, decompressing *.zst in a stream. Raises OSError."""
+    stream = path.open("rb")
+    if path.suffix != ".zst":
+        return stream
+    return zstandard.ZstdDecompressor().stream_reader(stream, read_size=BLOCK, read_across_frames=True, closefd=True)
+
+
+class Buffer:
+    """A window on a byte stream that moves forward; data[at:] is what was read and not yet taken.
+
+    The byte before `at` is kept, so that a search for a newline and what follows it sees the first line too.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self.name = name
+        self.data = b"\n"
+        self.at = 1
+        self._read: Callable[[int], bytes] = stream.read
+
+    def more(self) -> bool:
+        """Read on; return False at the end of the stream. Doubles the window, so a huge line costs linear time."""
+        held = self.data[self.at - 1 :]
+        try:
+            block = self._read(max(BLOCK, len(held)))
+        except zstandard.ZstdError as error:
+            raise ScribeError(f'could not decompress "{self.name}": {error}', _DAMAGED) from None
+        self.data, self.at = held + block, 1
+        return bool(block)
+
+    def need(self) -> None:
+        """Read on; raises ScribeError at the end of the stream."""
+        if not self.more():
+            raise ScribeError(f'file "{self.name}" ends too early', _DAMAGED)
+
+    def find(self, what: bytes) -> int:
+        """Return where what begins, reading on until it is found; `at - 1` counts. Raises ScribeError at the end."""
+        seen = 0
+        while (found := self.data.find(what, max(self.at - 1, seen))) < 0:
+            seen = len(self.data) - self.at + 1 - len(what)
+            self.need()
+        return found
+
+    def take(self, end: int) -> bytes:
+        """Return the bytes up to index end and move there."""
+        taken = self.data[self.at : end]
+        self.at = end
+        return taken
+
+    def line(self) -> bytes:
+        """Take one line with its newline; b"" at the end of the stream. Raises ScribeError for a torn line."""
+        seen = self.at
+        while (found := self.data.find(b"\n", seen)) < 0:
+            held = len(self.data) - self.at
+            if not self.more():
+                if held == 0:
+                    return b""
+                raise ScribeError(f'file "{self.name}" ends inside a line', _DAMAGED)
+            seen = self.at + held
+        return self.take(found + 1)
+
+
+_DAMAGED = "Compare the file with its manifest's sha256; restore to a point before it or from a newer base."
+
+
+class Reader:
+    """A segment (or any stream of the decoder's transactions) as events. name: for messages."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self.name = name
+        self._buffer = Buffer(stream, name)
+
+    def read_header(self) -> Header:
+        """Take the lines before the first transaction. Raises ScribeError where they are not a segment's."""
+        from_lsn, settings, in_guard = None, [], False
+        while not self._at_frame():
+            line = self._buffer.line()
+            if not line:
+                raise self._damaged("it ends before its first transaction")
+            if line.startswith(b"-- from ") and from_lsn is None:
+                from_lsn = parse_lsn(line[8:].decode().strip())
+            in_guard = in_guard or line.startswith(b"DO ")
+            if line.startswith(b"SET ") and not in_guard:
+                settings.append(line)
+        if from_lsn is None:
+            raise self._damaged('its header has no line "-- from"')
+        return Header(from_lsn, b"".join(settings))
+
+    def _at_frame(self) -> bool:
+        buffer = self._buffer
+        while len(buffer.data) - buffer.at < len(b"BEGIN; -- ") and buffer.more():
+            pass
+        return buffer.data.startswith(b"BEGIN; -- ", buffer.at)
+
+    def _damaged(self, why: str) -> ScribeError:
+        return ScribeError(f'file "{self.name}" is not a segment: {why}', _DAMAGED)
+
+    def events(self) -> Iterator[Event]:
+        """Yield everything up to the footer, or to the end of a stream that has none. Raises ScribeError."""
+        while line := self._buffer.line():
+            begin = parse_begin(line) if line.startswith(BEGIN_PREFIX) else None
+            if begin is not None:
+                yield from self._transaction(begin)
+            elif line == OBJECTS_BEGIN:
+                yield from self._large_objects()
+            elif line == FOOTER_BEGIN:
+                yield self._footer()
+                return
+            else:
+                raise self._damaged(f"a transaction was expected at {line[:60]!r}")
+
+    def _transaction(self, begin: Begin) -> Iterator[Event]:
+        buffer = self._buffer
+        found = buffer.data.find(_COMMIT_FOUND, buffer.at - 1)
+        while found < 0 and len(buffer.data) - buffer.at < SMALL:
+            buffer.need()
+            found = buffer.data.find(_COMMIT_FOUND, buffer.at - 1)
+        start = buffer.at - 1
+        if found < 0 or found - start > SMALL or _NOT_SINGLE.search(buffer.data, start, found):
+            yield Start(begin)
+            yield from self._parts()
+            return
+        rows = buffer.data.rfind(b"\n-- rows", start, found)
+        text = buffer.take((found if rows < 0 else rows) + 1)
+        buffer.at = found + 1
+        yield Small(begin, text, self._commit(buffer.line()))
+
+    def _commit(self, line: bytes) -> int:
+        end = parse_commit(line)
+        if end is None:
+            raise self._damaged(f"the end of a transaction was expected at {line[:60]!r}")
+        return end
+
+    def _parts(self) -> Iterator[Event]:
+        buffer = self._buffer
+        while True:
+            match = _FRAME.search(buffer.data, buffer.at - 1)
+            cut = self._last_end() if match is None else match.start() + 1
+            if cut > buffer.at:
+                yield Statements(buffer.take(cut))
+            if match is None:
+                buffer.need()
+                continue
+            line = buffer.line()
+            if line.startswith(b"COPY "):
+                yield from self.copy_block(line)
+            elif line.startswith(COMMIT_PREFIX):
+                yield End(self._commit(line))
+                return
+            elif line.startswith(b"-- ddl "):
+                yield self._ddl(line)
+            elif line.startswith(b"-- mark "):
+                yield Mark(line[8:].decode("ascii", "replace").strip())
+            elif not line.startswith(b"--"):
+                raise self._damaged(f"a statement was expected at {line[:60]!r}")
+
+    def _last_end(self) -> int:
+        """The index after the last statement that is whole, as far as the window shows."""
+        data, at = self._buffer.data, self._buffer.at
+        counted = data.rfind(b" rows\n", at) + len(b" rows\n")
+        if counted > at and not _STATEMENT_END.search(data, max(at, counted - 40), counted):
+            counted = at
+        return max(at, counted, data.rfind(b";\n", at) + 2)
+
+    def take_line(self) -> bytes:
+        """Take one line with its newline; b"" at the end."""
+        return self._buffer.line()
+
+    def copy_block(self, statement: bytes) -> Iterator[Event]:
+        """Take the data of a COPY statement whose line was just taken, to its end."""
+        buffer = self._buffer
+        yield CopyStart(statement)
+        while (found := buffer.data.find(b"\n\\.\n", buffer.at - 1)) < 0:
+            # The last line may be a torn `\.`, so it is never given away.
+            last = buffer.data.rfind(b"\n", buffer.at, len(buffer.data) - 3)
+            if last >= buffer.at:
+                yield CopyData(buffer.take(last + 1))
+            elif len(buffer.data) - buffer.at > LONG_LINE:  # memory does not follow the length of a line
+                yield CopyData(buffer.take(len(buffer.data) - 3))
+            buffer.need()
+        if found >= buffer.at:
+            yield CopyData(buffer.take(found + 1))
+        buffer.at = found + 4
+        yield CopyEnd()
+
+    def _ddl(self, line: bytes) -> Ddl:
+        text = self._buffer.take(self._buffer.find(_DDL_END) + 1)
+        self._buffer.line()
+        return Ddl(line[7:].decode("utf-8", "replace").strip(), text)
+
+    def _large_objects(self) -> Iterator[LargeObjects]:
+        lines: list[bytes] = []
+        held = 0
+        while (line := self._buffer.line()) != OBJECTS_END:
+            if not line:
+                raise self._damaged("it ends among the large objects")
+            lines.append(line)
+            held += len(line)
+            if held > BLOCK:
+                yield LargeObjects(b"".join(lines), last=False)
+                lines, held = [], 0
+        yield LargeObjects(b"".join(lines), last=True)
+
+    def _footer(self) -> Footer:
+        text = self._buffer.take(self._buffer.find(b"\nCOMMIT; -- footer\n-- to ") + 1)
+        self._buffer.line()
+        return Footer(text, parse_lsn(self._buffer.line()[6:].decode().strip()))

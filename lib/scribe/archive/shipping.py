@@ -1,0 +1,164 @@
+"""SCRIBE_ARCHIVE_COMMAND: run for every finished file, in order, until it succeeds, like PostgreSQL's archive_command.
+
+A file is known as sent only after the command has ended with 0. It is run again for a file when we died in between, so
+it must not mind to find the file sent already. A file that is replaced (archive.json) is sent again when it changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scribe.archive.layout import Archive
+from scribe.common import files
+from scribe.common.errors import ScribeError, TryAgainError
+
+TIMEOUT = 600  # seconds for one file, and as many more as it has MB
+PAUSES = (1.0, 3.0)  # seconds before the second and the third attempt; then the next rotation tries again
+HOPELESS = 125  # an exit status beyond it, or a signal, is no answer of the command's: not tried again at once
+LOOSE = ("archive.json", "pruned.json", "meta.json")  # what is replaced when it changes
+
+
+class Outbox:
+    """The finished files that the archive command has not taken yet, by their paths within the archive."""
+
+    def __init__(self, archive: Archive, command: str | None) -> None:
+        self.archive = archive
+        self.command = command
+        self.path = archive.spool / "unsent.json"
+        self.queued_path = archive.spool / "queued.json"
+
+    @contextmanager
+    def _editing(self) -> Iterator[list[str]]:
+        """The list of what waits, to be changed: by a rotation that adds while another one's command runs."""
+        with files.Lock(self.archive.spool / "unsent.lock", "another program changes the list", wait=10):
+            before = self.waiting()
+            names = list(before)
+            yield names
+            if names != before or not self.path.exists():
+                files.write_json(self.path, names)
+
+    def waiting(self) -> list[str]:
+        """Return what has not been sent, in the order in which it will be."""
+        try:
+            value = files.read_json(self.path)
+        except (FileNotFoundError, ScribeError):
+            return []
+        return [str(name) for name in value] if isinstance(value, list) else []
+
+    def add(self, paths: Iterable[Path]) -> None:
+        """Remember, durably, files that are about to be finished; nothing happens where no command is set."""
+        if self.command:
+            self._add([str(path.relative_to(self.archive.path)) for path in paths])
+
+    def _add(self, names: list[str]) -> None:
+        with self._editing() as known:
+            known += [name for name in dict.fromkeys(names) if name not in known]
+
+    def catch_up(self) -> None:
+        """Remember what was finished and never named here: by other programs, or while no command was set."""
+        if not self.command:
+            return
+        known = self._read_queued()
+        segments = [name for name in self.archive.segment_names() if name[17:33] > known["to_lsn"]]
+        stamps = [base.stamp for base in self.archive.bases()]
+        loose = {name: digest for name in LOOSE if (digest := _digest(self.archive.path / name))}
+        names = [name for name, digest in loose.items() if digest != known["files"].get(name)]
+        names += [f"globals/{path.name}" for path in self.archive.globals_files() if path.name not in known["globals"]]
+        for stamp in stamps:
+            names += self._files_of_base(stamp) if stamp not in known["bases"] else []
+        for name in segments:
+            paths = self.archive.incremental.glob(f"{name.removesuffix('.json')}.sql*")
+            names += [f"incremental/{data.name}" for data in paths] + [f"incremental/{name}"]
+        self._add(names)
+        now = {
+            "to_lsn": segments[-1][17:33] if segments else known["to_lsn"],
+            "bases": stamps,
+            "globals": [path.name for path in self.archive.globals_files()],
+            "files": loose,
+        }
+        if now != known:
+            files.write_json(self.queued_path, now)
+
+    def _read_queued(self) -> dict[str, Any]:
+        nothing = {"to_lsn": "", "bases": [], "globals": [], "files": {}}
+        try:
+            value = files.read_json(self.queued_path)
+        except (FileNotFoundError, ScribeError):
+            return nothing
+        return value if isinstance(value, dict) and value.keys() == nothing.keys() else nothing
+
+    def _files_of_base(self, stamp: str) -> list[str]:
+        """Return a base's files; its manifest, which makes it complete, comes last."""
+        paths = sorted(path for path in (self.archive.bases_path / stamp).rglob("*") if path.is_file())
+        paths.sort(key=lambda path: path.name == "manifest.json")
+        return [str(path.relative_to(self.archive.path)) for path in paths]
+
+    def send(self, warn: Callable[[str], None]) -> None:
+        """Run the command for each file; one that it does not take in three attempts is reported and ends this run."""
+        if not self.command:
+            return
+        try:
+            with files.Lock(self.archive.spool / "send.lock", "another rotation is sending files"):
+                for name in self.waiting():
+                    path = self.archive.path / name
+                    if path.exists() and (fault := self._try(path)) is not None:
+                        warn(f'archive command failed for "{path}": {fault}; the next rotation tries again')
+                        return
+                    with self._editing() as left:
+                        left.remove(name)
+        except TryAgainError:
+            return  # the other one sends what there is
+
+    def _try(self, path: Path) -> str | None:
+        """Run the command for a file, up to three times; return what went wrong the last time, None for nothing."""
+        fault, again = self._run(path)
+        for pause in PAUSES:
+            if not again:
+                break
+            time.sleep(pause)
+            fault, again = self._run(path)
+        return fault
+
+    def _flat_name(self, path: Path) -> str:
+        """A name that no other file of the archive has: a base's files are alike but for their directory."""
+        if path.is_relative_to(self.archive.bases_path):
+            return "-".join(path.relative_to(self.archive.bases_path).parts)
+        return path.name
+
+    def _run(self, path: Path) -> tuple[str | None, bool]:
+        """Run the command for a file; return what went wrong, and whether trying again at once may help."""
+        inner = str(path.relative_to(self.archive.path))
+        values = {"p": str(path), "r": inner, "f": self._flat_name(path), "%": "%"}
+        line = re.sub(r"%([prf%])", lambda match: values[match[1]], self.command or "")
+        limit = TIMEOUT + path.stat().st_size / 1e6
+        try:
+            result = subprocess.run(
+                ["/bin/sh", "-c", line],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                timeout=limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"not done after {limit:.0f} s", False
+        if result.returncode == 0:
+            return None, False
+        said = result.stderr.decode(errors="replace").strip().splitlines()
+        status = f"signal {-result.returncode}" if result.returncode < 0 else f"exit status {result.returncode}"
+        return status + (f" ({said[-1]})" if said else ""), 0 < result.returncode <= HOPELESS
+
+
+def _digest(path: Path) -> str:
+    """Return a file's SHA-256, "" where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,1 @@
+"""What every part uses: errors, files, positions, processes, settings, connections, the command line, the dialect."""

@@ -1,0 +1,219 @@
+"""The SQL dialect of a segment: frames, header, footer, quoting. docs/format.md is the contract."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from scribe import FORMAT_VERSION
+from scribe.common.lsn import format_lsn, parse_lsn
+
+BEGIN_PREFIX = b"BEGIN; -- xid "
+COMMIT_PREFIX = b"COMMIT; -- end "
+FOOTER_BEGIN = b"BEGIN; -- footer\n"
+OBJECTS_BEGIN = b"BEGIN; -- large objects\n"
+OBJECTS_END = b"COMMIT; -- large objects\n"
+_BEGIN = re.compile(
+    rb"BEGIN; -- xid (\d+) commit ([0-9A-F]+/[0-9A-F]+) time (\d{4,}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00(?: BC)?)\n"
+)
+_COMMIT = re.compile(rb"COMMIT; -- end ([0-9A-F]+/[0-9A-F]+)\n")
+# Where scanning for whole transactions may look: the line after a newline, complete with its own.
+COMMIT_LINE = re.compile(rb"(?:^|(?<=\n))COMMIT; -- end ([0-9A-F]+/[0-9A-F]+)\n")
+ROWS_LINE = re.compile(
+    rb"\n-- rows(?: (\d+) inserted)?(?: (\d+) updated)?(?: (\d+) deleted)?(?: (\d+) truncated)?(?: (\d+) ddl)?(?=\n)"
+)
+WARNING_LINE = re.compile(rb"\n-- warning: ([^\n]*)(?=\n)")
+INEXACT_LINE = re.compile(rb"\n-- ddl ([^\n]*? inexact: [^\n]*)(?=\n)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f", "\\": "\\\\", "'": "''"}
+
+# What makes reading agree with the decoder's writing, whatever the target's defaults are. (name, SQL value)
+HEADER_SETTINGS = (
+    ("session_replication_role", "replica"),
+    ("standard_conforming_strings", "on"),
+    ("DateStyle", "'ISO, MDY'"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "'UTC'"),
+    ("lc_monetary", "'C'"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("xmloption", "content"),
+    ("search_path", "''"),
+    ("check_function_bodies", "off"),
+    ("row_security", "off"),
+    ("default_tablespace", "''"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_isolation", "'read committed'"),
+    ("client_min_messages", "warning"),
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_in_transaction_session_timeout", "0"),
+)
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A transaction's first line: xid, LSN of its commit record, commit time."""
+
+    xid: int
+    commit_lsn: int
+    time: str
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A sequence's position: name as (schema, name), last_value and is_called as in the sequence relation."""
+
+    schema: str
+    name: str
+    last_value: int
+    is_called: bool
+
+    @property
+    def qualified(self) -> str:
+        """The name as to_regclass() reads it."""
+        return f"{quote_identifier(self.schema, force=True)}.{quote_identifier(self.name, force=True)}"
+
+
+def parse_begin(line: bytes) -> Begin | None:
+    """Return what a BEGIN line (with its newline) says, or None if line is not one."""
+    match = _BEGIN.fullmatch(line)
+    if match is None:
+        return None
+    return Begin(int(match[1]), parse_lsn(match[2].decode()), match[3].decode())
+
+
+def parse_commit(line: bytes) -> int | None:
+    """Return the end LSN of a COMMIT line (with its newline), or None if line is not one."""
+    match = _COMMIT.fullmatch(line)
+    return None if match is None else parse_lsn(match[1].decode())
+
+
+def quote_literal(text: str) -> str:
+    """Return text as an SQL literal on one line, the same under any standard_conforming_strings."""
+    if "\\" not in text and _CONTROL.search(text) is None:
+        return "'" + text.replace("'", "''") + "'"
+    body = "".join(_ESCAPES.get(c) or (f"\\x{ord(c):02X}" if _CONTROL.match(c) else c) for c in text)
+    return f"E'{body}'"
+
+
+def quote_identifier(name: str, *, force: bool = False) -> str:
+    """Return name as an SQL identifier; with force in double quotes even where none are needed.
+
+    Without, it is for people: a word of SQL such as user is not quoted. A control character makes it U&"...", except
+    with force, where to_regclass() has to read it.
+    """
+    if force:
+        return '"' + name.replace('"', '""') + '"'
+    return name if _PLAIN_NAME.fullmatch(name) else quote_name(name)
+
+
+def quote_name(name: str) -> str:
+    """Return name as an SQL identifier for a statement: always quoted, on one line."""
+    quoted = name.replace('"', '""')
+    if _CONTROL.search(name) is None:
+        return f'"{quoted}"'
+    return 'U&"' + re.sub(r"[\x00-\x1f\x7f\\]", lambda m: f"\\{ord(m[0]):04X}", quoted) + '"'
+
+
+def _comment_text(text: str) -> str:
+    # ASCII, since it is read before the header has set the encoding
+    return _CONTROL.sub("?", text).encode("ascii", "backslashreplace").decode()
+
+
+# What rotation adds is UTF-8 whatever the database's encoding is; COMMIT takes the setting back.
+UTF8_LINE = "SET LOCAL client_encoding = 'UTF8';\n"
+
+
+def build_header(*, database: str, decoder: str, server: str, encoding: str, from_lsn: int) -> str:
+    """Return the text before a segment's first transaction.
+
+    decoder: name and version ("scribe_decoder 1.0"); server: version number ("15.18"); encoding: the database's.
+    """
+    position = format_lsn(from_lsn)
+    settings = "".join(f"SET {name} = {value};\n" for name, value in HEADER_SETTINGS)
+    return (
+        f"-- pg_scribe {FORMAT_VERSION} incremental, database {_comment_text(database)}, decoder {decoder}, "
+        f"server {server}\n"
+        f"-- from {position}\n"
+        "\\set ON_ERROR_STOP on\n"
+        f"SET client_encoding = {quote_literal(encoding)};\n"
+        f"{settings}"
+        "DO LANGUAGE plpgsql $scribe$\n"
+        "DECLARE\n"
+        "  here text := 'was not restored from a pg_scribe base';\n"
+        "BEGIN\n"
+        "  IF pg_catalog.to_regclass('scribe.position') IS NOT NULL THEN\n"
+        f"    UPDATE scribe.position SET inside = true WHERE lsn = '{position}' AND NOT inside;\n"
+        "    IF FOUND THEN RETURN; END IF;\n"
+        "    SELECT pg_catalog.format(CASE WHEN inside THEN 'stopped within the file that follows %s'\n"
+        "      ELSE 'stands at %s' END, lsn) INTO here FROM scribe.position;\n"
+        "  END IF;\n"
+        f"  RAISE EXCEPTION 'this file continues a database that stands at {position}, and this database %', here\n"
+        "    USING HINT = 'Run each file once, in the order of the names, after the base; nothing was changed.';\n"
+        "END\n"
+        "$scribe$;\n"
+    )
+
+
+def build_footer(*, sequences: Iterable[Sequence], to_lsn: int) -> str:
+    """Return the text after a segment's last transaction.
+
+    A sequence that has since been dropped, renamed or given other bounds is passed over; the next segment has it.
+    """
+    rows = ",\n".join(
+        f"({quote_literal(s.qualified)}, {s.last_value}, {'true' if s.is_called else 'false'})" for s in sequences
+    )
+    positions = (
+        "SELECT pg_catalog.count(pg_catalog.setval(s.seqrelid::pg_catalog.regclass, v.last_value, v.is_called))"
+        " AS sequences FROM (VALUES\n"
+        f"{rows}\n"
+        ") AS v (name, last_value, is_called) JOIN pg_catalog.pg_sequence AS s"
+        " ON s.seqrelid = pg_catalog.to_regclass(v.name) AND v.last_value BETWEEN s.seqmin AND s.seqmax;\n"
+    )
+    return (
+        FOOTER_BEGIN.decode()
+        + ("" if rows.isascii() else UTF8_LINE)
+        + (positions if rows else "")
+        + f"UPDATE scribe.position SET lsn = '{format_lsn(to_lsn)}', inside = false;\n"
+        + "COMMIT; -- footer\n"
+        + f"-- to {format_lsn(to_lsn)}\n"
+    )
+
+
+def build_epilogue(consistent_point: int) -> str:
+    """Return what ends a base: the capture objects go, the position in the stream comes."""
+    return (
+        "\n-- pg_scribe: this copy is not captured; it stands at the base's consistent point.\n"
+        "SET client_min_messages = warning;\n"
+        "DROP SCHEMA IF EXISTS scribe CASCADE;\n"
+        "CREATE SCHEMA scribe;\n"
+        "CREATE TABLE scribe.position (lsn pg_catalog.pg_lsn NOT NULL, inside boolean NOT NULL);\n"
+        "ALTER TABLE scribe.position REPLICA IDENTITY FULL;\n"  # or a publication of all tables would bar its UPDATE
+        "COMMENT ON TABLE scribe.position IS"
+        " 'where in the source''s WAL this copy stands; DROP SCHEMA scribe CASCADE when it is a database of its own';\n"
+        f"INSERT INTO scribe.position VALUES ('{format_lsn(consistent_point)}', false);\n"
+        "RESET client_min_messages;\n"
+    )
+
+
+_TIMEOUT = re.compile(
+    rb"\A((?:--[^\n]*\n|\\restrict [^\n]*\n|SET (?!transaction_timeout)[^\n]*\n|\n)*)SET transaction_timeout = 0;\n"
+)
+TIMEOUT_SINCE = 170000  # server_version_num
+
+
+def drop_transaction_timeout(head: bytes) -> bytes:
+    """Return the beginning of a dump without the setting that pg_dump 17 writes for every server, and older ones lack.
+
+    Its line stays, empty. Nothing but the lines before the first object is looked at: data may look like anything.
+    """
+    return _TIMEOUT.sub(rb"\1\n", head)
+
+
+def format_time(moment: datetime) -> str:
+    """Return a moment as it stands in file names: ISO 8601 basic, UTC."""
+    return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")

@@ -1,0 +1,195 @@
+"""Every write to an archive goes through here: temporary name, fsync, rename, fsync of the directory."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from scribe.common.errors import ScribeError, TryAgainError
+
+TEMPORARY = ".tmp-"
+DAMAGED = 'Fetch the file from another copy of the archive; "scribe-verify" names every one that is damaged.'
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in directory durable. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the contents of path durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """Create path (mode 0700) durably if it is not there; its parent must exist."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=DIRECTORY_MODE)
+        sync_directory(path.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return an unused temporary name in the directory of path."""
+    return path.with_name(f"{TEMPORARY}{path.name}.{secrets.token_hex(4)}")
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, exclusive: bool = False) -> Iterator[IO[bytes]]:
+    """Open a temporary file that becomes path, durably, when the block ends without an exception.
+
+    exclusive: path must not exist; used for archived files, which are written once.
+    Raises FileExistsError if exclusive and path exists; OSError as the file system says.
+    """
+    temporary = temporary_path(path)
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        publish(temporary, path, exclusive=exclusive)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def publish(temporary: Path, path: Path, *, exclusive: bool = False) -> None:
+    """Give a complete, synced file (or directory) its final name, durably."""
+    if exclusive:
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        os.rename(temporary, path)
+    else:
+        os.replace(temporary, path)
+    sync_directory(path.parent)
+
+
+def write_file(path: Path, content: bytes, *, exclusive: bool = False) -> None:
+    """Write content to path in one durable step. Raises as replacing() does."""
+    with replacing(path, exclusive=exclusive) as stream:
+        stream.write(content)
+
+
+def write_json(path: Path, value: Any, *, exclusive: bool = False) -> None:
+    """Write value as readable JSON to path in one durable step."""
+    write_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), exclusive=exclusive)
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON value in path. Raises FileNotFoundError, or ScribeError when it is not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ScribeError(f'could not read "{path}": not valid JSON ({error})', DAMAGED) from None
+
+
+def remove_file(path: Path) -> None:
+    """Remove path durably; that it is gone already is no error."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+        sync_directory(path.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory and what is in it; symbolic links are not followed."""
+    for entry in list(os.scandir(path)):
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(Path(entry.path))
+        else:
+            os.unlink(entry.path)
+    os.rmdir(path)
+
+
+def remove_leftovers(directory: Path) -> int:
+    """Remove what a program that died left under temporary names in directory; return how many.
+
+    Only call it under the lock that makes this program the directory's only writer.
+    """
+    leftovers = [Path(entry.path) for entry in os.scandir(directory) if entry.name.startswith(TEMPORARY)]
+    for path in leftovers:
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+class Lock:
+    """A lock the kernel frees when its owner ends, however it ends (flock on a file that stays).
+
+    Use as a context manager. Entering raises TryAgainError if another process has held the lock for wait seconds.
+    """
+
+    def __init__(self, path: Path, what: str, *, wait: float = 0.0) -> None:
+        self.path = path
+        self.what = what
+        self.wait = wait
+        self._descriptor = -1
+
+    operation = fcntl.LOCK_EX
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE)
+
+    def __enter__(self) -> Lock:
+        descriptor = self._open()
+        try:
+            self._acquire(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return self
+
+    def _acquire(self, descriptor: int) -> None:
+        import select
+        import time
+
+        deadline = time.monotonic() + self.wait
+        while True:
+            try:
+                fcntl.flock(descriptor, self.operation | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise TryAgainError(
+                        f'could not lock "{self.path}": {self.what}',
+                        "Wait for the other program to end, then try again.",
+                    ) from None
+                # flock() has no time-out of its own, and a signal must still get through.
+                select.select([], [], [], 0.02)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+class DirectoryLock(Lock):
+    """A lock on a directory itself: nothing is written, so that readers can take it in an archive they may not write.
+
+    shared: many may hold it at once, but none while one holds it alone. Used as Lock is.
+    """
+
+    def __init__(self, path: Path, what: str, *, shared: bool, wait: float = 0.0) -> None:
+        super().__init__(path, what, wait=wait)
+        self.operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

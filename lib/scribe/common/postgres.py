@@ -1,0 +1,188 @@
+"""Connections to PostgreSQL: libpq's ways only, errors told apart by whether trying again may help."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict
+
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
+
+# FATAL answers of a server that is there but cannot serve now (English, and by the class of the fault).
+_BUSY = re.compile(
+    r"too many (clients|connections)|remaining connection slots|starting up|shutting down|in recovery"
+    r"|not yet accepting|terminating connection|server closed the connection"
+)
+_UNREACHABLE = re.compile(r"Connection refused|No such file|timeout expired")
+# What libpq itself says where trying again cannot help: it does not trust the server, or knows no such service.
+_DISTRUST = re.compile(r"certificate|SSL error|definition of service|service file")
+
+
+def export_connection(parameters: Mapping[str, str | None]) -> None:
+    """Put connection flags into this process's environment, where psycopg and PostgreSQL's programs find them.
+
+    parameters: dbname (a name, conninfo string or URI), host, port, user; None where the flag was not given.
+    A password in a conninfo string thus never reaches a command line. Raises UsageError.
+    """
+    variables = {
+        option.keyword.decode(): option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar
+    }
+    given = {name: value for name, value in parameters.items() if value is not None}
+    dbname = given.get("dbname", "")
+    if "=" in dbname or dbname.startswith(("postgres://", "postgresql://")):
+        try:
+            given = {k: str(v) for k, v in conninfo_to_dict(given.pop("dbname"), **given).items()}
+        except psycopg.ProgrammingError as error:
+            hint = "Where an equals sign is part of the database's name, write dbname='NAME'."
+            raise UsageError(f"invalid connection string: {str(error).strip()}", hint) from None
+    unknown = [keyword for keyword in given if keyword not in variables]
+    if unknown:
+        raise UsageError(f'connection option "{unknown[0]}" cannot be given here')
+    if "service" in given:
+        os.environ["PGSERVICE"] = given.pop("service")
+    if given and os.environ.get("PGSERVICE"):
+        _unfold_service()
+    for keyword, value in given.items():
+        os.environ[variables[keyword]] = value
+
+
+def _unfold_service() -> None:
+    """Put what the service in PGSERVICE says into the environment: libpq lets a service win over variables.
+
+    A service that cannot be found is left for libpq to complain of. Raises UsageError.
+    """
+    effective = pq.Conninfo.get_defaults()
+    name = os.environ.pop("PGSERVICE")
+    before = {option.keyword: option.val for option in pq.Conninfo.get_defaults()}
+    changed = [o for o in effective if o.val != before[o.keyword] and o.keyword != b"service"]
+    for option in changed:
+        if not option.envvar:
+            raise UsageError(
+                f'service "{name}" sets {option.keyword.decode()}, which cannot be combined with connection flags',
+                "Put everything into the service, or leave that option out.",
+            )
+    if not changed:
+        os.environ["PGSERVICE"] = name
+    for option in changed:
+        os.environ[option.envvar.decode()] = (option.val or b"").decode()  # type: ignore[union-attr]
+
+
+def _failure(error: psycopg.OperationalError) -> ScribeError:
+    text = " ".join(str(error).split())
+    # psycopg tries each address of each host, and lists the failures after the last one; a server's answer says most
+    attempts = re.split(r" Multiple connection attempts failed\. All failures were:(?: - |$)| - (?=host: )", text)
+    answer = next((attempt for attempt in attempts if "FATAL:" in attempt), None)
+    first = re.sub(r"^(host: .*?)?connection failed: ", "", answer or attempts[0])
+    if _DISTRUST.search(text):
+        return UsageError(f"could not connect: {first}", "Check PGHOST, PGSSLMODE, PGSSLROOTCERT, or the service's.")
+    busy = _BUSY.search(text) or (answer is None and _UNREACHABLE.search(text))
+    if pq.PGconn.ping(b"") == pq.Ping.OK and not busy:
+        return UsageError(f"could not connect: {first}", 'Check PGHOST, PGPORT, PGUSER, PGDATABASE and "~/.pgpass".')
+    return TryAgainError(f"could not connect: {first}", 'Check the server with "pg_isready".')
+
+
+def connect(
+    *, dbname: str | None = None, replication: bool = False, options: str = "", own_path: bool = False
+) -> psycopg.Connection[Any]:
+    """Open a connection with autocommit on, by libpq's environment.
+
+    dbname: instead of PGDATABASE; replication: a walsender connection to that database; options: further
+    "-c name=value" server options; own_path: the database's search_path stays.
+    Raises TryAgainError when the server is away, UsageError when it refuses us.
+    """
+    parameters: dict[str, Any] = {"application_name": "pg_scribe", "client_encoding": "utf8"}
+    if dbname is not None:
+        parameters["dbname"] = dbname
+    if replication:
+        parameters["replication"] = "database"
+    merged = f"{os.environ.get('PGOPTIONS', '')} {options}".strip()
+    if merged:
+        parameters["options"] = merged
+    try:
+        conn = psycopg.connect("", autocommit=True, **parameters)
+        if not replication and not own_path and "search_path" not in options:
+            # the database's owner may have set one for us, or made what fits better than what we mean
+            conn.execute("SELECT pg_catalog.set_config('search_path', '', false)")
+    except psycopg.OperationalError as error:
+        raise _failure(error) from None
+    return conn
+
+
+def fetch_value(conn: psycopg.Connection[Any], query: str, parameters: Sequence[Any] | None = None) -> Any:
+    """Return the first column of the query's first row, None when there is no row."""
+    row = conn.execute(query, parameters).fetchone()
+    return None if row is None else row[0]
+
+
+def is_superuser(conn: psycopg.Connection[Any]) -> bool:
+    """Whether the role in effect is a superuser."""
+    return fetch_value(conn, "SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user") is True
+
+
+def patient_options(conn: psycopg.Connection[Any]) -> str:
+    """Return the server options that keep a long-running connection to conn's server from being timed out."""
+    return " ".join(f"-c {name}=0" for name in _timeouts(conn))
+
+
+def make_patient(conn: psycopg.Connection[Any]) -> None:
+    """Keep conn from being timed out while it waits for long work on other connections."""
+    for name in _timeouts(conn):
+        conn.execute(f"SET {name} = 0")
+
+
+def _timeouts(conn: psycopg.Connection[Any]) -> list[str]:
+    version = conn.info.server_version
+    names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
+    names += ["idle_session_timeout"] if version >= 140000 else []
+    return names + (["transaction_timeout"] if version >= 170000 else [])
+
+
+def refuse_views(conn: psycopg.Connection[Any]) -> None:
+    """Let conn read no view or foreign table of a user's, whose functions would run as its role.
+
+    What is read by name may have become one since its name was looked up. Servers older than the minor releases of
+    August 2024 (CVE-2024-7348) have no such setting, and pg_dump has the same gap there.
+    """
+    conn.execute(
+        "SELECT pg_catalog.set_config(name, 'view, foreign-table', false)"
+        " FROM (VALUES ('restrict_nonsystem_relation_kind')) AS s (name)"
+        " WHERE pg_catalog.current_setting(name, true) IS NOT NULL"  # pg_settings does not show it everywhere
+    )
+
+
+def plugin_options(conn: psycopg.Connection[Any], plugin: str) -> str:
+    """Return the server option that lets this connection's role use plugin, or "".
+
+    Since the minor releases of August 2026 a server loads only the output plugins in output_plugin_libraries
+    (CVE-2026-6471); a superuser may set it for one connection; an older server does not know it.
+    """
+    known = fetch_value(conn, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'output_plugin_libraries'")
+    if known is None or plugin in [entry.strip().strip("'\"") for entry in known.split(",")]:
+        return ""
+    if not is_superuser(conn):
+        return ""
+    return f"-c output_plugin_libraries={plugin}"
+
+
+def find_program(name: str) -> str:
+    """Return the path of one of PostgreSQL's programs. Raises UsageError when PATH does not have it."""
+    path = shutil.which(name)
+    if path is None:
+        raise UsageError(f'could not find program "{name}"', "Add PostgreSQL's bin directory to PATH.")
+    return path
+
+
+def program_version(name: str) -> int:
+    """Return the major version of one of PostgreSQL's programs. Raises UsageError when it is not there."""
+    text = subprocess.run([find_program(name), "--version"], capture_output=True, text=True, check=True).stdout
+    match = re.search(r"\(PostgreSQL\) (\d+)", text)
+    if match is None:
+        raise UsageError(f'could not read the version of "{name}"')
+    return int(match[1])

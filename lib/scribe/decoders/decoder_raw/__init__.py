@@ -1,0 +1,1 @@
+"""Michael Paquier's decoder_raw: what only it needs."""

@@ -1,0 +1,173 @@
+"""Rows of scribe.ddl_history as DDL blocks; the forms are those of docs/format.md, section 3."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scribe.decoders.pgmessages import Relation, Row
+from scribe.decoders.rows.plaintext import is_plain, without_concurrently
+from scribe.decoders.rows.tables import CARRIER, quote_name, quote_value
+
+# what the header of a segment sets; anything else goes back by RESET
+_HEADER = {
+    "standard_conforming_strings": "on",
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "xmloption": "content",
+    "lc_monetary": "C",
+    "default_tablespace": "",
+    "default_table_access_method": "heap",
+    "check_function_bodies": "off",
+}
+_SETTING = re.compile(r"[A-Za-z0-9_.]+\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PATH = re.compile(r'(?:"[^"\x00-\x1f\x7f\\:]+"(?!")|[a-z0-9_]+)(?:, *(?:"[^"\x00-\x1f\x7f\\:]+"(?!")|[a-z0-9_]+))*\Z')
+_ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,{}]+)', re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A row of scribe.ddl_history; text is Latin-1 for bytes in the database's encoding."""
+
+    kind: str | None
+    tag: str
+    identity: str | None
+    pid: str
+    statement: str | None
+    exact: bool
+    reason: str | None
+    role: str | None
+    search_path: str | None
+    settings: list[str]
+    relids: list[int]
+    quiet: list[str]
+
+
+def parse_array(text: str | None) -> list[str]:
+    """Return the elements of an array as its output function writes it; NULL as ""."""
+    found = []
+    for match in _ELEMENT.finditer(text or ""):
+        plain = match[2]
+        found.append(re.sub(r"\\(.)", r"\1", match[1], flags=re.DOTALL) if plain is None else plain)
+    return ["" if item == "NULL" else item for item in found]
+
+
+def read_audit(relation: Relation, row: Row) -> Audit:
+    """Return the row as an Audit; columns are found by name."""
+    texts = {
+        column.name: value.decode(CARRIER) if isinstance(value, bytes) else None
+        for column, value in zip(relation.columns, row, strict=True)
+    }
+    return Audit(
+        kind=texts.get("kind"),
+        tag=texts.get("tag") or "UNKNOWN",
+        identity=texts.get("object_identity"),
+        pid=texts.get("pid") or "",
+        statement=texts.get("statement"),
+        exact=texts.get("exact") != "f",
+        reason=texts.get("reason"),
+        role=texts.get("role"),
+        search_path=texts.get("search_path"),
+        settings=parse_array(texts.get("settings")),
+        relids=[int(item) for item in parse_array(texts.get("relids")) if item],
+        quiet=parse_array(texts.get("quiet")),
+    )
+
+
+def one_line(text: str) -> bytes:
+    """Return text on one line: it only informs."""
+    return _CONTROL.sub(" ", text).encode(CARRIER, "replace")
+
+
+def literal(text: str) -> bytes:
+    """Return text as an SQL literal."""
+    return quote_value(text.encode(CARRIER))
+
+
+def _search_path(path: str) -> bytes:
+    if path in ("", '""'):
+        return b"SET LOCAL search_path = '';\n"
+    words = re.findall(r'"[^"]*"|[^ ,]+', path)
+    if _PATH.match(path) and all(word[0] == '"' or quote_name(word) == word.encode(CARRIER) for word in words):
+        return b"SET LOCAL search_path = " + path.encode(CARRIER) + b";\n"
+    return b"SELECT pg_catalog.set_config('search_path', " + literal(path) + b", true);\n"
+
+
+def _settings(settings: list[str]) -> tuple[bytes, bytes]:
+    """Return the lines that set them, and those that set them back."""
+    there, back = b"", b""
+    for name, value in zip(settings[::2], settings[1::2], strict=False):
+        if not _SETTING.match(name):
+            there += b"-- warning: setting left out: " + one_line(name) + b"\n"
+            continue
+        there += b"SET LOCAL " + name.encode() + b" = " + literal(value) + b";\n"
+        known = _HEADER.get(name.lower())
+        if known is None:
+            back += b"RESET " + name.encode() + b";\n"
+        else:
+            back += b"SET LOCAL " + name.encode() + b" = '" + known.encode() + b"';\n"
+    return there, back
+
+
+def _event_triggers(quiet: list[str]) -> tuple[bytes, bytes]:
+    """quiet: the mode (ALWAYS or REPLICA), a blank and the name of each."""
+    off, on = b"", b""
+    for entry in quiet:
+        mode, _, name = entry.partition(" ")
+        head = b"ALTER EVENT TRIGGER " + quote_name(name)
+        off += head + b" DISABLE;\n"
+        on += head + b" ENABLE " + mode.encode() + b";\n"
+    return off, on
+
+
+def _executed(text: str) -> bytes:
+    """Return the statement in a form that can neither be misread nor forge a line."""
+    tag, number = "$scribe$", 0
+    while tag in text:
+        number += 1
+        tag = f"$scribe{number}$"
+    quoted = literal(text)
+    body = quoted if quoted.startswith(b"E") else b"E" + quoted
+    return b"DO LANGUAGE plpgsql " + tag.encode() + b"BEGIN EXECUTE " + body + b"; END" + tag.encode() + b";\n"
+
+
+def _statement(audit: Audit, text: str) -> bytes:
+    note = b""
+    inside = without_concurrently(text, audit.tag)
+    if inside is not None:
+        note, text = b"-- CONCURRENTLY left out\n", inside
+    pairs: Mapping[str, str] = dict(zip([s.lower() for s in audit.settings[::2]], audit.settings[1::2], strict=False))
+    standard = pairs.get("standard_conforming_strings", "on").lower() == "on"
+    if standard and is_plain(text):
+        return note + text.encode(CARRIER) + b"\n;\n"
+    return note + _executed(text)
+
+
+def ddl_block(audit: Audit, text: str, inexact: str | None) -> bytes:
+    """Return the block of one statement; inexact: why it could not be proved, None where it is exact."""
+    head = b"-- ddl " + one_line(audit.tag)
+    if inexact is not None:
+        head += b" inexact: " + one_line(inexact or "no reason given")
+    off, on = _event_triggers(audit.quiet)
+    there, back = _settings(audit.settings)
+    block = head + b"\n" + off
+    block += _search_path(audit.search_path) if audit.search_path is not None else b""
+    block += there
+    block += b"SET LOCAL ROLE " + quote_name(audit.role) + b";\n" if audit.role is not None else b""
+    block += _statement(audit, text)
+    block += b"RESET ROLE;\n" if audit.role is not None else b""
+    block += back
+    block += b"SET LOCAL search_path = '';\n" if audit.search_path is not None else b""
+    return block + on + b"-- ddl end\n"
+
+
+def create_block(create: str, owner: str | None, inexact: str | None = None) -> bytes:
+    """Return the block that makes a table whose own statement would fill it, too; inexact: see ddl_block()."""
+    body = create.encode(CARRIER) + b"\n;\n" if is_plain(create) else _executed(create)
+    head = b"-- ddl CREATE TABLE" + (b"" if inexact is None else b" inexact: " + one_line(inexact)) + b"\n"
+    if owner is None:
+        return head + body + b"-- ddl end\n"
+    return head + b"SET LOCAL ROLE " + quote_name(owner) + b";\n" + body + b"RESET ROLE;\n-- ddl end\n"

@@ -1,0 +1,403 @@
+"""Bases: a full dump on an exported snapshot, exact at its consistent point or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import psycopg
+import zstandard
+
+from scribe import FORMAT_VERSION
+from scribe.archive.layout import Archive, Base
+from scribe.archive.manifest import read_manifest, write_manifest
+from scribe.common import files
+from scribe.common.dialect import TIMEOUT_SINCE, build_epilogue, drop_transaction_timeout, quote_identifier
+from scribe.common.errors import ScribeError, TryAgainError
+from scribe.common.lsn import file_lsn, format_lsn
+from scribe.common.postgres import connect, find_program, patient_options
+from scribe.common.process import die_with
+from scribe.decoders.registry import decoder_of
+from scribe.dump.guard import Guard, MovedError, in_snapshot, read_tables
+from scribe.source.metadata import (
+    database_acl,
+    database_sql,
+    describe_database,
+    dump_globals,
+    hidden_contents,
+    tool_versions,
+    utc_now,
+)
+from scribe.source.slot import Export, create_slot
+from scribe.spool.contents import Spool
+
+ATTEMPTS = 5  # dumps thrown away before we give up
+LOCK_WAIT = 30  # seconds pg_dump waits for a table's lock
+_CHUNK = 1 << 20
+_LEVEL = 3  # zstd
+_FROM = re.compile(rb"(?m)^-- Dumped from database version (\d+)")
+
+# What pg_dump says when an object went away under it; a new snapshot cures that.
+_MOVED = re.compile(
+    r"does not exist|cache lookup failed|could not obtain lock|due to lock timeout|appears to be empty"
+    r"|could not open relation|could not find|invalid snapshot identifier|canceling statement"
+)
+
+
+_DENIED_OBJECT = re.compile(r"permission denied for large object")
+_LARGE_OBJECTS = 'Run sql/roles.sql with "-v large_objects=on", or "GRANT SELECT ON LARGE OBJECT" for each.'
+
+
+class Talker(Protocol):
+    """Where messages go (scribe.cli.Talk)."""
+
+    def note(self, text: str) -> None:
+        """Say what is being done."""
+
+    def warn(self, text: str) -> None:
+        """Say that something is not as it should be."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What kind of base is wanted: format plain or directory, compress zstd or none, jobs for the directory format."""
+
+    format: str = "plain"
+    compress: str = "zstd"
+    jobs: int = 1
+    with_globals: bool = True
+    gaps: tuple[str, ...] = ()  # names of what the decoder loses, for the manifest
+
+
+@dataclass
+class Written:
+    """A file of the base and what was written to it."""
+
+    name: str
+    bytes: int = 0
+    sha256: Any = field(default_factory=hashlib.sha256)
+    plain_bytes: int | None = None
+    plain_sha256: Any = None
+
+    def entry(self) -> dict[str, Any]:
+        """Return its entry in the manifest."""
+        value = {"name": self.name, "bytes": self.bytes, "sha256": self.sha256.hexdigest()}
+        if self.plain_bytes is not None:
+            value |= {"plain_bytes": self.plain_bytes, "plain_sha256": self.plain_sha256.hexdigest()}
+        return value
+
+
+# --- the dump -------------------------------------------------------------------------------------------------------
+
+
+def _dump_command(request: Request, snapshot: str, directory: Path) -> list[str]:
+    command = [find_program("pg_dump"), "--no-password", f"--snapshot={snapshot}", "--exclude-table-data=scribe.*"]
+    command += [f"--lock-wait-timeout={LOCK_WAIT * 1000}"]
+    if request.format == "directory":
+        command += ["--format=directory", f"--jobs={request.jobs}", f"--file={directory / 'base.dir'}"]
+        command += ["--compress=0"] if request.compress == "none" else []
+    return command
+
+
+class _Sink:
+    """A file of the base under construction: counts and digests what goes in, compressed or as it is."""
+
+    def __init__(self, path: Path, compress: bool) -> None:
+        self.written = Written(path.name, plain_bytes=0, plain_sha256=hashlib.sha256())
+        self._file: IO[bytes] = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, files.FILE_MODE), "wb")
+        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+        self._compressor = compressor.compressobj() if compress else None
+
+    def write(self, data: bytes) -> None:
+        self.written.plain_sha256.update(data)
+        self.written.plain_bytes = (self.written.plain_bytes or 0) + len(data)
+        self._store(self._compressor.compress(data) if self._compressor else data)
+
+    def _store(self, data: bytes) -> None:
+        self.written.sha256.update(data)
+        self.written.bytes += len(data)
+        self._file.write(data)
+
+    def close(self) -> None:
+        if self._compressor:
+            self._store(self._compressor.flush())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def _pump(process: subprocess.Popen[bytes], request: Request, directory: Path, epilogue: str) -> list[Written]:
+    """Store what pg_dump writes, and the epilogue after it; return the files. Raises ScribeError, MovedError."""
+    if request.format == "directory":
+        process.wait()
+        return []
+    suffix = ".zst" if request.compress == "zstd" else ""
+    sink = _Sink(directory / f"base.sql{suffix}", compress=bool(suffix))
+    assert process.stdout is not None
+    head = process.stdout.read(_CHUNK)
+    match = _FROM.search(head)
+    sink.write(drop_transaction_timeout(head) if match and int(match[1]) * 10000 < TIMEOUT_SINCE else head)
+    while chunk := process.stdout.read(_CHUNK):
+        sink.write(chunk)
+    process.wait()
+    sink.write(epilogue.encode())
+    sink.close()
+    return [sink.written]
+
+
+def _check_result(process: subprocess.Popen[bytes], messages: list[str]) -> None:
+    """Raise ScribeError if pg_dump failed; MovedError where a new snapshot may help."""
+    if process.returncode == 0:
+        return
+    text = next((line for line in messages if "error" in line), (messages or [f"exit status {process.returncode}"])[0])
+    kind = MovedError if any(_MOVED.search(line) for line in messages) else ScribeError
+    raise kind(f"could not dump the database: {text}", _LARGE_OBJECTS if _DENIED_OBJECT.search(text) else None)
+
+
+def run_dump(
+    request: Request, directory: Path, *, epilogue: str, guard: Guard, talk: Talker
+) -> tuple[list[Written], dict[str, int], list[str]]:
+    """Run pg_dump under guard; return the files written, the rows of each table and the warnings.
+
+    Nothing is to be kept of directory when it raises: ScribeError when pg_dump fails, MovedError when a new
+    snapshot may help.
+    """
+    environment = os.environ | {"PGAPPNAME": guard.application}
+    process = subprocess.Popen(
+        _dump_command(request, guard.snapshot, directory),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if request.format == "plain" else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment,
+        preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509  (no thread has been started yet)
+    )
+    with ThreadPoolExecutor(2) as pool, _ending(process, guard):
+        reading: Future[list[str]] = pool.submit(_read_messages, process)
+        watching = pool.submit(guard.watch)
+        watching.add_done_callback(lambda future: process.terminate() if future.exception() else None)
+        written = _pump(process, request, directory, epilogue)
+        guard.end(process.returncode == 0)
+        messages = reading.result()
+        for line in messages:
+            talk.warn(line)
+        if (fault := watching.exception()) is not None:
+            raise fault
+        _check_result(process, messages)
+        return written, watching.result(), messages + guard.warnings
+
+
+@contextlib.contextmanager
+def _ending(process: subprocess.Popen[bytes], guard: Guard) -> Iterator[None]:
+    """If the block fails, pg_dump and its guard end with it."""
+    try:
+        yield
+    except BaseException:
+        process.terminate()
+        process.wait()
+        guard.end(False)
+        raise
+
+
+def _read_messages(process: subprocess.Popen[bytes]) -> list[str]:
+    assert process.stderr is not None
+    return [line.decode(errors="replace").rstrip("\n") for line in process.stderr]
+
+
+# --- the base -------------------------------------------------------------------------------------------------------
+
+
+def take_base(
+    archive: Archive,
+    conn: psycopg.Connection[Any],
+    export: Export,
+    request: Request,
+    talk: Talker,
+    *,
+    announce: Callable[[str], None] = lambda stamp: None,
+) -> Base:
+    """Dump the database on an exported snapshot into a new base, which is complete or not there.
+
+    announce: is told the base's name before it appears. Raises MovedError when the dump could not be trusted,
+    ScribeError when it failed.
+    """
+    stamp = archive.base_stamp()
+    directory = archive.bases_path / f"{files.TEMPORARY}{stamp}"
+    directory.mkdir(mode=files.DIRECTORY_MODE)
+    try:
+        manifest = _fill(directory, stamp, conn, export=export, request=request, talk=talk)
+        write_manifest("base", directory / "manifest.json", manifest)
+        _sync_tree(directory)
+        announce(stamp)
+        files.publish(directory, archive.bases_path / stamp, exclusive=True)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            files.remove_tree(directory)
+        raise
+    path = archive.bases_path / stamp
+    return Base(path, read_manifest("base", path / "manifest.json"))
+
+
+def _fill(
+    directory: Path, stamp: str, conn: psycopg.Connection[Any], *, export: Export, request: Request, talk: Talker
+) -> dict[str, Any]:
+    """Write everything but the manifest into directory; return the manifest."""
+    started = utc_now()
+    options = patient_options(conn)
+    with connect(options=options) as reader, in_snapshot(reader, export.snapshot):
+        before = read_tables(reader)
+    talk.note(f"dumping {len(before)} tables at {format_lsn(export.consistent_point)}")
+    warnings = hidden_contents(conn)
+    # pg_dump's output is in the database's own encoding
+    acl = "SET client_encoding = 'UTF8';\n" + database_acl(conn)
+    epilogue = "\n" + acl + _drop_publications(conn) + build_epilogue(export.consistent_point)
+    guard = Guard(export.snapshot, f"pg_scribe base {secrets.token_hex(6)}", before, options)
+    began = time.monotonic()
+    written, rows, said = run_dump(request, directory, epilogue=epilogue, guard=guard, talk=talk)
+    talk.note(f"dumped {sum(rows.values())} rows in {time.monotonic() - began:.1f} s")
+    meta = describe_database(conn)
+    if request.with_globals:
+        files.write_file(directory / "globals.sql", dump_globals(conn, warnings.append))
+    if request.format == "directory":
+        files.write_file(directory / "epilogue.sql", epilogue.encode())
+    files.write_file(directory / "database.sql", database_sql(conn).encode())
+    write_manifest("meta", directory / "meta.json", meta)
+    for line in warnings + guard.warnings:
+        talk.warn(line)
+    return {
+        "format_version": FORMAT_VERSION,
+        "stamp": stamp,
+        "database": meta["database"],
+        "system_identifier": meta["system_identifier"],
+        "consistent_point": file_lsn(export.consistent_point),
+        "consistent_point_lsn": format_lsn(export.consistent_point),
+        "snapshot": export.snapshot,
+        "format": request.format,
+        "server_version": meta["server_version"],
+        "timeline": meta["timeline"],
+        "tools": tool_versions(),
+        "started": started,
+        "finished": utc_now(),
+        "files": _list_files(directory, {entry.name: entry for entry in written}),
+        "rows": rows,
+        "warnings": warnings + said,
+        **({"accepted_gaps": list(request.gaps)} if request.gaps else {}),
+    }
+
+
+def _drop_publications(conn: psycopg.Connection[Any]) -> str:
+    """What the stream is made of in the source does nothing in a copy."""
+    rows = conn.execute(
+        "SELECT pubname FROM pg_catalog.pg_publication"
+        " WHERE pg_catalog.obj_description(oid, 'pg_publication') LIKE 'pg\\_scribe:%'"
+    ).fetchall()
+    return "".join(f"DROP PUBLICATION IF EXISTS {quote_identifier(row[0], force=True)};\n" for row in rows)
+
+
+def _list_files(directory: Path, known: dict[str, Written]) -> list[dict[str, Any]]:
+    """Return the manifest's entries for all files under directory; known: those digested while they were written."""
+    entries = []
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        name = path.relative_to(directory).as_posix()
+        if name not in known:
+            known[name] = Written(name, path.stat().st_size)
+            with path.open("rb") as stream:
+                known[name].sha256 = hashlib.file_digest(stream, "sha256")
+        entries.append(known[name].entry())
+    return entries
+
+
+def _sync_tree(directory: Path) -> None:
+    """Make everything under directory durable; files written through scribe.files are so already."""
+    for path, _, names in os.walk(directory):
+        for name in names:
+            os.chmod(os.path.join(path, name), files.FILE_MODE)
+            files.sync_file(Path(path, name))
+        os.chmod(path, files.DIRECTORY_MODE)
+        files.sync_directory(Path(path))
+
+
+def take_aligned_base(
+    archive: Archive,
+    conn: psycopg.Connection[Any],
+    request: Request,
+    talk: Talker,
+    *,
+    begin: Callable[[], Export],
+    discard: Callable[[Export], None] = lambda export: None,
+    announce: Callable[[str], None] = lambda stamp: None,
+) -> Base:
+    """Take a base, anew on a new snapshot as long as DDL comes between a snapshot and pg_dump's locks.
+
+    begin: creates a slot; discard: removes what begin made when no base came of it. Raises TryAgainError when DDL
+    came in between ATTEMPTS times, otherwise as take_base() does.
+    """
+    fault: MovedError | None = None
+    for attempt in range(ATTEMPTS):
+        export = begin()
+        try:
+            with export.conn:
+                return take_base(archive, conn, export, request, talk, announce=announce)
+        except MovedError as error:
+            fault = error
+            discard(export)
+            talk.warn(f"{error.message}; taking it again")
+            time.sleep(0.2 * attempt)
+        except BaseException:
+            discard(export)
+            raise
+    raise TryAgainError(
+        f"could not take a base in {ATTEMPTS} attempts: {fault.message if fault else ''}",
+        "Run the same command again when fewer schema changes are being made.",
+    )
+
+
+def take_stream_base(
+    archive: Archive, conn: psycopg.Connection[Any], request: Request, talk: Talker, *, plugin: str, wait: float
+) -> Base:
+    """Take a base aligned with the stream that is running, through a temporary slot; wait: seconds for its creation.
+
+    The stream is told to cut a segment at the base's consistent point before a rotation can archive past it.
+    """
+    with files.Lock(archive.spool / "base.lock", "another base is being taken"):
+        for _ in range(files.remove_leftovers(archive.bases_path)):
+            talk.note("removed an unfinished base")
+        return take_aligned_base(
+            archive, conn, request, talk, begin=lambda: _begin_cut(archive, conn, plugin=plugin, wait=wait)
+        )
+
+
+def _begin_cut(archive: Archive, conn: psycopg.Connection[Any], *, plugin: str, wait: float) -> Export:
+    """Create a temporary slot and record its consistent point, while no rotation is under way.
+
+    Rotations are kept waiting for ever longer, never for long at once: creating the slot may have to wait.
+    """
+    deadline = time.monotonic() + wait
+    pause = 5.0
+    while True:
+        left = max(0.1, deadline - time.monotonic())
+        try:
+            with files.Lock(archive.spool / "rotate.lock", "scribe-rotate is at work", wait=left):
+                name = f"scribe_dump_{os.getpid()}_{secrets.token_hex(3)}"
+                export = create_slot(conn, name, plugin, temporary=True, wait=min(pause, left))
+                with contextlib.ExitStack() as stack:
+                    stack.callback(export.conn.close)
+                    identity = archive.identity()
+                    decoder_of(identity).place_cut(conn, Spool(archive.spool), identity, export.consistent_point)
+                    archive.record_cut(export.consistent_point)
+                    stack.pop_all()
+                return export
+        except TryAgainError:
+            if time.monotonic() >= deadline:
+                raise
+        pause *= 2

@@ -1,0 +1,198 @@
+"""The guard of a running pg_dump: proof that its locks came in time, and the rows it must have dumped.
+
+pg_dump reads the snapshot's catalog, then locks the tables. A table that is rewritten in between is dumped with no
+rows, without an error. Therefore the tables are looked at again once pg_dump holds its locks: if each still is what
+it is in the snapshot, nothing can have happened to it and nothing can any more; otherwise the dump is thrown away.
+No lock of our own is taken: a lock held beside pg_dump's would make it wait for DDL that waits for that lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from scribe.common.dialect import quote_identifier, quote_literal
+from scribe.common.errors import ScribeError
+from scribe.common.postgres import connect, is_superuser
+
+COUNT_WAIT = 10  # seconds a row count waits for a table's lock
+
+# Everything pg_dump reads of a table by name, or through functions that do not see the snapshot.
+_TABLES = """
+SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text,
+       EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+               WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'),
+       pg_catalog.md5(pg_catalog.concat_ws('|', n.nspname, c.relname, c.relkind, c.relfilenode,
+         (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod,
+                   a.attisdropped, a.attgenerated, a.attidentity), ';' ORDER BY a.attnum)
+          FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0),
+         (SELECT pg_catalog.string_agg(i.indexrelid::text, ',' ORDER BY i.indexrelid)
+          FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indisvalid),
+         (SELECT pg_catalog.string_agg(o.oid::text, ',' ORDER BY o.oid)
+          FROM pg_catalog.pg_constraint AS o WHERE o.conrelid = c.oid),
+         (SELECT pg_catalog.string_agg(t.oid::text, ',' ORDER BY t.oid)
+          FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
+         (SELECT pg_catalog.string_agg(r.oid::text, ',' ORDER BY r.oid)
+          FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class = c.oid),
+         (SELECT pg_catalog.string_agg(s.oid::text, ',' ORDER BY s.oid)
+          FROM pg_catalog.pg_statistic_ext AS s WHERE s.stxrelid = c.oid)))
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe') AND n.nspname !~ '^pg_(toast|temp)'
+  AND (%(only)s::pg_catalog.oid IS NULL OR c.oid = %(only)s::pg_catalog.oid)
+"""
+_UNLOCKED = """
+SELECT EXISTS (
+  SELECT FROM pg_catalog.unnest(%(oids)s::pg_catalog.oid[]) AS wanted (oid)
+  WHERE wanted.oid NOT IN (
+    SELECT l.relation FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+    WHERE a.application_name = %(name)s AND l.locktype = 'relation' AND l.granted AND l.mode = 'AccessShareLock'
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())))
+"""
+_NARROWEST = """
+SELECT attname FROM pg_catalog.pg_attribute
+WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+ORDER BY attlen < 0, attlen, attnum LIMIT 1
+"""
+
+
+class MovedError(ScribeError):
+    """The database's tables changed while pg_dump was about to lock them: that dump is worthless, another may do."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as a snapshot shows it; state changes with whatever a dump could stumble over."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    member: bool  # of an extension: pg_dump does not lock it at its start
+    state: str
+
+    @property
+    def name_text(self) -> str:
+        """The name as to_regclass() reads it, quoted only where it has to be."""
+        return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
+
+    @property
+    def qualified(self) -> sql.Composed:
+        """The name as it stands in a statement."""
+        return sql.Identifier(self.schema, self.name)  # type: ignore[return-value]
+
+
+def read_tables(conn: psycopg.Connection[Any], only: int | None = None) -> dict[int, Table]:
+    """Return the tables conn sees, by oid; only: the oid of the one wanted."""
+    return {row[0]: Table(*row) for row in conn.execute(_TABLES, {"only": only}).fetchall()}
+
+
+@contextlib.contextmanager
+def in_snapshot(conn: psycopg.Connection[Any], snapshot: str) -> Iterator[None]:
+    """Run the block in a read-only transaction on an exported snapshot."""
+    conn.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        conn.execute(f"SET TRANSACTION SNAPSHOT {quote_literal(snapshot)}".encode())
+        yield
+    finally:
+        conn.execute("ROLLBACK")
+
+
+def find_changed(before: dict[int, Table], now: dict[int, Table]) -> list[str]:
+    """Return the names of the tables of before that are gone or different now."""
+    changed = [table for oid, table in before.items() if oid not in now or now[oid].state != table.state]
+    return sorted(f"{table.schema}.{table.name}" for table in changed)
+
+
+def _refuse_changed(before: dict[int, Table], now: dict[int, Table]) -> None:
+    changed = find_changed(before, now)
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise MovedError(f"could not use the dump: {', '.join(changed[:3])}{more} changed before pg_dump had its locks")
+
+
+class Guard:
+    """Watches a running pg_dump on connections of its own: proves its locks came in time, and counts the rows."""
+
+    def __init__(self, snapshot: str, application: str, before: dict[int, Table], options: str) -> None:
+        """Prepare to watch the pg_dump that connects as application; before: the tables in the snapshot."""
+        self.snapshot = snapshot
+        self.application = application
+        self.before = before
+        self.options = options
+        self.warnings: list[str] = []
+        self._ended = threading.Event()
+        self._useless = False
+        self._counter: psycopg.Connection[Any] | None = None
+
+    def end(self, useful: bool) -> None:
+        """Say that pg_dump has ended; useful: it has not failed, so the rest of the rows is worth counting."""
+        self._useless = not useful
+        self._ended.set()
+        if self._useless and self._counter is not None:
+            self._counter.cancel()
+
+    def watch(self) -> dict[str, int]:
+        """Return the rows of each table in the snapshot. Raises MovedError if the dump cannot be trusted."""
+        with connect(options=self.options) as conn:
+            self._wait_locked(conn)
+            _refuse_changed({oid: t for oid, t in self.before.items() if not t.member}, read_tables(conn))
+            rows = self._count_rows(conn)
+            self._ended.wait()
+            _refuse_changed({oid: t for oid, t in self.before.items() if t.member}, read_tables(conn))
+            return rows
+
+    def _wait_locked(self, conn: psycopg.Connection[Any]) -> None:
+        """Return once pg_dump holds its locks, or has ended: then what is unchanged has not changed before either."""
+        oids = [oid for oid, table in self.before.items() if not table.member]
+        pause = 0.01
+        while not self._ended.is_set():
+            row = conn.execute(_UNLOCKED, {"oids": oids, "name": self.application}).fetchone()
+            if row is not None and not row[0]:
+                return
+            self._ended.wait(pause)
+            pause = min(pause * 1.5, 0.5)
+
+    def _count_rows(self, conn: psycopg.Connection[Any]) -> dict[str, int]:
+        rows: dict[str, int] = {}
+        with connect(options=f"{self.options} -c row_security=off -c lock_timeout={COUNT_WAIT * 1000}") as counter:
+            self._counter = counter
+            for table in sorted(self.before.values(), key=lambda t: (t.schema, t.name)):
+                if table.kind == "r" and not table.member and not self._useless:
+                    count = self._count_table(conn, counter, table)
+                    name = table.name_text
+                    if count is None:
+                        self.warnings.append(f"the rows of {name} were not counted: the table was changed meanwhile")
+                    else:
+                        rows[name] = count
+        return rows
+
+    def _count_table(self, conn: psycopg.Connection[Any], counter: psycopg.Connection[Any], table: Table) -> int | None:
+        """Return the table's rows in the snapshot; None if it could not be locked, or was changed before it was."""
+        gone = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
+        late = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
+        with contextlib.suppress(*gone, *late), in_snapshot(counter, self.snapshot):
+            count = count_rows(counter, table)
+            if not find_changed({table.oid: table}, read_tables(conn, table.oid)):
+                return count
+        return None
+
+
+def count_rows(conn: psycopg.Connection[Any], table: Table) -> int:
+    """Return the rows of a table by COPY, as pg_dump reads them: nothing of its owner's runs with our role's rights.
+
+    To plan a query, a count(*) too, the server evaluates functions in the table's indexes and statistics.
+    """
+    row = conn.execute(_NARROWEST, [table.oid]).fetchone()
+    column = sql.SQL(" ({})").format(sql.Identifier(row[0])) if row else sql.SQL("")
+    command = sql.SQL("COPY {}{} TO ").format(table.qualified, column)
+    if is_superuser(conn):  # the server counts
+        return conn.execute(command + sql.SQL("'/dev/null'")).rowcount
+    with conn.cursor() as cursor, cursor.copy(command + sql.SQL("STDOUT")) as copy:
+        return sum(1 for _ in copy)

@@ -1,0 +1,146 @@
+"""What the source held at an exact point, each table's rows and the schema, for a rehearsal to be compared with.
+
+The point is the consistent point of a temporary slot, as for a base, and a segment that reaches beyond it keeps the
+record in its manifest. The schema is pg_dump's, as one digest for each object, so that a difference has a name.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import secrets
+import subprocess
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import psycopg
+
+from scribe.common.cli import Talk
+from scribe.common.errors import ScribeError, TryAgainError
+from scribe.common.lsn import format_lsn
+from scribe.common.postgres import connect, fetch_value, find_program, patient_options
+from scribe.common.process import die_with
+from scribe.dump.base import LOCK_WAIT
+from scribe.dump.guard import Guard, MovedError, in_snapshot, read_tables
+from scribe.source.metadata import utc_now
+from scribe.source.ownership import has_table
+from scribe.source.slot import Export, create_slot
+
+ATTEMPTS = 3
+_OBJECT = re.compile(rb"(?m)^--\n-- (?:Data for )?Name: (.*); Type: ([A-Z ]+); Schema: ([^;]*); Owner: .*$")
+_NOISE = re.compile(rb"(?m)^(?:--.*|\\(?:un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)?\n")
+_OWN = re.compile(r"(EVENT TRIGGER|PUBLICATION|COMMENT) - ((EVENT TRIGGER|PUBLICATION) )?\"?scribe_")
+_UNLOGGED = "SELECT oid::bigint FROM pg_catalog.pg_class WHERE relpersistence = 'u' AND relkind = 'r'"
+_DDL = "SELECT pg_catalog.count(*) FROM scribe.ddl_history"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the source held at lsn. rows: by table; objects: digest by type and name; pg_dump: its major version."""
+
+    lsn: int
+    time: str
+    rows: Mapping[str, int]
+    objects: Mapping[str, str]
+    server_version: str
+    pg_dump: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for a segment's manifest."""
+        return {
+            "lsn": format_lsn(self.lsn),
+            "time": self.time,
+            "server_version": self.server_version,
+            "pg_dump": self.pg_dump,
+            "rows": dict(self.rows),
+            "schema": dict(self.objects),
+        }
+
+
+def take_record(conn: psycopg.Connection[Any], talk: Talk, *, plugin: str, wait: float) -> Record:
+    """Count and digest the source at a point of its WAL.
+
+    conn: to the source; plugin: the slot's; wait: seconds for its creation. Raises TryAgainError where transactions or
+    schema changes are in the way.
+    """
+    fault = ""
+    for _ in range(ATTEMPTS):
+        name = f"scribe_record_{os.getpid()}_{secrets.token_hex(3)}"
+        export = create_slot(conn, name, plugin, temporary=True, wait=wait)
+        with export.conn:
+            try:
+                return _look(conn, export, talk)
+            except MovedError as error:
+                fault = error.message
+    raise TryAgainError(f"could not record what the source holds: {fault}", "Run it again at a quieter time.")
+
+
+def _look(conn: psycopg.Connection[Any], export: Export, talk: Talk) -> Record:
+    began, options = utc_now(), patient_options(conn)
+    with connect(options=options) as reader, in_snapshot(reader, export.snapshot):
+        before = read_tables(reader)
+        unlogged = {row[0] for row in reader.execute(_UNLOGGED).fetchall()}
+        ddl = _count_ddl(reader)
+    talk.note(f"counting the rows of {len(before)} tables at {format_lsn(export.consistent_point)}")
+    guard = Guard(export.snapshot, f"pg_scribe record {secrets.token_hex(6)}", before, options)
+    environment = os.environ | {"PGAPPNAME": guard.application}
+    dump = [f"--snapshot={export.snapshot}", f"--lock-wait-timeout={LOCK_WAIT * 1000}"]
+    with ThreadPoolExecutor(1) as pool:
+        process = subprocess.Popen(
+            dump_command(find_program("pg_dump")) + dump,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509  (no thread has been started yet)
+        )
+        watching = pool.submit(guard.watch)
+        watching.add_done_callback(lambda future: process.terminate() if future.exception() else None)
+        text, said = process.communicate()
+        guard.end(process.returncode == 0)
+        rows = watching.result()
+    if process.returncode != 0:
+        lines = said.decode(errors="replace").strip().splitlines()
+        raise MovedError(f"could not dump the schema: {lines[0] if lines else 'pg_dump failed'}")
+    if _count_ddl(conn) != ddl:
+        raise MovedError("the schema was changed meanwhile")
+    left_out = {table.name_text for oid, table in before.items() if oid in unlogged}
+    counted = {name: number for name, number in rows.items() if name not in left_out}
+    version = str(fetch_value(conn, "SHOW server_version")).split()[0]
+    return Record(export.consistent_point, began, counted, digest_schema(text), version, major_of(text))
+
+
+def _count_ddl(conn: psycopg.Connection[Any]) -> int:
+    return int(fetch_value(conn, _DDL)) if has_table(conn, "ddl_history") else 0
+
+
+def dump_command(program: str) -> list[str]:
+    """Return the command whose output digest_schema() takes."""
+    return [program, "--schema-only", "--no-password", "--exclude-schema=scribe", "--no-subscriptions"]
+
+
+def major_of(text: bytes) -> int:
+    """Return the major version of the pg_dump that wrote text. Raises ScribeError."""
+    match = re.search(rb"(?m)^-- Dumped by pg_dump version (\d+)", text)
+    if match is None:
+        raise ScribeError("could not read what pg_dump wrote")
+    return int(match[1])
+
+
+def digest_schema(text: bytes) -> dict[str, str]:
+    """Return a digest for each object that a pg_dump of the schema holds, by type and name; capture's own left out."""
+    found: dict[str, str] = {}
+    for mark, after in pairwise([*_OBJECT.finditer(text), None]):
+        assert mark is not None
+        name, kind, schema = (group.decode(errors="replace") for group in mark.groups())
+        key = f"{kind} {schema}.{name}" if schema != "-" else f"{kind} - {name}"
+        if _OWN.match(key):
+            continue
+        body = _NOISE.sub(b"", text[mark.end() + 1 : after.start() if after else len(text)])
+        found[key] = hashlib.sha256(found.get(key, "").encode() + body).hexdigest()[:16]
+    return found

@@ -1,0 +1,1 @@
+"""Checks: facts of source and archive, probes that judge them, formats that report them."""

@@ -1,0 +1,110 @@
+"""The checks of how old things are: the newest base, globals and metadata, the last verification and rehearsal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from scribe.common import files
+from scribe.common.lsn import parse_lsn
+from scribe.health.facts import Survey, parse_moment
+from scribe.health.findings import Finding, Limit, State, Value, time_text
+
+_DUMP = 'Run "scribe-dump" to take a new base.'
+
+
+def check_base(survey: Survey, limit: Limit) -> Finding:
+    """There is a base that the chain continues, and it is not too old."""
+    base = survey.base
+    if base is None:
+        return Finding("base", State.CRITICAL, "there is no base: nothing can be restored", _DUMP)
+    age = survey.now - base.finished
+    values = [
+        limit.value("base_age_seconds", age, "Age of the newest base."),
+        Value("base_timestamp_seconds", base.finished, "When the newest base was finished."),
+    ]
+    text = f"{base.path.name} is {time_text(age)} old"
+    if base.consistent_point < parse_lsn(survey.identity["chain_from_lsn"]):
+        return Finding("base", State.CRITICAL, f"{text} and belongs to an older chain", _DUMP, values)
+    state = limit.judge(age)
+    return Finding("base", state, text, f"{_DUMP[:-1]}, and see whether its timer is on." if state else "", values)
+
+
+def _stamp(name: str) -> float:
+    return datetime.strptime(name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+
+
+def check_globals(survey: Survey, limit: Limit) -> Finding:
+    """Roles and tablespaces are in the archive; a new file is only made when something changed."""
+    found = [_stamp(path.name) for path in survey.archive.globals_files()[-1:]]
+    if survey.base is not None and (survey.base.path / "globals.sql").is_file():
+        found.append(_stamp(survey.base.path.name))
+    if not found:
+        return Finding(
+            "globals", State.CRITICAL, "roles and tablespaces are not in the archive", 'Run "scribe-globals".'
+        )
+    texts = "Age of the newest globals.", "When the newest globals were read."
+    return _aged(survey, limit, "globals", max(found), texts=texts, hint='Run "scribe-globals".')
+
+
+def check_metadata(survey: Survey, limit: Limit) -> Finding:
+    """What a reader needs years later is in the archive."""
+    places = [survey.archive.path / "meta.json"] + ([survey.base.path / "meta.json"] if survey.base else [])
+    found = [path.stat().st_mtime for path in places if path.is_file()]
+    if not found:
+        return Finding(
+            "metadata", State.WARNING, "no description of the database is in the archive", 'Run "scribe-meta".'
+        )
+    texts = "Age of the newest description of the database.", "When the database was last described."
+    return _aged(survey, limit, "metadata", max(found), texts=texts, hint='Run "scribe-meta".')
+
+
+def _aged(survey: Survey, limit: Limit, name: str, moment: float, *, texts: tuple[str, str], hint: str) -> Finding:
+    """Judge something by its age. texts: what its age is, and what its moment."""
+    age = survey.now - moment
+    values = [
+        limit.value(f"{name}_age_seconds", age, texts[0]),
+        Value(f"{name}_timestamp_seconds", moment, texts[1]),
+    ]
+    state = limit.judge(age)
+    return Finding(name, state, f"{time_text(age)} old", hint if state else "", values)
+
+
+def check_verification(survey: Survey, limit: Limit) -> Finding:
+    """The archive's files were compared with their checksums, and all were right."""
+    return _result(survey, limit, "verification", "verify.json", 'Run "scribe-verify".')
+
+
+def check_rehearsal(survey: Survey, limit: Limit) -> Finding:
+    """A restore was rehearsed, and the copy was right."""
+    return _result(survey, limit, "rehearsal", "rehearsal.json", 'Run "scribe-verify --rehearse".')
+
+
+def _result(survey: Survey, limit: Limit, name: str, file: str, hint: str) -> Finding:
+    """Judge what scribe-verify has left: time (UTC), ok, faults. What never happened is as old as the archive."""
+    path, text = survey.archive.path / file, f"Age of the last {name}; of the archive where there was none."
+    try:
+        value: Any = files.read_json(path)
+        moment, good, faults = parse_moment(str(value["time"])), value["ok"] is True, _faults(value)
+    except FileNotFoundError:
+        age = survey.now - survey.created
+        values = [limit.value(f"{name}_age_seconds", age, text)]
+        return Finding(name, limit.judge(age), "none yet", hint, values)
+    except (KeyError, TypeError, AttributeError):
+        return Finding(name, State.WARNING, f'could not read the result in "{path}"', hint)
+    age = survey.now - moment
+    values = [
+        limit.value(f"{name}_age_seconds", age, text),
+        Value(f"{name}_timestamp_seconds", moment, f"When the last {name} began."),
+        Value(f"{name}_succeeded", int(good), f"1 if the last {name} found nothing wrong."),
+    ]
+    if not good:
+        said = f"failed {time_text(age)} ago: {(faults or ['it does not say why'])[0]}"
+        more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+        return Finding(name, State.CRITICAL, said + more, f"Mend what it names; then: {hint}", values)
+    state = limit.judge(age)
+    return Finding(name, state, f"{time_text(age)} ago, nothing wrong", hint if state else "", values)
+
+
+def _faults(value: dict[str, Any]) -> list[str]:
+    return [str(fault) for fault in value.get("faults", value.get("differences", []))]

@@ -1,0 +1,96 @@
+"""Leaving owners, or event triggers, out of a plain dump: the statements that pg_dump wrote, and no others.
+
+A line that only looks like one may stand in a function's body, in a literal or in data, so quotes, comments and COPY
+blocks are followed from line to line, as psql does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+from scribe.archive.segments import CopyData, CopyEnd, CopyStart, Reader
+
+_OWNER = re.compile(rb"ALTER [^\n]* OWNER TO [^\n]*;\n\Z")
+_EVENT_TRIGGER = re.compile(rb"(?:CREATE|ALTER|COMMENT ON) EVENT TRIGGER ")
+_COPY = re.compile(rb"COPY [^\n]* FROM stdin;\n\Z")
+_IDENTIFIER = rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*"
+_OPENING = re.compile(
+    rb"(?P<comment>--[^\n]*)|(?P<block>/\*)|(?P<escape>[eE]')|(?P<word>" + _IDENTIFIER + rb")"
+    rb"|(?P<quote>['\"])|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$)"
+)
+_CLOSING = {
+    b"'": re.compile(rb"[^']*'"),
+    b'"': re.compile(rb'[^"]*"'),
+    b"E'": re.compile(rb"(?:[^\\']|\\.)*'", re.DOTALL),
+    b"/*": re.compile(rb".*?\*/", re.DOTALL),
+}
+
+
+def without_owners(
+    stream: IO[bytes], name: str, only: str | None = None, *, owners: bool = False, event_triggers: bool = True
+) -> Iterator[bytes]:
+    """Yield a plain dump with its ALTER ... OWNER TO lines left empty. name: for messages; only: those of one role,
+    whose name needs no quotes; owners: they stay; event_triggers: without, their statements are left out, too.
+    Raises ScribeError.
+    """
+    ending = b" OWNER TO %b;\n" % only.encode() if only is not None else b""
+    reader = Reader(stream, name)
+    within, dropping = b"", False
+    while line := reader.take_line():
+        if not within and not dropping:
+            if _COPY.match(line):
+                yield from _copy_block(reader, line)
+                continue
+            if not owners and _OWNER.match(line) and line.endswith(ending):
+                yield b"\n"  # so that psql's numbers of lines stay right
+                continue
+            dropping = not event_triggers and _EVENT_TRIGGER.match(line) is not None
+        within = quoting_after(line, within)
+        yield b"\n" if dropping else line
+        dropping = dropping and (within != b"" or not line.endswith(b";\n"))
+
+
+def _copy_block(reader: Reader, line: bytes) -> Iterator[bytes]:
+    for event in reader.copy_block(line):
+        match event:
+            case CopyStart(text):
+                yield text
+            case CopyData(data):
+                yield data
+            case CopyEnd():
+                yield b"\\.\n"
+
+
+def quoting_after(line: bytes, within: bytes) -> bytes:
+    """Return what is open at the end of a line that began within something open (b"": nothing is)."""
+    at = 0
+    while True:
+        if within:
+            closing = _CLOSING.get(within) or re.compile(rb".*?" + re.escape(within), re.DOTALL)
+            found = closing.match(line, at)
+            if found is None:
+                return within
+            at, within = found.end(), b""
+        match = _OPENING.search(line, at)
+        if match is None:
+            return b""
+        at = match.end()
+        kind = match.lastgroup
+        if kind in ("block", "quote", "dollar"):
+            within = match[0]
+        elif kind == "escape":
+            within = b"E'"
+
+
+def whole_statements(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Put lines together that one statement (or string, name or comment in it) goes over; SQL without COPY data."""
+    within, held = b"", b""
+    for line in lines:
+        within, held = quoting_after(line, within), held + line
+        if not within:
+            yield held
+            held = b""
+    if held:
+        yield held

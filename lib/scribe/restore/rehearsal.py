@@ -1,0 +1,232 @@
+"""A rehearsal: the newest base and its segments into a throw-away cluster, compared with what the source recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from scribe.archive.chains import find_chain
+from scribe.archive.layout import Archive, Base
+from scribe.common.errors import ScribeError
+from scribe.common.lsn import format_lsn, parse_lsn
+from scribe.common.postgres import find_program
+from scribe.dump.base import Talker
+from scribe.dump.guard import Table, read_tables
+from scribe.dump.source_record import digest_schema, dump_command, major_of
+from scribe.restore.throwaway import Cluster, throwaway
+
+DATABASE = "rehearsal"
+_MOST = 100  # differences listed
+
+
+@dataclass
+class Rehearsal:
+    """What came of it. seconds: of wall time; compared: in words, what the restored database was compared with."""
+
+    base: str
+    time: str
+    seconds: float = 0.0
+    reached_lsn: str | None = None
+    reached_time: str | None = None
+    server_version: str | None = None
+    tables: int = 0
+    rows: int = 0
+    transactions: int = 0
+    compared: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what rehearsal.json says."""
+        value = asdict(self) | {"ok": not self.differences}
+        value["differences"] = self.differences[:_MOST]
+        return value
+
+
+def rehearse(archive: Archive, talk: Talker, *, directory: str | None = None, jobs: str = "1") -> Rehearsal:
+    """Restore the newest base, then its segments, and compare. A restore that fails is a difference.
+
+    directory: where the cluster is made. Raises ScribeError where there is no base, UsageError where no server is
+    installed.
+    """
+    bases = archive.bases()
+    if not bases:
+        raise ScribeError("the archive has no complete base", 'Run "scribe-dump" on the source to take one.')
+    base = bases[-1]
+    result = Rehearsal(base.stamp, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    began = time.monotonic()
+    with throwaway(int(base.manifest["server_version"].split(".")[0]), directory) as cluster:
+        talk.note(f"made a throw-away cluster with {cluster.bindir}")
+        with contextlib.suppress(_Failed):
+            _rehearse_in(cluster, archive, base, result, talk, jobs=jobs)
+    result.seconds = round(time.monotonic() - began, 3)
+    return result
+
+
+class _Failed(Exception):
+    """A step failed and is in the list of differences; there is no use in going on."""
+
+
+def _rehearse_in(cluster: Cluster, archive: Archive, base: Base, result: Rehearsal, talk: Talker, *, jobs: str) -> None:
+    words = ["--base", base.stamp, "--jobs", jobs]
+    words += [word for pair in cluster.map_tablespaces(base) for word in ("--tablespace-mapping", pair)]
+    talk.note(f"restoring base {base.stamp}")
+    point = ["--target-lsn", format_lsn(base.consistent_point), "--target-exclusive"]
+    _restore(cluster, archive, result, f"base {base.stamp}", [*words, *point])
+    with _connect(cluster) as conn:
+        result.server_version = conn.info.parameter_status("server_version")
+        compare_rows(conn, base.manifest["rows"], result, "at the base")
+    recorded = find_recorded(archive, base)
+    if recorded is not None:
+        point = ["--target-lsn", recorded["lsn"], "--target-exclusive"]
+        _restore(cluster, archive, result, f"the segments up to {recorded['lsn']}", [*words, *point, "--resume"])
+        where = f"at {recorded['lsn']} ({recorded['time']})"
+        with _connect(cluster) as conn:
+            left_out = _unlogged(conn)
+            compare_rows(conn, recorded["rows"], result, where, left_out)
+        compare_schema(cluster, recorded, result, where)
+    talk.note("applying the segments")
+    said = _restore(cluster, archive, result, "the segments", [*words, "--resume"])
+    result.reached_lsn, result.reached_time = said["reached_lsn"], said["reached_time"]
+    result.transactions = said["transactions"]
+    result.compared.append(
+        f"while {said['transactions']} transactions were applied, the rows each statement changed with those it changed"
+        " on the source"
+    )
+    with _connect(cluster) as conn:
+        compare_sequences(conn, archive, base, result)
+        _count_everything(conn, result)
+    if _dump_schema(cluster, result) is not None:
+        result.compared.append("at the end, the schema was dumped, with nothing to compare")
+
+
+def find_recorded(archive: Archive, base: Base) -> dict[str, Any] | None:
+    """Return what scribe-rotate --record recorded last, if the chain of base leads there."""
+    chain = find_chain(base, list(archive.segments()))
+    found: list[dict[str, Any]] = [s.manifest["recorded"] for s in chain.segments if "recorded" in s.manifest]
+    return found[-1] if found and parse_lsn(found[-1]["lsn"]) >= base.consistent_point else None
+
+
+def _restore(cluster: Cluster, archive: Archive, result: Rehearsal, what: str, words: list[str]) -> Mapping[str, Any]:
+    """Run scribe-restore as an operator would; return its report. Raises _Failed."""
+    command = [sys.executable, "-P", "-m", "scribe.programs.restore", "--json", "--archive", str(archive.path)]
+    env = cluster.env | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    run = subprocess.run([*command, "-d", DATABASE, *words], env=env, capture_output=True, text=True, check=False)
+    if run.returncode == 0:
+        report: Mapping[str, Any] = json.loads(run.stdout)
+        return report
+    lines = run.stderr.strip().splitlines()
+    said = next((line for line in lines if ": error: " in line), lines[-1] if lines else f"status {run.returncode}")
+    result.differences.append(f"could not restore {what}: {said.removeprefix('scribe-restore: error: ')}")
+    raise _Failed
+
+
+def _connect(cluster: Cluster) -> psycopg.Connection[Any]:
+    env = cluster.env
+    where = psycopg.conninfo.make_conninfo(host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], dbname=DATABASE)
+    return psycopg.connect(where, autocommit=True, options="-c search_path=")
+
+
+# --- what is compared -------------------------------------------------------------------------------------------------
+
+
+def compare_rows(
+    conn: psycopg.Connection[Any],
+    recorded: Mapping[str, int],
+    result: Rehearsal,
+    where: str,
+    left_out: Collection[str] = (),
+) -> None:
+    """Compare each table's rows with those counted on the source in a snapshot. where: which, in words."""
+    there = {table.name_text: table for table in read_tables(conn).values()}
+    for name, rows in sorted(recorded.items()):
+        if name not in there:
+            result.differences.append(f"table {name}: not there {where}, {rows} rows were recorded")
+        elif (found := _count(conn, there[name])) != rows:
+            result.differences.append(f"table {name}: {found} rows {where}, {rows} were recorded")
+    for name, table in sorted(there.items()):
+        if table.kind == "r" and not table.member and name not in recorded and name not in left_out:
+            result.differences.append(f"table {name}: there {where}, not recorded on the source")
+    result.compared.append(f"{where}, the rows of {len(recorded)} tables with those counted on the source")
+
+
+def _unlogged(conn: psycopg.Connection[Any]) -> set[str]:
+    """Return the tables whose rows are not in the stream, and so were not recorded."""
+    query = "SELECT oid::bigint FROM pg_catalog.pg_class WHERE relpersistence = 'u'"
+    oids = {row[0] for row in conn.execute(query).fetchall()}
+    return {table.name_text for oid, table in read_tables(conn).items() if oid in oids}
+
+
+def compare_schema(cluster: Cluster, recorded: Mapping[str, Any], result: Rehearsal, where: str) -> None:
+    """Compare what pg_dump says of each object with what it said on the source, if versions allow that."""
+    text = _dump_schema(cluster, result)
+    if text is None:
+        return
+    here, there = (major_of(text), result.server_version or ""), (recorded["pg_dump"], recorded["server_version"])
+    if here[0] != there[0] or here[1].split(".")[0] != there[1].split(".")[0]:
+        result.compared.append(
+            f"{where}, the schema was not compared: it was recorded by pg_dump {there[0]} of server {there[1]},"
+            f" and this is {here[0]} of {here[1]}"
+        )
+        return
+    found, known = digest_schema(text), recorded["schema"]
+    for name in sorted(found.keys() | known.keys()):
+        if found.get(name) != known.get(name):
+            how = "is missing" if name not in found else "was not on the source" if name not in known else "differs"
+            result.differences.append(f"schema {where}: {name} {how}")
+    result.compared.append(f"{where}, {len(known)} objects of the schema with those dumped on the source")
+
+
+def _count(conn: psycopg.Connection[Any], table: Table) -> int:
+    row = conn.execute(sql.SQL("SELECT pg_catalog.count(*) FROM ONLY {}").format(table.qualified)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def compare_sequences(conn: psycopg.Connection[Any], archive: Archive, base: Base, result: Rehearsal) -> None:
+    """Compare the sequences at the end with their positions as the last rotation read them on the source."""
+    last = archive.last_segment()
+    if last is None or last.to_lsn <= base.consistent_point or last.manifest["sequences"] is None:
+        return
+    compared = 0
+    for known in last.manifest["sequences"]:
+        name = sql.Identifier(known["schema"], known["name"])
+        try:
+            row = conn.execute(sql.SQL("SELECT last_value, is_called FROM {}").format(name)).fetchone()
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
+            continue  # renamed or dropped since: no error
+        compared += 1
+        if row != (known["last_value"], known["is_called"]):
+            text = f'sequence "{known["schema"]}.{known["name"]}"'
+            result.differences.append(f"{text}: stands at {row}, {known['last_value']} was recorded")
+    result.compared.append(f"at the end, {compared} sequences with their positions at the last rotation")
+
+
+def _count_everything(conn: psycopg.Connection[Any], result: Rehearsal) -> None:
+    """Read every table once; what the source held at the end is not recorded."""
+    tables = [table for table in read_tables(conn).values() if table.kind == "r"]
+    result.tables, result.rows = len(tables), sum(_count(conn, table) for table in tables)
+    result.compared.append(
+        f"at the end, {result.tables} tables and {result.rows} rows were read, with nothing to compare"
+    )
+
+
+def _dump_schema(cluster: Cluster, result: Rehearsal) -> bytes | None:
+    """Return the restored schema as pg_dump writes it; that it cannot is a difference."""
+    program = str(cluster.bindir / "pg_dump") if (cluster.bindir / "pg_dump").exists() else find_program("pg_dump")
+    command = [*dump_command(program), "-d", DATABASE]
+    run = subprocess.run(command, env=cluster.env, capture_output=True, check=False)
+    if run.returncode == 0:
+        return run.stdout
+    said = run.stderr.decode(errors="replace").strip().splitlines()
+    result.differences.append(f"could not dump the restored schema: {said[0] if said else 'pg_dump failed'}")
+    return None

@@ -1,0 +1,506 @@
+"""Replaying transactions into the target: exactly once, resumable at every batch, every row count checked.
+
+Small transactions are joined into one transaction of the target and one message; while the server works on it, the
+next is put together. The position moves in the same transaction as the data, and nothing is committed before every
+statement has been seen to act on as many rows as on the source.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from scribe.archive.chains import Stop
+from scribe.archive.segments import (
+    CopyData,
+    CopyEnd,
+    CopyStart,
+    Ddl,
+    End,
+    Event,
+    Footer,
+    LargeObjects,
+    Mark,
+    Small,
+    Start,
+    Statements,
+)
+from scribe.common.dialect import UTF8_LINE, Begin, quote_literal
+from scribe.common.errors import ScribeError
+from scribe.common.lsn import format_lsn
+from scribe.restore.session import ServerError, Session
+
+BATCH_BYTES = 256 << 10
+BATCH_TRANSACTIONS = 500
+_UTF8_LINE = UTF8_LINE.encode()
+_SHOWN = 200  # characters of a statement in a message
+_COUNTED = re.compile(rb"; -- (\d+|\*) rows\n?\Z")
+_ON_EVENT_TRIGGER = re.compile(r"(?:CREATE |ALTER |DROP )?EVENT TRIGGER\b")
+_COMMENT_ON_EVENT_TRIGGER = re.compile(rb"(?i)(?:\A|\n)\s*COMMENT\s+ON\s+EVENT\s+TRIGGER\b")
+_OBJECT_OWNER = re.compile(rb"ALTER LARGE OBJECT \d+ OWNER TO ")
+_BETWEEN = re.compile(rb"(?<=\n)(?![()])")
+_ROW_STATEMENTS = (b"INSERT INTO ", b"UPDATE ", b"DELETE FROM ")
+_SKIPPED_TABLE = (
+    "CREATE TABLE IF NOT EXISTS scribe.skipped (place text, file text, statement text,"
+    " at timestamptz DEFAULT pg_catalog.clock_timestamp())"
+)
+_MOVED = "23502"  # not_null_violation: what a position that is not where it should be runs into
+
+
+@dataclass(frozen=True)
+class Place:
+    """One statement of an archive: its transaction's commit LSN, and its number in the transaction, from 1.
+
+    A statement is one that acts on rows, with all its lines; a COPY with its data; a DDL block.
+    """
+
+    commit_lsn: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{format_lsn(self.commit_lsn)}:{self.number}"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A statement that was passed over because the operator named it."""
+
+    place: Place
+    file: str
+    statement: str
+
+
+@dataclass
+class Totals:
+    """What was applied so far; time: the commit time of the last transaction, as in its BEGIN line."""
+
+    transactions: int = 0
+    rows: int = 0
+    ddl: int = 0
+    bytes: int = 0
+    time: str | None = None
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some statements of one source transaction; end: its end LSN, None where it is not known yet.
+
+    before: how many statements of the transaction come before these.
+    """
+
+    begin: Begin
+    end: int | None
+    text: bytes
+    before: int = 0
+
+
+@dataclass
+class _Sent:
+    """The message on its way: its statements, and how many control statements come before and after them."""
+
+    parts: list[_Part]
+    before: int = 0
+    after: int = 0
+
+
+@dataclass
+class Replayer:
+    """Applies events to the target behind session. file: the name of what is being read, for messages.
+
+    position: where the target stands (LSN); transactions whose commit record starts before it are passed over;
+    skips: statements to pass over, which is recorded in the target's scribe.skipped.
+    """
+
+    session: Session
+    position: int
+    stop: Stop = field(default_factory=Stop)
+    owners: bool = True
+    event_triggers: bool = True
+    file: str = ""
+    totals: Totals = field(default_factory=Totals)
+    tick: Callable[[int], None] = lambda done: None
+    skips: frozenset[Place] = frozenset()
+    _open: bool = False  # a transaction of the target is open
+    _objects: bool = False  # a transaction of large objects is open
+    _ahead: int = 0  # the position once everything sent has been committed
+    _batch: list[_Part] = field(default_factory=list)
+    _batch_bytes: int = 0
+    _sent: _Sent | None = None
+    _copying: _Part | None = None
+    _passing: bool = False  # over the data of a COPY
+    _lines: int = 0
+    _number: int = 0  # statements of the present large transaction so far
+    _skipping: frozenset[int] = frozenset()  # the LSNs of transactions in which something is to be passed over
+
+    def __post_init__(self) -> None:
+        self._skipping = frozenset(place.commit_lsn for place in self.skips)
+
+    def apply(self, events: Iterable[Event], file: str) -> bool:
+        """Apply events; return False when the stop was reached before their end. Raises ScribeError.
+
+        After an exception the caller closes the connection, which rolls back what was not committed.
+        """
+        self.file, self._ahead = file, self.position
+        current: Begin | None = None
+        for event in self._cut_small(events) if self.skips else events:
+            if isinstance(event, Small | Start):
+                current = event.begin
+                if self.stop.excludes(current):
+                    self.finish()
+                    return False
+                if current.commit_lsn < self.position:
+                    current = None
+                elif isinstance(event, Small):
+                    self._add(_Part(current, event.end, event.text))
+                else:
+                    self._begin(current)
+            elif isinstance(event, LargeObjects):
+                self.finish()
+                self._large_objects(event)
+            elif isinstance(event, Footer):
+                self._footer(event)
+            elif current is not None:
+                self._large(event, current)
+        self.finish()
+        return True
+
+    def _cut_small(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Take a small transaction apart where one of its statements is to be passed over."""
+        for event in events:
+            if isinstance(event, Small) and event.begin.commit_lsn in self._skipping:
+                yield from (Start(event.begin), Statements(event.text), End(event.end))
+            else:
+                yield event
+
+    def finish(self) -> None:
+        """Commit everything applied so far."""
+        self._flush()
+        self._settle()
+        if self._open:
+            self._run(b"COMMIT", None)
+            self._open = False
+        self.position = max(self.position, self._ahead)
+
+    # Small transactions, many to a message
+
+    def _add(self, part: _Part) -> None:
+        self._batch.append(part)
+        self._batch_bytes += len(part.text)
+        if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_TRANSACTIONS:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send the batch: commit the one before, once it has proved right, and begin a transaction with this one."""
+        if not self._batch:
+            return
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        self._settle()
+        control, before = self._turn()
+        end = batch[-1].end
+        assert end is not None
+        texts = b"".join([part.text for part in batch])
+        self.session.send(control + texts + self._move(end))
+        self._sent = _Sent(batch, before, 1)
+        self.totals.transactions += len(batch)
+        self.totals.bytes += len(texts)
+        self.totals.time = batch[-1].begin.time
+
+    def _turn(self) -> tuple[bytes, int]:
+        """What ends the target's transaction and begins the next, and how many results it gives."""
+        was_open, self._open = self._open, True
+        if was_open:
+            self.position = self._ahead
+            return b"COMMIT;BEGIN;\n", 2
+        return b"BEGIN;\n", 1
+
+    def _move(self, end: int) -> bytes:
+        """The statement that moves the position; if somebody else moved it, NULL meets NOT NULL and all is undone."""
+        before, self._ahead = self._ahead, end
+        return (
+            f"UPDATE scribe.position SET lsn = CASE WHEN lsn = '{format_lsn(before)}' AND NOT inside"
+            f" THEN '{format_lsn(end)}'::pg_catalog.pg_lsn END;\n"
+        ).encode()
+
+    def _settle(self) -> None:
+        """Wait for what was sent and check every result. Raises ScribeError naming the statement."""
+        sent, self._sent = self._sent, None
+        if sent is None:
+            return
+        self.tick(self.totals.bytes)
+        try:
+            counts = self.session.collect()
+        except ServerError as error:
+            raise self._failed(sent, error) from None
+        self._check(sent, counts)
+
+    def _check(self, sent: _Sent, counts: list[int | None]) -> None:
+        text = b"".join([part.text for part in sent.parts])
+        number = count_statements(text)
+        done = counts[sent.before : sent.before + number]
+        if len(counts) != sent.before + number + sent.after:
+            raise self._mismatch(sent.parts[-1], 0, b"", f"gave {len(counts)} results where {number} were expected")
+        plain = b" rows\n" not in text and b"TRUNCATE " not in text
+        if not (plain and done.count(1) == number):
+            self._check_each(sent, done)
+        if sent.after and counts[-1] != 1:
+            raise ScribeError("scribe.position in the target does not have exactly one row", _AGAIN)
+        self.totals.rows += sum(filter(None, done))
+
+    def _check_each(self, sent: _Sent, done: list[int | None]) -> None:
+        results = iter(done)
+        for part in sent.parts:
+            for index, statement in enumerate(split_statements(part.text), part.before + 1):
+                expected, count = expected_rows(statement), next(results)
+                if expected is not None and count != expected:
+                    what = f"acted on {count} rows, on the source on {expected}"
+                    raise self._mismatch(part, index, statement, what)
+
+    # Other transactions, piece by piece
+
+    def _begin(self, begin: Begin) -> None:
+        self._flush()
+        self._settle()
+        self._run(self._turn()[0], _Part(begin, None, b""))
+        self._number = 0
+
+    def _large(self, event: Event, begin: Begin) -> None:
+        if isinstance(event, Statements):
+            self._statements(event.text, begin)
+        elif isinstance(event, CopyData):
+            if self._passing:
+                return
+            self.session.put_data(event.data)
+            self._lines += event.data.count(b"\n")
+            self.totals.bytes += len(event.data)
+            self.tick(self.totals.bytes)
+        elif isinstance(event, CopyStart):
+            self._start_copy(_Part(begin, None, event.text, self._number))
+        elif isinstance(event, CopyEnd):
+            self._end_copy()
+        elif isinstance(event, Ddl):
+            self._ddl(event, begin)
+        elif isinstance(event, End):
+            self._settle()
+            self._run(self._move(event.end), _Part(begin, event.end, b""))
+            self.totals.transactions += 1
+            self.totals.time = begin.time
+        else:
+            assert isinstance(event, Mark)
+
+    def _statements(self, text: bytes, begin: Begin) -> None:
+        if begin.commit_lsn in self._skipping:
+            for statement in split_statements(text):
+                if not self._passed_over(_Part(begin, None, statement, self._number)):
+                    self._send_some(statement, begin)
+        else:
+            self._send_some(text, begin)
+
+    def _send_some(self, text: bytes, begin: Begin) -> None:
+        self._settle()
+        self.session.send(text)
+        self._sent = _Sent([_Part(begin, None, text, self._number)])
+        self._number += count_statements(text)
+        self.totals.bytes += len(text)
+
+    def _passed_over(self, part: _Part) -> bool:
+        """Pass over the next statement if it was named; that is recorded in the target, in the same transaction."""
+        place = Place(part.begin.commit_lsn, part.before + 1)
+        if place not in self.skips:
+            return False
+        self._settle()
+        self._number += 1
+        skipped = Skipped(place, self.file, show(part.text))
+        texts = [text.encode("ascii", "backslashreplace").decode() for text in (self.file, skipped.statement)]
+        literals = ", ".join(map(quote_literal, (str(place), *texts)))
+        self._run(f"{_SKIPPED_TABLE};\nINSERT INTO scribe.skipped VALUES ({literals})".encode(), None)
+        self.totals.skipped.append(skipped)
+        return True
+
+    def _start_copy(self, part: _Part) -> None:
+        self._passing = self._passed_over(part)
+        if self._passing:
+            return
+        self._settle()
+        self._number += 1
+        self._copying, self._lines = part, 0
+        try:
+            self.session.start_copy(part.text)
+        except ServerError as error:
+            raise self._failed(_Sent([part]), error) from None
+
+    def _end_copy(self) -> None:
+        if self._passing:
+            self._passing = False
+            return
+        part = self._copying
+        assert part is not None
+        try:
+            count = self.session.end_copy()
+        except ServerError as error:
+            raise self._failed(_Sent([part]), error) from None
+        if count != self._lines:
+            raise self._mismatch(part, part.before + 1, part.text, f"took {count} rows of {self._lines}")
+        self.totals.rows += count
+
+    def _ddl(self, event: Ddl, begin: Begin) -> None:
+        if not self.event_triggers:
+            comment = event.tag == "COMMENT" and _COMMENT_ON_EVENT_TRIGGER.search(event.text)
+            if comment or _ON_EVENT_TRIGGER.match(event.tag):
+                self._number += 1
+                return
+            event = Ddl(event.tag, without_quieting(event.text))
+        texts = split_ddl(event.text, owners=self.owners)
+        if self._passed_over(_Part(begin, None, texts[-1], self._number)):
+            return
+        self._settle()
+        for text in texts:
+            self._run(text, _Part(begin, None, text, self._number), event.tag)
+        self._number += 1
+        self.totals.ddl += 1
+
+    def _large_objects(self, event: LargeObjects) -> None:
+        if not self.owners:
+            lines = event.text.splitlines(keepends=True)
+            event = LargeObjects(b"".join(line for line in lines if not _OBJECT_OWNER.match(line)), last=event.last)
+        # sent whole, so running them again after an interruption is the same as running them once
+        if not self._objects:
+            self._run(b"BEGIN", None)
+        self._objects = not event.last
+        self._run_encoded(event.text)
+        if event.last:
+            self._run(b"COMMIT", None)
+
+    def _run_encoded(self, text: bytes) -> None:
+        """Run statements whose first line may set the encoding, which holds from the next message on."""
+        if text.startswith(_UTF8_LINE):
+            self._run(_UTF8_LINE, None)
+            text = text[len(_UTF8_LINE) :]
+        if text:
+            self._run(text, None)
+
+    def _footer(self, footer: Footer) -> None:
+        self.finish()
+        self._run(b"BEGIN", None)
+        self._run_encoded(footer.text)
+        self._run(b"COMMIT", None)
+        self.position = self._ahead = footer.to_lsn
+
+    def _run(self, sql: bytes, part: _Part | None, tag: str = "") -> None:
+        try:
+            self.session.run(sql)
+        except ServerError as error:
+            if part is None or not (tag or part.text):
+                raise self._uncommitted(error, part) from None
+            raise self._failed_ddl(part, tag, error) from None
+
+    # What is said when it stops
+
+    def _where(self, part: _Part, number: int | None = None) -> str:
+        end = f" end {format_lsn(part.end)}" if part.end is not None else ""
+        begin = part.begin
+        which = f", statement {number}" if number else ""
+        return (
+            f'stopped in "{self.file}" at transaction {begin.xid} (commit {format_lsn(begin.commit_lsn)}{end},'
+            f" {begin.time}){which}"
+        )
+
+    def _mismatch(self, part: _Part, number: int, statement: bytes, what: str) -> ScribeError:
+        said = f"{self._where(part, number)}: the statement {what}: {show(statement)}"
+        return ScribeError(said, _how_to_go_on(_DIFFERS, part, number) if number else f"{_DIFFERS}.")
+
+    def _failed(self, sent: _Sent, error: ServerError) -> ScribeError:
+        index = error.index - sent.before
+        for part in sent.parts:
+            for number, statement in enumerate(split_statements(part.text), part.before + 1):
+                if index == 0:
+                    said = f"{self._where(part, number)}: {error.said}: {show(statement)}"
+                    return ScribeError(said, _hint_after(error, part, number))
+                index -= 1
+        return self._uncommitted(error, sent.parts[-1])
+
+    def _failed_ddl(self, part: _Part, tag: str, error: ServerError) -> ScribeError:
+        number = part.before + 1
+        said = f"{self._where(part, number)}: {tag}: {error.said}: {show(part.text)}"
+        return ScribeError(said, _hint_after(error, part, number))
+
+    def _uncommitted(self, error: ServerError, part: _Part | None) -> ScribeError:
+        if error.sqlstate == _MOVED:
+            return ScribeError("the target was moved by another program while it was being restored", _AGAIN)
+        where = self._where(part) if part else f'stopped in "{self.file}"'
+        return ScribeError(f"{where}: could not commit: {error.said}", _hint_after(error))
+
+
+_LACKS = "Give the target what the statement needs, and go on with --resume, which begins with this transaction"
+_FULL = "Make room on the target server, then go on with --resume, which begins with this transaction."
+_DIFFERS = "Find out what the target differs in from the source, and mend it before --resume, or begin anew"
+
+
+def _hint_after(error: ServerError, part: _Part | None = None, number: int = 0) -> str:
+    """Return how to go on after an error of the server's; part, number: the statement that may be passed over."""
+    if error.sqlstate.startswith("53"):  # insufficient resources: the statement has nothing to do with it
+        return _FULL
+    return _how_to_go_on(_LACKS, part, number) if part is not None else f"{_LACKS}."
+
+
+def _how_to_go_on(first: str, part: _Part, number: int) -> str:
+    place = Place(part.begin.commit_lsn, number)
+    return f"{first}; or pass over this one statement, and lose what it does: --resume --skip {place}."
+
+
+_AGAIN = "Let one restore work on a database at a time; begin again from the base."
+
+
+def show(statement: bytes) -> str:
+    """Return the first characters of a statement for a message."""
+    text = " ".join(statement[: 4 * _SHOWN].decode("utf-8", "replace").split())
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def split_statements(text: bytes) -> list[bytes]:
+    """Cut whole statements at line beginnings; a line that begins with a parenthesis continues the one before."""
+    return [statement for statement in _BETWEEN.split(text) if statement]
+
+
+def count_statements(text: bytes) -> int:
+    """Return how many statements split_statements() would find."""
+    return text.count(b"\n") - text.count(b"\n(") - text.count(b"\n)")
+
+
+def expected_rows(statement: bytes) -> int | None:
+    """Return how many rows a statement of a segment must act on, None where any number is right."""
+    if not statement.startswith(_ROW_STATEMENTS):
+        return None
+    match = _COUNTED.search(statement, max(0, len(statement) - 40))
+    if match is None:
+        return 1
+    return None if match[1] == b"*" else int(match[1])
+
+
+def without_quieting(text: bytes) -> bytes:
+    """Return a DDL block's text without the lines that keep event triggers quiet, which stand around the statement."""
+    lines = text.splitlines(keepends=True)
+    last = max((i for i, line in enumerate(lines) if line == b";\n"), default=len(lines) - 1)
+    first = next((i for i, line in enumerate(lines) if not line.startswith((b"SET LOCAL ", _QUIETING))), len(lines))
+    return b"".join(line for i, line in enumerate(lines) if first <= i <= last or not line.startswith(_QUIETING))
+
+
+_QUIETING = b"ALTER EVENT TRIGGER "
+
+
+def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:
+    """Cut the text of a DDL block into the settings before it and the rest: a setting may change how the rest is read.
+
+    owners: without, lines that change the role are left out (before the statement and after it, never within).
+    """
+    lines = text.splitlines(keepends=True)
+    first = next((i for i, line in enumerate(lines) if not line.startswith(b"SET LOCAL ")), len(lines))
+    last = len(lines)
+    while last > first and lines[last - 1].startswith((b"RESET ", b"SET LOCAL ")):
+        last -= 1
+    before, after = lines[:first], lines[last:]
+    if not owners:
+        before = [line for line in before if not line.startswith(b"SET LOCAL ROLE")]
+        after = [line for line in after if not line.startswith((b"SET LOCAL ROLE", b"RESET ROLE"))]
+    return [part for part in (b"".join(before), b"".join(lines[first:last] + after)) if part]

@@ -1,0 +1,254 @@
+"""A restore: what was asked for, what was found, and the steps in their order."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from scribe.archive.chains import Target, Way, check_files, find_chains, find_way
+from scribe.archive.layout import Archive, Segment
+from scribe.archive.segments import Reader, open_plain
+from scribe.common.cli import Talk
+from scribe.common.errors import ScribeError, UsageError
+from scribe.common.lsn import format_lsn
+from scribe.common.postgres import connect, export_connection, is_superuser
+from scribe.common.progress import Progress
+from scribe.restore import target as server
+from scribe.restore.plan import build_plan
+from scribe.restore.replay import Replayer, Totals
+from scribe.restore.sequences import ADVANCE
+from scribe.restore.session import Session
+from scribe.restore.spool_tail import count_bytes, open_transactions, session_settings
+from scribe.restore.target import Options
+
+
+def name_target(arguments: argparse.Namespace) -> str:
+    """Return the name of the target database, and take it out of libpq's environment. Raises UsageError."""
+    if arguments.dbname is None:
+        raise UsageError("no target database is named", 'Name it: "scribe-restore -d TARGET".')
+    os.environ.pop("PGDATABASE", None)
+    export_connection({"dbname": arguments.dbname})
+    name = os.environ.pop("PGDATABASE", "")
+    if not name:
+        raise UsageError("no target database is named", 'The connection string needs "dbname=".')
+    return name
+
+
+class Restore:
+    """One run: what was asked for, and what was found. run() does the steps in order.
+
+    arguments: as scribe-restore reads them; libpq's environment names the server, and PGDATABASE is taken out of it.
+    """
+
+    def __init__(
+        self, archive: Archive, identity: Mapping[str, Any], arguments: argparse.Namespace, talk: Talk
+    ) -> None:
+        self.archive, self.identity, self.arguments, self.talk = archive, identity, arguments, talk
+        self.name = name_target(arguments)
+        self.options = Options(arguments.jobs, not arguments.no_owner, not arguments.no_tablespaces, self._mapping())
+        self.began = time.monotonic()
+        self.progress = Progress(talk.program, quiet=arguments.quiet)
+
+    def _mapping(self) -> dict[str, str]:
+        pairs = [text.partition("=") for text in self.arguments.tablespace_mapping]
+        for old, _, new in pairs:
+            if not old or not Path(new).is_absolute():
+                raise UsageError("--tablespace-mapping needs OLD=NEW, two directories", "Name both from the root on.")
+        return {old: new for old, _, new in pairs}
+
+    def run(self, way: Way | None = None) -> dict[str, Any] | None:
+        """Do it; return what came of it, None where nothing was to be restored. Raises ScribeError.
+
+        way: where find_way() leads, if it was asked before.
+        """
+        with server.connect_server() as conn:
+            way = way or self.find_way(conn)
+            if self.arguments.plan:
+                self._print_plan(conn, way)
+                return None
+            server.check_privileges(conn, self.options, with_globals=not self.arguments.no_globals)
+            if not is_superuser(conn):
+                self.options = replace(self.options, event_triggers=False)
+                self.talk.info("event triggers are left out: only a superuser can create them")
+            oid = server.database_oid(conn, self.name)
+            if oid is not None:
+                server.refuse_source(conn, self.name, oid, self.identity)
+            position = self._look_at_target(way, oid)
+            self.talk.note(f"checking {len(way.segments)} segments and base {way.base.stamp}")
+            check_files(way)
+            server.check_options(way.base, self.options)
+            if self.arguments.dry_run:
+                self.talk.info("nothing stands in the way; nothing was changed")
+                return None
+            if position is None:
+                self._begin(conn, way, exists=oid is not None)
+        return self._replay(way, position)
+
+    def _print_plan(self, conn: psycopg.Connection[Any], way: Way) -> None:
+        plan = build_plan(
+            self.archive,
+            way,
+            self.name,
+            conn.info.server_version,
+            self.options,
+            with_globals=not self.arguments.no_globals,
+            first=conn.info.dbname,
+        )
+        print(plan, end="")
+
+    def find_way(self, conn: psycopg.Connection[Any]) -> Way:
+        """Return base and segments that lead to the point asked for; conn: times are read there. Raises ScribeError."""
+        arguments = self.arguments
+        when = arguments.target_time
+        target = Target(
+            lsn=arguments.target_lsn,
+            time=server.read_time(conn, when) if when is not None else None,
+            xid=arguments.target_xid,
+            name=arguments.target_name,
+            inclusive=not arguments.target_exclusive,
+        )
+        if arguments.skip and arguments.plan:
+            raise UsageError("--skip is not for --plan", "Leave the statement out of what psql is fed by hand.")
+        if arguments.include_spool and (arguments.plan or not target.is_end):
+            raise UsageError("--include-spool is for a restore to the end", "Leave out the target, or --plan.")
+        if target.is_end and not arguments.include_spool and (size := count_bytes(self.archive)):
+            self.talk.note(f"{size} bytes of the spool are in no segment yet; --include-spool applies them too")
+        stamp = None if arguments.base == "latest" else arguments.base
+        way = find_way(find_chains(self.archive, dict(self.identity)), target, stamp)
+        if way.coarse:
+            self.talk.warn(
+                f"the archive's decoder tells no LSN or time of single transactions: the restore stops at the last"
+                f" known point before {target}"
+            )
+        return way
+
+    def _look_at_target(self, way: Way, oid: int | None) -> int | None:
+        """Return where an interrupted restore stands, None where a new one may begin. Raises ScribeError."""
+        if oid is None:
+            if self.arguments.resume:
+                raise ScribeError(f'database "{self.name}" does not exist', "Leave out --resume to begin.")
+            return None
+        with connect(dbname=self.name) as conn:
+            if self.arguments.resume:
+                return self._check_resume(conn, way)
+            found = server.find_contents(conn)
+            if found is not None:
+                hint = "Name a new database, or go on with --resume if it is an interrupted restore of this archive."
+                raise ScribeError(f'database "{self.name}" is not empty: it has {found}', hint)
+            server.check_encoding(conn, server.read_meta(way.base))
+        return None
+
+    def _check_resume(self, conn: psycopg.Connection[Any], way: Way) -> int:
+        again = f'Drop database "{self.name}" and restore again.'
+        state = server.read_position(conn)
+        if state is None:
+            raise ScribeError(f'database "{self.name}" holds no restore that reached the end of its base', again)
+        position, inside = state
+        if inside:
+            raise ScribeError(f'psql was cut off inside a segment in database "{self.name}"', again)
+        last = way.segments[-1].to_lsn if way.segments else way.base.consistent_point
+        if position < way.base.consistent_point or (position > last and not self.arguments.include_spool):
+            raise ScribeError(
+                f'database "{self.name}" stands at {format_lsn(position)}, the way to the target leads from'
+                f" {format_lsn(way.base.consistent_point)} to {format_lsn(last)}",
+                "Name a later target, or with --base the base it began with, or restore into a new database.",
+            )
+        return position
+
+    def _begin(self, conn: psycopg.Connection[Any], way: Way, *, exists: bool) -> None:
+        """Globals, database, base. Raises ScribeError."""
+        if not self.arguments.no_globals:
+            server.restore_globals(conn, self.archive, way.base, self.options, self.talk.warn)
+        if not exists:
+            server.create_database(conn, self.name, server.read_meta(way.base), self.options)
+        self.talk.note(f"restoring base {way.base.stamp}")
+        self.progress.start("base", 0)
+        server.restore_base(way, self.name, self.options, conn.info.server_version, self.progress.add)
+
+    def _replay(self, way: Way, resumed: int | None) -> dict[str, Any]:
+        """Segments, sequences, settings, ANALYZE. Raises ScribeError."""
+        with connect(dbname=self.name, options="-c synchronous_commit=off") as conn:
+            server.lock_target(conn)
+            server.quiet_session(conn)
+            state = server.read_position(conn)
+            if state is None or state[1]:
+                raise ScribeError(f'database "{self.name}" was changed by another program', "Restore into a new one.")
+            if resumed is None:  # what the base took hours for is not to be lost with the server's last moments
+                conn.execute("BEGIN; SET LOCAL synchronous_commit = on; UPDATE scribe.position SET lsn = lsn; COMMIT")
+            skips = frozenset(self.arguments.skip)
+            replayer = Replayer(
+                Session(conn), state[0], way.stop, self.options.owners, tick=self.progress.set, skips=skips
+            )
+            replayer.event_triggers = self.options.event_triggers
+            try:
+                self._apply(replayer, way, resumed=resumed is not None)
+            except ScribeError:
+                self._say_where(conn, replayer)
+                raise
+        for place in skips - {entry.place for entry in replayer.totals.skipped}:
+            if place.commit_lsn >= state[0]:
+                self.talk.warn(f"statement {place}, which --skip names, was not met")
+        server.run_database_sql(way.base, self.name, self.talk.warn)
+        server.finish(self.name, self.talk.warn)
+        return self._report(way, replayer.position, replayer.totals)
+
+    def _apply(self, replayer: Replayer, way: Way, *, resumed: bool) -> None:
+        # A resumed run repeats the footer of the segment it stands at the end of: it may have been missed.
+        start = replayer.position
+        again = resumed and start > way.base.consistent_point
+        segments = [s for s in way.segments if s.to_lsn > start or (again and s.to_lsn == start)]
+        self.progress.start("segments", sum(segment.manifest["plain_bytes"] for segment in segments))
+        to_segment_end = all(self._apply_segment(replayer, segment) for segment in segments)
+        self.progress.end()
+        if self.arguments.include_spool and self._apply_spool(replayer, way):
+            to_segment_end = False
+        if not to_segment_end:
+            replayer.session.run(ADVANCE.encode())
+
+    def _apply_spool(self, replayer: Replayer, way: Way) -> int:
+        """Apply what is only in the spool; return how many transactions that was."""
+        before = replayer.totals.transactions
+        replayer.session.run(session_settings(self.identity["encoding"]))
+        last = way.segments[-1].to_lsn if way.segments else way.base.consistent_point
+        with open_transactions(self.archive, self.identity, min(last, replayer.position)) as reader:
+            replayer.apply(reader.events(), "the spool")
+        return replayer.totals.transactions - before
+
+    def _apply_segment(self, replayer: Replayer, segment: Segment) -> bool:
+        self.talk.note(f"applying {segment.data.name}")
+        with open_plain(segment.data) as stream:
+            reader = Reader(stream, segment.data.name)
+            header = reader.read_header()
+            if header.from_lsn != segment.from_lsn:
+                raise ScribeError(f'segment "{segment.data}" does not begin where its manifest says')
+            replayer.session.run(header.settings)
+            return replayer.apply(reader.events(), segment.data.name)
+
+    def _say_where(self, conn: psycopg.Connection[Any], replayer: Replayer) -> None:
+        conn.close()
+        where = format_lsn(replayer.position)
+        self.talk.info(
+            f'database "{self.name}" is kept as it is, at {where} or shortly after; --resume goes on from there'
+        )
+
+    def _report(self, way: Way, position: int, totals: Totals) -> dict[str, Any]:
+        for entry in totals.skipped:
+            self.talk.warn(f'passed over {entry.place} in "{entry.file}": {entry.statement}')
+        return {
+            "database": self.name,
+            "base": way.base.stamp,
+            "reached_lsn": format_lsn(position),
+            "reached_time": totals.time,
+            "transactions": totals.transactions,
+            "rows": totals.rows,
+            "ddl": totals.ddl,
+            "skipped": [f"{entry.place} {entry.statement}" for entry in totals.skipped],
+            "seconds": round(time.monotonic() - self.began, 3),
+        }

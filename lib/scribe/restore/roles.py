@@ -1,0 +1,62 @@
+"""Roles that are on the target already: they stay as they are, and where they differ from the source's is said.
+
+Both sides are compared as pg_dumpall writes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+
+from scribe.common.errors import ScribeError
+from scribe.restore.owners import whole_statements
+from scribe.source.metadata import dump_globals
+
+_ALTER = re.compile(r'^ALTER ROLE (?:"((?:[^"]|"")+)"|([^\s;"]+)) (WITH |SET )(.*);\n?\Z', re.DOTALL)
+_ATTRIBUTE = re.compile(r"(?:PASSWORD|VALID UNTIL) '(?:[^']|'')*'|CONNECTION LIMIT -?\d+|[A-Z]+")
+
+
+def read_roles(text: bytes) -> dict[str, set[str]]:
+    """Return the attributes and settings of each role in pg_dumpall's output."""
+    found: dict[str, set[str]] = {}
+    for statement in whole_statements(text.splitlines(keepends=True)):
+        match = _ALTER.match(statement.decode("utf-8", "replace"))
+        if match is not None:
+            quoted, plain, kind, rest = match.groups()
+            has = found.setdefault(quoted.replace('""', '"') if quoted is not None else plain, set())
+            has.update(_ATTRIBUTE.findall(rest) if kind == "WITH " else [f"SET {rest}"])
+    return found
+
+
+def describe_differences(source: dict[str, set[str]], target: dict[str, set[str]]) -> Iterator[str]:
+    """Yield a line for each role that both have, and that is not the same."""
+    for name in sorted(source.keys() & target.keys()):
+        there, here = source[name] - target[name], target[name] - source[name]
+        if there or here:
+            said = f"the source's has {_words(there)}" + (f", this one {_words(here)}" if here else "")
+            yield f'role "{name}" is there already and was left as it is: {said}'
+
+
+def _words(attributes: set[str]) -> str:
+    """Name attributes; of a password, only that it is another."""
+    words = sorted("a password of its own" if a.startswith("PASSWORD ") else a for a in attributes)
+    return ", ".join(words) or "nothing of that"
+
+
+def report_differences(
+    conn: psycopg.Connection[Any], text: bytes, roles: set[str], warn: Callable[[str], None]
+) -> None:
+    """Say which of the target's roles differ. conn: to it; text: the source's globals; roles: those of the target."""
+    source = {name: has for name, has in read_roles(text).items() if name in roles}
+    if not source:
+        return
+    try:
+        target = read_roles(dump_globals(conn, warn))
+    except ScribeError as error:
+        warn(f"roles that are there already were not compared with the source's: {error.message}")
+        return
+    for line in describe_differences(source, target):
+        warn(f"globals: {line}")

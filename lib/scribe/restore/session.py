@@ -1,0 +1,120 @@
+"""One connection to the target in PostgreSQL's simple query protocol: whole batches of statements in one message."""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+import psycopg
+from psycopg import pq
+
+from scribe.common.errors import ScribeError, TryAgainError
+
+_DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
+_LOST = "Start the server, then go on with --resume."
+
+
+class ServerError(ScribeError):
+    """What the server said of a statement. index: how many results came before it in the same message."""
+
+    def __init__(self, index: int, message: str, detail: str, sqlstate: str) -> None:
+        super().__init__(f"the target server said: {message}")
+        self.index = index
+        self.said = f"{message} ({' '.join(detail.split())})" if detail else message
+        self.sqlstate = sqlstate
+
+
+class Session:
+    """Sends SQL as bytes, unparsed, and collects the results; conn must be in autocommit and not used otherwise."""
+
+    def __init__(self, conn: psycopg.Connection[Any]) -> None:
+        self._conn = conn
+        self._pgconn = conn.pgconn
+        self._pgconn.nonblocking = 0  # sending waits; libpq reads meanwhile, so neither side blocks the other
+
+    def send(self, sql: bytes) -> None:
+        """Send one message; collect() must follow. Raises TryAgainError when the server is gone."""
+        try:
+            self._pgconn.send_query(sql)
+        except psycopg.OperationalError as error:
+            raise _lost(str(error)) from None
+
+    def collect(self) -> list[int | None]:
+        """Wait for the results of what was sent; return the row count of each (None where there is none).
+
+        Raises ServerError for the first statement that failed (the transaction is then aborted), TryAgainError.
+        """
+        counts: list[int | None] = []
+        failure: ServerError | None = None
+        while (result := self._next_result()) is not None:
+            if result.status in _DONE:
+                counts.append(result.command_tuples)
+            elif failure is None:
+                failure = self._failure(result, len(counts))
+            if result.status == pq.ExecStatus.COPY_IN:
+                self._pgconn.put_copy_end(b"no data follows")
+        if failure is not None:
+            raise failure
+        return counts
+
+    def run(self, sql: bytes) -> list[int | None]:
+        """Send one message and collect its results."""
+        self.send(sql)
+        return self.collect()
+
+    def start_copy(self, sql: bytes) -> None:
+        """Run a COPY ... FROM stdin; put_data() and end_copy() follow. Raises ServerError."""
+        self.send(sql)
+        result = self._next_result()
+        if result is not None and result.status == pq.ExecStatus.COPY_IN:
+            return
+        failure = ServerError(0, "the statement does not read data", "", "")
+        if result is not None and result.status not in _DONE:
+            failure = self._failure(result, 0)
+        while self._next_result() is not None:
+            pass
+        raise failure
+
+    def put_data(self, data: bytes) -> None:
+        """Send whole lines of COPY data; an error of the server's shows in end_copy()."""
+        try:
+            self._pgconn.put_copy_data(data)
+        except psycopg.OperationalError as error:
+            raise _lost(str(error)) from None
+
+    def end_copy(self) -> int:
+        """End the data; return the number of rows the server took. Raises ServerError."""
+        try:
+            self._pgconn.put_copy_end()
+        except psycopg.OperationalError as error:
+            raise _lost(str(error)) from None
+        counts = self.collect()
+        return counts[0] or 0
+
+    def _next_result(self) -> pq.abc.PGresult | None:
+        pgconn = self._pgconn
+        try:
+            while pgconn.is_busy():
+                select.select([pgconn.socket], [], [])  # not within libpq, where no signal would get through
+                pgconn.consume_input()
+            return pgconn.get_result()
+        except psycopg.OperationalError as error:
+            raise _lost(str(error)) from None
+
+    def _failure(self, result: pq.abc.PGresult, index: int) -> ServerError:
+        if self._pgconn.status == pq.ConnStatus.BAD:
+            raise _lost(result.get_error_message())
+
+        def field(code: pq.DiagnosticField) -> str:
+            return (result.error_field(code) or b"").decode("utf-8", "replace")
+
+        message = field(pq.DiagnosticField.MESSAGE_PRIMARY) or result.get_error_message()
+        details = (field(pq.DiagnosticField.MESSAGE_DETAIL), field(pq.DiagnosticField.CONTEXT))
+        sqlstate = field(pq.DiagnosticField.SQLSTATE)
+        if sqlstate.startswith(("57P", "08")):
+            raise _lost(message)
+        return ServerError(index, message, "; ".join(text for text in details if text), sqlstate)
+
+
+def _lost(text: str) -> ScribeError:
+    return TryAgainError(f"lost the target server: {' '.join(text.split()) or 'no answer'}", _LOST)

@@ -1,0 +1,462 @@
+"""The target: is it safe to restore into, globals, creating the database, the base, and what is done at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psycopg
+from psycopg import sql
+
+from scribe.archive.chains import Way
+from scribe.archive.layout import Archive, Base
+from scribe.archive.segments import BLOCK, open_plain
+from scribe.common.dialect import TIMEOUT_SINCE, drop_transaction_timeout, quote_identifier, quote_literal
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.common.files import read_json
+from scribe.common.lsn import parse_lsn
+from scribe.common.postgres import connect, fetch_value, find_program, is_superuser, program_version
+from scribe.restore.owners import whole_statements, without_owners
+from scribe.restore.roles import report_differences
+from scribe.source.ownership import has_table
+
+LOCK = 0x7363726962650001  # the advisory lock of the one restore that may work on a database
+_LOCK_WAIT = 5  # seconds; a backend whose restore was killed may still be at its last statement
+_PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
+# PostgreSQL's messages with a SQLSTATE, as psql prints them with VERBOSITY=verbose.
+_MESSAGE = re.compile(r"^(?:psql:.*?:(\d+): )?(ERROR|FATAL|PANIC|WARNING):  ([0-9A-Z]{5}): (.*)$", re.MULTILINE)
+_THERE_ALREADY = {"42710", "42P04", "42P06"}
+_CONNECTION_LOST = 2  # psql's exit status
+# Of whole statements: a name may go over several lines, and hold anything.
+_TABLESPACE_LINE = re.compile(rb"^(CREATE TABLESPACE .* LOCATION )'((?:[^']|'')*)';\n\Z", re.DOTALL)
+_ROLE_LINE = re.compile(rb'^(?:CREATE|ALTER) ROLE (?:"((?:[^"]|"")+)"|([^\s;"]+))[ ;]')
+
+# An event trigger, or a comment on one, in what "pg_restore --list" prints.
+_ENTRY = re.compile(rb"\d+; \d+ \d+ (?:EVENT TRIGGER - |COMMENT - EVENT TRIGGER )")
+
+_CONTENTS = """
+SELECT kind FROM (
+  SELECT 'relation ' || oid::pg_catalog.regclass::text AS kind FROM pg_catalog.pg_class
+   WHERE oid >= 16384 AND relkind <> 't'
+  UNION ALL SELECT 'schema ' || nspname FROM pg_catalog.pg_namespace
+   WHERE oid >= 16384 AND nspname !~ '^pg_(toast_)?temp_'
+  UNION ALL SELECT 'function ' || proname FROM pg_catalog.pg_proc WHERE oid >= 16384
+  UNION ALL SELECT 'type ' || typname FROM pg_catalog.pg_type WHERE oid >= 16384
+  UNION ALL SELECT 'extension ' || extname FROM pg_catalog.pg_extension WHERE oid >= 16384
+  UNION ALL SELECT 'event trigger ' || evtname FROM pg_catalog.pg_event_trigger
+  UNION ALL SELECT 'publication ' || pubname FROM pg_catalog.pg_publication
+  UNION ALL SELECT 'foreign data wrapper ' || fdwname FROM pg_catalog.pg_foreign_data_wrapper
+  UNION ALL SELECT 'cast from ' || castsource::pg_catalog.regtype || ' to ' || casttarget::pg_catalog.regtype
+   FROM pg_catalog.pg_cast WHERE oid >= 16384
+  UNION ALL SELECT 'default privileges of ' || pg_catalog.pg_get_userbyid(defaclrole) FROM pg_catalog.pg_default_acl
+  UNION ALL SELECT 'text search configuration ' || cfgname FROM pg_catalog.pg_ts_config WHERE oid >= 16384
+  UNION ALL SELECT 'text search dictionary ' || dictname FROM pg_catalog.pg_ts_dict WHERE oid >= 16384
+  UNION ALL SELECT 'text search parser ' || prsname FROM pg_catalog.pg_ts_parser WHERE oid >= 16384
+  UNION ALL SELECT 'text search template ' || tmplname FROM pg_catalog.pg_ts_template WHERE oid >= 16384
+  UNION ALL SELECT 'collation ' || collname FROM pg_catalog.pg_collation WHERE oid >= 16384
+  UNION ALL SELECT 'operator ' || oprname FROM pg_catalog.pg_operator WHERE oid >= 16384
+  UNION ALL SELECT 'operator family ' || opfname FROM pg_catalog.pg_opfamily WHERE oid >= 16384
+  UNION ALL SELECT 'conversion ' || conname FROM pg_catalog.pg_conversion WHERE oid >= 16384
+  UNION ALL SELECT 'access method ' || amname FROM pg_catalog.pg_am WHERE oid >= 16384
+  UNION ALL SELECT 'language ' || lanname FROM pg_catalog.pg_language WHERE oid >= 16384
+  UNION ALL SELECT 'large object ' || oid::text FROM pg_catalog.pg_largeobject_metadata
+) AS c LIMIT 1
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a base is restored. jobs: processes for the directory format."""
+
+    jobs: int = 1
+    owners: bool = True
+    tablespaces: bool = True
+    mapping: Mapping[str, str] = field(default_factory=dict)  # directories of tablespaces: old -> new
+    event_triggers: bool = True
+
+
+def connect_server() -> psycopg.Connection[Any]:
+    """Connect to a database that is always there, to look at the target's server. Raises as connect() does."""
+    try:
+        return connect(dbname="postgres")
+    except UsageError:
+        return connect(dbname="template1")
+
+
+def database_oid(conn: psycopg.Connection[Any], name: str) -> int | None:
+    """Return the oid of a database, None where it does not exist."""
+    oid = fetch_value(conn, "SELECT oid::bigint FROM pg_catalog.pg_database WHERE datname = %s", [name])
+    return None if oid is None else int(oid)
+
+
+_MAY_REPLAY = "SELECT pg_catalog.has_parameter_privilege('session_replication_role', 'SET')"
+
+
+def check_privileges(conn: psycopg.Connection[Any], options: Options, *, with_globals: bool) -> None:
+    """Raise UsageError where the role cannot do what is asked for; a superuser can do all of it."""
+    if is_superuser(conn):
+        return
+    what = f'role "{fetch_value(conn, "SELECT current_user")}" is not a superuser of the target server'
+    if conn.info.server_version < 150000 or not fetch_value(conn, _MAY_REPLAY):
+        hint = "Name one that is with -U or PGUSER, or let one run sql/roles_restore.sql (PostgreSQL 15 or newer)."
+        raise UsageError(f"{what} and may not set session_replication_role", hint)
+    if options.owners or with_globals:
+        raise UsageError(
+            f"{what}, and can give objects no owners and create no roles",
+            "Add --no-owner and --no-globals; roles that privileges name must be there (globals.sql).",
+        )
+
+
+def refuse_source(conn: psycopg.Connection[Any], name: str, oid: int, identity: Mapping[str, Any]) -> None:
+    """Raise UsageError where the database is the one the archive is of."""
+    here = fetch_value(conn, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
+    if here == identity["system_identifier"] and oid == identity["database_oid"]:
+        raise UsageError(
+            f'database "{name}" is the source of this archive', "Name another database with -d, then compare or swap."
+        )
+
+
+def find_contents(conn: psycopg.Connection[Any]) -> str | None:
+    """Return something a new database does not have, None where there is nothing."""
+    found = fetch_value(conn, _CONTENTS)
+    return None if found is None else str(found)
+
+
+def check_encoding(conn: psycopg.Connection[Any], meta: Mapping[str, Any]) -> None:
+    """Raise UsageError where an empty database that was there has another encoding than the source."""
+    here = fetch_value(conn, "SHOW server_encoding")
+    if here != meta["encoding"]:
+        raise UsageError(
+            f"the target database is encoded in {here}, the source in {meta['encoding']}",
+            "Drop it and let scribe-restore create it, or create it from template0 with that encoding.",
+        )
+
+
+def read_position(conn: psycopg.Connection[Any]) -> tuple[int, bool] | None:
+    """Return where the database stands and whether psql was cut off inside a segment; None: it was not restored."""
+    if not has_table(conn, "position"):
+        return None
+    rows = conn.execute("SELECT lsn::text, inside FROM scribe.position").fetchall()
+    return (parse_lsn(rows[0][0]), rows[0][1]) if len(rows) == 1 else None
+
+
+def lock_target(conn: psycopg.Connection[Any]) -> None:
+    """Keep other restores away from the database until conn closes. Raises TryAgainError."""
+    conn.execute(f"SET lock_timeout = '{_LOCK_WAIT}s'".encode())
+    try:
+        conn.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [LOCK])
+    except psycopg.errors.LockNotAvailable:
+        raise TryAgainError("another restore is at work on the target", "Wait until it has ended.") from None
+    conn.execute("RESET lock_timeout")
+
+
+def quiet_session(conn: psycopg.Connection[Any]) -> None:
+    """Switch off time limits that newer servers have and a segment's header does not know."""
+    names = ["transaction_timeout", "idle_session_timeout"]
+    conn.execute(
+        "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name = ANY (%s)", [names]
+    )
+
+
+def read_time(conn: psycopg.Connection[Any], text: str) -> str:
+    """Return a time as BEGIN lines have it, read as the server reads it. Raises UsageError."""
+    query = "SELECT pg_catalog.to_char(%s::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'"
+    try:
+        value = fetch_value(conn, query, [text])
+    except psycopg.DataError:
+        value = None
+    if value is None:
+        raise UsageError(f'invalid time "{text}"', 'Write it as "2026-11-22 13:07:00.123456+00".')
+    return str(value)
+
+
+# Globals
+
+
+def filter_globals(statements: Iterator[bytes], roles: set[str]) -> Iterator[bytes]:
+    """Leave out what creates or alters the roles named: the target's own roles stay as they are."""
+    for statement in statements:
+        match = _ROLE_LINE.match(statement)
+        if match is None or _unquoted(match) not in roles:
+            yield statement
+
+
+def _unquoted(match: re.Match[bytes]) -> str:
+    quoted, plain = match.groups()
+    name: bytes = quoted.replace(b'""', b'"') if quoted is not None else plain
+    return name.decode("utf-8", "replace")
+
+
+def map_locations(statements: Iterator[bytes], mapping: Mapping[str, str]) -> Iterator[bytes]:
+    """Change the directories in which tablespaces are created."""
+    for statement in statements:
+        match = _TABLESPACE_LINE.match(statement)
+        new = mapping.get(match[2].replace(b"''", b"'").decode("utf-8", "replace")) if match else None
+        yield statement if match is None or new is None else match[1] + quote_literal(new).encode() + b";\n"
+
+
+def globals_files(archive: Archive, base: Base) -> list[Path]:
+    """Return the globals in force at the base and every newer file of them, in order.
+
+    The former are its own, or where it was taken without any, the newest from before.
+    """
+    paths = archive.globals_files()
+    own = [base.path / "globals.sql"]
+    if not own[0].exists():
+        found = [(path.stem, path) for path in paths]
+        found += [(other.stamp, other.path / "globals.sql") for other in archive.bases()]
+        own = [path for stamp, path in sorted(found) if stamp <= base.stamp and path.exists()][-1:]
+    return own + [path for path in paths if path.stem > base.stamp]
+
+
+def restore_globals(
+    conn: psycopg.Connection[Any], archive: Archive, base: Base, options: Options, warn: Callable[[str], None]
+) -> None:
+    """Create the roles and tablespaces that are missing; what the server says of others is passed to warn.
+
+    So is what differs in the roles that are there.
+    """
+    roles = {row[0] for row in conn.execute("SELECT rolname FROM pg_catalog.pg_roles").fetchall()}
+    paths = globals_files(archive, base)
+    if paths:
+        report_differences(conn, paths[-1].read_bytes(), roles, warn)
+    for path in paths:
+        with path.open("rb") as stream:
+            statements = map_locations(filter_globals(whole_statements(stream), roles), options.mapping)
+            for message in run_psql(conn.info.dbname, statements, stop=False):
+                warn(f"globals: {message}")
+
+
+# The database
+
+
+def create_database(conn: psycopg.Connection[Any], name: str, meta: Mapping[str, Any], options: Options) -> None:
+    """Create the database as the source was: encoding, locale, owner. Raises ScribeError when the server cannot."""
+    statement = build_create(conn.info.server_version, name, meta, options)
+    try:
+        conn.execute(statement.encode())
+    except psycopg.Error as error:
+        text = " ".join(str(error).split())
+        raise ScribeError(f'could not create database "{name}": {text}', _create_hint(error)) from None
+
+
+def _create_hint(error: psycopg.Error) -> str:
+    if isinstance(error, psycopg.errors.UndefinedObject) and "role" in str(error):
+        return "Restore the globals too (without --no-globals), or leave the owners out with --no-owner."
+    return "Install the locale on the target's host, or create an empty database from template0 that will do."
+
+
+def build_create(version: int, name: str, meta: Mapping[str, Any], options: Options) -> str:
+    """Return CREATE DATABASE for a server of that version (150004 for 15.4). Raises ScribeError."""
+    words = ["CREATE DATABASE", quote_identifier(name, force=True), "TEMPLATE template0"]
+
+    def add(keyword: str, value: Any) -> None:
+        if value is not None:
+            words.append(f"{keyword} {sql.Literal(value).as_string(None)}")
+
+    add("ENCODING", meta["encoding"])
+    for keyword, value in locale_options(version, meta).items():
+        add(keyword, value)
+    if options.owners:
+        words.append(f"OWNER {quote_identifier(meta['owner'], force=True)}")
+    space = meta.get("tablespace") or "pg_default"
+    if space != "pg_default" and options.tablespaces:
+        words.append(f"TABLESPACE {quote_identifier(space, force=True)}")
+    return " ".join(words)
+
+
+def locale_options(version: int, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the locale options of CREATE DATABASE (keyword -> value or None) for a server of that version."""
+    provider = meta.get("locale_provider") or "libc"
+    provider = _PROVIDERS.get(provider, provider)
+    if (provider == "icu" and version < 150000) or (provider == "builtin" and version < 170000):
+        raise ScribeError(
+            f"a server of version {version // 10000} has no databases with locale provider {provider}",
+            "Restore to a newer server, or create an empty database from template0 that will do.",
+        )
+    options = {"LC_COLLATE": meta.get("collate"), "LC_CTYPE": meta.get("ctype")}
+    if version >= 150000:
+        options["LOCALE_PROVIDER"] = provider
+    if provider == "icu":
+        options |= {"ICU_LOCALE": meta.get("locale"), "ICU_RULES": meta.get("icu_rules")}
+    if provider == "builtin":
+        options["BUILTIN_LOCALE"] = meta.get("locale")
+    return options
+
+
+def read_meta(base: Base) -> dict[str, Any]:
+    """Return what is known of the source database. Raises ScribeError."""
+    meta = read_json(base.path / "meta.json")
+    assert isinstance(meta, dict)
+    return meta
+
+
+# The base
+
+
+def check_options(base: Base, options: Options) -> None:
+    """Raise UsageError where the base's format cannot be restored as asked for."""
+    if base.manifest["format"] == "directory":
+        return
+    if not options.tablespaces and any(
+        space["name"] not in ("pg_default", "pg_global") for space in read_meta(base).get("tablespaces", [])
+    ):
+        raise UsageError(
+            f"base {base.stamp} is plain SQL, from which tablespaces cannot be left out",
+            "Give each a directory with --tablespace-mapping OLD=NEW.",
+        )
+
+
+def restore_base(way: Way, name: str, options: Options, version: int, tick: Callable[[int], None]) -> None:
+    """Restore a base into an empty database; version: the server's number; tick gets the bytes of SQL sent.
+
+    Raises ScribeError.
+    """
+    if way.base.manifest["format"] == "directory":
+        _restore_directory(way.base, name, options, version)
+        run_file(way.base.path / "epilogue.sql", name)
+    else:
+        run_psql(name, known_settings(_plain_base(way.base_file, options, tick), version), stop=True)
+
+
+def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:
+    """Leave out of a dump's beginning the setting that a server of that version does not know."""
+    head = b""
+    while version < TIMEOUT_SINCE and len(head) < BLOCK and (chunk := next(chunks, b"")):
+        head += chunk
+    yield drop_transaction_timeout(head)
+    yield from chunks
+
+
+def _plain_base(path: Path, options: Options, tick: Callable[[int], None]) -> Iterator[bytes]:
+    with open_plain(path) as stream:
+        if options.owners:
+            blocks = iter(lambda: stream.read(BLOCK), b"")
+        else:
+            blocks = without_owners(stream, path.name, event_triggers=options.event_triggers)
+        for block in blocks:
+            tick(len(block))
+            yield block
+
+
+def restore_command(base: Base, options: Options, version: int) -> list[str]:
+    """Return pg_restore's command, without the database, for a server of that version.
+
+    pg_restore 17 sets what an older server does not know: it must write SQL then, from which that can be left out.
+    """
+    command = [find_program("pg_restore")]
+    command += [] if options.owners else ["--no-owner"]
+    command += [] if options.tablespaces else ["--no-tablespaces"]
+    if version < TIMEOUT_SINCE and program_version("pg_restore") * 10000 >= TIMEOUT_SINCE:
+        return [*command, "--file=-", str(base.path / "base.dir")]
+    command += ["--exit-on-error", "--no-password", f"--jobs={options.jobs}"]
+    return [*command, str(base.path / "base.dir")]
+
+
+def _restore_directory(base: Base, name: str, options: Options, version: int) -> None:
+    command = restore_command(base, options, version)
+    with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile() as chosen:
+        if not options.event_triggers:
+            listing = [command[0], "--list", str(base.path / "base.dir")]
+            listed = subprocess.run(listing, stdout=subprocess.PIPE, check=True).stdout
+            chosen.writelines(line for line in listed.splitlines(keepends=True) if not _ENTRY.match(line))
+            chosen.flush()
+            command.insert(1, f"--use-list={chosen.name}")
+        if "--file=-" in command:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=child_environment()) as process:
+                out = process.stdout
+                assert out is not None
+                run_psql(name, known_settings(iter(lambda: out.read(BLOCK), b""), version), stop=True)
+            status = process.returncode
+        else:
+            command += ["-d", conninfo(name)]
+            status = subprocess.run(command, stderr=said, env=child_environment(), check=False).returncode
+        said.seek(0)
+        lines = said.read().decode("utf-8", "replace").strip().splitlines()
+    if status != 0:
+        raise ScribeError(f"could not restore base {base.stamp}: {lines[0] if lines else 'pg_restore failed'}", _BASE)
+
+
+_BASE = "Give the target what it lacks, drop the database and begin again: a base cannot be resumed."
+
+
+def conninfo(name: str) -> str:
+    """Return a connection string for a database name, whatever is in the name."""
+    return psycopg.conninfo.make_conninfo("", dbname=name)
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment for psql and pg_restore: quiet, English messages, no waiting for each commit."""
+    options = "-c synchronous_commit=off -c client_min_messages=warning -c lc_messages=C"
+    return os.environ | {"PGOPTIONS": f"{os.environ.get('PGOPTIONS', '')} {options}".strip()}
+
+
+def run_file(path: Path, name: str) -> list[str]:
+    """Run an SQL file that must not fail; return its warnings. Raises ScribeError."""
+    with path.open("rb") as stream:
+        return run_psql(name, iter(stream), stop=True)
+
+
+def run_database_sql(base: Base, name: str, warn: Callable[[str], None]) -> None:
+    """Give the database its settings, privileges and comment; what the server refuses is passed to warn."""
+    path = base.path / "database.sql"
+    if path.exists():
+        with path.open("rb") as stream:
+            for message in run_psql(name, iter(stream), stop=False):
+                warn(f"database settings: {message}")
+
+
+def finish(name: str, warn: Callable[[str], None]) -> None:
+    """Gather statistics, and make everything durable: one commit that is waited for covers all before it."""
+    with connect(dbname=name) as conn:
+        try:
+            conn.execute("ANALYZE")
+        except psycopg.Error as error:
+            warn(f"could not analyze: {' '.join(str(error).split())}")
+        conn.execute("SET synchronous_commit = on")
+        conn.execute("UPDATE scribe.position SET lsn = lsn")
+
+
+def run_psql(
+    name: str, chunks: Iterator[bytes], *, stop: bool, hint: str = _BASE, command: Sequence[str] = ()
+) -> list[str]:
+    """Feed SQL to psql. stop: at the first error, which is raised as ScribeError; else errors are returned as text.
+
+    That something exists already is not among them. command: the program and further options, instead of PATH's.
+    """
+    command = [*(command or [find_program("psql")]), "-X", "-q", "-w", "-v", "VERBOSITY=verbose"]
+    command += ["-v", f"ON_ERROR_STOP={int(stop)}"]
+    with tempfile.TemporaryFile() as said:
+        with subprocess.Popen(
+            [*command, "-d", conninfo(name), "-f", "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            env=child_environment(),
+        ) as process:
+            assert process.stdin is not None
+            _feed(process.stdin, chunks)
+        said.seek(0)
+        text = said.read().decode("utf-8", "replace")
+    found = [(match[1], match[2], match[3], match[4]) for match in _MESSAGE.finditer(text)]
+    if process.returncode != 0 and (stop or not found):
+        errors = [f"{f'line {line}: ' if line else ''}{text}" for line, level, _, text in found if level != "WARNING"]
+        first = errors[0] if errors else (text.strip().splitlines() or ["psql failed"])[0]
+        kind = TryAgainError if process.returncode == _CONNECTION_LOST else ScribeError
+        raise kind(f'could not restore into database "{name}": {first}', hint)
+    return [message for _, _, state, message in found if state not in _THERE_ALREADY]
+
+
+def _feed(stdin: IO[bytes], chunks: Iterator[bytes]) -> None:
+    try:
+        with stdin:
+            for chunk in chunks:
+                stdin.write(chunk)
+    except BrokenPipeError:
+        pass  # psql has stopped, and says why

@@ -1,0 +1,210 @@
+"""A throw-away PostgreSQL cluster: private, reached through a socket only, gone with the program that made it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import glob
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from psycopg import pq
+
+from scribe.archive.layout import Base
+from scribe.common import files
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.common.process import die_with
+from scribe.restore.target import read_meta
+
+ROLE = "scribe_rehearsal"  # the bootstrap superuser; no name a source is likely to have
+PREFIX = "scribe-rehearsal-"
+START_WAIT = 120.0  # seconds
+_SOCKET_PATH = 90  # bytes a socket's directory may have
+SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    "max_locks_per_transaction": "1024",
+    "max_prepared_transactions": "0",
+    "log_min_messages": "warning",
+}
+
+
+class Cluster:
+    """A running cluster. env: for client programs; make_directory(): one that the server may use."""
+
+    def __init__(self, directory: Path, bindir: Path, user: pwd.struct_passwd | None) -> None:
+        self.directory, self.bindir, self.user = directory, bindir, user
+        self.data = directory / "data"
+        self.sockets = directory / "s"
+        self.log = directory / "log"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of client programs: this cluster and its programs, none of the caller's settings."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "SCRIBE_"))}
+        path = f"{self.bindir}:{os.environ.get('PATH', '/usr/bin:/bin')}"
+        return inherited | {"PGHOST": str(self.sockets), "PGPORT": "5432", "PGUSER": ROLE, "PATH": path}
+
+    def make_directory(self, name: str) -> Path:
+        """Make a directory (mode 0700) that belongs to the server's user."""
+        path = self.directory / name
+        path.mkdir(mode=files.DIRECTORY_MODE)
+        if self.user is not None:
+            os.chown(path, self.user.pw_uid, self.user.pw_gid)
+        return path
+
+    def popen(self, command: Sequence[str], log: int) -> subprocess.Popen[bytes]:
+        """Start one of the server's programs as the server's user; it does not outlive this process."""
+        user = self.user
+        return subprocess.Popen(
+            command,
+            cwd="/",
+            env={k: v for k, v in self.env.items() if not k.startswith("PG")} | {"LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            user=user.pw_uid if user else None,
+            group=user.pw_gid if user else None,
+            extra_groups=[] if user else None,
+            preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509  (no thread has been started)
+        )
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Make this cluster the one that libpq's environment names, for this process and its children."""
+        outside = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(self.env)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(outside)
+
+    def map_tablespaces(self, base: Base) -> list[str]:
+        """Return OLD=NEW for each of a base's tablespaces, below this cluster: the source's may be on this host."""
+        spaces = [space["location"] for space in read_meta(base).get("tablespaces", []) if space.get("location")]
+        return [f"{old}={self.make_directory(f'space{number}')}" for number, old in enumerate(spaces)]
+
+    def last_line(self) -> str:
+        """Return the last thing the server's programs said."""
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+        return lines[-1] if lines else "it said nothing"
+
+
+@contextlib.contextmanager
+def throwaway(major: int, directory: str | None = None) -> Iterator[Cluster]:
+    """Make a cluster of that major version or a newer one for one block; directory: where, else the system's choice.
+
+    Raises UsageError where nothing is installed for it, ScribeError where it does not start.
+    """
+    bindir, user = find_bindir(major), find_user()
+    parent = Path(directory or tempfile.gettempdir()).absolute()
+    remove_abandoned(parent)
+    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    try:
+        with files.DirectoryLock(path, "another program removes it", shared=False):
+            path.chmod(0o711)  # the server's user has to pass through, and can see no name in it
+            with _running(Cluster(path, bindir, user)) as cluster:
+                yield cluster
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _running(cluster: Cluster) -> Iterator[Cluster]:
+    if len(str(cluster.sockets).encode()) > _SOCKET_PATH:
+        raise UsageError(f'the path "{cluster.directory}" is too long for a socket', "Name a shorter one: --directory.")
+    for name in ("data", "s"):
+        cluster.make_directory(name)
+    with cluster.log.open("ab") as log:
+        words = ["-D", str(cluster.data), "-A", "trust", "-U", ROLE, "-N", "-E", "UTF8", "--no-locale"]
+        if cluster.popen([str(cluster.bindir / "initdb"), *words], log.fileno()).wait() != 0:
+            raise ScribeError(f"could not make a cluster: {cluster.last_line()}")
+        options = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        options += [f"--unix_socket_directories={cluster.sockets}"]
+        server = cluster.popen([str(cluster.bindir / "postgres"), "-D", str(cluster.data), *options], log.fileno())
+    try:
+        _await(cluster, server)
+        yield cluster
+    finally:
+        server.send_signal(signal.SIGQUIT)  # at once: nothing here is worth a checkpoint
+        server.wait()
+
+
+def _await(cluster: Cluster, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_WAIT
+    where = f"host={cluster.sockets} port=5432 user={ROLE} dbname=postgres".encode()
+    while pq.PGconn.ping(where) != pq.Ping.OK:
+        if server.poll() is not None:
+            raise ScribeError(f"could not start the throw-away cluster: {cluster.last_line()}")
+        if time.monotonic() > deadline:
+            raise TryAgainError(f"the throw-away cluster did not start within {START_WAIT:g} s")
+        time.sleep(0.05)
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove what a run that was killed has left; those of others and of runs at work are left alone."""
+    for path in parent.glob(f"{PREFIX}*"):
+        if path.is_symlink() or not path.is_dir() or path.stat().st_uid != os.geteuid():
+            continue
+        with (
+            contextlib.suppress(TryAgainError, FileNotFoundError),
+            files.DirectoryLock(path, "in use", shared=False),
+        ):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def find_user() -> pwd.struct_passwd | None:
+    """Return the user a server started by root runs as, None where we are not root. Raises UsageError."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres")
+    except KeyError:
+        raise UsageError(
+            'there is no user "postgres" to run a server as', "Run this as an ordinary user, not as root."
+        ) from None
+
+
+def find_bindir(major: int) -> Path:
+    """Return a directory with a server's programs, of that version or newer: on PATH, else the oldest that will do."""
+    on_path = [str(Path(found).parent) for name in ("initdb", "pg_ctl") if (found := shutil.which(name))]
+    installed = sorted(glob.glob("/usr/lib/postgresql/*/bin") + glob.glob("/usr/pgsql-*/bin"), key=_number)
+    for candidate in on_path + _by_pg_config() + installed:
+        bindir = Path(candidate)
+        if (bindir / "initdb").exists() and (bindir / "postgres").exists() and _major(bindir) >= major:
+            return bindir
+    raise UsageError(
+        f"could not find the programs of a PostgreSQL server of version {major} or newer",
+        "Install the server's package on this host, or add its bin directory to PATH.",
+    )
+
+
+def _by_pg_config() -> list[str]:
+    found = shutil.which("pg_config")
+    return [subprocess.check_output([found, "--bindir"], text=True).strip()] if found else []
+
+
+def _number(path: str) -> int:
+    match = re.search(r"(\d+)/bin$", path)
+    return int(match[1]) if match else 0
+
+
+def _major(bindir: Path) -> int:
+    said = subprocess.run([bindir / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
+    match = re.search(r"\(PostgreSQL\) (\d+)", said)
+    return int(match[1]) if match else 0

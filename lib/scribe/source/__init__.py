@@ -1,0 +1,1 @@
+"""What the source database holds and is asked for: capture, slots, large objects, metadata."""

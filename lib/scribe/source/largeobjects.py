@@ -1,0 +1,156 @@
+"""Large objects: logical decoding does not see them, so a rotation sends those that changed, whole.
+
+What the last rotation saw is kept in spool/large_objects.json. Should that file be lost, every object is sent again
+and what is not among them is removed; sending too much is never wrong, since an object is always sent whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from scribe.common import files
+from scribe.common.dialect import UTF8_LINE, quote_literal, quote_name
+from scribe.common.errors import ScribeError
+
+CHUNK = 64 << 10  # bytes of an object on one line
+_STATE = "large_objects.json"
+
+# A page is changed when its xmin (32 bits; the full id is the newest one not past the snapshot) is not visible in the
+# snapshot of the last time. Pages that went (lo_truncate) show in count and size. Seen on PostgreSQL 15 to 18:
+# xmin survives VACUUM FREEZE.
+_OBJECTS = """
+WITH snapshot AS (SELECT pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::numeric AS xmax),
+     pages AS (
+        SELECT loid, count(*) AS pages, max(pageno) AS last, pg_catalog.sum(pg_catalog.length(data)) AS bytes,
+               pg_catalog.bool_or(NOT pg_catalog.pg_visible_in_snapshot(
+                   (s.xmax - mod(s.xmax - l.xmin::text::numeric + 4294967296, 4294967296))::text::pg_catalog.xid8,
+                   %(snapshot)s::pg_catalog.pg_snapshot)) AS changed
+        FROM pg_catalog.pg_largeobject AS l, snapshot AS s GROUP BY loid)
+SELECT m.oid::int8, coalesce(p.changed, false),
+       pg_catalog.concat_ws(' ', p.pages, p.last, p.bytes, pg_catalog.md5(pg_catalog.concat_ws('|',
+           m.lomowner::text, m.lomacl::text, pg_catalog.obj_description(m.oid, 'pg_largeobject'))))
+FROM pg_catalog.pg_largeobject_metadata AS m LEFT JOIN pages AS p ON p.loid = m.oid ORDER BY 1
+"""
+_GRANTS = """
+SELECT CASE a.grantee WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee) END, a.privilege_type, a.is_grantable
+FROM pg_catalog.pg_largeobject_metadata AS m, pg_catalog.aclexplode(m.lomacl) AS a
+WHERE m.oid = %s AND a.grantee <> m.lomowner
+"""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a rotation has to send: objects that changed, objects that went, and the state to remember after it.
+
+    gone is None when nothing is known of the last time: then everything that is not in state goes.
+    """
+
+    changed: list[int]
+    gone: list[int] | None
+    state: dict[str, Any]
+    readable: bool = True
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.gone) or (self.gone is None and bool(self.state["objects"]))
+
+
+def state_path(spool: Path) -> Path:
+    """Where the last rotation's view is kept."""
+    return spool / _STATE
+
+
+def read_state(spool: Path) -> dict[str, Any] | None:
+    """Return what the last rotation saw, None when that is not known."""
+    try:
+        state = files.read_json(state_path(spool))
+    except (FileNotFoundError, ScribeError):
+        return None
+    return state if isinstance(state, dict) and {"snapshot", "objects"} <= state.keys() else None
+
+
+def write_state(spool: Path, state: dict[str, Any]) -> None:
+    """Remember what has been sent; only after the segment with it is complete."""
+    files.write_json(state_path(spool), state)
+
+
+def look(conn: psycopg.Connection[Any], known: dict[str, Any] | None) -> Changes:
+    """Compare the large objects with those of the last time. Reads all of pg_largeobject if there are any.
+
+    known: what read_state() returned.
+    """
+    with conn.transaction():
+        conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        row = conn.execute("SELECT pg_catalog.pg_current_snapshot()::text").fetchone()
+        assert row is not None
+        snapshot = row[0]
+        try:
+            with conn.transaction():
+                rows = conn.execute(_OBJECTS, {"snapshot": known["snapshot"] if known else snapshot}).fetchall()
+            readable = True
+        except psycopg.errors.InsufficientPrivilege:  # only a superuser sees what changed: any object may have
+            rows = conn.execute("SELECT oid::int8, true, '' FROM pg_catalog.pg_largeobject_metadata").fetchall()
+            readable = False
+    objects = {str(oid): mark for oid, _, mark in rows}
+    state = {"snapshot": snapshot, "objects": objects}
+    if known is None:
+        return Changes([oid for oid, _, _ in rows], None, state, readable)
+    before = known["objects"]
+    changed = [oid for oid, touched, mark in rows if touched or before.get(str(oid)) != mark]
+    return Changes(changed, [int(oid) for oid in before if oid not in objects], state, readable)
+
+
+def statements(conn: psycopg.Connection[Any], changes: Changes) -> Iterator[str]:
+    """Yield one statement per line that makes the target's large objects equal to the source's."""
+    yield UTF8_LINE
+    if changes.gone is None:
+        kept = ", ".join(changes.state["objects"])
+        yield _unlink(f"oid NOT IN ({kept})" if kept else "true")
+    elif changes.gone:
+        yield _unlink(f"oid IN ({', '.join(map(str, changes.gone))})")
+    for oid in changes.changed:
+        try:
+            yield from _one(conn, oid)
+        except psycopg.errors.UndefinedObject:  # unlinked meanwhile; the next rotation says so
+            yield _unlink(f"oid = {oid}")
+
+
+def _unlink(condition: str) -> str:
+    return (
+        "SELECT pg_catalog.count(pg_catalog.lo_unlink(oid)) AS unlinked"
+        f" FROM pg_catalog.pg_largeobject_metadata WHERE {condition};\n"
+    )
+
+
+def _one(conn: psycopg.Connection[Any], oid: int) -> Iterator[str]:
+    row = conn.execute(
+        "SELECT pg_catalog.pg_get_userbyid(lomowner), pg_catalog.obj_description(oid, 'pg_largeobject')"
+        " FROM pg_catalog.pg_largeobject_metadata WHERE oid = %s",
+        [oid],
+    ).fetchone()
+    if row is None:
+        yield _unlink(f"oid = {oid}")
+        return
+    owner, comment = row
+    yield _unlink(f"oid = {oid}")
+    yield f"SELECT pg_catalog.lo_create({oid});\n"
+    offset = 0
+    while data := _read(conn, oid, offset):
+        yield f"SELECT pg_catalog.lo_put({oid}, {offset}, '\\x{data.hex()}');\n"
+        offset += len(data)
+    yield f"ALTER LARGE OBJECT {oid} OWNER TO {quote_name(owner)};\n"
+    if comment is not None:
+        yield f"COMMENT ON LARGE OBJECT {oid} IS {quote_literal(comment)};\n"
+    for grantee, privilege, grantable in conn.execute(_GRANTS, [oid]).fetchall():
+        whom = "PUBLIC" if grantee is None else quote_name(grantee)
+        option = " WITH GRANT OPTION" if grantable else ""
+        yield f"GRANT {privilege} ON LARGE OBJECT {oid} TO {whom}{option};\n"
+
+
+def _read(conn: psycopg.Connection[Any], oid: int, offset: int) -> bytes:
+    row = conn.execute("SELECT pg_catalog.lo_get(%s::oid, %s::int8, %s)", [oid, offset, CHUNK], binary=True).fetchone()
+    return bytes(row[0]) if row else b""

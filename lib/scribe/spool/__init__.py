@@ -1,0 +1,1 @@
+"""What pg_recvlogical writes: read, closed, and known to be confirmed."""
