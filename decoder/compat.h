@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "nodes/parsenodes.h"
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
 #include "replication/reorderbuffer.h"
@@ -22,11 +23,17 @@
 	((change)->data.tp.oldtuple ? &(change)->data.tp.oldtuple->tuple : NULL)
 #endif
 
-#if PG_VERSION_NUM >= 150000
+#if PG_VERSION_NUM >= 190000
+#define txn_commit_time(txn) ((txn)->commit_time)
+#elif PG_VERSION_NUM >= 150000
 #define txn_commit_time(txn) ((txn)->xact_time.commit_time)
-#define update_progress(ctx, skipped) OutputPluginUpdateProgress(ctx, skipped)
 #else
 #define txn_commit_time(txn) ((txn)->commit_time)
+#endif
+
+#if PG_VERSION_NUM >= 150000
+#define update_progress(ctx, skipped) OutputPluginUpdateProgress(ctx, skipped)
+#else
 #define update_progress(ctx, skipped) OutputPluginUpdateProgress(ctx)
 #endif
 
@@ -54,6 +61,31 @@
 #define INDEX_UNCHANGED false,
 #else
 #define INDEX_UNCHANGED
+#endif
+
+/* 19 takes options for a scan */
+#if PG_VERSION_NUM >= 190000
+#define beginscan_table(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL, 0)
+#else
+#define beginscan_table(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL)
+#endif
+
+/* CLUSTER is one of the ways to write REPACK from 19 on */
+#if PG_VERSION_NUM >= 190000
+typedef RepackStmt ClusterStatement;
+#define T_ClusterStatement T_RepackStmt
+#define clustered_relation(statement) ((statement)->relation ? (statement)->relation->relation : NULL)
+#else
+typedef ClusterStmt ClusterStatement;
+#define T_ClusterStatement T_ClusterStmt
+#define clustered_relation(statement) ((statement)->relation)
+#endif
+
+/* 19 knows no other strings */
+#if PG_VERSION_NUM >= 190000
+#define strings_are_standard() true
+#else
+#define strings_are_standard() (standard_conforming_strings)
 #endif
 
 /* pg_attribute.attgenerated: virtual came with 18 */

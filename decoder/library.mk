@@ -12,6 +12,8 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 override with_llvm = no
+# the server may have been built with an awk that is not here; exports.txt needs nothing special
+override AWK = awk
 
 vpath statement_text.c $(SRC)/..
 $(OBJS): $(addprefix $(SRC)/,$(HEADERS) ../compat.h ../statement_text.h)

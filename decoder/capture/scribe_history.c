@@ -83,7 +83,7 @@ is_empty(const char *name, bool *empty)
 	*empty = true;
 	if (RelationGetNumberOfBlocks(rel) > 0)
 	{
-		scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+		scan = beginscan_table(rel, GetActiveSnapshot());
 		*empty = heap_getnext(scan, ForwardScanDirection) == NULL;
 		table_endscan(scan);
 	}
@@ -103,7 +103,7 @@ read_config(Config *config, Oid caller)
 
 	if (rel == NULL)
 		return false;
-	scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+	scan = beginscan_table(rel, GetActiveSnapshot());
 	tuple = heap_getnext(scan, ForwardScanDirection);
 	if (tuple != NULL)
 	{

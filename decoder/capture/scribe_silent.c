@@ -34,6 +34,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "scribe_capture.h"
 
 /* ----------------------------------------------------------------
@@ -47,19 +48,19 @@ is_ours(const char *name)
 	return strncmp(name, "scribe_", 7) == 0;
 }
 
-/* CLUSTER t USING i leaves a mark in the schema: the statement that sets the same mark, else NULL.  role: who may. */
+/* CLUSTER t USING i, or REPACK t USING INDEX i, leaves a mark in the schema: the statement that sets the same mark, else NULL.  role: who may. */
 static char *
 cluster_mark(Node *tree, Oid *role)
 {
-	ClusterStmt *cluster = (ClusterStmt *) tree;
+	ClusterStatement *cluster = (ClusterStatement *) tree;
 	Oid			relation;
 	HeapTuple	tuple;
 	Form_pg_class form;
 	char	   *mark = NULL;
 
-	if (!IsA(tree, ClusterStmt) || cluster->relation == NULL || cluster->indexname == NULL)
+	if (!IsA(tree, ClusterStatement) || clustered_relation(cluster) == NULL || cluster->indexname == NULL)
 		return NULL;
-	relation = RangeVarGetRelid(cluster->relation, NoLock, true);
+	relation = RangeVarGetRelid(clustered_relation(cluster), NoLock, true);
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
 	if (!HeapTupleIsValid(tuple))
 		return NULL;
@@ -157,7 +158,7 @@ call_recorder(const char *query, int nargs, Oid *types, Datum *values)
 	level = NewGUCNestLevel();
 	(void) set_config_option("scribe.role", GetUserNameFromId(saved_user, false), PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("scribe.strings", standard_conforming_strings ? "on" : "off", PGC_USERSET, PGC_S_SESSION,
+	(void) set_config_option("scribe.strings", strings_are_standard() ? "on" : "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("standard_conforming_strings", "on", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);

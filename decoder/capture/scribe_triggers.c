@@ -21,6 +21,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_namespace.h"
@@ -36,6 +37,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "scribe_capture.h"
 #include "scribe_record.h"
 
@@ -187,7 +189,7 @@ c_note_caller(PG_FUNCTION_ARGS)
 	if (statement == NULL || is_of_extension(tag_of(fcinfo)))
 		return leave(fcinfo);
 	statement->caller = GetUserId();
-	statement->standard_strings = standard_conforming_strings;
+	statement->standard_strings = strings_are_standard();
 	if (statement->path == NULL || strcmp(statement->path, namespace_search_path) != 0)
 	{
 		if (statement->path)

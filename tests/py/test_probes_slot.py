@@ -149,10 +149,13 @@ def test_a_slot_that_was_dropped_and_a_server_set_back_to_replica_are_critical(t
         cluster.stop()
         cluster.start()
         finding = check(scribe, "settings")
-        assert (finding["state"], finding["text"]) == ("CRITICAL", "wal_level is replica, not logical")
-        cluster.query(str(re.search(r'"(ALTER [^"]*)"', finding["hint"])[1]))
-        cluster.stop()
-        cluster.start()
+        if cluster.version_num >= 190000:  # whose WAL becomes logical with the first slot
+            assert finding["state"] == "OK"
+        else:
+            assert (finding["state"], finding["text"]) == ("CRITICAL", "wal_level is replica, not logical")
+            cluster.query(str(re.search(r'"(ALTER [^"]*)"', finding["hint"])[1]))
+            cluster.stop()
+            cluster.start()
         scribe.run("scribe-init")
         assert [state(scribe, name) for name in ("settings", "slot")] == ["OK", "WARNING"]
 

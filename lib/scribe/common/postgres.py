@@ -144,6 +144,14 @@ def _timeouts(conn: psycopg.Connection[Any]) -> list[str]:
     return names + (["transaction_timeout"] if version >= 170000 else [])
 
 
+def levels_for_decoding(version: int) -> tuple[str, ...]:
+    """Return the values of wal_level that logical decoding can do with; version: server_version_num.
+
+    From 19 on the server writes what decoding needs as soon as there is a logical slot (effective_wal_level).
+    """
+    return ("logical", "replica") if version >= 190000 else ("logical",)
+
+
 def refuse_views(conn: psycopg.Connection[Any]) -> None:
     """Let conn read no view or foreign table of a user's, whose functions would run as its role.
 

@@ -13,7 +13,14 @@ import psycopg
 from psycopg import sql
 
 from scribe.common.errors import ScribeError, UsageError
-from scribe.common.postgres import connect, fetch_value, is_superuser, plugin_options, program_version
+from scribe.common.postgres import (
+    connect,
+    fetch_value,
+    is_superuser,
+    levels_for_decoding,
+    plugin_options,
+    program_version,
+)
 from scribe.decoders.decoder_raw import trial as gaps
 from scribe.source import capture
 from scribe.source import slot as slots
@@ -21,7 +28,7 @@ from scribe.source.capture import GENERATED_KEYS, WITHOUT_IDENTITY
 from scribe.source.ownership import refuse_strangers
 
 OLDEST = 130000  # server_version_num
-TESTED = (15, 17, 18)
+TESTED = (15, 17, 18, 19)
 PROGRAMS = ("pg_dump", "pg_dumpall", "pg_recvlogical", "psql")
 OLD_TRANSACTION = 60  # seconds
 _SHOWN = 5  # names in one line
@@ -130,12 +137,12 @@ def check_database(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
 
 
 def check_wal_level(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
-    """wal_level = logical."""
-    level = _setting(conn, "wal_level")
-    if level == "logical":
-        return ok("wal_level", "logical")
+    """wal_level = logical, or replica on a server that raises it while there is a logical slot."""
+    level = str(_setting(conn, "wal_level"))
+    if level in levels_for_decoding(conn.info.server_version):
+        return ok("wal_level", level)
     remedy = 'run "ALTER SYSTEM SET wal_level = logical", then restart the server'
-    return Check("wal_level", "failed", str(level), remedy)
+    return Check("wal_level", "failed", level, remedy)
 
 
 def check_slots(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:

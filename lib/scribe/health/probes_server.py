@@ -10,7 +10,7 @@ from psycopg import sql
 
 from scribe.common.dialect import quote_identifier
 from scribe.common.errors import ScribeError
-from scribe.common.postgres import program_version
+from scribe.common.postgres import levels_for_decoding, program_version
 from scribe.decoders.registry import plugin_of
 from scribe.health.facts import Survey
 from scribe.health.findings import Finding, Limit, State, Value, count_text, worst
@@ -58,7 +58,7 @@ def check_server(survey: Survey, limit: Limit) -> Finding:
 def check_settings(survey: Survey, limit: Limit) -> Finding:
     """The server's settings that decide whether the slot can be lost, and whether the disk can fill."""
     keep, idle = survey.setting("max_slot_wal_keep_size"), survey.setting("idle_replication_slot_timeout")
-    if survey.setting("wal_level") != "logical":
+    if survey.setting("wal_level") not in levels_for_decoding(survey.server["version_num"]):
         hint = 'Run "ALTER SYSTEM SET wal_level = logical", then restart the server.'
         return Finding("settings", State.CRITICAL, f"wal_level is {survey.setting('wal_level')}, not logical", hint)
     bounded = keep not in (None, "-1")
