@@ -37,6 +37,9 @@ SELECT pg_catalog.format('CREATE ROLE %I', name) FROM (VALUES (:'stream'), (:'du
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) \gexec
 ALTER ROLE :"stream" LOGIN REPLICATION;
 ALTER ROLE :"dump" LOGIN REPLICATION BYPASSRLS;
+-- what pg_dump and pg_recvlogical pass on of the server's messages decides what is tried again
+ALTER ROLE :"stream" SET lc_messages = 'C';
+ALTER ROLE :"dump" SET lc_messages = 'C';
 GRANT pg_read_all_data, pg_monitor TO :"dump";
 SELECT pg_catalog.format('GRANT CONNECT ON DATABASE %I TO %I', pg_catalog.current_database(), name)
 FROM (VALUES (:'stream'), (:'dump')) AS wanted (name) \gexec

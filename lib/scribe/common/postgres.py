@@ -14,12 +14,13 @@ from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
 
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.common.refusal import find_sqlstates
 
-# FATAL answers of a server that is there but cannot serve now (English, and by the class of the fault).
-_BUSY = re.compile(
-    r"too many (clients|connections)|remaining connection slots|starting up|shutting down|in recovery"
-    r"|not yet accepting|terminating connection|server closed the connection"
-)
+# SQLSTATEs of a server that is there and cannot serve now: out of slots, memory or disk; starting or stopping; the
+# connection lost. Its words are in its own language (lc_messages).
+_BUSY = re.compile(r"53...|57P0.|08...")
+# libpq's own words: Python leaves LC_MESSAGES at C, so they are English.
+_LOST = re.compile(r"server closed the connection")
 _UNREACHABLE = re.compile(r"Connection refused|No such file|timeout expired")
 # What libpq itself says where trying again cannot help: it does not trust the server, or knows no such service.
 _DISTRUST = re.compile(r"certificate|SSL error|definition of service|service file")
@@ -74,18 +75,26 @@ def _unfold_service() -> None:
         os.environ[option.envvar.decode()] = (option.val or b"").decode()  # type: ignore[union-attr]
 
 
-def _failure(error: psycopg.OperationalError) -> ScribeError:
-    text = " ".join(str(error).split())
+def _failure(error: psycopg.OperationalError, conninfo: str) -> ScribeError:
+    # a server that refuses says "FATAL:  ..." in its own language; libpq's words have no two blanks there
+    text = " ".join(re.sub(r"(?<=failed: )[^\s:]+(?=:  )", "FATAL", str(error)).split())
     # psycopg tries each address of each host, and lists the failures after the last one; a server's answer says most
     attempts = re.split(r" Multiple connection attempts failed\. All failures were:(?: - |$)| - (?=host: )", text)
     answer = next((attempt for attempt in attempts if "FATAL:" in attempt), None)
     first = re.sub(r"^(host: .*?)?connection failed: ", "", answer or attempts[0])
     if _DISTRUST.search(text):
         return UsageError(f"could not connect: {first}", "Check PGHOST, PGSSLMODE, PGSSLROOTCERT, or the service's.")
-    busy = _BUSY.search(text) or (answer is None and _UNREACHABLE.search(text))
-    if pq.PGconn.ping(b"") == pq.Ping.OK and not busy:
+    if pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK and not _is_busy(text, answer is not None, conninfo):
         return UsageError(f"could not connect: {first}", 'Check PGHOST, PGPORT, PGUSER, PGDATABASE and "~/.pgpass".')
     return TryAgainError(f"could not connect: {first}", 'Check the server with "pg_isready".')
+
+
+def _is_busy(text: str, answered: bool, conninfo: str) -> bool:
+    """Whether a server that is there may take the connection later."""
+    if _LOST.search(text) or (not answered and _UNREACHABLE.search(text)):
+        return True
+    states = find_sqlstates(conninfo)
+    return states == [] or any(_BUSY.fullmatch(state) for state in states or ())
 
 
 def connect(
@@ -107,12 +116,32 @@ def connect(
         parameters["options"] = merged
     try:
         conn = psycopg.connect("", autocommit=True, **parameters)
-        if not replication and not own_path and "search_path" not in options:
-            # the database's owner may have set one for us, or made what fits better than what we mean
-            conn.execute("SELECT pg_catalog.set_config('search_path', '', false)")
+        if not replication:
+            if not own_path and "search_path" not in options:
+                # the database's owner may have set one for us, or made what fits better than what we mean
+                conn.execute("SELECT pg_catalog.set_config('search_path', '', false)")
+            conn.execute(_SPEAK_ENGLISH)
+        elif is_superuser(conn):
+            conn.execute("SET lc_messages = 'C'")
     except psycopg.OperationalError as error:
-        raise _failure(error) from None
+        raise _failure(error, psycopg.conninfo.make_conninfo("", **parameters)) from None
     return conn
+
+
+# Messages are for people and for the archive; the few that decide something are of pg_dump and pg_recvlogical.
+_MAY_SPEAK = "(SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)"
+_SPEAK_ENGLISH = f"SELECT pg_catalog.set_config('lc_messages', 'C', false) WHERE {_MAY_SPEAK}"
+
+
+def child_environment(conn: psycopg.Connection[Any], options: str = "", **variables: str) -> dict[str, str]:
+    """Return the environment for PostgreSQL's programs: their messages, which are read, are English, the server's too.
+
+    conn: to the server they use; only a superuser may choose its language, for other roles sql/roles.sql has done so.
+    options: further "-c name=value" server options; variables: further variables.
+    """
+    english = "-c lc_messages=C" if is_superuser(conn) else ""
+    merged = " ".join(filter(None, [os.environ.get("PGOPTIONS", ""), options, english]))
+    return os.environ | {"LC_ALL": "C", "PGOPTIONS": merged} | variables
 
 
 def fetch_value(conn: psycopg.Connection[Any], query: str, parameters: Sequence[Any] | None = None) -> Any:

@@ -10,7 +10,7 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from scribe.common import files
 from scribe.common.dialect import TIMEOUT_SINCE, build_epilogue, drop_transaction_timeout, quote_identifier
 from scribe.common.errors import ScribeError, TryAgainError
 from scribe.common.lsn import file_lsn, format_lsn
-from scribe.common.postgres import connect, find_program, patient_options
+from scribe.common.postgres import child_environment, connect, find_program, patient_options
 from scribe.common.process import die_with
 from scribe.decoders.registry import decoder_of
 from scribe.dump.guard import Guard, MovedError, in_snapshot, read_tables
@@ -48,8 +48,10 @@ _CHUNK = 1 << 20
 _LEVEL = 3  # zstd
 _FROM = re.compile(rb"(?m)^-- Dumped from database version (\d+)")
 
-# What pg_dump says when an object went away under it; a new snapshot cures that.
+# What pg_dump says when an object went away under it; a new snapshot cures that. A server that says anything but ERROR
+# speaks a language that our role may not change: whatever it says is worth another attempt.
 _MOVED = re.compile(
+    r"query failed: (?!ERROR:)|"
     r"does not exist|cache lookup failed|could not obtain lock|due to lock timeout|appears to be empty"
     r"|could not open relation|could not find|invalid snapshot identifier|canceling statement"
 )
@@ -166,14 +168,19 @@ def _check_result(process: subprocess.Popen[bytes], messages: list[str]) -> None
 
 
 def run_dump(
-    request: Request, directory: Path, *, epilogue: str, guard: Guard, talk: Talker
+    request: Request,
+    directory: Path,
+    *,
+    epilogue: str,
+    guard: Guard,
+    talk: Talker,
+    environment: Mapping[str, str],
 ) -> tuple[list[Written], dict[str, int], list[str]]:
     """Run pg_dump under guard; return the files written, the rows of each table and the warnings.
 
     Nothing is to be kept of directory when it raises: ScribeError when pg_dump fails, MovedError when a new
     snapshot may help.
     """
-    environment = os.environ | {"PGAPPNAME": guard.application}
     process = subprocess.Popen(
         _dump_command(request, guard.snapshot, directory),
         stdin=subprocess.DEVNULL,
@@ -263,7 +270,10 @@ def _fill(
     epilogue = "\n" + acl + _drop_publications(conn) + build_epilogue(export.consistent_point)
     guard = Guard(export.snapshot, f"pg_scribe base {secrets.token_hex(6)}", before, options)
     began = time.monotonic()
-    written, rows, said = run_dump(request, directory, epilogue=epilogue, guard=guard, talk=talk)
+    environment = child_environment(conn, PGAPPNAME=guard.application)
+    written, rows, said = run_dump(
+        request, directory, epilogue=epilogue, guard=guard, talk=talk, environment=environment
+    )
     talk.note(f"dumped {sum(rows.values())} rows in {time.monotonic() - began:.1f} s")
     meta = describe_database(conn)
     if request.with_globals:

@@ -23,7 +23,7 @@ import psycopg
 from scribe.common.cli import Talk
 from scribe.common.errors import ScribeError, TryAgainError
 from scribe.common.lsn import format_lsn
-from scribe.common.postgres import connect, fetch_value, find_program, patient_options
+from scribe.common.postgres import child_environment, connect, fetch_value, find_program, patient_options
 from scribe.common.process import die_with
 from scribe.dump.base import LOCK_WAIT
 from scribe.dump.guard import Guard, MovedError, in_snapshot, read_tables
@@ -88,7 +88,7 @@ def _look(conn: psycopg.Connection[Any], export: Export, talk: Talk) -> Record:
         ddl = _count_ddl(reader)
     talk.note(f"counting the rows of {len(before)} tables at {format_lsn(export.consistent_point)}")
     guard = Guard(export.snapshot, f"pg_scribe record {secrets.token_hex(6)}", before, options)
-    environment = os.environ | {"PGAPPNAME": guard.application}
+    environment = child_environment(conn, PGAPPNAME=guard.application)
     dump = [f"--snapshot={export.snapshot}", f"--lock-wait-timeout={LOCK_WAIT * 1000}"]
     with ThreadPoolExecutor(1) as pool:
         process = subprocess.Popen(

@@ -19,7 +19,7 @@ from scribe.archive.layout import Archive
 from scribe.common import files
 from scribe.common.dialect import format_time, quote_identifier, quote_literal
 from scribe.common.errors import ScribeError
-from scribe.common.postgres import fetch_value, find_program
+from scribe.common.postgres import child_environment, fetch_value, find_program
 from scribe.source.server import inspect
 
 _RESTRICT = re.compile(rb"\A(.*?\n)\\restrict ([0-9A-Za-z]+)\n(.*)\n\\unrestrict \2\n(.*)\Z", re.DOTALL)
@@ -76,7 +76,7 @@ def dump_globals(conn: psycopg.Connection[Any], warn: Callable[[str], None]) -> 
         command.append("--no-role-passwords")
         note = _WITHOUT_PASSWORDS
         warn("the globals hold no passwords: this role may not read pg_authid, as a superuser or pg_read_all_data may")
-    result = subprocess.run(command, capture_output=True, check=False)
+    result = subprocess.run(command, capture_output=True, check=False, env=child_environment(conn))
     lines = result.stderr.decode(errors="replace").splitlines()
     if result.returncode != 0:
         raise ScribeError(f"could not dump the globals: {lines[0] if lines else 'pg_dumpall failed'}")

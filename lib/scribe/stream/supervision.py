@@ -20,7 +20,7 @@ from scribe.archive.layout import Archive
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.lsn import format_lsn
-from scribe.common.postgres import fetch_value, find_program, plugin_options
+from scribe.common.postgres import child_environment, fetch_value, find_program, plugin_options
 from scribe.common.process import RECEIVER, die_with, find_process
 from scribe.common.settings import Settings
 from scribe.decoders.base import Decoder
@@ -212,8 +212,9 @@ class Supervisor:
             server_start = self._count_drops(conn)
             position = recovery.recover(self.archive, server, slot, self._tick)
             decoder.started(conn, self.spool, position)
-            options = f"{plugin_options(conn, str(slot.plugin))} {decoder.server_options(identity)}"
-        child = self._spawn(identity, server.database, position, options)
+            options = f"{plugin_options(conn, str(slot.plugin))} {decoder.server_options(identity)}".strip()
+            environment = child_environment(conn, options)
+        child = self._spawn(identity, server.database, position, environment)
         try:
             self._record(child, position, server)
         except BaseException:
@@ -249,10 +250,9 @@ class Supervisor:
                 raise
             raise TryAgainError(error.message, error.hint) from None
 
-    def _spawn(self, identity: dict[str, Any], database: str, position: int, options: str) -> subprocess.Popen[bytes]:
-        environment = {k: v for k, v in os.environ.items() if k not in ("PGCLIENTENCODING", "NOTIFY_SOCKET")}
-        environment["PGOPTIONS"] = f"{environment.get('PGOPTIONS', '')} {options}".strip()
-        environment["LC_ALL"] = "C"  # its messages are read
+    def _spawn(
+        self, identity: dict[str, Any], database: str, position: int, environment: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
         parent = os.getpid()
         status_interval, fsync_interval = decoder_of(identity).intervals(self.settings)
         command = [
@@ -274,7 +274,7 @@ class Supervisor:
         with open(path, "ab", opener=private) as log:  # to its end, also where it was emptied meanwhile
             return subprocess.Popen(
                 command,
-                env=environment,
+                env={k: v for k, v in environment.items() if k not in ("PGCLIENTENCODING", "NOTIFY_SOCKET")},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,  # a file and not a pipe: what it said outlives us both
