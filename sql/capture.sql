@@ -156,6 +156,8 @@ BEGIN
         -- twice a literal: no text can end one
         statement := format('DO %L', format('BEGIN EXECUTE pg_catalog.format(%L, pg_catalog.current_database()); END',
             regexp_replace(replace(statement, '%', '%%'), '(?i)(\mON\s+DATABASE\s+)("(?:[^"]|"")+"|[^\s,"]+)', '\1%I')));
+    ELSIF tag ~ 'EVENT TRIGGER$' THEN
+        PERFORM pg_advisory_xact_lock_shared(hashtext('scribe.seen_event_trigger'));  -- reconcile() keeps away until this ends
     END IF;
     PERFORM scribe.write_row('ddl', tag, NULL, NULL, statement, true, NULL, NULL, role, path);
 END
@@ -1124,6 +1126,34 @@ BEGIN
 END
 $function$;
 
+-- Whether an object's row in its catalog could be locked against any change until this transaction ends. What is recorded of
+-- it is then true at its place in the WAL: whoever changed it has committed before, and whoever will does so after.
+CREATE OR REPLACE FUNCTION scribe.hold(catalog regclass, object oid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    held boolean;
+BEGIN
+    EXECUTE format('SELECT true FROM %s WHERE %I = $1 FOR SHARE NOWAIT', catalog,
+        CASE WHEN catalog = 'pg_index'::regclass THEN 'indexrelid' ELSE 'oid' END) INTO held USING object;
+    RETURN coalesce(held, false);
+EXCEPTION WHEN lock_not_available OR serialization_failure THEN
+    RETURN false;
+END
+$function$;
+
+-- The same of an index; false also while somebody builds, rebuilds or drops an index of its table, which takes several
+-- transactions if it is done CONCURRENTLY: the lock on the table stays between them.
+CREATE OR REPLACE FUNCTION scribe.hold_index(index oid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN scribe.hold('pg_index', index) AND scribe.hold('pg_class', index)
+        AND NOT EXISTS (SELECT FROM pg_locks AS l JOIN pg_index AS i ON i.indrelid = l.relation
+            WHERE i.indexrelid = index AND l.locktype = 'relation' AND l.pid <> pg_backend_pid() AND l.database =
+                (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'));
+END
+$function$;
+
 -- What reconcile() saw last: event triggers as the statements that make them, who owns what, and which indexes are valid.
 CREATE TABLE IF NOT EXISTS scribe.seen_event_trigger (name text PRIMARY KEY, statements text[] NOT NULL);
 CREATE TABLE IF NOT EXISTS scribe.seen_owner (classid oid, objid oid, owner oid NOT NULL, PRIMARY KEY (classid, objid));
@@ -1181,11 +1211,16 @@ DECLARE
     statement text;
 BEGIN
     FOR changed IN
-        SELECT coalesce(s.name, e.name) AS name, e.statements
+        SELECT coalesce(s.name, e.name) AS name, t.oid, t.evtfoid
         FROM scribe.event_triggers() AS e FULL JOIN scribe.seen_event_trigger AS s USING (name)
+            LEFT JOIN pg_event_trigger AS t ON t.evtname = e.name
         WHERE s.statements IS DISTINCT FROM e.statements ORDER BY 1
     LOOP
         EXIT WHEN NOT pg_try_advisory_xact_lock(hashtext('scribe.seen_event_trigger'));  -- somebody else is at it
+        CONTINUE WHEN changed.oid IS NOT NULL
+            AND NOT (scribe.hold('pg_event_trigger', changed.oid) AND scribe.hold('pg_proc', changed.evtfoid));
+        SELECT changed.name, e.statements INTO changed
+            FROM (VALUES (1)) AS one LEFT JOIN scribe.event_triggers() AS e ON e.name = changed.name;
         FOREACH statement IN ARRAY format('DROP EVENT TRIGGER IF EXISTS %I', changed.name) || changed.statements LOOP
             IF record THEN
                 PERFORM scribe.write_row('ddl', 'EVENT TRIGGER', 'event trigger', changed.name, statement, true, NULL,
@@ -1206,12 +1241,18 @@ DECLARE
     fresh oid[] := '{}';
 BEGIN
     FOR changed IN
-        SELECT o.classid, o.objid, o.owner, s.owner AS before, i.type, i.identity
+        SELECT o.classid, o.objid, o.owner, s.owner AS before, NULL::text AS type, NULL::text AS identity
         FROM scribe.owners(objects) AS o LEFT JOIN scribe.seen_owner AS s USING (classid, objid)
-            CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) AS i
         WHERE s.owner IS DISTINCT FROM o.owner ORDER BY 1, 2
     LOOP
         IF record AND changed.before IS NOT NULL THEN
+            CONTINUE WHEN NOT scribe.hold(changed.classid, changed.objid);
+            SELECT o.classid, o.objid, o.owner, changed.before, i.type, i.identity INTO changed
+                FROM scribe.owners(ARRAY[changed.objid]) AS o
+                    CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) AS i
+                WHERE o.classid = changed.classid AND i.identity IS NOT NULL AND (i.schema IS NULL
+                    OR scribe.hold('pg_namespace', to_regnamespace(i.schema)));
+            CONTINUE WHEN NOT FOUND;
             PERFORM scribe.write_row('ddl', 'ALTER OWNER', changed.type, changed.identity,
                 format('ALTER %s %s OWNER TO %I', upper(changed.type), changed.identity, pg_get_userbyid(changed.owner)),
                 true, NULL, NULL, current_user, '""');
@@ -1223,6 +1264,47 @@ BEGIN
             ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner;
     END LOOP;
     RETURN fresh;
+END
+$function$;
+
+-- Record what became of indexes without a word. One that a failed CREATE INDEX CONCURRENTLY left becomes valid by whatever
+-- builds it anew: TRUNCATE, VACUUM FULL, ALTER TABLE; one that a failed DROP INDEX CONCURRENTLY left is none any more. What
+-- stands already does nothing.
+CREATE OR REPLACE FUNCTION scribe.reconcile_indexes(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
+DECLARE
+    index record;
+    valid boolean;
+BEGIN
+    FOR index IN
+        SELECT i.indexrelid AS oid, i.indisvalid, i.indisvalid AND EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r
+            WHERE r = i.indexrelid AND h.tag IN ('CREATE INDEX', 'REINDEX')) AS known
+        FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid LEFT JOIN scribe.seen_index AS s ON s.objid = c.oid
+        WHERE s.valid IS DISTINCT FROM i.indisvalid
+            AND c.relkind = 'i' AND c.relpersistence <> 't' AND c.oid >= 16384
+            AND (NOT c.relispartition OR s.objid IS NOT NULL)
+            AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
+            AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
+            AND NOT EXISTS (SELECT FROM pg_depend AS d  -- an extension's table
+                WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indrelid AND d.deptype = 'e')
+        ORDER BY 1
+    LOOP
+        IF NOT record OR index.known THEN
+            valid := index.indisvalid;
+        ELSE
+            CONTINUE WHEN NOT scribe.hold_index(index.oid);
+            SELECT i.indisvalid INTO valid FROM pg_index AS i WHERE i.indexrelid = index.oid
+                AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = index.oid AND k.contype IN ('p', 'u', 'x'));
+            CONTINUE WHEN NOT FOUND;
+            IF valid THEN
+                PERFORM scribe.record_reindex(ARRAY[index.oid], false);
+            ELSE
+                PERFORM scribe.write_row('ddl', 'DROP INDEX', 'index', index.oid::regclass::text,
+                    format('DROP INDEX IF EXISTS %s', index.oid::regclass), true, NULL, NULL, current_user, '""');
+            END IF;
+        END IF;
+        INSERT INTO scribe.seen_index AS s VALUES (index.oid, valid) ON CONFLICT (objid) DO UPDATE SET valid = EXCLUDED.valid;
+    END LOOP;
 END
 $function$;
 
@@ -1242,60 +1324,51 @@ BEGIN
 END
 $function$;
 
--- Record what changed without an event trigger and without our library in the session: event triggers, and owners by
--- REASSIGN OWNED. Flag relations of whose making nothing is known, such as what EXPLAIN ANALYZE CREATE TABLE AS made. Called at each rotation, so such a change stands at the rotation and not where it was made.
--- record: false only remembers what there is.
-DROP FUNCTION IF EXISTS scribe.reconcile(boolean);
-CREATE FUNCTION scribe.reconcile(record boolean) RETURNS void
+-- Record owners that changed, and relations of whose making nothing is known, such as what EXPLAIN ANALYZE CREATE TABLE AS made.
+CREATE OR REPLACE FUNCTION scribe.reconcile_relations(record boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
 DECLARE
-    changed record;
-    fresh oid[];
+    fresh constant oid[] := scribe.reconcile_owners(record, NULL);
+    unknown record;
 BEGIN
-    IF NOT scribe.is_active() THEN
-        RETURN;
-    END IF;
-    PERFORM scribe.reconcile_event_triggers(record);
-    fresh := scribe.reconcile_owners(record, NULL);
-    PERFORM scribe.reconcile_more(record);
     IF record AND fresh <> '{}' THEN
-        FOR changed IN
+        FOR unknown IN
             SELECT f AS relation, i.type, i.identity FROM unnest(fresh) AS f
                 CROSS JOIN LATERAL pg_identify_object('pg_class'::regclass, f, 0) AS i
             WHERE NOT EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r WHERE r = f)
                 AND NOT EXISTS (SELECT FROM scribe.ddl_history AS h WHERE NOT h.exact AND h.reason = 'event_triggers was off'
                     AND strpos(h.statement, i.name) > 0)
         LOOP
-            PERFORM scribe.record_unknown(changed.relation, changed.type, changed.identity);
+            IF scribe.hold('pg_class', unknown.relation) THEN
+                PERFORM scribe.record_unknown(unknown.relation, unknown.type, unknown.identity);
+            ELSE  -- gone, or another command is at it: seen again at the next rotation
+                DELETE FROM scribe.seen_owner AS s WHERE s.classid = 'pg_class'::regclass AND s.objid = unknown.relation;
+            END IF;
         END LOOP;
     END IF;
     DELETE FROM scribe.seen_owner AS s WHERE NOT EXISTS (SELECT FROM scribe.owners(NULL) AS o
         WHERE o.classid = s.classid AND o.objid = s.objid);
-    -- An index that a failed CREATE INDEX CONCURRENTLY left becomes valid by whatever builds it anew: TRUNCATE, VACUUM FULL,
-    -- ALTER TABLE; one that a failed DROP INDEX CONCURRENTLY left is none any more. What stands already does nothing.
-    FOR changed IN
-        WITH now AS (
-            INSERT INTO scribe.seen_index AS s SELECT i.indexrelid, i.indisvalid
-                FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-                WHERE c.relkind = 'i' AND c.relpersistence <> 't' AND c.oid >= 16384
-                    AND (NOT c.relispartition OR EXISTS (SELECT FROM scribe.seen_index AS o WHERE o.objid = c.oid))
-                    AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
-                    AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
-                    AND NOT EXISTS (SELECT FROM pg_depend AS d  -- an extension's table
-                        WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indrelid AND d.deptype = 'e')
-            ON CONFLICT (objid) DO UPDATE SET valid = EXCLUDED.valid WHERE s.valid <> EXCLUDED.valid
-            RETURNING objid, valid)
-        SELECT n.objid, n.valid FROM now AS n
-        WHERE NOT n.valid OR NOT EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r
-            WHERE r = n.objid AND h.tag IN ('CREATE INDEX', 'REINDEX'))
-        ORDER BY 1
-    LOOP
-        IF record AND changed.valid THEN
-            PERFORM scribe.record_reindex(ARRAY[changed.objid], false);
-        ELSIF record THEN
-            PERFORM scribe.write_row('ddl', 'DROP INDEX', 'index', changed.objid::regclass::text,
-                format('DROP INDEX IF EXISTS %s', changed.objid::regclass), true, NULL, NULL, current_user, '""');
-        END IF;
+END
+$function$;
+
+-- Record what changed without an event trigger and without our library in the session. Called at each rotation, so such a
+-- change stands at the rotation and not where it was made. What goes away under a step leaves that step to the next rotation.
+-- record: false only remembers what there is.
+DROP FUNCTION IF EXISTS scribe.reconcile(boolean);
+CREATE FUNCTION scribe.reconcile(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
+DECLARE
+    step name;
+BEGIN
+    IF NOT scribe.is_active() THEN
+        RETURN;
+    END IF;
+    FOREACH step IN ARRAY '{reconcile_event_triggers,reconcile_relations,reconcile_more,reconcile_indexes}'::name[] LOOP
+        BEGIN
+            EXECUTE format('SELECT scribe.%I($1)', step) USING record;
+        EXCEPTION WHEN internal_error OR undefined_object OR undefined_table OR undefined_function OR invalid_schema_name THEN
+            RAISE WARNING 'pg_scribe leaves % to the next rotation: %', step, SQLERRM;
+        END;
     END LOOP;
     DELETE FROM scribe.seen_index AS s WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.objid);
     DELETE FROM scribe.replica_identity AS r WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid);

@@ -64,6 +64,13 @@ BEGIN
         WHERE i.indexrelid IS DISTINCT FROM s.index AND coalesce(c.relpersistence <> 't', true) ORDER BY 1
     LOOP
         IF record AND changed.relkind IN ('r', 'm') THEN
+            CONTINUE WHEN NOT scribe.hold('pg_class', changed.relid)
+                OR EXISTS (SELECT FROM pg_index WHERE indrelid = changed.relid AND NOT scribe.hold_index(indexrelid));
+            SELECT c.oid AS relid, n.oid AS indexrelid, n.relname, c.relkind INTO changed
+            FROM pg_class AS c LEFT JOIN (pg_index AS i JOIN pg_class AS n ON n.oid = i.indexrelid) ON i.indrelid = c.oid AND i.indisclustered
+            WHERE c.oid = changed.relid;
+        END IF;
+        IF record AND changed.relkind IN ('r', 'm') THEN
             PERFORM scribe.write_row('ddl', 'CLUSTER', NULL, NULL, format('ALTER %s %s %s',
                 CASE changed.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE ONLY' END, changed.relid::regclass,
                 coalesce('CLUSTER ON ' || quote_ident(changed.relname), 'SET WITHOUT CLUSTER')), true, NULL, NULL, current_user, '""');
@@ -81,6 +88,9 @@ DECLARE
     changed record;
     command text;
 BEGIN
+    IF record AND NOT scribe.hold('pg_database', (SELECT oid FROM pg_database WHERE datname = current_database())) THEN
+        RETURN;
+    END IF;
     FOR changed IN
         SELECT coalesce(p.grantee, s.grantee) AS grantee, p.privileges,
             CASE coalesce(p.grantee, s.grantee) WHEN 0 THEN 'PUBLIC' ELSE replace(quote_ident(r.rolname), '%', '%%') END AS name
@@ -192,8 +202,9 @@ BEGIN
         END LOOP;
     END IF;
     IF current_query() ~* '\mOWNER\s+TO\M' THEN  -- which is a change of its own; others wait for the rotation
-        INSERT INTO scribe.seen_owner SELECT * FROM scribe.owners(objects) ON CONFLICT DO NOTHING;
-    ELSE
+        INSERT INTO scribe.seen_owner AS s SELECT * FROM scribe.owners(objects)
+            ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner WHERE current_query() ~ '^[^;]*;?\s*$';
+    ELSIF current_query() !~* '\mRENAME\s+TO\M|\mSET\s+SCHEMA\M' THEN  -- whose new name is nowhere else yet
         PERFORM scribe.reconcile_owners(true, objects);
     END IF;
 EXCEPTION WHEN OTHERS THEN

@@ -168,12 +168,14 @@ def emit_mark(conn: psycopg.Connection[Any], name: str) -> str:
 def reconcile(conn: psycopg.Connection[Any]) -> None:
     """Let capture record what changed without an event trigger: event triggers, and owners by REASSIGN OWNED.
 
-    A role that may not do so leaves it to the next rotation by one that may.
+    A role that may not do so leaves it to the next rotation by one that may. Each look is at what is committed by then.
     """
     with suppress(psycopg.errors.UndefinedFunction, psycopg.errors.InvalidSchemaName):
         try:
             if has_function(conn, "reconcile"):
-                conn.execute("SELECT scribe.reconcile()")
+                with conn.transaction():
+                    conn.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                    conn.execute("SELECT scribe.reconcile()")
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction):
             return
 

@@ -1,0 +1,178 @@
+"""What a rotation records of changes that fired no event trigger is true in its place, whatever goes on beside it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from cases import assert_both_restores_equal
+from cluster import ROOT, Cluster, poll
+from source import Scribe
+
+CAPTURE = (ROOT / "sql/capture.sql").read_text()
+PGOUTPUT = "".join((ROOT / "sql" / name).read_text() for name in ("table_facts.sql", "pgoutput.sql"))
+RECORDED = "SELECT statement FROM scribe.ddl_history WHERE tag IN ('DROP INDEX', 'REINDEX') ORDER BY id"
+ROUNDS = 60  # of each loop
+
+
+@pytest.fixture(params=["scribe_decoder", "pgoutput"])
+def captured(request: pytest.FixtureRequest, cluster: Cluster, database: str) -> Iterator[str]:
+    """A database with capture installed, as for the decoder."""
+    cluster.psql(CAPTURE + (PGOUTPUT if request.param == "pgoutput" else ""), database)
+    yield database
+
+
+@contextmanager
+def beside(cluster: Cluster, dbname: str, *statements: str) -> Iterator[None]:
+    """Run the statements over and over in a session of its own while the block runs; none may fail."""
+    ending = threading.Event()
+    faults: list[psycopg.Error] = []
+
+    def run() -> None:
+        with cluster.connect(dbname) as conn:
+            for statement in itertools.cycle(statements):
+                if ending.is_set():
+                    return
+                try:
+                    conn.execute(statement.encode())
+                except psycopg.Error as error:
+                    faults.append(error)
+                    return
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+    assert not faults, faults
+
+
+def reconcile(cluster: Cluster, dbname: str, rounds: int) -> None:
+    with cluster.connect(dbname) as conn:
+        for _ in range(rounds):
+            conn.execute("SELECT scribe.reconcile()")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "REINDEX TABLE CONCURRENTLY r",
+        "CREATE INDEX CONCURRENTLY r_other ON r (v)",
+        "DROP INDEX CONCURRENTLY r_v",
+        "REINDEX INDEX CONCURRENTLY r_v",
+    ],
+)
+def test_an_index_in_the_making_is_not_taken_for_one_that_failed(
+    cluster: Cluster, captured: str, statement: str
+) -> None:
+    cluster.psql("CREATE TABLE r (id int PRIMARY KEY, v int); CREATE INDEX r_v ON r (v)", captured)
+    reconcile(cluster, captured, 1)
+    before = cluster.query(RECORDED, captured)
+    with cluster.connect(captured) as builder:
+        with cluster.connect(captured) as writer:
+            writer.execute("BEGIN; INSERT INTO r VALUES (1, 1)")
+            thread = threading.Thread(target=builder.execute, args=[statement])
+            thread.start()
+            poll(lambda: cluster.value(f"SELECT pg_blocking_pids({builder.info.backend_pid}) <> '{{}}'"), 30, "waiting")
+            reconcile(cluster, captured, 2)
+            found = cluster.query(RECORDED, captured)
+        thread.join()
+    assert found == before
+
+
+def test_rotations_beside_concurrent_builds_restore(scribe: Scribe, targets: tuple[str, str]) -> None:
+    scribe.cluster.psql(
+        "CREATE TABLE r (id int PRIMARY KEY, v int); CREATE INDEX r_v ON r (v);"
+        "INSERT INTO r SELECT i, i FROM generate_series(1, 500) AS i;"
+        "CREATE MATERIALIZED VIEW m AS SELECT * FROM r; CREATE UNIQUE INDEX m_id ON m (id)",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    with beside(
+        scribe.cluster,
+        scribe.dbname,
+        "REINDEX TABLE CONCURRENTLY r",
+        "REINDEX TABLE CONCURRENTLY m",
+        "CREATE INDEX CONCURRENTLY r_w ON r (v, id)",
+        "DROP INDEX CONCURRENTLY r_w",
+        "UPDATE r SET v = v + 1 WHERE id % 50 = 0",
+    ):
+        reconcile(scribe.cluster, scribe.dbname, ROUNDS * 5)
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert_both_restores_equal(scribe, targets)
+
+
+LOOPS = {
+    "event triggers": (
+        "CREATE EVENT TRIGGER beside ON ddl_command_start EXECUTE FUNCTION fired()",
+        "ALTER EVENT TRIGGER beside DISABLE",
+        "ALTER EVENT TRIGGER beside RENAME TO beside_too",
+        "DROP EVENT TRIGGER beside_too",
+    ),
+    "owners": (
+        "REASSIGN OWNED BY beside_a TO beside_b",
+        "CREATE TABLE owned_too (id int PRIMARY KEY)",
+        "ALTER TABLE owned OWNER TO beside_c",
+        "ALTER TABLE owned RENAME TO owned_other",
+        "DROP TABLE owned_too",
+        "ALTER TABLE owned_other RENAME TO owned",
+        "ALTER TABLE owned OWNER TO beside_a",
+        "ALTER FUNCTION owned() RENAME TO owned_other",
+        "ALTER FUNCTION owned_other() RENAME TO owned",
+        "REASSIGN OWNED BY beside_b TO beside_a",
+    ),
+    "cluster marks": (
+        "CLUSTER owned USING owned_pkey",
+        "CLUSTER owned USING owned_id",
+        "ALTER TABLE owned SET WITHOUT CLUSTER",
+        "ALTER INDEX owned_id RENAME TO owned_ie",
+        "ALTER INDEX owned_ie RENAME TO owned_id",
+    ),
+    "privileges": (
+        "DO $$ BEGIN EXECUTE format('GRANT TEMP ON DATABASE %I TO beside_a', current_database()); END $$",
+        "DO $$ BEGIN EXECUTE format('REVOKE TEMP ON DATABASE %I FROM beside_a', current_database()); END $$",
+    ),
+    "tables that come and go": ("CREATE TABLE gone (id int PRIMARY KEY)", "DROP TABLE gone"),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_rotations_beside_a_loop_restore(
+    cluster: Cluster, tmp_path: Path, decoder: str, loop: str, request: pytest.FixtureRequest
+) -> None:
+    name = f"beside_{decoder}_{list(LOOPS).index(loop)}"
+    for role in "abc":
+        cluster.psql(f"DROP ROLE IF EXISTS beside_{role}; CREATE ROLE beside_{role} SUPERUSER")
+    cluster.createdb(name)
+    scribe = Scribe(cluster, name, tmp_path / "archive", {"SCRIBE_DECODER": decoder})
+    targets = (f"{name}_restore", f"{name}_psql")
+    try:
+        cluster.psql(
+            "CREATE TABLE owned (id int PRIMARY KEY); CREATE INDEX owned_id ON owned (id);"
+            "CREATE FUNCTION owned() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+            "ALTER TABLE owned OWNER TO beside_a; ALTER FUNCTION owned() OWNER TO beside_a;"
+            "CREATE FUNCTION fired() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'",
+            name,
+        )
+        scribe.run("scribe-init")
+        scribe.start_stream()
+        with beside(cluster, name, *LOOPS[loop]):
+            reconcile(cluster, name, ROUNDS)
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+        assert not cluster.query("SELECT statement, reason FROM scribe.ddl_history WHERE kind = 'lost'", name)
+        assert_both_restores_equal(scribe, targets)
+    finally:
+        scribe.close()
+        for database in targets:
+            cluster.dropdb(database)
