@@ -213,12 +213,26 @@ BEGIN
 END
 $function$;
 
+-- Keeps schema changes from beginning until the caller's transaction ends: for a base that could not be had otherwise.
+-- Every command takes the other lock before it takes any of its own, so nobody holds what the base needs and waits here.
+CREATE OR REPLACE FUNCTION scribe.hold_schema_changes() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    LOCK TABLE scribe.config IN EXCLUSIVE MODE;
+END
+$function$;
+
 -- Event trigger ddl_command_start: loads the library in this session; announces extension scripts.
 CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     -- notes of this command only; a user may have set them too
     PERFORM set_config('scribe.dropped', '', true);
+    BEGIN
+        LOCK TABLE scribe.config IN ROW SHARE MODE;  -- see hold_schema_changes(): mostly nobody is there to wait for
+    EXCEPTION WHEN OTHERS THEN
+        NULL;  -- the user's lock_timeout is shorter: the base finds out that the table changed, and is taken again
+    END;
     BEGIN
         LOAD '$libdir/scribe_capture';
     EXCEPTION WHEN OTHERS THEN

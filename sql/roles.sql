@@ -44,7 +44,7 @@ GRANT pg_read_all_data, pg_monitor TO :"dump";
 SELECT pg_catalog.format('GRANT CONNECT ON DATABASE %I TO %I', pg_catalog.current_database(), name)
 FROM (VALUES (:'stream'), (:'dump')) AS wanted (name) \gexec
 GRANT USAGE ON SCHEMA scribe TO :"stream", :"dump";
-GRANT EXECUTE ON FUNCTION scribe.reconcile() TO :"dump";
+GRANT EXECUTE ON FUNCTION scribe.reconcile(), scribe.hold_schema_changes() TO :"dump";
 
 -- Since the minor releases of August 2026 a server loads only the output plugins it is told of (CVE-2026-6471).
 SELECT pg_catalog.format('ALTER ROLE %I SET output_plugin_libraries = %s, scribe_decoder', wanted.name, s.setting)

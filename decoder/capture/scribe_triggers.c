@@ -30,9 +30,11 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "parser/parser.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -199,11 +201,20 @@ c_note_caller(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* The lock that scribe.hold_schema_changes() keeps away; waiting for it is left to PL/pgSQL, which can catch an error. */
+static bool
+may_begin(void)
+{
+	Oid			config = get_relname_relid("config", get_namespace_oid("scribe", true));
+
+	return !OidIsValid(config) || ConditionalLockRelationOid(config, RowShareLock);
+}
+
 /* scribe.command_start() */
 static Datum
 c_command_start(PG_FUNCTION_ARGS)
 {
-	if (statement_of(fcinfo) == NULL || is_of_extension(tag_of(fcinfo)))
+	if (statement_of(fcinfo) == NULL || is_of_extension(tag_of(fcinfo)) || !may_begin())
 		return leave(fcinfo);
 	return (Datum) 0;
 }

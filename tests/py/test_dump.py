@@ -6,6 +6,8 @@ import hashlib
 import re
 import subprocess
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -150,10 +152,39 @@ def test_gives_up_when_the_schema_never_rests(scribe: Scribe, cluster: Cluster, 
     result = scribe.run("scribe-dump", env=env, check=False)
     assert result.returncode == 75
     assert "public.t changed before pg_dump had its locks" in result.stderr
-    assert count_calls(tmp_path / "wrap", "pg_dump") == 5
+    assert count_calls(tmp_path / "wrap", "pg_dump") == 8
+    assert "hint: Pause what changes the schema" in result.stderr
     assert list(Archive(scribe.archive).bases_path.iterdir()) == []
     slots = cluster.query(f"SELECT slot_name FROM pg_replication_slots WHERE database = '{scribe.dbname}'")
     assert slots == [(scribe.slot,)]
+
+
+def change_schema(cluster: Cluster, dbname: str, number: int, ended: threading.Event, waits: list[float]) -> None:
+    """Make one schema change after the other; remember how long the longest took that needs no table of the base."""
+    with cluster.connect(dbname) as conn:
+        while not ended.is_set():
+            began = time.monotonic()
+            conn.execute(f"CREATE TABLE passing_{number} (a int PRIMARY KEY, b text DEFAULT 'x')")
+            waits.append(time.monotonic() - began)
+            conn.execute(f"ALTER TABLE passing_{number} ADD c int")
+            conn.execute(f"DROP TABLE passing_{number}")
+
+
+@pytest.mark.slow
+def test_a_base_comes_through_where_one_schema_change_follows_the_other(scribe: Scribe, cluster: Cluster) -> None:
+    cluster.psql("CREATE TABLE t (a int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1);", scribe.dbname)
+    scribe.run("scribe-init", "--no-base")
+    ended, waits = threading.Event(), [0.0]
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(change_schema, cluster, scribe.dbname, n, ended, waits) for n in range(3)]
+        try:
+            result = scribe.run("scribe-dump", "-v", "--no-prune")
+        finally:
+            ended.set()
+        for session in running:
+            session.result()
+    assert newest(scribe).manifest["rows"]["public.t"] == 1
+    assert max(waits) < 1.5, result.stderr
 
 
 @pytest.mark.slow

@@ -26,9 +26,10 @@ from scribe.common import files
 from scribe.common.dialect import TIMEOUT_SINCE, build_epilogue, drop_transaction_timeout, quote_identifier
 from scribe.common.errors import ScribeError, TryAgainError
 from scribe.common.lsn import file_lsn, format_lsn
-from scribe.common.postgres import child_environment, connect, find_program, patient_options
+from scribe.common.postgres import child_environment, connect, fetch_value, find_program, patient_options
 from scribe.common.process import die_with
 from scribe.decoders.registry import decoder_of
+from scribe.dump.gate import SHARE, Gate, NoGate
 from scribe.dump.guard import Guard, MovedError, in_snapshot, read_tables
 from scribe.source.metadata import (
     database_acl,
@@ -39,10 +40,12 @@ from scribe.source.metadata import (
     tool_versions,
     utc_now,
 )
+from scribe.source.ownership import has_table
 from scribe.source.slot import Export, create_slot
 from scribe.spool.contents import Spool
 
-ATTEMPTS = 5  # dumps thrown away before we give up
+ATTEMPTS = 8  # dumps thrown away before we give up
+UNAIDED = 3  # of them, before schema changes are made to wait
 LOCK_WAIT = 30  # seconds pg_dump waits for a table's lock
 _CHUNK = 1 << 20
 _LEVEL = 3  # zstd
@@ -231,18 +234,19 @@ def take_base(
     request: Request,
     talk: Talker,
     *,
+    gate: Gate,
     announce: Callable[[str], None] = lambda stamp: None,
 ) -> Base:
     """Dump the database on an exported snapshot into a new base, which is complete or not there.
 
-    announce: is told the base's name before it appears. Raises MovedError when the dump could not be trusted,
-    ScribeError when it failed.
+    gate: is opened when pg_dump has its locks; announce: is told the base's name before it appears. Raises MovedError
+    when the dump could not be trusted, ScribeError when it failed.
     """
     stamp = archive.base_stamp()
     directory = archive.bases_path / f"{files.TEMPORARY}{stamp}"
     directory.mkdir(mode=files.DIRECTORY_MODE)
     try:
-        manifest = _fill(directory, stamp, conn, export=export, request=request, talk=talk)
+        manifest = _fill(directory, stamp, conn, export=export, request=request, talk=talk, gate=gate)
         write_manifest("base", directory / "manifest.json", manifest)
         _sync_tree(directory)
         announce(stamp)
@@ -256,7 +260,14 @@ def take_base(
 
 
 def _fill(
-    directory: Path, stamp: str, conn: psycopg.Connection[Any], *, export: Export, request: Request, talk: Talker
+    directory: Path,
+    stamp: str,
+    conn: psycopg.Connection[Any],
+    *,
+    export: Export,
+    request: Request,
+    talk: Talker,
+    gate: Gate,
 ) -> dict[str, Any]:
     """Write everything but the manifest into directory; return the manifest."""
     started = utc_now()
@@ -268,7 +279,7 @@ def _fill(
     # pg_dump's output is in the database's own encoding
     acl = "SET client_encoding = 'UTF8';\n" + database_acl(conn)
     epilogue = "\n" + acl + _drop_publications(conn) + build_epilogue(export.consistent_point)
-    guard = Guard(export.snapshot, f"pg_scribe base {secrets.token_hex(6)}", before, options)
+    guard = Guard(export.snapshot, f"pg_scribe base {secrets.token_hex(6)}", before, options, gate.open)
     began = time.monotonic()
     environment = child_environment(conn, PGAPPNAME=guard.application)
     written, rows, said = run_dump(
@@ -343,33 +354,49 @@ def take_aligned_base(
     request: Request,
     talk: Talker,
     *,
-    begin: Callable[[], Export],
+    begin: Callable[[Gate], Export],
     discard: Callable[[Export], None] = lambda export: None,
     announce: Callable[[str], None] = lambda stamp: None,
 ) -> Base:
-    """Take a base, anew on a new snapshot as long as DDL comes between a snapshot and pg_dump's locks.
+    """Take a base, again on a new snapshot as long as DDL comes between a snapshot and pg_dump's locks.
 
-    begin: creates a slot; discard: removes what begin made when no base came of it. Raises TryAgainError when DDL
-    came in between ATTEMPTS times, otherwise as take_base() does.
+    begin: closes the gate it is given and creates a slot; discard: removes what begin made when no base came of it.
+    Raises TryAgainError when DDL came in between ATTEMPTS times, otherwise as take_base() does.
     """
     fault: MovedError | None = None
     for attempt in range(ATTEMPTS):
-        export = begin()
-        try:
-            with export.conn:
-                return take_base(archive, conn, export, request, talk, announce=announce)
-        except MovedError as error:
-            fault = error
-            discard(export)
-            talk.warn(f"{error.message}; taking it again")
-            time.sleep(0.2 * attempt)
-        except BaseException:
-            discard(export)
-            raise
+        gate = NoGate() if attempt < UNAIDED else Gate()
+        with gate:
+            export = begin(gate)
+            try:
+                with export.conn:
+                    return take_base(archive, conn, export, request, talk, gate=gate, announce=announce)
+            except MovedError as error:
+                fault = error
+                discard(export)
+                talk.warn(f"{error.message}; taking it again")
+            except BaseException:
+                discard(export)
+                raise
+        time.sleep(max(0.2 * attempt, gate.shut_for * SHARE))
     raise TryAgainError(
         f"could not take a base in {ATTEMPTS} attempts: {fault.message if fault else ''}",
-        "Run the same command again when fewer schema changes are being made.",
+        f"Pause what changes the schema{_describe_changes(conn)}, then run the same command again.",
     )
+
+
+_LATEST = """
+SELECT pg_catalog.format('%s on %s by role %s, %s', tag, coalesce(object_identity, '?'), role, at::timestamptz(0))
+FROM scribe.ddl_history WHERE at > pg_catalog.clock_timestamp() - interval '10 min' ORDER BY id DESC LIMIT 1
+"""
+
+
+def _describe_changes(conn: psycopg.Connection[Any]) -> str:
+    """Name the newest schema change that capture has recorded, for a hint."""
+    with contextlib.suppress(psycopg.Error):
+        if has_table(conn, "ddl_history") and (latest := fetch_value(conn, _LATEST)):
+            return f" (at last {latest})"
+    return ""
 
 
 def take_stream_base(
@@ -383,11 +410,11 @@ def take_stream_base(
         for _ in range(files.remove_leftovers(archive.bases_path)):
             talk.note("removed an unfinished base")
         return take_aligned_base(
-            archive, conn, request, talk, begin=lambda: _begin_cut(archive, conn, plugin=plugin, wait=wait)
+            archive, conn, request, talk, begin=lambda gate: _begin_cut(archive, conn, gate, plugin=plugin, wait=wait)
         )
 
 
-def _begin_cut(archive: Archive, conn: psycopg.Connection[Any], *, plugin: str, wait: float) -> Export:
+def _begin_cut(archive: Archive, conn: psycopg.Connection[Any], gate: Gate, *, plugin: str, wait: float) -> Export:
     """Create a temporary slot and record its consistent point, while no rotation is under way.
 
     Rotations are kept waiting for ever longer, never for long at once: creating the slot may have to wait.
@@ -399,6 +426,7 @@ def _begin_cut(archive: Archive, conn: psycopg.Connection[Any], *, plugin: str, 
         try:
             with files.Lock(archive.spool / "rotate.lock", "scribe-rotate is at work", wait=left):
                 name = f"scribe_dump_{os.getpid()}_{secrets.token_hex(3)}"
+                gate.close()
                 export = create_slot(conn, name, plugin, temporary=True, wait=min(pause, left))
                 with contextlib.ExitStack() as stack:
                     stack.callback(export.conn.close)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,12 +120,23 @@ def _refuse_changed(before: dict[int, Table], now: dict[int, Table]) -> None:
 class Guard:
     """Watches a running pg_dump on connections of its own: proves its locks came in time, and counts the rows."""
 
-    def __init__(self, snapshot: str, application: str, before: dict[int, Table], options: str) -> None:
-        """Prepare to watch the pg_dump that connects as application; before: the tables in the snapshot."""
+    def __init__(
+        self,
+        snapshot: str,
+        application: str,
+        before: dict[int, Table],
+        options: str,
+        locked: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare to watch the pg_dump that connects as application; before: the tables in the snapshot.
+
+        locked: is called when pg_dump has its locks.
+        """
         self.snapshot = snapshot
         self.application = application
         self.before = before
         self.options = options
+        self._locked = locked
         self.warnings: list[str] = []
         self._ended = threading.Event()
         self._useless = False
@@ -142,6 +153,7 @@ class Guard:
         """Return the rows of each table in the snapshot. Raises MovedError if the dump cannot be trusted."""
         with connect(options=self.options) as conn:
             self._wait_locked(conn)
+            self._locked()
             _refuse_changed({oid: t for oid, t in self.before.items() if not t.member}, read_tables(conn))
             rows = self._count_rows(conn)
             self._ended.wait()

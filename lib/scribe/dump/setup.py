@@ -27,6 +27,7 @@ from scribe.common.postgres import connect, fetch_value, is_superuser
 from scribe.decoders.decoder_raw import trial as gaps
 from scribe.decoders.registry import DECODERS, plugin_of
 from scribe.dump.base import Request, Talker, take_aligned_base, take_stream_base
+from scribe.dump.gate import Gate, NoGate
 from scribe.dump.guard import in_snapshot
 from scribe.source import capture, largeobjects, slot
 from scribe.source.capture import WITHOUT_IDENTITY
@@ -337,10 +338,11 @@ def _create_parts(
     decoder.prepare(conn, options.slot)
     points: list[tuple[int, Callable[[Spool], None]]] = []
 
-    def begin() -> slot.Export:
+    def begin(gate: Gate) -> slot.Export:
         # before the slot, so that nothing that changes after the consistent point is taken for known
         objects.update(largeobjects.look(conn, None).state)
         talk.note(f'creating replication slot "{options.slot}"')
+        gate.close()
         export = slot.create_slot(
             conn, options.slot, options.plugin, temporary=False, wait=options.wait, failover=options.failover
         )
@@ -359,7 +361,7 @@ def _create_parts(
     if options.with_base:
         take_aligned_base(archive, conn, options.request, talk, begin=begin, discard=discard, announce=announce)
     else:
-        begin().conn.close()
+        begin(NoGate()).conn.close()
     return points[-1]
 
 
