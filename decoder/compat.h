@@ -91,6 +91,15 @@ typedef ClusterStmt ClusterStatement;
 /* pg_attribute.attgenerated: virtual came with 18 */
 #define SCRIBE_GENERATED_VIRTUAL 'v'
 
+/* the parser's trees of a string, and whether a CreateTableAsStmt makes a table */
+#if PG_VERSION_NUM >= 140000
+#define parse_string(string) raw_parser(string, RAW_PARSE_DEFAULT)
+#define makes_table(creation) ((creation)->objtype == OBJECT_TABLE)
+#else
+#define parse_string(string) raw_parser(string)
+#define makes_table(creation) ((creation)->relkind == OBJECT_TABLE)
+#endif
+
 /* newer versions declare one or both themselves */
 #if PG_VERSION_NUM < 160000
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);

@@ -9,7 +9,9 @@
 -- and a flagged row. And no user can write a row: whatever inserts into ddl_history is an event trigger function,
 -- which SQL cannot call, or a function only the owner may execute.
 
-DO $quiet$
+SET search_path = pg_catalog, pg_temp;
+
+DO $check$
 BEGIN
     -- who owns the schema could have made its tables and functions, and would be obeyed as a superuser
     IF EXISTS (SELECT FROM pg_catalog.pg_namespace AS n JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
@@ -18,15 +20,11 @@ BEGIN
         RAISE EXCEPTION 'schema scribe belongs to another role, which is no superuser'
             USING HINT = 'Look at what is in it, then run "DROP SCHEMA scribe CASCADE".';
     END IF;
-    IF pg_catalog.to_regclass('scribe.config') IS NOT NULL THEN  -- installed again: not a change of the user's
-        PERFORM pg_catalog.set_config('scribe.own', (SELECT token FROM scribe.config), false);
-    END IF;
 END
-$quiet$;
+$check$;
 
 CREATE SCHEMA IF NOT EXISTS scribe;
 COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.ddl_history';
-GRANT USAGE ON SCHEMA scribe TO PUBLIC;
 
 -- id is no sequence: taking a number from one would change what lastval() says in the user's session. The end of the WAL
 -- moves with every row of a session, so that (id, pid) is unique.
@@ -56,10 +54,9 @@ CREATE TABLE IF NOT EXISTS scribe.config (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     system_identifier bigint NOT NULL,
     database_oid oid NOT NULL,
-    replica_identity text NOT NULL DEFAULT 'full' CHECK (replica_identity IN ('full', 'refuse')),
-    token text NOT NULL DEFAULT pg_catalog.gen_random_uuid()::text
+    replica_identity text NOT NULL DEFAULT 'full' CHECK (replica_identity IN ('full', 'refuse'))
 );
-COMMENT ON COLUMN scribe.config.token IS 'tells the statements of capture itself from users'' statements';
+ALTER TABLE scribe.config DROP COLUMN IF EXISTS token;  -- of older versions
 INSERT INTO scribe.config (system_identifier, database_oid)
     SELECT c.system_identifier, d.oid
     FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
@@ -77,21 +74,27 @@ CREATE TABLE IF NOT EXISTS scribe.left_out (classid oid, objid oid, PRIMARY KEY 
 CREATE TABLE IF NOT EXISTS scribe.rewritten (pid int DEFAULT pg_catalog.pg_backend_pid(), relid oid, reasons int NOT NULL,
     PRIMARY KEY (pid, relid));
 CREATE TABLE IF NOT EXISTS scribe.filled (relid oid, attnum smallint, xact xid8 NOT NULL, PRIMARY KEY (relid, attnum));
-REVOKE ALL ON ALL TABLES IN SCHEMA scribe FROM PUBLIC;
-GRANT SELECT (system_identifier, database_oid) ON scribe.config TO PUBLIC;  -- whether capture acts here is no secret
 
--- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself. That is its
--- owner's or a superuser's: whoever else has come to know the token (it is in the WAL, and pg_read_all_data reads it) hides nothing with it.
+-- The transactions in which capture itself is at work. A row and not a setting: nobody else can write one, and none outlives
+-- its transaction, as others have other numbers.
+CREATE TABLE IF NOT EXISTS scribe.at_work (xact xid8 NOT NULL);
+
+-- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself.
 CREATE OR REPLACE FUNCTION scribe.is_active() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     RETURN EXISTS (
         SELECT FROM scribe.config AS c, pg_control_system() AS s, pg_database AS d
-        WHERE d.datname = current_database() AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier
-            AND NOT (coalesce(current_setting('scribe.own', true), '') = c.token AND EXISTS (SELECT FROM pg_roles AS r
-                WHERE r.rolname = coalesce(nullif(current_setting('scribe.role', true), ''), session_user)
-                    AND (r.rolsuper OR r.oid = (SELECT nspowner FROM pg_namespace WHERE nspname = 'scribe'))))
-    );
+        WHERE d.datname = current_database() AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
+        AND NOT EXISTS (SELECT FROM scribe.at_work AS w WHERE w.xact = pg_current_xact_id_if_assigned());
+END
+$function$;
+
+-- A note for what runs later in the same command. Not set_config(), which extensions like set_user forbid.
+CREATE OR REPLACE FUNCTION scribe.note(setting text, value text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    EXECUTE format('SET LOCAL %s = %L', setting, coalesce(value, ''));
 END
 $function$;
 
@@ -180,6 +183,16 @@ BEGIN
 END
 $function$;
 
+-- A materialized view as the statement that makes it.
+CREATE OR REPLACE FUNCTION scribe.matview_text(relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT format('CREATE MATERIALIZED VIEW %s USING %I%s%s AS %s WITH %s', relation::regclass, m.amname,
+        ' WITH (' || array_to_string(v.reloptions, ', ') || ')',
+        (SELECT format(' TABLESPACE %I', spcname) FROM pg_tablespace WHERE oid = v.reltablespace),
+        rtrim(pg_get_viewdef(relation), ';'), CASE WHEN v.relispopulated THEN 'DATA' ELSE 'NO DATA' END)
+    FROM pg_class AS v JOIN pg_am AS m ON m.oid = v.relam WHERE v.oid = relation AND v.relkind = 'm'
+$function$;
+
 -- Called by the library after EXPLAIN ANALYZE made a table or materialized view, which fires no event trigger.
 CREATE OR REPLACE FUNCTION scribe.record_explained(relation oid, statement text, role text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
@@ -192,9 +205,7 @@ BEGIN
     END IF;
     IF made.relkind = 'm' THEN
         PERFORM scribe.write_row('ddl', 'CREATE MATERIALIZED VIEW', 'materialized view', relation::regclass::text,
-            format('CREATE MATERIALIZED VIEW %s AS %s WITH %s', relation::regclass,
-                rtrim(pg_get_viewdef(relation), ';'), CASE WHEN made.relispopulated THEN 'DATA' ELSE 'NO DATA' END),
-            true, NULL, ARRAY[relation], role, '""');
+            scribe.matview_text(relation), true, NULL, ARRAY[relation], role, '""');
     ELSE
         PERFORM scribe.write_row('create', 'CREATE TABLE AS', 'table', relation::regclass::text, statement, true, NULL,
             ARRAY[relation], role, '""');
@@ -203,13 +214,16 @@ BEGIN
 END
 $function$;
 
--- Event trigger, runs as the user, touches nothing: notes who the user is in effect and the search_path.
+-- Event trigger, runs as the user, touches nothing: notes who the user is in effect and the search_path. Whoever the user is,
+-- what is noted is himself; nothing of his runs between this and scribe.command_end().
 CREATE OR REPLACE FUNCTION scribe.note_caller() RETURNS event_trigger
 LANGUAGE plpgsql AS $function$
 BEGIN
-    PERFORM pg_catalog.set_config('scribe.role', CURRENT_USER::pg_catalog.text, true),
-        pg_catalog.set_config('scribe.strings', pg_catalog.current_setting('standard_conforming_strings'), true),
-        pg_catalog.set_config('scribe.path', pg_catalog.current_setting('search_path'), true);
+    EXECUTE pg_catalog.format('SET LOCAL scribe.role = %L; SET LOCAL scribe.strings = %L; SET LOCAL scribe.path = %L',
+        CURRENT_USER::pg_catalog.text, pg_catalog.current_setting('standard_conforming_strings'),
+        pg_catalog.current_setting('search_path'));
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe could not note who runs %: %', TG_TAG, SQLERRM;
 END
 $function$;
 
@@ -227,7 +241,7 @@ CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     -- notes of this command only; a user may have set them too
-    PERFORM set_config('scribe.dropped', '', true);
+    PERFORM scribe.note('scribe.dropped', '');
     BEGIN
         LOCK TABLE scribe.config IN ROW SHARE MODE;  -- see hold_schema_changes(): mostly nobody is there to wait for
     EXCEPTION WHEN OTHERS THEN
@@ -271,7 +285,7 @@ CREATE OR REPLACE FUNCTION scribe.note_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
 SET standard_conforming_strings = on AS $function$
 BEGIN
-    PERFORM set_config('scribe.dropped', (
+    PERFORM scribe.note('scribe.dropped', (
         SELECT json_build_object(
             'named', coalesce(json_agg(json_build_object('type', object_type, 'identity', object_identity, 'ours', schema = 'scribe'
                 OR (object_type = 'schema' AND object_identity = 'scribe'))) FILTER (WHERE original AND NOT passing), '[]'),
@@ -281,7 +295,7 @@ BEGIN
             SELECT o.*, schema, is_temporary OR coalesce(schema ~ '^pg_temp(_\d+)?$', false)
                 OR EXISTS (SELECT FROM scribe.left_out AS l WHERE l.classid = o.classid AND l.objid = o.objid) AS passing
             FROM pg_event_trigger_dropped_objects() AS o,
-                LATERAL coalesce(schema_name, scribe.schema_of(object_type, address_names)) AS schema) AS dropped), true);
+                LATERAL coalesce(schema_name, scribe.schema_of(object_type, address_names)) AS schema) AS dropped));
     IF EXISTS (SELECT FROM scribe.left_out) THEN
         DELETE FROM scribe.left_out AS l USING pg_event_trigger_dropped_objects() AS o
             WHERE l.classid = o.classid AND l.objid = o.objid;
@@ -307,34 +321,62 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
--- A text that holds the statement which is running, and whether it is nothing else: as far as SQL can tell.
-CREATE OR REPLACE FUNCTION scribe.text_without_library(OUT statement text, OUT exact boolean)
+-- Whether a piece of SQL that a quotation mark follows ends there: nothing in it is still open, as far as a look tells.
+CREATE OR REPLACE FUNCTION scribe.is_closed(statement text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT statement !~ '--|/[*]|[$\\]|"$' AND length(replace(statement, '''', '')) % 2 = length(statement) % 2
+        AND length(replace(statement, '"', '')) % 2 = length(statement) % 2
+$function$;
+
+-- The text that holds the statement which is running, as far as SQL can tell. reason: NULL if the text is that and nothing else;
+-- "cut: ..." if it may hold further statements, "cut 2: ..." if it is the second; anything else marks a guess. Of the call stack, all
+-- frames are one text here, and users choose names and statements that look like frames: what could be two things is a guess.
+CREATE OR REPLACE FUNCTION scribe.running_text(tag text, OUT statement text, OUT reason text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $function$
 DECLARE
+    frame constant text := E'"\n(?=PL/|SQL function "|SQL statement ")';
     stack text;
-    named text;
+    known record;
 BEGIN
     GET DIAGNOSTICS stack = PG_CONTEXT;
     stack := regexp_replace(stack, '^.*?\nPL/pgSQL function scribe\.command_end\(\)[^\n]*(?:\n|$)', '');  -- our own frames
-    exact := false;
+    statement := regexp_replace(current_query(), '[\s;]+$', '');
+    reason := 'run by a function whose text is not known';
     IF stack = '' THEN  -- sent by the client itself
-        statement := regexp_replace(current_query(), '[\s;]+$', '');
-        -- of a partition or a table LIKE another more would have to be known than the text
-        exact := coalesce(strpos(statement, ';') = 0 AND statement !~* '\m(PARTITION|LIKE)\M', false);
-    ELSIF stack ~ '^SQL statement "' THEN
-        statement := substring(stack FROM '^SQL statement "(.*?)"(?:\nPL/|\nSQL |$)');
-    ELSIF stack ~ '^SQL function "' THEN
-        named := substring(stack FROM '^SQL function "(.*?)" (?:statement|during)');
-        SELECT min(p.prosrc), bool_and(p.pronamespace = 'scribe'::regnamespace) INTO statement, exact  -- run_as() ran that one
-            FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
-            WHERE p.proname = named AND l.lanname = 'sql' HAVING count(*) = 1;
-        exact := coalesce(exact, false);
+        reason := 'cut: only the whole string is known';
+        IF strpos(statement, ';') = 0 THEN
+            reason := CASE WHEN tag = 'SELECT INTO' OR upper(substring(statement FROM '^(?:\s|--[^\n]*\n|/[*].*?[*]/)*(\w+)'))
+                IS NOT DISTINCT FROM split_part(tag, ' ', 1) THEN NULL ELSE 'run by a statement of another kind' END;
+        END IF;
+    ELSIF stack LIKE 'SQL statement "%' THEN
+        statement := regexp_replace((regexp_split_to_array(substr(stack, 16) || E'\n', frame || E'|"\n$'))[1], '[\s;]+$', '');
+        IF (SELECT count(*) FROM regexp_matches(stack, frame, 'g')) < 2 OR scribe.is_closed(statement) THEN
+            reason := CASE WHEN strpos(statement, ';') > 0 THEN 'cut: only the string that a function ran is known' END;
+        ELSE
+            reason := 'run by a function in a string that may end in more than one place';
+        END IF;
+    ELSIF stack LIKE 'SQL function "%' THEN
+        SELECT count(*) AS number, min(p.prosrc) AS body, min(f.place) AS place, bool_and(p.pronamespace = 'scribe'::regnamespace) AS ours
+            INTO known
+            FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang, LATERAL (SELECT substring(
+                substr(stack, length('SQL function "' || p.proname) + 1) FROM '^" statement (\d+)(?:\n|$)')) AS f (place)
+            WHERE l.lanname = 'sql' AND starts_with(stack, 'SQL function "' || p.proname) AND f.place IS NOT NULL;
+        IF known.number = 1 AND known.body <> '' THEN
+            statement := known.body;
+            reason := CASE WHEN NOT known.ours THEN format('cut %s: only the body of the function is known', known.place) END;
+        ELSE
+            reason := 'run by a function that is not the only one of its name';
+        END IF;
+    END IF;
+    -- A guess is replayed as the role that ran it. If that was not the user's own, the user could lend it any words.
+    IF reason !~ '^cut( \d+)?: ' AND current_setting('scribe.role', true) IS DISTINCT FROM session_user THEN
+        statement := NULL;
     END IF;
 END
 $function$;
 
 -- The statement that is running, its exactness and more, as JSON: from the library, else as far as SQL can tell.
-DROP FUNCTION IF EXISTS scribe.statement_facts(text, text);
+DROP FUNCTION IF EXISTS scribe.statement_facts(text, text), scribe.text_without_library();
 CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text) RETURNS json
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
@@ -343,7 +385,6 @@ DECLARE
 BEGIN
     BEGIN
         LOAD '$libdir/scribe_capture';
-        PERFORM set_config('scribe.tag', tag, true);
         facts := current_setting('scribe.facts');
         IF facts <> '' THEN
             RETURN facts;
@@ -351,8 +392,10 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         RAISE WARNING 'pg_scribe could not load its library: %', SQLERRM;
     END;
-    SELECT * INTO known FROM scribe.text_without_library();
-    RETURN json_build_object('statement', known.statement, 'exact', known.exact,
+    SELECT * INTO known FROM scribe.running_text(tag);
+    -- of a partition or a table LIKE another more would have to be known than the text
+    RETURN json_build_object('statement', known.statement,
+        'exact', known.reason IS NULL AND known.statement !~* '\m(PARTITION|LIKE)\M',
         'reason', 'the library scribe_capture could not be loaded', 'using_mutable', true, 'temporary', false, 'in_extension', false,
         'detached', 0, 'attached', 0, 'bound_mutable', false, 'like_temporary', false);
 END
@@ -375,9 +418,9 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.run_own(statement text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET session_replication_role = replica AS $function$
 BEGIN
-    PERFORM set_config('scribe.own', (SELECT token FROM scribe.config), true);
+    INSERT INTO scribe.at_work VALUES (pg_current_xact_id());
     EXECUTE statement;
-    PERFORM set_config('scribe.own', '', true);
+    DELETE FROM scribe.at_work AS w WHERE w.xact = pg_current_xact_id();
 END
 $function$;
 
@@ -386,12 +429,15 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.run_as(owner name, statement text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    made text := format('scribe.run_as_owner_%s()', pg_backend_pid());
+    made constant text := format('scribe.run_as_owner_%s()', pg_backend_pid());
+    notes constant text[] := '{scribe.role,scribe.path,scribe.strings,scribe.dropped}';
+    noted constant text[] := ARRAY(SELECT coalesce(current_setting(n, true), '') FROM unnest(notes) AS n);
 BEGIN
     PERFORM scribe.run_own(format('CREATE FUNCTION %s RETURNS void LANGUAGE sql SECURITY DEFINER '
         'SET search_path = pg_catalog, pg_temp SET row_security = off AS %L', made, statement));
     PERFORM scribe.run_own(format('ALTER FUNCTION %s OWNER TO %I', made, owner));
     EXECUTE format('SELECT %s', made);
+    PERFORM scribe.note(n, v) FROM unnest(notes, noted) AS x (n, v);  -- the owner's code could have set them
     PERFORM scribe.run_own(format('DROP FUNCTION %s', made));
 END
 $function$;
@@ -701,10 +747,7 @@ BEGIN
         UNION ALL
         SELECT p.place, p.command FROM pg_class AS v JOIN pg_rewrite AS r ON r.ev_class = v.oid, LATERAL (VALUES
             (1, format('DROP MATERIALIZED VIEW %s', id::regclass)),
-            (2, format('CREATE MATERIALIZED VIEW %s USING %I%s%s AS %s WITH %s', id::regclass,
-                (SELECT amname FROM pg_am WHERE oid = v.relam), ' WITH (' || array_to_string(v.reloptions, ', ') || ')',
-                (SELECT format(' TABLESPACE %I', spcname) FROM pg_tablespace WHERE oid = v.reltablespace),
-                rtrim(pg_get_viewdef(id), ';'), CASE WHEN v.relispopulated THEN 'DATA' ELSE 'NO DATA' END))) AS p (place, command)
+            (2, scribe.matview_text(id))) AS p (place, command)
         WHERE class = 'pg_class'::regclass AND v.oid = id AND v.relkind = 'm' AND r.ev_action::text ~ mark
         UNION ALL
         SELECT p.place, p.command FROM pg_index AS i, LATERAL (VALUES (1, format('DROP INDEX %s', id::regclass)),
@@ -902,7 +945,7 @@ CREATE OR REPLACE FUNCTION scribe.record_command(tag text, facts json, dropped j
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     statement text := facts->>'statement';
-    exact boolean := (facts->>'exact')::boolean;
+    exact boolean := coalesce((facts->>'exact')::boolean, false);
     reason text := facts->>'reason';
     part json;
     command text;
@@ -914,17 +957,19 @@ DECLARE
     as_role text;
     as_path text;
 BEGIN
+    IF tag = 'CREATE SCHEMA' AND total = 1 AND (caller <> current_user OR NOT exact) THEN  -- what it made says enough
+        statement := format('CREATE SCHEMA %s AUTHORIZATION %I', object_identity, (SELECT pg_get_userbyid(nspowner)
+            FROM pg_namespace WHERE nspname = (parse_ident(object_identity))[1]));
+        exact := true;
+        reason := NULL;
+    END IF;
     -- What neither depends on who does it nor runs anybody's code is done by us: the role may have lost its privileges, or
-    -- have them in the database's own, which another database need not have.
-    IF caller <> current_user AND ((tag LIKE 'DROP %' AND tag <> 'DROP OWNED') OR tag IN ('COMMENT', 'CREATE PUBLICATION')
+    -- have them in the database's own, which another database need not have. Not a guess: who shaped it would have our rights.
+    IF exact AND caller <> current_user AND ((tag LIKE 'DROP %' AND tag <> 'DROP OWNED') OR tag IN ('COMMENT', 'CREATE PUBLICATION')
             OR (tag = 'CREATE SCHEMA' AND total = 1)
             OR (statement ~* '^ALTER\M.*\mOWNER\s+TO\s+\S+$' AND statement !~* '\m(CURRENT_USER|CURRENT_ROLE|SESSION_USER)$')) THEN
         as_role := current_user;
         as_path := replace(current_setting('scribe.path', true), '"$user"', quote_ident(caller));
-        IF tag = 'CREATE SCHEMA' THEN
-            statement := format('CREATE SCHEMA %s AUTHORIZATION %I', object_identity, (SELECT pg_get_userbyid(nspowner)
-                FROM pg_namespace WHERE nspname = (parse_ident(object_identity))[1]));
-        END IF;
     END IF;
     IF tag LIKE '% SUBSCRIPTION' AND tag <> 'COMMENT' THEN
         PERFORM scribe.record_subscription(tag, facts, dropped);
@@ -935,6 +980,8 @@ BEGIN
         END LOOP;
     ELSIF tag IN ('CREATE TABLE AS', 'SELECT INTO') THEN
         PERFORM scribe.write_row('create', tag, object_type, object_identity, statement, true, NULL, relids);
+    ELSIF tag = 'CREATE MATERIALIZED VIEW' AND NOT exact AND cardinality(relids) = 1 THEN  -- its query was analysed before anybody saw it
+        PERFORM scribe.write_row('ddl', tag, object_type, object_identity, scribe.matview_text(relids[1]), true, NULL, relids, NULL, '""');
     ELSIF tag LIKE 'DROP %' AND tag NOT IN ('DROP OWNED', 'DROP USER MAPPING')
         AND ((dropped->>'temporary')::int > 0 OR NOT exact) THEN  -- what it dropped says enough
         FOR part IN SELECT * FROM json_array_elements(dropped->'named') LOOP
@@ -1023,7 +1070,7 @@ DECLARE
 BEGIN
     dropped := coalesce(nullif(current_setting('scribe.dropped', true), ''),
         '{"named": [], "temporary": 0, "keys": 0}')::json;
-    PERFORM set_config('scribe.dropped', '', true);
+    PERFORM scribe.note('scribe.dropped', '');
     IF NOT scribe.is_active() THEN
         RETURN;
     END IF;
@@ -1172,7 +1219,6 @@ $function$;
 CREATE TABLE IF NOT EXISTS scribe.seen_event_trigger (name text PRIMARY KEY, statements text[] NOT NULL);
 CREATE TABLE IF NOT EXISTS scribe.seen_owner (classid oid, objid oid, owner oid NOT NULL, PRIMARY KEY (classid, objid));
 CREATE TABLE IF NOT EXISTS scribe.seen_index (objid oid PRIMARY KEY, valid boolean NOT NULL);
-REVOKE ALL ON scribe.seen_event_trigger, scribe.seen_owner, scribe.seen_index FROM PUBLIC;
 
 -- Event triggers of this database that are not ours, as the statements that make them.
 CREATE OR REPLACE FUNCTION scribe.event_triggers() RETURNS TABLE (name text, statements text[])
@@ -1388,6 +1434,7 @@ BEGIN
     DELETE FROM scribe.replica_identity AS r WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid);
     DELETE FROM scribe.filled AS f WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relid);
     DELETE FROM scribe.rewritten;  -- of commands that have ended
+    DELETE FROM scribe.at_work AS w WHERE w.xact < pg_snapshot_xmin(pg_current_snapshot());
 END
 $function$;
 SELECT scribe.reconcile(false);
@@ -1396,7 +1443,6 @@ SELECT scribe.reconcile(false);
 CREATE OR REPLACE FUNCTION scribe.reconcile() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    PERFORM set_config('scribe.own', '', true), set_config('scribe.role', '', true);
     PERFORM scribe.reconcile(true);
 END
 $function$;
@@ -1413,19 +1459,31 @@ BEGIN
 END
 $function$;
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC;
--- the one function that runs as the user
-GRANT EXECUTE ON FUNCTION scribe.note_caller() TO PUBLIC;
+-- What others may do, last: a GRANT names nothing by which an event trigger could tell that it is ours. The one function that
+-- others may execute runs as the user. Nobody may read a table, as who reads one keeps "scribe-init --remove" waiting.
+CREATE OR REPLACE FUNCTION scribe.set_privileges() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    command text;
+BEGIN
+    FOREACH command IN ARRAY ARRAY['GRANT USAGE ON SCHEMA scribe TO PUBLIC', 'REVOKE ALL ON ALL TABLES IN SCHEMA scribe FROM PUBLIC',
+        'REVOKE ALL (system_identifier, database_oid) ON scribe.config FROM PUBLIC',
+        'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC', 'GRANT EXECUTE ON FUNCTION scribe.note_caller() TO PUBLIC']
+    LOOP
+        PERFORM scribe.run_own(command);
+    END LOOP;
+END
+$function$;
 
 DO $install$
 BEGIN
-    PERFORM scribe.install_event_trigger('scribe_1_caller_start', 'ddl_command_start', 'note_caller');
+    PERFORM scribe.set_privileges();
+    DROP EVENT TRIGGER IF EXISTS scribe_1_caller_start;  -- of older versions: the library has to be loaded before
     PERFORM scribe.install_event_trigger('scribe_2_start', 'ddl_command_start', 'command_start');
+    PERFORM scribe.install_event_trigger('scribe_3_caller_start', 'ddl_command_start', 'note_caller');
     PERFORM scribe.install_event_trigger('scribe_2_rewrite', 'table_rewrite', 'note_rewrite');
     PERFORM scribe.install_event_trigger('scribe_2_drop', 'sql_drop', 'note_drop');
     PERFORM scribe.install_event_trigger('scribe_3_caller_end', 'ddl_command_end', 'note_caller');
     PERFORM scribe.install_event_trigger('scribe_4_end', 'ddl_command_end', 'command_end');
 END
 $install$;
-
-SELECT pg_catalog.set_config('scribe.own', '', false) AS capture;

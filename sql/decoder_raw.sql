@@ -4,14 +4,9 @@
 -- rows of a table that nobody else may write, and whatever renames many things at once brings the facts up to date.
 -- Privilege: superuser. Oldest version: PostgreSQL 14.
 
-DO $quiet$
-BEGIN
-    PERFORM pg_catalog.set_config('scribe.own', (SELECT token FROM scribe.config), false);
-END
-$quiet$;
+SET search_path = pg_catalog, pg_temp;
 
 CREATE TABLE IF NOT EXISTS scribe.mark (name text PRIMARY KEY);
-REVOKE ALL ON scribe.mark FROM PUBLIC;
 
 -- Write a mark: it appears in the stream in the place of the calling transaction, and nowhere else.
 CREATE OR REPLACE FUNCTION scribe.write_mark(called text) RETURNS pg_lsn
@@ -48,11 +43,10 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
-REVOKE ALL ON FUNCTION scribe.note_names(), scribe.record_failure(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION scribe.write_mark(text) TO PUBLIC;
-
 DO $install$
 BEGIN
+    PERFORM scribe.set_privileges();
+    PERFORM scribe.run_own('GRANT EXECUTE ON FUNCTION scribe.write_mark(text) TO PUBLIC');
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = 'scribe_3_names') THEN
         CREATE EVENT TRIGGER scribe_3_names ON ddl_command_end
             WHEN TAG IN ('ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'ALTER EXTENSION')
@@ -61,5 +55,3 @@ BEGIN
     ALTER EVENT TRIGGER scribe_3_names ENABLE ALWAYS;
 END
 $install$;
-
-SELECT pg_catalog.set_config('scribe.own', '', false) AS capture;

@@ -8,6 +8,7 @@
 -- The source itself loses nothing, and its next checkpoints give the disk back.
 -- Privilege: REPLICATION or superuser. Oldest version: PostgreSQL 13.
 \set ON_ERROR_STOP on
+SET search_path = pg_catalog, pg_temp;
 \if :{?confirm}
 \else
     \set confirm ''

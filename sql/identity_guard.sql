@@ -6,11 +6,7 @@
 -- that makes a user's command fail where it must: a command refused is better than a server that does not stay up.
 -- Run after capture.sql; safe to run again. Privilege: superuser (event triggers). Oldest version: PostgreSQL 13.
 
-DO $quiet$
-BEGIN
-    PERFORM pg_catalog.set_config('scribe.own', (SELECT token FROM scribe.config), false);
-END
-$quiet$;
+SET search_path = pg_catalog, pg_temp;
 
 -- Tables whose next UPDATE or DELETE would crash the server. Temporary and unlogged ones are not decoded.
 CREATE OR REPLACE FUNCTION scribe.endangered() RETURNS SETOF regclass
@@ -86,14 +82,11 @@ BEGIN
 END
 $function$;
 
-REVOKE ALL ON FUNCTION scribe.endangered(), scribe.refuse_concurrent_drop(), scribe.guard_identity() FROM PUBLIC;
-
 DO $install$
 BEGIN
+    PERFORM scribe.set_privileges();
     PERFORM scribe.install_event_trigger('scribe_3_guard', 'ddl_command_start WHEN TAG IN (''DROP INDEX'')',
         'refuse_concurrent_drop');
     PERFORM scribe.install_event_trigger('scribe_5_guard', 'ddl_command_end', 'guard_identity');
 END
 $install$;
-
-SELECT pg_catalog.set_config('scribe.own', '', false) AS capture;

@@ -10,8 +10,10 @@
 -- Privilege: superuser. Oldest version: PostgreSQL 13.
 \set ON_ERROR_STOP on
 
+SET search_path = pg_catalog, pg_temp;
+BEGIN;
 -- not a change of the user's: it must not be recorded and replayed
-SELECT pg_catalog.set_config('scribe.own', token, false) IS NOT NULL AS capture FROM scribe.config;
+INSERT INTO scribe.at_work VALUES (pg_current_xact_id());
 
 DO $role$
 BEGIN
@@ -62,4 +64,5 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
 GRANT SELECT ON scribe.slots, scribe.inexact_ddl, scribe.tables_without_key TO scribe_monitor;
 GRANT SELECT (id, at, kind, tag, object_type, object_identity, exact, reason) ON scribe.ddl_history TO scribe_monitor;
 
-SELECT pg_catalog.set_config('scribe.own', '', false) IS NOT NULL AS done;
+DELETE FROM scribe.at_work WHERE xact = pg_current_xact_id();
+COMMIT;

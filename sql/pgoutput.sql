@@ -4,15 +4,10 @@
 -- statements' texts come from what SQL can tell; whatever is more than one statement is cut at rotation, by a parser.
 -- Privilege: superuser. Oldest version: PostgreSQL 14.
 
-DO $quiet$
-BEGIN
-    PERFORM pg_catalog.set_config('scribe.own', (SELECT token FROM scribe.config), false);
-END
-$quiet$;
+SET search_path = pg_catalog, pg_temp;
 
 -- What a translator of the stream must know of each table; its rows travel in the stream, before the rows that need them.
 CREATE TABLE IF NOT EXISTS scribe.table_facts (relid oid PRIMARY KEY, facts text NOT NULL);
-REVOKE ALL ON scribe.table_facts FROM PUBLIC;
 
 -- CREATE TABLE for a table made by a query: its rows are in the stream before the command has ended.
 CREATE OR REPLACE FUNCTION scribe.create_text(relation oid) RETURNS text
@@ -35,7 +30,6 @@ $function$;
 
 -- Privileges on the database itself, as reconcile_privileges() saw them last; a GRANT of them fires no event trigger.
 CREATE TABLE IF NOT EXISTS scribe.seen_privilege (grantee oid PRIMARY KEY, privileges text NOT NULL);
-REVOKE ALL ON scribe.seen_privilege FROM PUBLIC;
 
 -- The same as they are: for each role (0: PUBLIC) what it may do, and with * what it may grant.
 CREATE OR REPLACE FUNCTION scribe.database_privileges() RETURNS TABLE (grantee oid, privileges text)
@@ -49,7 +43,6 @@ $function$;
 
 -- By which index a table was clustered last, which CLUSTER itself does not tell, either.
 CREATE TABLE IF NOT EXISTS scribe.seen_cluster (relid oid PRIMARY KEY, index oid NOT NULL);
-REVOKE ALL ON scribe.seen_cluster FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION scribe.reconcile_clusters(record boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
@@ -138,8 +131,7 @@ BEGIN
         INSERT INTO scribe.table_facts SELECT * FROM scribe.read_facts(ARRAY[relation])  -- decoder_raw's only
             ON CONFLICT (relid) DO UPDATE SET facts = EXCLUDED.facts;
         PERFORM scribe.write_row('ddl', 'CREATE MATERIALIZED VIEW', object_type, object_identity,
-            format('CREATE MATERIALIZED VIEW %s AS %s WITH %s', relation::regclass, rtrim(pg_get_viewdef(relation), ';'),
-                CASE WHEN made.relispopulated THEN 'DATA' ELSE 'NO DATA' END), false, reason, ARRAY[relation], made.role, '""');
+            scribe.matview_text(relation), false, reason, ARRAY[relation], made.role, '""');
     ELSIF made.relkind = 'r' AND NOT made.relispartition THEN
         INSERT INTO scribe.table_facts AS f
             SELECT r.relid, (r.facts::jsonb || jsonb_build_object('c', scribe.create_text(r.relid), 'x', reason))::text
@@ -194,7 +186,7 @@ BEGIN
         LOOP
             IF unknown.relkind = 'm' OR tag = 'COMMENT' THEN  -- which change nothing of how it is made
                 PERFORM scribe.record_unknown(unknown.oid, unknown.type, unknown.identity);
-                PERFORM set_config(n, v, true) FROM unnest(notes, values) AS x (n, v);  -- statements of our own took notes
+                PERFORM scribe.note(n, v) FROM unnest(notes, values) AS x (n, v);  -- statements of our own took notes
             ELSE
                 PERFORM scribe.write_row('lost', tag, unknown.type, unknown.identity, '', false,
                     format('nothing told how %s %s was made', unknown.type, unknown.identity), NULL);
@@ -216,11 +208,11 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.note_dropped_facts() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    PERFORM set_config('scribe.facts_changed', (
+    PERFORM scribe.note('scribe.facts_changed', (
         SELECT CASE WHEN bool_or(object_type = 'index' AND tg_tag NOT IN ('ALTER TABLE', 'DROP TABLE')) THEN 'all'
             ELSE string_agg(DISTINCT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid::text, ' ') END
         FROM pg_event_trigger_dropped_objects()
-        WHERE object_type IN ('index', 'table constraint', 'trigger', 'rule', 'table column', 'default value')), true);
+        WHERE object_type IN ('index', 'table constraint', 'trigger', 'rule', 'table column', 'default value')));
     DELETE FROM scribe.table_facts AS f USING pg_event_trigger_dropped_objects() AS d
         WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND f.relid = d.objid;
 EXCEPTION WHEN OTHERS THEN
@@ -269,16 +261,17 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.note_facts() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    noted constant text := coalesce(current_setting('scribe.facts_changed', true), '');
+    noted text;
     touched oid[];
     types oid[];
 BEGIN
-    PERFORM set_config('scribe.facts_changed', '', true);
+    noted := coalesce(current_setting('scribe.facts_changed', true), '');
+    PERFORM scribe.note('scribe.facts_changed', '');
     IF scribe.is_active() AND coalesce(current_setting('scribe.in_script', true), '') = '' THEN
         PERFORM scribe.catch_up(tg_tag, ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE objid IS NOT NULL));
     END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
-        PERFORM set_config('scribe.in_script', substr(current_setting('scribe.in_script', true), 2), true);
+        PERFORM scribe.note('scribe.in_script', substr(current_setting('scribe.in_script', true), 2));
     END IF;
     IF noted <> 'all' THEN
         touched := ARRAY(SELECT CASE e.classid
@@ -336,7 +329,7 @@ BEGIN
     IF found.inhrelid IS NULL OR strpos(known, mark) > 0 THEN
         RETURN NULL;
     END IF;
-    PERFORM set_config('scribe.partitions', known || mark, true);
+    PERFORM scribe.note('scribe.partitions', known || mark);
     RETURN found.inhrelid;
 END
 $function$;
@@ -387,13 +380,10 @@ $function$;
 -- one statement and is to be cut: of a string, or the given statement of a function's body; "cut as", that it ran and this is
 -- what it did.
 CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text) RETURNS json
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    text text := regexp_replace(current_query(), '[\s;]+$', '');
-    reason text := 'cut: only the whole string is known';
-    stack text;
-    ending int;
-    called text[];
+    text text;
+    reason text;
     named text[];
     detached oid;
     partition oid;
@@ -402,31 +392,7 @@ DECLARE
     temporary boolean := false;
     less text;
 BEGIN
-    GET DIAGNOSTICS stack = PG_CONTEXT;
-    stack := regexp_replace(stack, '^(PL/pgSQL function scribe\.[^\n]*(\n|$))+', '');  -- our own frames
-    IF stack = '' THEN
-        IF strpos(text, ';') = 0 THEN
-            reason := NULL;
-        END IF;
-    ELSIF stack LIKE 'SQL statement "%' THEN
-        ending := strpos(stack, E'"\nPL/pgSQL ');
-        text := regexp_replace(CASE WHEN ending > 0 THEN substr(stack, 16, ending - 16) ELSE rtrim(substr(stack, 16), '"') END,
-            '[\s;]+$', '');
-        reason := 'cut: only the string that a function ran is known';
-    ELSE
-        called := regexp_match(stack, '^SQL function "([^"]+)" statement (\d+)');
-        reason := 'run by a function whose text is not known';
-        IF called IS NOT NULL THEN
-            SELECT max(p.prosrc), CASE WHEN bool_or(p.pronamespace <> 'scribe'::regnamespace)  -- run_as() ran that one
-                THEN 'cut ' || called[2] || ': only the body of the function is known' END INTO text, reason
-            FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
-            WHERE p.proname = called[1] AND l.lanname = 'sql' AND p.prosrc <> '' HAVING count(*) = 1;
-            IF NOT FOUND THEN
-                text := regexp_replace(current_query(), '[\s;]+$', '');
-                reason := 'run by a function that is not the only one of its name';
-            END IF;
-        END IF;
-    END IF;
+    SELECT r.statement, r.reason INTO text, reason FROM scribe.running_text(tag) AS r;
     -- what the library would see in the parsed statement
     IF tag IN ('CREATE TABLE', 'ALTER TABLE')
         AND text ~* '\mFOR\s+VALUES\M.*(\m(current_date|current_timestamp|localtimestamp)\M|\m(?!(IN|FROM|TO|WITH|VALUES)\M)\w+\s*\()'
@@ -478,10 +444,10 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    PERFORM set_config('scribe.dropped', '', true), set_config('scribe.facts_changed', '', true);
+    PERFORM scribe.note('scribe.dropped', ''), scribe.note('scribe.facts_changed', '');
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
         -- what a script drops, the event triggers do not call an extension's: note_facts() ends this
-        PERFORM set_config('scribe.in_script', concat(current_setting('scribe.in_script', true), 'y'), true);  -- they nest
+        PERFORM scribe.note('scribe.in_script', concat(current_setting('scribe.in_script', true), 'y'));  -- they nest
         PERFORM scribe.write_row('script', tg_tag, NULL, NULL, '', true, NULL, NULL);
     END IF;
 EXCEPTION WHEN OTHERS THEN
@@ -500,11 +466,9 @@ BEGIN
 END
 $function$;
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION scribe.note_caller() TO PUBLIC;
-
 DO $install$
 BEGIN
+    PERFORM scribe.set_privileges();
     DROP TRIGGER IF EXISTS complete_row ON scribe.ddl_history;
     CREATE TRIGGER complete_row BEFORE INSERT ON scribe.ddl_history FOR EACH ROW
         WHEN (NEW.quiet <> '{}') EXECUTE FUNCTION scribe.complete_row();
@@ -519,5 +483,3 @@ BEGIN
     END IF;
 END
 $install$;
-
-SELECT pg_catalog.set_config('scribe.own', '', false) AS capture;

@@ -30,8 +30,10 @@
     \set large_objects off
 \endif
 
+SET search_path = pg_catalog, pg_temp;
+BEGIN;
 -- not a change of the user's: it must not be recorded and replayed
-SELECT pg_catalog.set_config('scribe.own', token, false) IS NOT NULL AS capture FROM scribe.config;
+INSERT INTO scribe.at_work VALUES (pg_current_xact_id());
 
 SELECT pg_catalog.format('CREATE ROLE %I', name) FROM (VALUES (:'stream'), (:'dump')) AS wanted (name)
 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) \gexec
@@ -76,5 +78,7 @@ SELECT pg_catalog.to_regclass('scribe.table_facts') IS NOT NULL AS pgoutput,
 \endif
 
 ALTER ROLE :"dump" SET lo_compat_privileges = :large_objects;
+DELETE FROM scribe.at_work WHERE xact = pg_current_xact_id();
+COMMIT;
 
 \ir monitor.sql

@@ -11,6 +11,7 @@
 -- be there: a superuser runs the archive's globals.sql first.
 -- Privilege: superuser. Oldest version: PostgreSQL 15 (GRANT SET ON PARAMETER).
 \set ON_ERROR_STOP on
+SET search_path = pg_catalog, pg_temp;
 \if :{?restore}
 \else
     \set restore scribe_restore

@@ -2,6 +2,8 @@
 --
 -- Safe to run again. Privilege: superuser. Oldest version: PostgreSQL 13.
 
+SET search_path = pg_catalog, pg_temp;
+
 DO $remove$
 DECLARE
     trigger_name name;

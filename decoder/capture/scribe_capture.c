@@ -17,7 +17,6 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
-#include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/memutils.h"
 
@@ -44,7 +43,7 @@ running_statement(void)
 	return running;
 }
 
-static void
+void
 free_statement(Statement *statement)
 {
 	char	   *strings[] = {
@@ -120,9 +119,8 @@ scribe_ProcessUtility(PlannedStmt *planned, const char *query, HOOK_READ_ONLY_PA
 	statement.text = statement_text(query, planned->stmt_location, planned->stmt_len);
 	MemoryContextSwitchTo(old);
 
-	/* without a location the string is the statement, unless it holds several */
-	statement.exact = planned->stmt_location >= 0 || strchr(statement.text, ';') == NULL ||
-		list_length(pg_parse_query(statement.text)) == 1;
+	/* the server says where the statement is; code in C that does not may pass any string */
+	statement.exact = planned->stmt_location >= 0 || is_text_of(statement.text, planned->utilityStmt);
 	statement.tree = planned->utilityStmt;
 	if (IsA(statement.tree, ExplainStmt) && explained_creation(statement.tree) != NULL)
 		statement.explains_existing =
@@ -147,6 +145,7 @@ void
 _PG_init(void)
 {
 	facts_init();
+	statement_init();
 	previous_hook = ProcessUtility_hook;
 	ProcessUtility_hook = scribe_ProcessUtility;
 	triggers_init();

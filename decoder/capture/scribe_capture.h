@@ -32,7 +32,7 @@ typedef struct Dropped
 typedef struct Statement
 {
 	struct Statement *outer;
-	char	   *text;
+	char	   *text;			/* NULL if it is not known */
 	bool		exact;
 	Node	   *tree;			/* valid while the statement runs */
 	bool		explains_existing;	/* EXPLAIN of CREATE TABLE IF NOT EXISTS ... AS, and it existed */
@@ -47,9 +47,14 @@ typedef struct Statement
 
 /* scribe_capture.c */
 extern Statement *running_statement(void);	/* the innermost in progress, NULL where none passed the hook */
+extern void free_statement(Statement *statement);	/* its strings */
 
 /* scribe_statement.c */
-extern Statement *first_statement(const char *tag, const char **reason);
+extern bool is_text_of(const char *text, Node *tree);
+extern Statement *note_first(Node *tree);
+extern Statement *first_statement(Node *tree);
+extern void forget_first(void);
+extern void statement_init(void);
 
 /* scribe_facts.c */
 extern void facts_init(void);
@@ -60,5 +65,6 @@ extern void record_rest(Statement *statement, Oid role);
 
 /* scribe_triggers.c */
 extern void triggers_init(void);
+extern Oid	capture_function(const char *name, int nargs, const Oid *types);
 
 #endif							/* SCRIBE_CAPTURE_H */

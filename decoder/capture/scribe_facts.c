@@ -25,7 +25,6 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "tcop/tcopprot.h"
-#include "utils/acl.h"
 #include "utils/catcache.h"
 #include "utils/guc.h"
 #include "utils/json.h"
@@ -255,38 +254,29 @@ static const char *
 show_facts(void)
 {
 	StringInfoData out;
-	Statement  *statement = running_statement();
-	const char *reason = "the text had more than one statement";
-	const char *tag;
+	Statement  *statement = running_statement() ? running_statement() : first_statement(NULL);
 	int			level;
 	Oid			user;
-	Oid			caller;
 	int			security;
 
-	if (!IsTransactionState())
+	if (!IsTransactionState() || statement == NULL || !OidIsValid(statement->caller))
 		return "";
-	tag = GetConfigOption("scribe.tag", true, false);
-	if (tag == NULL || *tag == '\0')
-		return "";
-	if (statement == NULL)
-		statement = first_statement(tag, &reason);
 
 	/* names in the tree mean what they meant to the user: "$user" is one of the path */
-	caller = get_role_oid(GetConfigOption("scribe.role", true, false), true);
 	GetUserIdAndSecContext(&user, &security);
-	if (OidIsValid(caller))
-		SetUserIdAndSecContext(caller, security | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(statement->caller, security | SECURITY_LOCAL_USERID_CHANGE);
 	level = NewGUCNestLevel();
-	(void) set_config_option("search_path", GetConfigOption("scribe.path", true, false), PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("search_path", statement->path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	initStringInfo(&out);
 	appendStringInfoString(&out, "{\"statement\":");
 	if (statement->text != NULL)
 		escape_json(&out, statement->text);
 	else
 		appendStringInfoString(&out, "null");
-	appendStringInfo(&out, ",\"exact\":%s,\"reason\":", statement->exact ? "true" : "false");
-	escape_json(&out, statement->exact ? "" : reason);
+	appendStringInfo(&out, ",\"exact\":%s,\"reason\":\"%s\"", statement->exact ? "true" : "false",
+					 statement->exact ? "" : statement->text == NULL ?
+					 "the session loaded the library with this statement, and its text could not be proved" :
+					 "the text may be more than the statement");
 	append_fact(&out, "using_mutable", using_is_mutable(statement->tree));
 	append_fact(&out, "bound_mutable", bound_is_mutable(statement->tree));
 	append_fact(&out, "temporary", grants_on_temporary(statement->tree));

@@ -16,6 +16,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
@@ -38,6 +39,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/xid8.h"
 
 #include "compat.h"
 #include "scribe_record.h"
@@ -91,15 +93,43 @@ is_empty(const char *name, bool *empty)
 	return true;
 }
 
-/* scribe.config and whether capture is to act on a statement of caller's; false where that cannot be told. */
+/* Whether the running transaction says that capture itself is at work; false, too, where that cannot be told. */
+static bool
+read_at_work(bool *at_work)
+{
+	Relation	rel = open_table("at_work", AccessShareLock);
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	if (rel == NULL)
+		return false;
+	*at_work = false;
+	if (RelationGetNumberOfBlocks(rel) > 0)
+	{
+		scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+		while (!*at_work && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+		{
+			bool		isnull;
+			Datum		xact = column(tuple, RelationGetDescr(rel), "xact", &isnull);
+
+			*at_work = !isnull && FullTransactionIdEquals(DatumGetFullTransactionId(xact),
+														  GetTopFullTransactionIdIfAny());
+		}
+		table_endscan(scan);
+	}
+	table_close(rel, AccessShareLock);
+	return true;
+}
+
+/* scribe.config and whether capture is to act; false where that cannot be told. */
 bool
-read_config(Config *config, Oid caller)
+read_config(Config *config)
 {
 	Relation	rel = open_table("config", AccessShareLock);
-	const char *own = GetConfigOption("scribe.own", true, false);
 	TableScanDesc scan;
 	HeapTuple	tuple;
 	bool		found = false;
+	bool		at_work;
 
 	if (rel == NULL)
 		return false;
@@ -108,19 +138,16 @@ read_config(Config *config, Oid caller)
 	if (tuple != NULL)
 	{
 		TupleDesc	desc = RelationGetDescr(rel);
-		bool		isnull[4];
+		bool		isnull[3];
 		Datum		identifier = column(tuple, desc, "system_identifier", &isnull[0]);
 		Datum		database = column(tuple, desc, "database_oid", &isnull[1]);
 		Datum		replica_identity = column(tuple, desc, "replica_identity", &isnull[2]);
-		Datum		token = column(tuple, desc, "token", &isnull[3]);
 
-		found = !isnull[0] && !isnull[1] && !isnull[2] && !isnull[3];
+		found = !isnull[0] && !isnull[1] && !isnull[2] && read_at_work(&at_work);
 		if (found)
 		{
 			config->active = (uint64) DatumGetInt64(identifier) == GetSystemIdentifier() &&
-				DatumGetObjectId(database) == MyDatabaseId &&
-				(own == NULL || strcmp(own, TextDatumGetCString(token)) != 0 ||
-				 !(superuser_arg(caller) || caller == GetUserId()));	/* the owner of our functions */
+				DatumGetObjectId(database) == MyDatabaseId && !at_work;
 			config->refuse = strcmp(TextDatumGetCString(replica_identity), "full") != 0;
 		}
 	}

@@ -121,7 +121,7 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	bool		made = strncmp(tag, "CREATE TABLE", 12) == 0;
 	int			temporary = 0;
 
-	if (!read_config(&config, statement->caller))
+	if (!read_config(&config))
 		return false;
 	if (!config.active)
 		return true;

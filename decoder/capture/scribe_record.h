@@ -79,7 +79,7 @@ extern bool is_valid_index(Oid index);
 extern void history_init(void);
 extern Relation open_table(const char *name, LOCKMODE mode);
 extern bool is_empty(const char *name, bool *empty);
-extern bool read_config(Config *config, Oid caller);
+extern bool read_config(Config *config);
 extern bool insert_row(Relation rel, Datum *values, bool *isnull);
 extern bool write_row(Relation history, Row *row);
 extern void forget_event_triggers(void);

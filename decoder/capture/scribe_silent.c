@@ -19,10 +19,10 @@
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
-#include "executor/spi.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
@@ -136,23 +136,37 @@ needs_recording(Node *tree)
  * ----------------------------------------------------------------
  */
 
-/* Run a function of the schema scribe as the owner of that schema, for what the user did. */
-static void
-call_recorder(const char *query, int nargs, Oid *types, Datum *values)
+static Oid
+function_owner(Oid function)
 {
-	Oid			schema = get_namespace_oid("scribe", true);
-	HeapTuple	tuple;
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function %u", function);
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * Call a function of sql/capture.sql as its owner, for what the user did.  Nothing is called if capture is not installed
+ * (any more), or if somebody else has made something of that name.
+ */
+static void
+call_recorder(const char *name, int nargs, Oid *types, Datum *values)
+{
+	Oid			function = capture_function(name, nargs, types);
+	LOCAL_FCINFO(fcinfo, 4);
+	FmgrInfo	flinfo;
 	Oid			owner;
 	Oid			saved_user;
 	int			saved_context;
 	int			level;
 
-	if (!OidIsValid(schema))
+	if (!OidIsValid(function))
 		return;
-	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
-	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
-	ReleaseSysCache(tuple);
-
+	owner = function_owner(function);
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	level = NewGUCNestLevel();
@@ -162,18 +176,20 @@ call_recorder(const char *query, int nargs, Oid *types, Datum *values)
 							 GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("standard_conforming_strings", "on", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());	/* REINDEX CONCURRENTLY leaves none */
-	SPI_execute_with_args(query, nargs, types, values, NULL, false, 0);
+	fmgr_info(function, &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, nargs, InvalidOid, NULL, NULL);
+	for (int i = 0; i < nargs; i++)
+		fcinfo->args[i] = (NullableDatum) {values[i], false};
+	(void) FunctionCallInvoke(fcinfo);
 	PopActiveSnapshot();
-	SPI_finish();
 	AtEOXact_GUC(true, level);
 	SetUserIdAndSecContext(saved_user, saved_context);
 }
 
 /* Call a recorder; returns what went wrong, NULL where nothing did. */
 static char *
-try_recorder(const char *query, int nargs, Oid *types, Datum *values)
+try_recorder(const char *name, int nargs, Oid *types, Datum *values)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -186,7 +202,7 @@ try_recorder(const char *query, int nargs, Oid *types, Datum *values)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		call_recorder(query, nargs, types, values);
+		call_recorder(name, nargs, types, values);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -211,9 +227,9 @@ try_recorder(const char *query, int nargs, Oid *types, Datum *values)
 
 /* Record a command after it succeeded; a failure to do so is a warning and a flag, never the user's error. */
 static void
-record(const char *tag, const char *query, int nargs, Oid *types, Datum *values)
+record(const char *tag, const char *name, int nargs, Oid *types, Datum *values)
 {
-	char	   *fault = try_recorder(query, nargs, types, values);
+	char	   *fault = try_recorder(name, nargs, types, values);
 	Oid			failure_types[] = {TEXTOID, TEXTOID};
 	Datum		failure[2];
 
@@ -223,7 +239,7 @@ record(const char *tag, const char *query, int nargs, Oid *types, Datum *values)
 					  errhint("Take a new base with scribe-dump.")));
 	failure[0] = CStringGetTextDatum(tag);
 	failure[1] = CStringGetTextDatum(fault);
-	(void) try_recorder("SELECT scribe.record_failure($1, $2)", 2, failure_types, failure);
+	(void) try_recorder("record_failure", 2, failure_types, failure);
 }
 
 static void
@@ -235,7 +251,7 @@ record_plain(const char *tag, const char *text, Oid role)
 		CStringGetTextDatum(GetUserNameFromId(role, false)), CStringGetTextDatum(namespace_search_path)
 	};
 
-	record(tag, "SELECT scribe.record_plain($1, $2, $3, $4)", 4, types, values);
+	record(tag, "record_plain", 4, types, values);
 }
 
 static void
@@ -249,7 +265,7 @@ record_explained(CreateTableAsStmt *creation, const char *text, Oid role)
 	};
 
 	if (OidIsValid(relation))
-		record("EXPLAIN", "SELECT scribe.record_explained($1, $2, $3)", 3, types, values);
+		record("EXPLAIN", "record_explained", 3, types, values);
 }
 
 #if PG_VERSION_NUM < 170000
@@ -262,7 +278,7 @@ record_reindexed(ReindexStmt *reindex, const char *text)
 	Datum		values[] = {ObjectIdGetDatum(relation), BoolGetDatum(strcasestr(text, "tablespace") != NULL)};
 
 	if (OidIsValid(relation) && !isAnyTempNamespace(get_rel_namespace(relation)))
-		record("REINDEX", "SELECT scribe.record_reindexed($1, $2)", 2, types, values);
+		record("REINDEX", "record_reindexed", 2, types, values);
 }
 #endif
 
@@ -276,7 +292,7 @@ record_unseen(Node *tree, const char *text, Oid role)
 		CStringGetTextDatum(GetUserNameFromId(role, false)), CStringGetTextDatum(namespace_search_path)
 	};
 
-	record(CreateCommandName(tree), "SELECT scribe.record_unseen($1, $2, $3, $4)", 4, types, values);
+	record(CreateCommandName(tree), "record_unseen", 4, types, values);
 }
 
 /* Record what the event triggers did not see of a statement that succeeded. */

@@ -4,95 +4,144 @@
  *	  The text of the statement that is running.
  *
  * Usually the hook of scribe_capture.c has it.  The library is loaded by the
- * event triggers themselves at a session's first DDL, though.  That statement
- * did not pass the hook; it is found on the call stack, and where that is not
- * provably exact, "exact" is false and "reason" says why.
+ * event triggers themselves at a session's first DDL, though, and that
+ * statement did not pass the hook.  Its text is looked for among the strings
+ * that the server holds, and is believed only if the parser makes of it the
+ * very tree that runs: users choose names and texts, but not that tree.
+ *
+ * Contents
+ *		proving a text
+ *		strings that may hold the statement
+ *		the statement that was running when the library was loaded
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
+#include "parser/parser.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
-#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/portal.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "scribe_capture.h"
 #include "statement_text.h"
 
-/*
- * The first statement in a string with the given command tag, NULL when there is none.  Of several it is the one that is
- * running: an earlier one would have loaded the library.
+static Statement *first = NULL;
+static SubTransactionId first_transaction = InvalidSubTransactionId;
+
+/* ----------------------------------------------------------------
+ *		proving a text
+ * ----------------------------------------------------------------
  */
+
+/*
+ * Whether a statement that was parsed is the one that runs, where the parser's tree is not what runs: a query that makes
+ * a table is analysed first.  Its rows and the table come from elsewhere, so that nothing is made from its text.
+ */
+static bool
+makes_same_table(Node *parsed, Node *running)
+{
+	CreateTableAsStmt runs;
+	CreateTableAsStmt reads;
+
+	if (!IsA(running, CreateTableAsStmt) || !makes_table((CreateTableAsStmt *) running))
+		return false;
+	runs = *(CreateTableAsStmt *) running;
+	if (runs.is_select_into)
+	{
+		SelectStmt *leftmost = (SelectStmt *) parsed;
+
+		if (!IsA(parsed, SelectStmt))
+			return false;
+		while (leftmost->larg != NULL)
+			leftmost = leftmost->larg;
+		return equal(leftmost->intoClause, runs.into);
+	}
+	if (!IsA(parsed, CreateTableAsStmt))
+		return false;
+	reads = *(CreateTableAsStmt *) parsed;
+	reads.query = runs.query = NULL;
+	return equal(&reads, &runs);
+}
+
+/* The statement in a string whose tree is the one that runs; NULL if there is none. */
 static char *
-first_with_tag(const char *string, const char *tag, Node **tree)
+proved_text(const char *string, Node *running)
 {
 	ListCell   *cell;
 
-	foreach(cell, pg_parse_query(string))
+	foreach(cell, parse_string(string))
 	{
 		RawStmt    *raw = lfirst_node(RawStmt, cell);
 
-		if (strcmp(CreateCommandName(raw->stmt), tag) == 0)
-		{
-			*tree = raw->stmt;
+		if (equal(raw->stmt, running) || makes_same_table(raw->stmt, running))
 			return statement_text(string, raw->stmt_location, raw->stmt_len);
-		}
 	}
 	return NULL;
 }
 
-/* The call stack in English, whatever lc_messages is. */
-static char *
-call_stack(void)
+/* Whether a text is the statement that a tree stands for, and no more. */
+bool
+is_text_of(const char *text, Node *tree)
 {
-	int			level = NewGUCNestLevel();
-	char	   *stack;
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool same = false;
 
-	(void) set_config_option("lc_messages", "C", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	stack = GetErrorContextStack();
-	AtEOXact_GUC(true, level);
-	return stack;
-}
-
-/* Past the frames of our own trigger functions, which are the innermost. */
-static const char *
-skip_own_frames(const char *stack)
-{
-	for (;;)
+	/* the parser holds nothing but memory */
+	PG_TRY();
 	{
-		const char *line = stack;
+		List	   *parsed = parse_string(text);
 
-		if (strncmp(line, "SQL expression \"", 16) == 0 || strncmp(line, "SQL statement \"SELECT pg_catalog.current_setting('scribe.facts'", 63) == 0 ||
-			strncmp(line, "PL/pgSQL assignment \"", 21) == 0 || strncmp(line, "PL/pgSQL function scribe.", 25) == 0)
-		{
-			const char *next = strchr(line, '\n');
-
-			if (next == NULL)
-				return "";
-			stack = next + 1;
-		}
-		else
-			return line;
+		same = list_length(parsed) == 1 && equal(linitial_node(RawStmt, parsed)->stmt, tree);
 	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	return same;
 }
 
-/* Statement n (from 1) of the only SQL function of that name; NULL when it cannot be told. */
+/* ----------------------------------------------------------------
+ *		strings that may hold the statement
+ * ----------------------------------------------------------------
+ */
+
+/* What one frame of the call stack says.  Of one alone it is plain where a text in it ends. */
 static char *
-sql_function_statement(const char *name, int n, Node **tree)
+frame_text(ErrorContextCallback *frame)
+{
+	ErrorContextCallback alone = {NULL, frame->callback, frame->arg};
+	ErrorContextCallback *stack = error_context_stack;
+	char	   *text;
+
+	error_context_stack = &alone;	/* set right again by PG_TRY if this fails */
+	text = GetErrorContextStack();
+	error_context_stack = stack;
+	return text ? text : pstrdup("");
+}
+
+/* In the bodies of SQL functions of the name that a frame tells. */
+static char *
+text_in_functions(const char *name, Node *running)
 {
 	CatCList   *procs = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
-	char	   *body = NULL;
-	int			matches = 0;
+	List	   *bodies = NIL;
+	ListCell   *cell;
+	char	   *found = NULL;
 
 	for (int i = 0; i < procs->n_members; i++)
 	{
@@ -100,101 +149,152 @@ sql_function_statement(const char *name, int n, Node **tree)
 		bool		isnull;
 		Datum		source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &isnull);
 
-		if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == SQLlanguageId)
-		{
-			matches++;
-			body = isnull ? NULL : TextDatumGetCString(source);
-		}
+		if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == SQLlanguageId && !isnull)
+			bodies = lappend(bodies, TextDatumGetCString(source));
 	}
 	ReleaseSysCacheList(procs);
-	if (matches == 1 && body != NULL && *body != '\0')
-	{
-		List	   *statements = pg_parse_query(body);
+	foreach(cell, bodies)
+		if (found == NULL)
+			found = proved_text(lfirst(cell), running);
+	return found;
+}
 
-		if (n >= 1 && n <= list_length(statements))
-		{
-			RawStmt    *raw = list_nth_node(RawStmt, statements, n - 1);
+/* What stands in quotes in a frame that begins so; NULL if it does not. */
+static char *
+quoted_in_frame(const char *text, const char *beginning)
+{
+	const char *end = strrchr(text, '"');
+	size_t		length = strlen(beginning);
 
-			*tree = raw->stmt;
-			return statement_text(body, raw->stmt_location, raw->stmt_len);
-		}
-	}
+	if (strncmp(text, beginning, length) != 0 || end < text + length)
+		return NULL;
+	return pnstrdup(text + length, end - text - length);
+}
+
+static char *
+text_in_frame(ErrorContextCallback *frame, Node *running)
+{
+	char	   *text = frame_text(frame);
+	char	   *statement = quoted_in_frame(text, "SQL statement \"");
+	char	   *function = quoted_in_frame(text, "SQL function \"");
+
+	if (statement != NULL)
+		return proved_text(statement, running);
+	if (function != NULL)
+		return text_in_functions(function, running);
 	return NULL;
 }
 
-/*
- * The text of a frame SQL statement "...".  The text is not escaped there: it ends before a quote, a newline and the
- * next frame, and when more than one place looks like that, nobody can tell.
- */
+/* In what the client sent. */
 static char *
-quoted_statement(const char *text)
+text_in_portal(Node *running)
 {
-	const char *end = NULL;
-
-	for (const char *p = text; *p; p++)
+	if (ActivePortal == NULL || ActivePortal->sourceText == NULL)
+		return NULL;
+	if (list_length(ActivePortal->stmts) == 1)
 	{
-		if (*p != '"' || (p[1] != '\n' && p[1] != '\0'))
-			continue;
-		if (p[1] == '\n' && strncmp(p + 2, "PL/", 3) != 0 && strncmp(p + 2, "SQL ", 4) != 0)
-			continue;
-		if (end == NULL)
-			end = p;
-		else if (strncmp(p + 1, "\nSQL ", 5) == 0 || p[1] == '\n')
-		{
-			/* a further frame of another statement is fine if a line of PL code stands between */
-			if (strstr(end, "\nPL/") == NULL || strstr(end, "\nPL/") > p)
-				return NULL;
-			break;
-		}
+		PlannedStmt *planned = linitial_node(PlannedStmt, ActivePortal->stmts);
+		char	   *text = proved_text(statement_text(ActivePortal->sourceText, planned->stmt_location,
+													   planned->stmt_len), running);
+
+		if (text != NULL)
+			return text;
 	}
-	return end == NULL ? NULL : pnstrdup(text, end - text);
+	return proved_text(ActivePortal->sourceText, running);
 }
 
-/*
- * Find the statement that fired the event trigger without having passed the hook; its text is NULL where nothing is known
- * that holds it.  tag: its command tag.
- */
-Statement *
-first_statement(const char *tag, const char **reason)
+static char *
+find_text(Node *running)
 {
-	Statement  *found = palloc0(sizeof(Statement));
-	const char *frame = skip_own_frames(call_stack());
+	char	   *found = NULL;
 
-	*reason = "the session loaded the library with this statement, and its text could not be told";
-	if (*frame == '\0')
-	{
-		if (ActivePortal != NULL && list_length(ActivePortal->stmts) == 1)
-		{
-			PlannedStmt *planned = linitial_node(PlannedStmt, ActivePortal->stmts);
-
-			if (planned->commandType == CMD_UTILITY &&
-				strcmp(CreateCommandName(planned->utilityStmt), tag) == 0)
-			{
-				found->text = statement_text(ActivePortal->sourceText, planned->stmt_location, planned->stmt_len);
-				found->tree = planned->utilityStmt;
-				found->exact = true;
-			}
-		}
-	}
-	else if (strncmp(frame, "SQL statement \"", 15) == 0)
-	{
-		char	   *string = quoted_statement(frame + 15);
-
-		if (string != NULL)
-			found->text = first_with_tag(string, tag, &found->tree);
-		found->exact = found->text != NULL;
-	}
-	else
-	{
-		char		name[NAMEDATALEN * 2];
-		int			n;
-
-		if (sscanf(frame, "SQL function \"%127[^\"]\" statement %d", name, &n) == 2)
-			found->text = sql_function_statement(name, n, &found->tree);
-		if (found->text != NULL && strcmp(CreateCommandName(found->tree), tag) == 0)
-			found->exact = true;
-		else
-			found->text = NULL;
-	}
+	for (ErrorContextCallback *frame = error_context_stack; found == NULL && frame != NULL; frame = frame->previous)
+		found = text_in_frame(frame, running);
+	if (found == NULL)
+		found = text_in_portal(running);
+	if (found == NULL && debug_query_string != NULL)
+		found = proved_text(debug_query_string, running);
 	return found;
+}
+
+/* The same in English, whatever lc_messages is; NULL, too, if a string cannot be parsed with today's settings. */
+static char *
+try_to_find_text(Node *running)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			level = NewGUCNestLevel();
+	char	   *volatile found = NULL;
+
+	PG_TRY();
+	{
+		(void) set_config_option("lc_messages", "C", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		found = find_text(running);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	AtEOXact_GUC(true, level);
+	return found;
+}
+
+/* ----------------------------------------------------------------
+ *		the statement that was running when the library was loaded
+ * ----------------------------------------------------------------
+ */
+
+/* It was noted when it began.  tree: what the event trigger is fired for, NULL if that is not known. */
+Statement *
+first_statement(Node *tree)
+{
+	return first != NULL && (tree == NULL || first->tree == tree) ? first : NULL;
+}
+
+void
+forget_first(void)
+{
+	if (first == NULL)
+		return;
+	free_statement(first);
+	pfree(first);
+	first = NULL;
+}
+
+/* Note the statement that fires ddl_command_start and did not pass the hook. */
+Statement *
+note_first(Node *tree)
+{
+	char	   *text = try_to_find_text(tree);
+
+	forget_first();
+	first = MemoryContextAllocZero(TopMemoryContext, sizeof(Statement));
+	first->tree = tree;
+	first->text = text ? MemoryContextStrdup(TopMemoryContext, text) : NULL;
+	first->exact = text != NULL;
+	first_transaction = GetCurrentSubTransactionId();
+	return first;
+}
+
+/* A statement that failed leaves a tree that is none any more. */
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && mine == first_transaction)
+		forget_first();
+}
+
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT)
+		forget_first();
+}
+
+void
+statement_init(void)
+{
+	RegisterSubXactCallback(subtransaction_ended, NULL);
+	RegisterXactCallback(transaction_ended, NULL);
 }

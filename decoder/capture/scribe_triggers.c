@@ -79,29 +79,55 @@ forget_ours(Datum arg, int cacheid, uint32 hashvalue)
 	ours_known = false;
 }
 
+/* The schema of the capture.  One that anybody may have made gives no orders. */
+static Oid
+find_schema(void)
+{
+	Oid			schema = get_namespace_oid("scribe", true);
+	HeapTuple	tuple = OidIsValid(schema) ? SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema)) : NULL;
+	bool		trusted = HeapTupleIsValid(tuple) && superuser_arg(((Form_pg_namespace) GETSTRUCT(tuple))->nspowner);
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return trusted ? schema : InvalidOid;
+}
+
+/* A function in it that is a superuser's, InvalidOid if there is none: in a schema, others may be allowed to make some. */
+static Oid
+find_function(Oid schema, const char *name, int nargs, const Oid *types)
+{
+	oidvector  *arguments;
+	HeapTuple	tuple;
+	Oid			function = InvalidOid;
+
+	if (!OidIsValid(schema))
+		return InvalidOid;
+	arguments = buildoidvector(types, nargs);
+	tuple = SearchSysCache3(PROCNAMEARGSNSP, CStringGetDatum(name), PointerGetDatum(arguments), ObjectIdGetDatum(schema));
+	if (HeapTupleIsValid(tuple))
+	{
+		if (superuser_arg(((Form_pg_proc) GETSTRUCT(tuple))->proowner))
+			function = ((Form_pg_proc) GETSTRUCT(tuple))->oid;
+		ReleaseSysCache(tuple);
+	}
+	pfree(arguments);
+	return function;
+}
+
 static void
 find_ours(void)
 {
-	oidvector  *no_arguments = buildoidvector(NULL, 0);
-	Oid			schema;
-	HeapTuple	tuple;
-
 	ours_known = true;			/* an invalidation while we look has the last word */
-	schema = get_namespace_oid("scribe", true);
-	tuple = OidIsValid(schema) ? SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema)) : NULL;
-	if (HeapTupleIsValid(tuple))
-	{
-		/* a schema of this name that anybody may have made gives no orders */
-		if (!superuser_arg(((Form_pg_namespace) GETSTRUCT(tuple))->nspowner))
-			schema = InvalidOid;
-		ReleaseSysCache(tuple);
-	}
+	scribe_schema = find_schema();
 	for (int i = 0; i < (int) lengthof(ours); i++)
-		ours[i].oid = !OidIsValid(schema) ? InvalidOid :
-			GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum(ours[i].name),
-							PointerGetDatum(no_arguments), ObjectIdGetDatum(schema));
-	scribe_schema = schema;
-	pfree(no_arguments);
+		ours[i].oid = find_function(scribe_schema, ours[i].name, 0, NULL);
+}
+
+/* A function of sql/capture.sql that is to be called from C. */
+Oid
+capture_function(const char *name, int nargs, const Oid *types)
+{
+	return find_function(find_schema(), name, nargs, types);
 }
 
 /* The schema of the capture, as it was when its functions were looked up. */
@@ -158,11 +184,19 @@ leave(FunctionCallInfo fcinfo)
 	return pl_handler(fcinfo);
 }
 
+static Node *
+tree_of(FunctionCallInfo fcinfo)
+{
+	return ((EventTriggerData *) fcinfo->context)->parsetree;
+}
+
 /* The statement whose event trigger this is; NULL where that is not known. */
 static Statement *
 statement_of(FunctionCallInfo fcinfo)
 {
-	return CALLED_AS_EVENT_TRIGGER(fcinfo) ? running_statement() : NULL;
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		return NULL;
+	return running_statement() ? running_statement() : first_statement(tree_of(fcinfo));
 }
 
 static const char *
@@ -182,13 +216,22 @@ is_of_extension(const char *tag)
 	return strcmp(tag, "CREATE EXTENSION") == 0 || strcmp(tag, "ALTER EXTENSION") == 0;
 }
 
-/* scribe.note_caller(): runs as the user. */
+static bool
+begins(FunctionCallInfo fcinfo)
+{
+	return CALLED_AS_EVENT_TRIGGER(fcinfo) &&
+		strcmp(((EventTriggerData *) fcinfo->context)->event, "ddl_command_start") == 0;
+}
+
+/* scribe.note_caller(): runs as the user.  The statement that loaded the library passed no hook; it is noted here. */
 static Datum
 c_note_caller(PG_FUNCTION_ARGS)
 {
 	Statement  *statement = statement_of(fcinfo);
 
-	if (statement == NULL || is_of_extension(tag_of(fcinfo)))
+	if (statement == NULL && begins(fcinfo))
+		statement = note_first(tree_of(fcinfo));
+	if (statement == NULL)
 		return leave(fcinfo);
 	statement->caller = GetUserId();
 	statement->standard_strings = strings_are_standard();
@@ -244,6 +287,17 @@ c_note_rewrite(PG_FUNCTION_ARGS)
 	return leave(fcinfo);
 }
 
+/* What scribe.command_end() reads of the notes: users can set them, but not after this. */
+static void
+pass_notes(Statement *statement)
+{
+	set_note("scribe.role", GetUserNameFromId(statement->caller, false));
+	set_note("scribe.path", statement->path);
+	set_note("scribe.strings", statement->standard_strings ? "on" : "off");
+	if (!statement->drop_left)
+		set_note("scribe.dropped", statement->dropped.note ? statement->dropped.note : "");
+}
+
 /* scribe.command_end() */
 static Datum
 c_command_end(PG_FUNCTION_ARGS)
@@ -252,14 +306,14 @@ c_command_end(PG_FUNCTION_ARGS)
 
 	if (statement == NULL || !OidIsValid(statement->caller))
 		return leave(fcinfo);
-	if (!is_of_extension(tag_of(fcinfo)) && try_to_record(tag_of(fcinfo), statement))
-		return (Datum) 0;
-	set_note("scribe.role", GetUserNameFromId(statement->caller, false));
-	set_note("scribe.path", statement->path);
-	set_note("scribe.strings", statement->standard_strings ? "on" : "off");
-	if (!statement->drop_left)
-		set_note("scribe.dropped", statement->dropped.note ? statement->dropped.note : "");
-	return leave(fcinfo);
+	if (is_of_extension(tag_of(fcinfo)) || !try_to_record(tag_of(fcinfo), statement))
+	{
+		pass_notes(statement);
+		(void) leave(fcinfo);
+	}
+	if (running_statement() == NULL)
+		forget_first();
+	return (Datum) 0;
 }
 
 /* ----------------------------------------------------------------

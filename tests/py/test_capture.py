@@ -93,7 +93,8 @@ def test_the_role_in_effect_and_its_search_path_are_recorded(cluster: Cluster, c
         "SELECT scribe.record_plain('X', 'DROP TABLE x', 'postgres', '')",
         "SELECT scribe.run_own('DROP TABLE x')",
         "SELECT scribe.command_end()",
-        "SELECT token FROM scribe.config",
+        "SELECT replica_identity FROM scribe.config",
+        "INSERT INTO scribe.at_work VALUES (pg_current_xact_id())",
         "UPDATE scribe.config SET database_oid = 0",
         "ALTER EVENT TRIGGER scribe_4_end DISABLE",
         "CREATE TABLE scribe.mine (x int)",
@@ -120,7 +121,7 @@ def test_settings_and_temporary_relations_of_a_user_deceive_nobody(
             "CREATE FUNCTION mallory.current_setting(text) RETURNS text LANGUAGE sql AS $$ SELECT 'postgres' $$"
         )
         conn.execute("SET search_path = mallory, pg_catalog")
-        for setting in ("scribe.role", "scribe.path", "scribe.own", "scribe.tag", "scribe.dropped", "scribe.filled"):
+        for setting in ("scribe.role", "scribe.path", "scribe.strings", "scribe.dropped", "scribe.filled"):
             conn.execute("SELECT pg_catalog.set_config(%s, 'postgres', false)", [setting])
         conn.execute("CREATE TABLE mallory.t (x int PRIMARY KEY)")
     assert history(cluster, captured, "statement, exact, role")[-1] == (
@@ -131,13 +132,13 @@ def test_settings_and_temporary_relations_of_a_user_deceive_nobody(
 
 
 def test_rows_are_sent_anew_with_no_more_rights_than_the_tables_owner_has(cluster: Cluster, captured: str) -> None:
-    """What an UPDATE evaluates is the owner's code: as a superuser it could do anything, and read capture's token."""
+    """What an UPDATE evaluates is the owner's code: as a superuser it could do anything."""
     seen: set[str | None] = set()
     with cluster.connect(captured, user="mallory") as conn:
         conn.execute(
             "CREATE FUNCTION mallory.evil(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN"
-            " RAISE NOTICE 'evil as %', concat_ws(' ', current_user, coalesce(current_setting('scribe.own', true), ''),"
-            " current_setting('session_replication_role')); RETURN a; END $$"
+            " RAISE NOTICE 'evil as %', concat_ws(' ', current_user, current_setting('session_replication_role'));"
+            " RETURN a; END $$"
         )
         conn.execute(
             "CREATE TABLE mallory.t (a int CHECK (mallory.evil(a) = a),"
@@ -147,7 +148,7 @@ def test_rows_are_sent_anew_with_no_more_rights_than_the_tables_owner_has(cluste
         conn.execute("INSERT INTO mallory.t VALUES (1)")
         conn.add_notice_handler(lambda said: seen.add(said.message_primary))
         conn.execute("ALTER TABLE mallory.t ADD COLUMN u uuid DEFAULT gen_random_uuid()")
-    assert {text for text in seen if text and text.startswith("evil as ")} == {"evil as mallory  origin"}
+    assert {text for text in seen if text and text.startswith("evil as ")} == {"evil as mallory origin"}
     assert ("refill", True) in history(cluster, captured, "kind, exact")
     assert cluster.query("SELECT 1 FROM pg_proc WHERE proname LIKE 'run_as_owner%'", captured) == []
 

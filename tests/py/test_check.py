@@ -237,6 +237,6 @@ def test_a_role_without_superuser_can_run_every_check(watched):
         for view in ("spill", "inexact_ddl", "tables_without_key"):
             conn.execute(f"SELECT * FROM scribe.{view}").fetchall()
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            conn.execute("SELECT token FROM scribe.config")
+            conn.execute("SELECT replica_identity FROM scribe.config")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             conn.execute("SELECT statement FROM scribe.ddl_history")

@@ -40,11 +40,11 @@ WHERE c.relreplident = 'i' AND c.relkind = 'r' AND c.relpersistence = 'p'
 ORDER BY 1, 2
 """
 TRIGGERS = (
-    "scribe_1_caller_start",
     "scribe_2_drop",
     "scribe_2_rewrite",
     "scribe_2_start",
     "scribe_3_caller_end",
+    "scribe_3_caller_start",
     "scribe_4_end",
 )
 _MORE_TRIGGERS = {
