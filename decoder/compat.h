@@ -56,6 +56,24 @@
 #define primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* the record that is being decoded */
+#if PG_VERSION_NUM >= 150000
+#define reader_has_record(reader) ((reader)->record != NULL)
+#else
+#define reader_has_record(reader) ((reader)->decoded_record != NULL)
+#endif
+
+/* 16 gave a membership options, and let each grantor grant it */
+#if PG_VERSION_NUM >= 160000
+#define MEMBER_GRANTOR(row) ((row)->grantor)
+#define MEMBER_OPTIONS(row) \
+	psprintf("ADMIN %s, INHERIT %s, SET %s", (row)->admin_option ? "TRUE" : "FALSE", \
+			 (row)->inherit_option ? "TRUE" : "FALSE", (row)->set_option ? "TRUE" : "FALSE")
+#else
+#define MEMBER_GRANTOR(row) InvalidOid
+#define MEMBER_OPTIONS(row) ((row)->admin_option ? "ADMIN OPTION" : "")
+#endif
+
 /* an argument of index_insert() */
 #if PG_VERSION_NUM >= 140000
 #define INDEX_UNCHANGED false,

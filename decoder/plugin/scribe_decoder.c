@@ -117,7 +117,21 @@ scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool i
 	output_init(state);
 	run_init(&state->run, &state->out);
 	relations_init(state);
+	shared_init(state);
 	pin_settings(state);
+}
+
+/*
+ * A look at the shared catalogs, which leaves no memory behind.
+ */
+static void
+look_at_shared(ScribeState *state, void (*look) (ScribeState *state))
+{
+	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
+
+	look(state);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(state->change_cxt);
 }
 
 static void
@@ -136,6 +150,8 @@ scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->refill = InvalidOid;
 	state->announced = NIL;
 	state->loud = NULL;
+	state->made_known = false;
+	look_at_shared(state, shared_look);
 }
 
 /*
@@ -158,15 +174,22 @@ scribe_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			  Relation rel, ReorderBufferChange *change)
 {
 	ScribeState *state = ctx->output_plugin_private;
-	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
-	ScribeRelation *relation = relation_lookup(state, rel);
+	MemoryContext old;
+	ScribeRelation *relation;
 	HeapTuple	newtuple = change_new_tuple(change);
 	HeapTuple	oldtuple = change_old_tuple(change);
 
+	if (state->shared_dirty)
+		look_at_shared(state, shared_look_again);
+	old = MemoryContextSwitchTo(state->change_cxt);
+	relation = relation_lookup(state, rel);
 	if (relation->use == RELATION_AUDIT)
 	{
 		if (change->action == REORDER_BUFFER_CHANGE_INSERT && newtuple != NULL)
+		{
+			shared_look(state);
 			write_ddl(state, rel, newtuple);
+		}
 	}
 	else if (relation_is_written(state, rel, relation))
 	{
@@ -196,8 +219,11 @@ scribe_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 				int nrelations, Relation relations[], ReorderBufferChange *change)
 {
 	ScribeState *state = ctx->output_plugin_private;
-	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
+	MemoryContext old;
 
+	if (state->shared_dirty)
+		look_at_shared(state, shared_look_again);
+	old = MemoryContextSwitchTo(state->change_cxt);
 	write_truncate(state, nrelations, relations,
 				   change->data.truncate.restart_seqs, change->data.truncate.cascade);
 	MemoryContextSwitchTo(old);
@@ -246,6 +272,8 @@ scribe_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr com
 	ScribeState *state = ctx->output_plugin_private;
 	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
 
+	shared_look(state);
+	shared_committed(state);
 	run_end(state);
 	restore_triggers(state);
 	output_commit(state, txn->end_lsn);

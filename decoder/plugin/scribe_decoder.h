@@ -16,6 +16,8 @@
  *	  scribe_pick.c		the statement that ran, out of a string of several
  *	  scribe_text.c		is a statement's text safe for psql?
  *	  scribe_create.c	CREATE TABLE from the catalog
+ *	  scribe_shared.c	roles, tablespaces and the database: what changed
+ *	  scribe_roles.c	and what replay is to do about it
  */
 #ifndef SCRIBE_DECODER_H
 #define SCRIBE_DECODER_H
@@ -188,6 +190,9 @@ typedef struct ScribeState
 	List	   *announced;		/* OIDs the DDL so far created */
 	StringInfo	loud;			/* statements that enable triggers again */
 	int			unsent;			/* changes since something was sent */
+	struct Shared *shared;		/* what is known of the shared catalogs */
+	bool		shared_dirty;	/* and that has to be read again */
+	bool		made_known;		/* this transaction has made sure of scribe.made */
 } ScribeState;
 
 /* scribe_output.c */
@@ -272,5 +277,11 @@ extern char *text_without_concurrently(const char *text, const char *tag);
 /* scribe_create.c */
 extern bool created_here(ScribeState *state, ScribeRelation *relation);
 extern void write_create(ScribeState *state, Relation rel);
+
+/* scribe_shared.c */
+extern void shared_init(ScribeState *state);
+extern void shared_look(ScribeState *state);
+extern void shared_look_again(ScribeState *state);
+extern void shared_committed(ScribeState *state);
 
 #endif							/* SCRIBE_DECODER_H */

@@ -195,6 +195,9 @@ def build_epilogue(consistent_point: int) -> str:
         "ALTER TABLE scribe.position REPLICA IDENTITY FULL;\n"  # or a publication of all tables would bar its UPDATE
         "COMMENT ON TABLE scribe.position IS"
         " 'where in the source''s WAL this copy stands; DROP SCHEMA scribe CASCADE when it is a database of its own';\n"
+        "CREATE TABLE scribe.made (kind text, name text, PRIMARY KEY (kind, name));\n"
+        "COMMENT ON TABLE scribe.made IS"
+        " 'roles and tablespaces that this restore made, and its files may change; all others stay as they are';\n"
         f"INSERT INTO scribe.position VALUES ('{format_lsn(consistent_point)}', false);\n"
         "RESET client_min_messages;\n"
     )

@@ -36,8 +36,8 @@ def build_plan(
     create = build_create(version, name, read_meta(way.base), options)
     lines.append(f"{_STOP} -d {first} -c {shlex.quote(create)}")
     lines += _base_commands(way, target, options, version)
-    lines += _segment_commands(way, target)
     lines.append(f"{_STOP} -d {target} -f {quote(base / 'database.sql')}")
+    lines += _segment_commands(way, target)
     lines.append(f"{_STOP} -d {target} -c ANALYZE")
     return "\n".join(lines) + "\n"
 

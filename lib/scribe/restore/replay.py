@@ -37,6 +37,8 @@ _UTF8_LINE = UTF8_LINE.encode()
 _SHOWN = 200  # characters of a statement in a message
 _COUNTED = re.compile(rb"; -- (\d+|\*) rows\n?\Z")
 _ON_EVENT_TRIGGER = re.compile(r"(?:CREATE |ALTER |DROP )?EVENT TRIGGER\b")
+_SHARED = re.compile(r"(?:CREATE|ALTER|DROP|GRANT|REVOKE) (?:ROLE|TABLESPACE)|ALTER DATABASE")
+_DATABASE_OWNER = b"  EXECUTE pg_catalog.format('ALTER DATABASE %I OWNER TO %I', "
 _COMMENT_ON_EVENT_TRIGGER = re.compile(rb"(?i)(?:\A|\n)\s*COMMENT\s+ON\s+EVENT\s+TRIGGER\b")
 _OBJECT_OWNER = re.compile(rb"ALTER LARGE OBJECT \d+ OWNER TO ")
 _BETWEEN = re.compile(rb"(?<=\n)(?![()])")
@@ -118,6 +120,7 @@ class Replayer:
     stop: Stop = field(default_factory=Stop)
     owners: bool = True
     event_triggers: bool = True
+    shared: bool = True  # roles, tablespaces and the database itself
     file: str = ""
     totals: Totals = field(default_factory=Totals)
     tick: Callable[[int], None] = lambda done: None
@@ -344,7 +347,15 @@ class Replayer:
             raise self._mismatch(part, part.before + 1, part.text, f"took {count} rows of {self._lines}")
         self.totals.rows += count
 
+    def _is_left_out(self, event: Ddl) -> bool:
+        if not self.shared and _SHARED.fullmatch(event.tag):
+            return True
+        return not self.owners and event.tag == "ALTER DATABASE" and _DATABASE_OWNER in event.text
+
     def _ddl(self, event: Ddl, begin: Begin) -> None:
+        if self._is_left_out(event):
+            self._number += 1
+            return
         if not self.event_triggers:
             comment = event.tag == "COMMENT" and _COMMENT_ON_EVENT_TRIGGER.search(event.text)
             if comment or _ON_EVENT_TRIGGER.match(event.tag):

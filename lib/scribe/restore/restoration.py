@@ -75,7 +75,7 @@ class Restore:
                 return None
             server.check_privileges(conn, self.options, with_globals=not self.arguments.no_globals)
             if not is_superuser(conn):
-                self.options = replace(self.options, event_triggers=False)
+                self.options = replace(self.options, event_triggers=False, shared=False)
                 self.talk.info("event triggers are left out: only a superuser can create them")
             oid = server.database_oid(conn, self.name)
             if oid is not None:
@@ -171,6 +171,7 @@ class Restore:
         self.talk.note(f"restoring base {way.base.stamp}")
         self.progress.start("base", 0)
         server.restore_base(way, self.name, self.options, conn.info.server_version, self.progress.add)
+        server.run_database_sql(way.base, self.name, self.talk.warn)
 
     def _replay(self, way: Way, resumed: int | None) -> dict[str, Any]:
         """Segments, sequences, settings, ANALYZE. Raises ScribeError."""
@@ -187,6 +188,7 @@ class Restore:
                 Session(conn), state[0], way.stop, self.options.owners, tick=self.progress.set, skips=skips
             )
             replayer.event_triggers = self.options.event_triggers
+            replayer.shared = self.options.shared
             try:
                 self._apply(replayer, way, resumed=resumed is not None)
             except ScribeError:
@@ -195,7 +197,6 @@ class Restore:
         for place in skips - {entry.place for entry in replayer.totals.skipped}:
             if place.commit_lsn >= state[0]:
                 self.talk.warn(f"statement {place}, which --skip names, was not met")
-        server.run_database_sql(way.base, self.name, self.talk.warn)
         server.finish(self.name, self.talk.warn)
         return self._report(way, replayer.position, replayer.totals)
 

@@ -79,6 +79,7 @@ class Options:
     tablespaces: bool = True
     mapping: Mapping[str, str] = field(default_factory=dict)  # directories of tablespaces: old -> new
     event_triggers: bool = True
+    shared: bool = True  # what segments do to roles, tablespaces and the database itself
 
 
 def connect_server() -> psycopg.Connection[Any]:

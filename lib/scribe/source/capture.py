@@ -128,6 +128,7 @@ def install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str = 
         conn.execute("SET LOCAL client_min_messages = warning")
         if is_restored(conn) and not is_installed(conn):
             conn.execute("DROP TABLE scribe.position")
+            conn.execute("DROP TABLE IF EXISTS scribe.made")
             _drop_empty_schema(conn)
         try:
             with conn.transaction():
