@@ -36,6 +36,7 @@ help:  ## print this list
 
 .PHONY: demo
 demo:  ## back up and restore a busy throw-away database, and prove the copies equal
+	@echo 'make demo: installs what is missing (a PostgreSQL server, its headers, Python, zstd), then takes about a minute.'
 	@tools/install-dependencies.sh
 	@$(MAKE) -s build
 	@PYTHONPATH=tests/py $(PY) -P tools/demo.py

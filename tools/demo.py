@@ -1,15 +1,18 @@
 """make demo: back up a busy database, kill the stream, restore twice, and prove both copies equal to the source.
 
-Everything happens in a cluster of its own under /tmp, which is gone afterwards. Exit status 0 only if all are equal.
+Everything happens in a cluster of its own under /tmp, which is gone afterwards; the archive stays in build/demo until
+the next run. Exit status 0 only if all are equal.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
+import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from cluster import Cluster, install_decoder, temporary_cluster
+from cluster import ROOT, Cluster, install_decoder, temporary_cluster
 from compare import State, assert_equal
 from source import Scribe
 
@@ -27,6 +30,8 @@ SECONDS = 22
 # An upper bound: a fast machine would be busy for minutes with replaying in one session what four clients did at once.
 TRANSACTIONS_PER_SECOND = 2000
 DATABASE = "shop"
+DIRECTORY = ROOT / "build/demo"
+INDENT = " " * 12
 
 PREPARATION = """
     CREATE TABLE notes (body text, stars int);              -- no key: rows are found by their whole contents
@@ -110,8 +115,7 @@ class Workload(threading.Thread):
         """Do it; what goes wrong is in failure."""
         try:
             with self.cluster.connect(DATABASE) as conn:
-                for number, (what, statements) in enumerate(CHANGES):
-                    say(f"  {what}")
+                for number, (_, statements) in enumerate(CHANGES):
                     conn.execute(statements)
                     if number == len(CHANGES) // 2:
                         self._copy(conn)
@@ -121,7 +125,6 @@ class Workload(threading.Thread):
             self.failure = failure
 
     def _copy(self, conn: Any) -> None:
-        say("  load 100,000 rows by COPY")
         conn.execute("CREATE TABLE imported (id int PRIMARY KEY, body text, at timestamptz)")
         with conn.cursor().copy("COPY imported FROM STDIN") as copy:
             for number in range(100_000):
@@ -141,7 +144,9 @@ def run_pgbench(cluster: Cluster, *arguments: str) -> str:
 
 def work_and_kill(cluster: Cluster, source: Scribe) -> None:
     """Run the workload; half-way through, kill the stream and start it again; rotate now and then."""
-    say(f"pgbench, {CLIENTS} clients, {SECONDS} s; at the same time:")
+    say(f"pgbench with {CLIENTS} clients for {SECONDS} s; at the same time another session does this:")
+    changes = "; ".join([*(what for what, _ in CHANGES), "load 100,000 rows by COPY"])
+    print(textwrap.fill(changes, 110, initial_indent=INDENT, subsequent_indent=INDENT))
     workload = Workload(cluster, SECONDS)
     with ThreadPoolExecutor() as pool:
         arguments = ("-n", "-c", str(CLIENTS), "-j", "2", "-T", str(SECONDS), "-R", str(TRANSACTIONS_PER_SECOND))
@@ -179,6 +184,22 @@ def print_archive(source: Scribe) -> None:
     size = sum(path.stat().st_size for path in source.archive.rglob("*") if path.is_file())
     say(f"the archive: {size / 1e6:.1f} MB, {len(manifests)} segments; in them:")
     say("  " + ", ".join(f"{number:,} {name}" for name, number in counts.items()))
+
+
+def print_sql(source: Scribe) -> None:
+    """Show one transaction and one schema change as they stand in the segments."""
+    text = ""
+    for path in sorted((source.archive / "incremental").glob("*.sql*")):
+        text += subprocess.run(["zstdcat", "-f", str(path)], capture_output=True, text=True, check=True).stdout
+    say("one transaction of pgbench and one schema change, as they stand there:")
+    for pattern in (
+        r"^BEGIN; -- xid [^\n]*\nUPDATE public\.pgbench_accounts.*?^COMMIT; -- end [^\n]*$",
+        r"^-- ddl CREATE VIEW.*?^-- ddl end$",
+    ):
+        found = re.search(pattern, text, re.MULTILINE | re.DOTALL)
+        if found is None:
+            raise AssertionError("the segments hold no transaction of pgbench or no CREATE VIEW")
+        print(textwrap.indent("\n".join(line[:150] for line in found[0].splitlines()), INDENT))
 
 
 def restore_and_compare(cluster: Cluster, source: Scribe) -> None:
@@ -225,6 +246,7 @@ def run_demo(cluster: Cluster, directory: Path) -> None:
             raise AssertionError(f"scribe-stream exited {status} on SIGTERM")
         say("scribe-stream stopped by SIGTERM")
         print_archive(source)
+        print_sql(source)
         restore_and_compare(cluster, source)
     finally:
         source.kill_streams()
@@ -233,16 +255,18 @@ def run_demo(cluster: Cluster, directory: Path) -> None:
 def main() -> int:
     """Return 0 only if both copies are equal to the source."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    directory = Path(tempfile.mkdtemp(prefix="pg_scribe-demo-"))
+    shutil.rmtree(DIRECTORY, ignore_errors=True)
+    DIRECTORY.mkdir(parents=True)
     try:
         with temporary_cluster() as cluster:
             install_decoder(cluster.pg_config)
-            run_demo(cluster, directory)
+            run_demo(cluster, DIRECTORY)
     except (AssertionError, TimeoutError, OSError, subprocess.SubprocessError) as failure:
         print(f"demo: error: {failure}", file=sys.stderr)
-        print(f"demo: hint: Look at the archive and the stream's messages in {directory}.", file=sys.stderr)
+        print(f"demo: hint: Look at the archive and the stream's messages in {DIRECTORY}.", file=sys.stderr)
         return 1
-    say(f"done; the archive is kept, read it with: zstdcat {directory}/{DATABASE}/incremental/*.sql.zst | less")
+    say("done; the archive stays until the next run, read it with:")
+    print(f"{INDENT}zstdcat {DIRECTORY.relative_to(ROOT)}/{DATABASE}/incremental/*.sql.zst | less")
     return 0
 
 

@@ -92,14 +92,24 @@ missing() {
 }
 
 # A fresh server package makes a cluster named main and starts it; nobody asked for one. Settings that are there are left alone.
+settings=/etc/postgresql-common/createcluster.conf made_settings=
 forbid_main_cluster() {
-    if ! [ -e /etc/postgresql-common/createcluster.conf ]; then
+    if ! [ -e "$settings" ]; then
         as_root mkdir -p /etc/postgresql-common
-        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+        echo 'create_main_cluster = false' | as_root tee "$settings" >/dev/null
+        made_settings=yes
     fi
 }
 
-# While packages are being installed, no service may start (invoke-rc.d asks this file).
+# The package has brought its own settings file by now or keeps ours; either way it ends as a fresh installation has it.
+allow_main_cluster() {
+    [ -n "$made_settings" ] || return 0
+    as_root rm -f "$settings"
+    ! [ -e /usr/share/postgresql-common/createcluster.conf ] ||
+        as_root install -m 644 /usr/share/postgresql-common/createcluster.conf "$settings"
+}
+
+# While packages are being installed, no service may start (invoke-rc.d asks this file). What apt-get prints is shown only if it fails.
 apt_install() {
     policy=/usr/sbin/policy-rc.d made_policy=
     if ! [ -e "$policy" ]; then
@@ -107,9 +117,11 @@ apt_install() {
         as_root chmod 755 "$policy"
         made_policy=yes
     fi
-    status=0
+    log=$(mktemp) status=0
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
-        -o Dpkg::Options::=--force-confold --no-install-recommends install "$@" || status=$?
+        -o Dpkg::Options::=--force-confold --no-install-recommends install "$@" >"$log" 2>&1 || status=$?
+    [ "$status" -eq 0 ] || cat "$log" >&2
+    rm -f "$log"
     [ -z "$made_policy" ] || as_root rm -f "$policy"
     return "$status"
 }
@@ -125,7 +137,9 @@ command -v apt-get >/dev/null ||
     die "could not install ${packages:-postgresql}: neither root nor sudo without a password" \
         "Run \"tools/install-dependencies.sh\" as root once."
 
+echo "installing packages with apt-get, about a minute: ${packages:-postgresql}" >&2
 forbid_main_cluster
+trap allow_main_cluster EXIT
 as_root apt-get -qq -o DPkg::Lock::Timeout=300 update || die "could not update the package lists" "Check /etc/apt/sources.list."
 packages=$(missing | sort -u | tr '\n' ' ')     # again: only now is it known which server the distribution has
 [ -n "${packages% }" ] || die "could not find a PostgreSQL server package" "Check /etc/apt/sources.list."
