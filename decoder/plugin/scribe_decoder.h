@@ -55,6 +55,7 @@ typedef struct ScribeColumn
 	FmgrInfo	output;
 	const char *cast;			/* "::schema.type", of a domain that of its base type */
 	bool		domain;
+	bool		clean;			/* equal text has equal bytes */
 	const char *young;			/* "::schema.domain" of one that may hold values its constraints bar, or NULL */
 	bool		lost;			/* the type reads no values back: NULL is written */
 	/* set where the column is a key or leads an index */
@@ -221,6 +222,8 @@ extern char *type_name(Oid type);
 
 /* scribe_identity.c */
 extern void find_identity(Relation rel, ScribeRelation *relation);
+extern void append_same(StringInfo buf, ScribeRelation *relation, bool *compared, Datum *values, bool *nulls);
+extern bool has_clean_image(Oid type);
 
 /* scribe_rows.c */
 extern void write_insert(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTuple newtuple);

@@ -18,6 +18,130 @@
 #include "utils/relcache.h"
 #include "utils/syscache.h"
 
+static bool
+holds_floats(Oid type)
+{
+	switch (type)
+	{
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case POINTOID:
+		case LSEGOID:
+		case PATHOID:
+		case BOXOID:
+		case POLYGONOID:
+		case LINEOID:
+		case CIRCLEOID:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Whether values that have the same text have the same bytes, too.
+ *
+ * A composite value keeps the attributes that its type had when it was
+ * written, a NaN has many bit patterns, and what an extension's type puts
+ * between its fields nobody knows.
+ */
+bool
+has_clean_image(Oid type)
+{
+	Oid			element;
+
+	type = getBaseType(type);
+	element = get_element_type(type);
+	if (OidIsValid(element))
+		return has_clean_image(element);
+
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_ENUM:
+			return true;
+		case TYPTYPE_RANGE:
+			return has_clean_image(get_range_subtype(type));
+#if PG_VERSION_NUM >= 140000
+		case TYPTYPE_MULTIRANGE:
+			return has_clean_image(get_multirange_range(type));
+#endif
+		case TYPTYPE_BASE:
+			return type < FirstNormalObjectId && !holds_floats(type);
+		default:
+			return false;
+	}
+}
+
+static void
+append_row(StringInfo buf, ScribeRelation *relation, bool *compared, bool clean)
+{
+	const char *separator = "ROW(";
+
+	for (int i = 0; i < relation->natts; i++)
+	{
+		ScribeColumn *column = &relation->columns[i];
+
+		if (!compared[i] || column->clean != clean)
+			continue;
+		/* a domain's constraint may be younger than the value: compare as its base type */
+		appendStringInfo(buf, "%s%s%s", separator, column->name, column->domain ? column->cast : "");
+		separator = ", ";
+	}
+	appendStringInfoChar(buf, ')');
+}
+
+static void
+append_row_of_values(StringInfo buf, ScribeRelation *relation, bool *compared, bool clean, Datum *values, bool *nulls)
+{
+	const char *separator = "ROW(";
+
+	for (int i = 0; i < relation->natts; i++)
+	{
+		ScribeColumn *column = &relation->columns[i];
+
+		if (!compared[i] || column->clean != clean)
+			continue;
+		appendStringInfoString(buf, separator);
+		append_value_or_null(buf, column, values[i], nulls[i]);
+		appendStringInfoString(buf, column->cast);
+		separator = ", ";
+	}
+	appendStringInfoChar(buf, ')');
+}
+
+/*
+ * A condition that holds if the row has these values: compared by their bytes
+ * if equal text has equal bytes, else by their text, which is what a copy has
+ * in common with its source.  The values' own text is made once a statement.
+ */
+void
+append_same(StringInfo buf, ScribeRelation *relation, bool *compared, Datum *values, bool *nulls)
+{
+	bool		by_bytes = false;
+	bool		by_text = false;
+
+	for (int i = 0; i < relation->natts; i++)
+	{
+		by_bytes |= compared[i] && relation->columns[i].clean;
+		by_text |= compared[i] && !relation->columns[i].clean;
+	}
+	if (by_bytes)
+	{
+		append_row(buf, relation, compared, true);
+		appendStringInfoString(buf, "::record *= ");
+		append_row_of_values(buf, relation, compared, true, values, nulls);
+	}
+	if (by_bytes && by_text)
+		appendStringInfoString(buf, " AND ");
+	if (by_text)
+	{
+		append_row(buf, relation, compared, false);
+		appendStringInfoString(buf, "::text COLLATE \"C\" = (SELECT ");
+		append_row_of_values(buf, relation, compared, false, values, nulls);
+		appendStringInfoString(buf, "::text)");
+	}
+}
+
 /*
  * Fill in how the column is compared by the index column that holds it.
  * Returns false where the index has no equality operator.

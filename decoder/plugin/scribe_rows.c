@@ -119,32 +119,16 @@ is_same(ScribeRelation *relation, int att)
 static void
 append_image_where(StringInfo buf, ScribeRelation *relation)
 {
-	const char *separator = "";
+	bool	   *compared = palloc(relation->natts * sizeof(bool));
+	bool		any = false;
 
 	appendStringInfo(buf, " WHERE ctid = (SELECT ctid FROM ONLY %s", relation->name);
 	for (int i = 0; i < relation->natts; i++)
+		any |= compared[i] = relation->columns[i].stored;
+	if (any)
 	{
-		if (!relation->columns[i].stored)
-			continue;
-		appendStringInfo(buf, "%s%s%s", separator[0] ? separator : " WHERE ROW(",
-						 relation->columns[i].name, relation->columns[i].domain ? relation->columns[i].cast : "");
-		separator = ", ";
-	}
-	if (separator[0])
-	{
-		/* a domain's constraint may be younger than the value: compare as its base type */
-		separator = ")::record *= ROW(";
-		for (int i = 0; i < relation->natts; i++)
-		{
-			if (!relation->columns[i].stored)
-				continue;
-			appendStringInfoString(buf, separator);
-			append_value_or_null(buf, &relation->columns[i],
-								 relation->old_values[i], relation->old_nulls[i]);
-			appendStringInfoString(buf, relation->columns[i].cast);
-			separator = ", ";
-		}
-		appendStringInfoChar(buf, ')');
+		appendStringInfoString(buf, " WHERE ");
+		append_same(buf, relation, compared, relation->old_values, relation->old_nulls);
 	}
 	for (int i = 0; i < relation->natts; i++)
 	{

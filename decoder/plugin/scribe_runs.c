@@ -221,12 +221,16 @@ run_insert(ScribeState *state, ScribeRelation *relation)
  * A value that a constraint of its domain may bar, unless it is there already.
  */
 static void
-append_young(StringInfo out, ScribeColumn *column, Datum value, bool isnull)
+append_young(StringInfo out, ScribeRelation *relation, int att)
 {
-	appendStringInfo(out, "CASE WHEN ROW(%s%s)::record *= ROW(", column->name, column->cast);
-	append_value_or_null(out, column, value, isnull);
-	appendStringInfo(out, "%s) THEN %s ELSE ", column->cast, column->name);
-	append_value_or_null(out, column, value, isnull);
+	ScribeColumn *column = &relation->columns[att];
+	bool	   *compared = palloc0(relation->natts * sizeof(bool));
+
+	compared[att] = true;
+	appendStringInfoString(out, "CASE WHEN ");
+	append_same(out, relation, compared, relation->values, relation->nulls);
+	appendStringInfo(out, " THEN %s ELSE ", column->name);
+	append_value_or_null(out, column, relation->values[att], relation->nulls[att]);
 	appendStringInfo(out, "%s END", column->young);
 }
 
@@ -251,7 +255,7 @@ append_set(StringInfo out, ScribeRelation *relation, Slice *slices, int origin)
 		appendBinaryStringInfo(out, " = ", 3);
 		start = out->len;
 		if (relation->columns[i].young)
-			append_young(out, &relation->columns[i], relation->values[i], relation->nulls[i]);
+			append_young(out, relation, i);
 		else
 			append_value_or_null(out, &relation->columns[i], relation->values[i], relation->nulls[i]);
 		if (slices)

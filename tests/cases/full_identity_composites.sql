@@ -1,0 +1,42 @@
+-- Rows under REPLICA IDENTITY FULL whose values have equal text and other bytes: composites whose type has changed since.
+CREATE TYPE inner_type AS (a int, b text);
+CREATE TYPE outer_type AS (i inner_type, many inner_type[], f float8);
+CREATE DOMAIN outer_domain AS outer_type;
+CREATE TABLE kept (id int, c inner_type, o outer_type, l inner_type[], d outer_domain);
+INSERT INTO kept SELECT g, ROW(g, 'b')::inner_type, ROW(ROW(g, 'i'), ARRAY[ROW(1, 'm')]::inner_type[], 1.5)::outer_type,
+    ARRAY[ROW(g, 'l'), NULL]::inner_type[], ROW(ROW(g, 'd'), NULL, 'NaN')::outer_type FROM generate_series(1, 12) AS g;
+CREATE TABLE twins (c inner_type);
+INSERT INTO twins SELECT ROW(1, 'same')::inner_type FROM generate_series(1, 6);
+CREATE TABLE found (id int, c inner_type);
+CREATE INDEX ON found (id);
+INSERT INTO found SELECT g, ROW(g, 'b')::inner_type FROM generate_series(1, 300) AS g;
+CREATE TABLE of_type OF inner_type;
+INSERT INTO of_type VALUES (1, 'x'), (2, 'y');
+-- after init
+ALTER TYPE inner_type ADD ATTRIBUTE c date CASCADE;
+UPDATE kept SET c = ROW(0, 'new', '2026-01-01') WHERE id = 1;
+DELETE FROM kept WHERE id = 2;
+UPDATE twins SET c = ROW(2, 'one', NULL) WHERE ctid = (SELECT min(ctid) FROM twins);
+DELETE FROM twins WHERE ctid = (SELECT max(ctid) FROM twins);
+UPDATE found SET c = ROW(0, 'one', NULL) WHERE id = 5;
+INSERT INTO kept SELECT 20, ROW(20, 'late', 'today')::inner_type, ROW(ROW(20, 'i', 'today'), NULL, 0)::outer_type, '{}', NULL;
+UPDATE of_type SET b = 'z' WHERE a = 1;
+ALTER TYPE inner_type DROP ATTRIBUTE b CASCADE;
+UPDATE kept SET id = id + 100 WHERE id IN (3, 20);
+UPDATE kept SET o = NULL WHERE id = 4;
+UPDATE kept SET l = NULL, d = NULL WHERE id = 5;
+DELETE FROM kept WHERE id = 6;
+UPDATE kept SET id = -id WHERE id BETWEEN 7 AND 10;
+DELETE FROM kept WHERE id IN (11, 12);
+UPDATE twins SET c = ROW(3, NULL)::inner_type WHERE c = ROW(1, NULL)::inner_type;
+UPDATE found SET id = id + 1000 WHERE id <= 200;
+DELETE FROM found WHERE id = 250;
+DELETE FROM of_type WHERE a = 2;
+ALTER TYPE outer_type ADD ATTRIBUTE last int[] CASCADE;
+DELETE FROM kept WHERE id = -7;
+BEGIN;
+UPDATE kept SET o = ROW(ROW(1, NULL), NULL, 'NaN', '{1}') WHERE id = -8;
+ALTER TYPE inner_type RENAME ATTRIBUTE c TO d CASCADE;
+UPDATE kept SET id = 0 WHERE id = -8;
+DELETE FROM found WHERE id > 1150;
+COMMIT;
