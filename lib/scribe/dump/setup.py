@@ -223,7 +223,7 @@ def _initialise(archive: Archive, conn: psycopg.Connection[Any], options: Option
         return steps
     if not state.captured:
         talk.warn("schema changes made while the capture objects were missing are not in the stream")
-        capture.install(conn, options.replica_identity, options.plugin)
+        capture.install(conn, options.replica_identity, options.plugin, wait=options.wait, tell=talk.warn)
         with files.Lock(Spool(archive.spool).rotate_lock, "scribe-rotate is at work", wait=options.wait):
             DECODERS[options.plugin].look_again(conn, Spool(archive.spool))
     identity = archive.identity()
@@ -232,7 +232,7 @@ def _initialise(archive: Archive, conn: psycopg.Connection[Any], options: Option
     if options.failover and state.slot is not None and not state.slot.failover:
         slot.make_failover(options.slot)
     if options.replica_identity == "full":
-        capture.set_identities(conn, talk.note, options.wait)
+        capture.set_identities(conn, talk.note, options.wait, talk.warn)
     if options.with_base and not (state.has_base and state.captured):
         take_stream_base(archive, conn, options.request, talk, plugin=options.plugin, wait=options.wait)
     return steps
@@ -331,9 +331,9 @@ def _create_parts(
     """
     if not capture.is_active(conn):
         talk.note("installing the capture objects")
-        capture.install(conn, options.replica_identity, options.plugin)
+        capture.install(conn, options.replica_identity, options.plugin, wait=options.wait, tell=talk.warn)
     if options.replica_identity == "full":
-        capture.set_identities(conn, talk.note, options.wait)
+        capture.set_identities(conn, talk.note, options.wait, talk.warn)
     decoder = DECODERS[options.plugin]
     decoder.prepare(conn, options.slot)
     points: list[tuple[int, Callable[[Spool], None]]] = []
@@ -429,10 +429,13 @@ def describe(conn: psycopg.Connection[Any], options: Options, spool_id: str, beg
     }
 
 
-def remove(conn: psycopg.Connection[Any], name: str, plugin: str, talk: Talker, act: Callable[[str], bool]) -> None:
+def remove(
+    conn: psycopg.Connection[Any], name: str, plugin: str, talk: Talker, act: Callable[[str], bool], *, wait: float
+) -> None:
     """Take slot, capture objects and the replica identities set by us out of the source; archive files stay.
 
-    act: is told each step and says whether to take it. Raises TryAgainError while the slot is in use.
+    act: is told each step and says whether to take it; wait: seconds for those who lock the capture objects. Raises
+    TryAgainError while the slot is in use, or if they do not end in time.
     """
     if capture.has_triggers(conn) and not is_superuser(conn):
         hint = "Connect as a superuser with -U; to give up the slot alone, use sql/drop_slot.sql."
@@ -461,5 +464,5 @@ def remove(conn: psycopg.Connection[Any], name: str, plugin: str, talk: Talker, 
     if others:
         talk.warn(f'the capture objects stay: replication slot "{others[0][0]}" needs them')
     elif capture.is_installed(conn) and act("remove the capture objects and the replica identities set by scribe-init"):
-        for table in capture.uninstall(conn):
+        for table in capture.uninstall(conn, wait=wait, tell=talk.warn):
             talk.warn(f"the replica identity of {table} stays FULL: the table is locked")

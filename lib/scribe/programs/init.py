@@ -110,7 +110,7 @@ def remove(conn: psycopg.Connection[Any], name: str, plugin: str, arguments: arg
             talk.note(step)
         return not arguments.dry_run
 
-    setup.remove(conn, name, plugin, talk, act)
+    setup.remove(conn, name, plugin, talk, act, wait=arguments.wait)
 
 
 def try_plugin(conn: psycopg.Connection[Any], accepted: list[gaps.Finding], arguments: argparse.Namespace) -> Tried:

@@ -12,10 +12,11 @@ from psycopg import sql
 from scribe.common.errors import TryAgainError
 from scribe.common.paths import SQL
 from scribe.common.postgres import fetch_value
+from scribe.source.brief_locks import PAUSE, Attempts, run_briefly
 from scribe.source.ownership import has_function, has_table, refuse_strangers
 
 RESET_WAIT = 20.0  # seconds
-LOCK_TIMEOUT = 2000  # milliseconds one ALTER TABLE may make others wait
+LOCKED_WAIT = 60.0  # seconds
 # Tables whose UPDATEs and DELETEs would be missing from the stream, without an error.
 WITHOUT_IDENTITY = """
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -82,7 +83,6 @@ SELECT EXISTS (
 """
 WITHOUT_LIBRARY = ("pgoutput", "decoder_raw")  # decoders for which nothing of ours is loaded by the server
 _Commands = tuple[sql.SQL, sql.SQL]
-_LOCKED = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 def is_installed(conn: psycopg.Connection[Any]) -> bool:
@@ -119,12 +119,21 @@ def is_restored(conn: psycopg.Connection[Any]) -> bool:
     return has_table(conn, "position")
 
 
-def install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str = "scribe_decoder") -> None:
+def install(
+    conn: psycopg.Connection[Any],
+    replica_identity: str,
+    plugin: str = "scribe_decoder",
+    *,
+    wait: float = LOCKED_WAIT,
+    tell: Callable[[str], None] = lambda text: None,
+) -> None:
     """Install the capture objects in one transaction; what is there already stays, a restored copy's position goes.
 
-    replica_identity: full or refuse; what capture does about a table that comes without a usable one.
+    replica_identity: full or refuse; what capture does about a table that comes without a usable one; wait, tell: as
+    for uninstall().
     """
-    with conn.transaction():
+
+    def work() -> None:
         conn.execute("SET LOCAL client_min_messages = warning")
         if is_restored(conn) and not is_installed(conn):
             conn.execute("DROP TABLE scribe.position")
@@ -137,6 +146,8 @@ def install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str = 
             if plugin != "pgoutput":
                 raise
             _run_file(conn, "identities.sql")  # schema changes are detected, not captured
+
+    run_briefly(conn, work, "install the capture objects", wait=wait, tell=tell, limited=False)
 
 
 def _install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str) -> None:
@@ -168,24 +179,30 @@ def _run_file(conn: psycopg.Connection[Any], name: str) -> None:
     conn.execute((SQL / name).read_bytes())
 
 
-def uninstall(conn: psycopg.Connection[Any]) -> list[str]:
+def uninstall(
+    conn: psycopg.Connection[Any], *, wait: float = LOCKED_WAIT, tell: Callable[[str], None] = lambda text: None
+) -> list[str]:
     """Take back the replica identities set, and remove the capture objects; return the tables that were locked.
 
-    A table that stays locked keeps FULL.
+    A table that stays locked keeps FULL. wait: seconds for transactions that have changed the schema, which hold locks
+    on the capture objects. Raises TryAgainError that names who is in the way; tell: is told that at once.
     """
-    left = _restore_identities(conn) if is_installed(conn) else []
-    with conn.transaction():
+    left = list(_restore_identities(conn, tell)) if is_installed(conn) else []
+
+    def work() -> None:
         conn.execute("SET LOCAL client_min_messages = warning")
         if left:
             conn.execute("DELETE FROM scribe.replica_identity")
         _run_file(conn, "uncapture.sql")
+
+    run_briefly(conn, work, "remove the capture objects", wait=wait, tell=tell)
     return left
 
 
-def _restore_identities(conn: psycopg.Connection[Any]) -> list[str]:
+def _restore_identities(conn: psycopg.Connection[Any], tell: Callable[[str], None]) -> dict[str, str]:
     """Set REPLICA IDENTITY DEFAULT where scribe set FULL and FULL still stands; return the tables that stay locked."""
     if not is_installed(conn):
-        return []
+        return {}
     rows = conn.execute(
         "SELECT n.nspname, c.relname FROM scribe.replica_identity AS r"
         " JOIN pg_catalog.pg_class AS c ON c.oid = r.relid AND c.relreplident = 'f'"
@@ -194,20 +211,27 @@ def _restore_identities(conn: psycopg.Connection[Any]) -> list[str]:
     commands = _RESET
     if not has_function(conn, "run_own"):
         commands = (sql.SQL("ALTER TABLE ONLY {table} REPLICA IDENTITY DEFAULT"), _RESET[1])
-    return _alter_tables(conn, rows, commands, RESET_WAIT)
+    return _alter_tables(conn, rows, commands, RESET_WAIT, tell)
 
 
-def set_identities(conn: psycopg.Connection[Any], note: Callable[[str], None], wait: float) -> list[str]:
+def set_identities(
+    conn: psycopg.Connection[Any],
+    note: Callable[[str], None],
+    wait: float,
+    tell: Callable[[str], None] = lambda text: None,
+) -> list[str]:
     """Set REPLICA IDENTITY FULL on every table without a usable one, and remember that; return their names.
 
-    wait: seconds to go on trying for tables that are locked. Raises TryAgainError that names those.
+    wait: seconds to go on trying for tables that are locked; tell: is told at once who locks them. Raises TryAgainError
+    that names both.
     """
     rows = [row for row in conn.execute(WITHOUT_IDENTITY).fetchall() if is_owner(conn, row)]
-    locked = _alter_tables(conn, rows, _SET, wait)
+    locked = _alter_tables(conn, rows, _SET, wait, tell)
     if locked:
+        words = "; ".join(f"{table} is locked by {who}" for table, who in list(locked.items())[:5])
         raise TryAgainError(
-            f"could not set the replica identity of {', '.join(locked[:5])} within {wait:g} s: locked by others",
-            "Run the same command again when the tables are not locked for so long.",
+            f"could not set the replica identity of {len(locked)} tables within {wait:g} s: {words}",
+            "Wait for that to end, or end it, then run the same command again.",
         )
     names = [sql.Identifier(*row).as_string(conn) for row in rows]
     for name in names:
@@ -222,30 +246,42 @@ def is_owner(conn: psycopg.Connection[Any], table: tuple[str, str]) -> bool:
 
 
 def _alter_tables(
-    conn: psycopg.Connection[Any], rows: list[tuple[str, str]], commands: _Commands, wait: float
-) -> list[str]:
-    """Change the tables' replica identity, each in a transaction of its own; return those that stayed locked."""
+    conn: psycopg.Connection[Any],
+    rows: list[tuple[str, str]],
+    commands: _Commands,
+    wait: float,
+    tell: Callable[[str], None],
+) -> dict[str, str]:
+    """Change the tables' replica identity, each in a transaction of its own; return who locks the others."""
     deadline = time.monotonic() + wait
     rest = [sql.Identifier(*row) for row in rows]
-    while rest:
-        rest = [table for table in rest if not _alter_table(conn, table, commands)]
-        if time.monotonic() > deadline:
-            break
-        if rest:
-            time.sleep(0.2)
-    return [table.as_string(conn) for table in rest]
+    while True:
+        locked = []
+        for table in rest:
+            attempts = Attempts(conn, tell)
+            if not _alter_table(attempts, table, commands):
+                locked.append((table, attempts.describe()))
+        if not locked or time.monotonic() + PAUSE > deadline:
+            return {table.as_string(conn): who for table, who in locked}
+        rest, tell = [table for table, _ in locked], _silent
+        time.sleep(PAUSE)
 
 
-def _alter_table(conn: psycopg.Connection[Any], table: sql.Identifier, commands: _Commands) -> bool:
+def _silent(_text: str) -> None:
+    """Say nothing: it has been said."""
+
+
+def _alter_table(attempts: Attempts, table: sql.Identifier, commands: _Commands) -> bool:
     """Change one table's replica identity unless it is locked; a table that is gone is done."""
+    conn = attempts.conn
+    name = table.as_string(conn)
+
+    def work() -> None:
+        reset = sql.Literal(_RESET_TABLE.format(table).as_string(conn))
+        for command in commands:
+            conn.execute(command.format(table=table, name=sql.Literal(name), statement=reset))
+
     try:
-        with conn.transaction():
-            conn.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT}")
-            reset = sql.Literal(_RESET_TABLE.format(table).as_string(conn))
-            for command in commands:
-                conn.execute(command.format(table=table, name=sql.Literal(table.as_string(conn)), statement=reset))
-    except _LOCKED:
-        return False
+        return attempts.attempt(work)
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
         return True
-    return True

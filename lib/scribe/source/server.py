@@ -27,7 +27,10 @@ ANOTHER_SERVER = (
     ' set SCRIBE_ARCHIVE to a new directory and run "scribe-init": the old archive stays restorable.'
 )
 ANOTHER_DATABASE = "Check PGDATABASE, or SCRIBE_ARCHIVE."
-LOCK_TIMEOUT = 5000  # milliseconds; a sequence is locked while it is being altered
+LOCK_TIMEOUT = 5000  # milliseconds for what else is asked on that connection
+# Milliseconds for a batch of sequences, and for each of a batch that was not had: one is locked by a transaction that
+# has altered it, and that may stay open for long.
+BATCH_TIMEOUT, ONE_TIMEOUT = 1000, 20
 
 _SERVER = """
 SELECT (SELECT system_identifier::text FROM pg_catalog.pg_control_system()),
@@ -112,15 +115,16 @@ def check_identity(server: Server, identity: Mapping[str, Any]) -> None:
 def read_sequences(conn: psycopg.Connection[Any]) -> tuple[list[Sequence], list[str]]:
     """Return the position of every sequence that is not temporary or ours, and a warning for each that is locked."""
     names = [(row[0], row[1]) for row in conn.execute(_SEQUENCES).fetchall()]
-    conn.execute(f"SET lock_timeout = {LOCK_TIMEOUT}")
     refuse_views(conn)  # a view put in a sequence's place would run its owner's functions as us
     found: list[Sequence] = []
     warnings: list[str] = []
     for start in range(0, len(names), SEQUENCE_BATCH):
         batch = names[start : start + SEQUENCE_BATCH]
+        conn.execute(f"SET lock_timeout = {BATCH_TIMEOUT}")
         try:
             found += _read_batch(conn, batch)
         except (*_NO_SEQUENCE, psycopg.errors.LockNotAvailable):
+            conn.execute(f"SET lock_timeout = {ONE_TIMEOUT}")
             for name in batch:  # one of them was dropped just now, or is being altered
                 try:
                     found += _read_batch(conn, [name])
@@ -128,6 +132,7 @@ def read_sequences(conn: psycopg.Connection[Any]) -> tuple[list[Sequence], list[
                     continue
                 except psycopg.errors.LockNotAvailable:
                     warnings.append(f'could not read the position of sequence "{name[0]}.{name[1]}": it is locked')
+    conn.execute(f"SET lock_timeout = {LOCK_TIMEOUT}")
     return found, warnings
 
 
