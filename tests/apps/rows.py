@@ -27,7 +27,18 @@ _COLUMNS = """
         LEFT JOIN pg_catalog.pg_attribute AS f ON f.attrelid = k.confrelid AND f.attnum = k.confkey[1]
     WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a'
     ORDER BY a.attnum"""
-_WORDS = ["alpha", "Beta", "o'clock", "back\\slash", "tab\there", "Zürich", "line\nbreak", "", "x" * 300, "a@example.org"]
+_WORDS = [
+    "alpha",
+    "Beta",
+    "o'clock",
+    "back\\slash",
+    "tab\there",
+    "Zürich",
+    "line\nbreak",
+    "",
+    "x" * 300,
+    "a@example.org",
+]
 
 
 class Rows:

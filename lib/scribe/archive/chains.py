@@ -181,6 +181,12 @@ class Way:
     coarse: bool = False
 
     @property
+    def base_bytes(self) -> int | None:
+        """The bytes of SQL in a plain base, None where its manifest does not tell."""
+        entry = next(e for e in self.base.manifest["files"] if e["name"] == self.base_file.name)
+        return entry.get("plain_bytes")  # type: ignore[no-any-return]
+
+    @property
     def base_file(self) -> Path:
         """The SQL of a base in plain format."""
         names: list[str] = [entry["name"] for entry in self.base.manifest["files"]]
@@ -291,7 +297,7 @@ def _find_commit(chains: list[Chain], target: Target) -> Target:
 
 
 def _commits(segment: Segment, target: Target) -> Iterator[int]:
-    with open_plain(segment.data) as stream:
+    with open_plain(segment.data, segment.manifest["plain_bytes"]) as stream:
         reader = Reader(stream, segment.data.name)
         reader.read_header()
         lsn = 0

@@ -11,6 +11,7 @@ from typing import IO, Any
 import zstandard
 
 from scribe.archive.layout import Archive, Base, Segment
+from scribe.archive.segments import WINDOW
 from scribe.common.dialect import build_epilogue
 
 BLOCK = 1 << 20  # bytes
@@ -88,6 +89,8 @@ def read_entry(entry: Entry) -> str | None:
                 for block in _plain_blocks(stored, compressed=entry.path.suffix == ".zst"):
                     plain.update(block)
                     size += len(block)
+                    if entry.plain_bytes is not None and size > entry.plain_bytes:
+                        break
                     tail.append(block)
                     while sum(map(len, tail[1:])) >= _TAIL:
                         del tail[0]
@@ -117,7 +120,7 @@ def check_ending(entry: Entry, tail: bytes) -> str | None:
 
 def _plain_blocks(stream: _Digesting, *, compressed: bool) -> Iterator[bytes]:
     if compressed:
-        yield from zstandard.ZstdDecompressor().read_to_iter(stream, write_size=BLOCK)  # type: ignore[arg-type]
+        yield from zstandard.ZstdDecompressor(max_window_size=WINDOW).read_to_iter(stream, write_size=BLOCK)  # type: ignore[arg-type]
         return
     while block := stream.read(BLOCK):
         yield block

@@ -28,8 +28,11 @@ from scribe.common.errors import ScribeError
 from scribe.common.lsn import parse_lsn
 
 BLOCK = 512 << 10  # bytes read at a time
+MOST = 256 << 20  # bytes read at a time within a long line
 LONG_LINE = 4 << 20  # bytes; a longer line of COPY data is handed over in parts
 SMALL = 256 << 10  # bytes of a transaction that is handed over whole
+WINDOW = 128 << 20  # bytes of memory that a zstd frame may ask for; what is written here asks for 2 MB
+LONGEST = 1100 << 20  # bytes of a line that has to be read whole; a server takes no statement beyond 1 GB
 # In a transaction of single statements every line begins with one of these.
 _NOT_SINGLE = re.compile(rb"\n(?!INSERT INTO |UPDATE |DELETE FROM |[()]|-- rows )")
 _FRAME = re.compile(rb"\n(?=--|COPY |COMMIT; --|BEGIN; --)")
@@ -129,12 +132,37 @@ class LargeObjects:
 Event = LargeObjects | Small | Start | Statements | CopyStart | CopyData | CopyEnd | Ddl | Mark | End | Footer
 
 
-def open_plain(path: Path) -> IO[bytes]:
-    """Open a file for reading as plain bytes, decompressing *.zst in a stream. Raises OSError."""
+def open_plain(path: Path, size: int | None = None) -> IO[bytes]:
+    """Open a file for reading as plain bytes, decompressing *.zst in a stream. Raises OSError.
+
+    size: the bytes of SQL that the manifest tells of: reading raises ScribeError where there are more.
+    """
     stream = path.open("rb")
     if path.suffix != ".zst":
         return stream
-    return zstandard.ZstdDecompressor().stream_reader(stream, read_size=BLOCK, read_across_frames=True, closefd=True)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
+    plain = decompressor.stream_reader(stream, read_size=BLOCK, read_across_frames=True, closefd=True)
+    return plain if size is None else _Bounded(plain, path, size)  # type: ignore[return-value]
+
+
+class _Bounded:
+    """A file that ends where its manifest says, or else raises ScribeError: a few bytes may decompress to terabytes."""
+
+    def __init__(self, stream: IO[bytes], path: Path, size: int) -> None:
+        self._stream, self._path, self._left = stream, path, size
+
+    def __enter__(self) -> _Bounded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise ScribeError(f'file "{self._path}" holds more than its manifest says', _DAMAGED)
+        return data
 
 
 class Buffer:
@@ -152,8 +180,10 @@ class Buffer:
     def more(self) -> bool:
         """Read on; return False at the end of the stream. Doubles the window, so a huge line costs linear time."""
         held = self.data[self.at - 1 :]
+        if len(held) > LONGEST:
+            raise ScribeError(f'file "{self.name}" has a line of more than {LONGEST >> 20} MB', _DAMAGED)
         try:
-            block = self._read(max(BLOCK, len(held)))
+            block = self._read(min(max(BLOCK, len(held)), MOST))
         except zstandard.ZstdError as error:
             raise ScribeError(f'could not decompress "{self.name}": {error}', _DAMAGED) from None
         self.data, self.at = held + block, 1

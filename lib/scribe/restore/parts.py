@@ -23,6 +23,7 @@ from scribe.common.dialect import quote_identifier
 from scribe.common.errors import ScribeError, UsageError
 from scribe.common.postgres import connect
 from scribe.restore import target as server
+from scribe.restore.feeding import feed
 from scribe.restore.owners import without_owners
 from scribe.restore.restoration import Restore, name_target
 from scribe.restore.selection import Need, Part, check_patterns, choose
@@ -89,7 +90,7 @@ class PartRestore:
                     version = conn.info.server_version
                     homes = self._check_target(conn, part)
                 dump = self._dump(cluster, part)
-                self._load(cluster, dump, homes, version)
+                self._load(dump, homes, version)
         return report | {"database": self.name or None, "objects": [*part.schemas, *map(str, part.relations)]}
 
     def _restore(self, cluster: Cluster, when: str | None) -> dict[str, Any]:
@@ -149,11 +150,10 @@ class PartRestore:
             raise ScribeError(f"could not dump the objects: {said[0] if said else 'pg_dump failed'}")
         return path
 
-    def _load(self, cluster: Cluster, dump: Path, homes: list[str], version: int) -> None:
-        psql = [str(cluster.bindir / "psql"), "--single-transaction"]
+    def _load(self, dump: Path, homes: list[str], version: int) -> None:
         hint = "Nothing was changed. Give the database what is missing, or print the SQL with --stdout and adapt it."
         text = self._text(dump, homes, version)
-        for message in server.run_psql(self.name, text, stop=True, hint=hint, command=psql):
+        for message in feed(self.name, text, what="the dump", stop=True, hint=hint, single=True):
             self.talk.warn(message)
 
     def _text(self, dump: Path, homes: list[str], version: int) -> Iterator[bytes]:

@@ -100,7 +100,7 @@ def find_cut(way: Way, segment: Segment) -> tuple[Begin | None, int]:
     reached = segment.from_lsn
     if way.stop.is_end:
         return None, reached
-    with open_plain(segment.data) as stream:
+    with open_plain(segment.data, segment.manifest["plain_bytes"]) as stream:
         reader = Reader(stream, segment.data.name)
         reader.read_header()
         for event in reader.events():

@@ -224,7 +224,7 @@ class Restore:
 
     def _apply_segment(self, replayer: Replayer, segment: Segment) -> bool:
         self.talk.note(f"applying {segment.data.name}")
-        with open_plain(segment.data) as stream:
+        with open_plain(segment.data, segment.manifest["plain_bytes"]) as stream:
             reader = Reader(stream, segment.data.name)
             header = reader.read_header()
             if header.from_lsn != segment.from_lsn:

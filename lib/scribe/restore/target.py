@@ -6,10 +6,10 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -22,6 +22,7 @@ from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.files import read_json
 from scribe.common.lsn import parse_lsn
 from scribe.common.postgres import connect, fetch_value, find_program, is_superuser, program_version
+from scribe.restore.feeding import feed
 from scribe.restore.owners import whole_statements, without_owners
 from scribe.restore.roles import report_differences
 from scribe.source.ownership import has_table
@@ -29,10 +30,6 @@ from scribe.source.ownership import has_table
 LOCK = 0x7363726962650001  # the advisory lock of the one restore that may work on a database
 _LOCK_WAIT = 5  # seconds; a backend whose restore was killed may still be at its last statement
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
-# PostgreSQL's messages with a SQLSTATE, as psql prints them with VERBOSITY=verbose.
-_MESSAGE = re.compile(r"^(?:psql:.*?:(\d+): )?(ERROR|FATAL|PANIC|WARNING):  ([0-9A-Z]{5}): (.*)$", re.MULTILINE)
-_THERE_ALREADY = {"42710", "42P04", "42P06"}
-_CONNECTION_LOST = 2  # psql's exit status
 # Of whole statements: a name may go over several lines, and hold anything.
 _TABLESPACE_LINE = re.compile(rb"^(CREATE TABLESPACE .* LOCATION )'((?:[^']|'')*)';\n\Z", re.DOTALL)
 _ROLE_LINE = re.compile(rb'^(?:CREATE|ALTER) ROLE (?:"((?:[^"]|"")+)"|([^\s;"]+))[ ;]')
@@ -230,7 +227,7 @@ def restore_globals(
     for path in paths:
         with path.open("rb") as stream:
             statements = map_locations(filter_globals(whole_statements(stream), roles), options.mapping)
-            for message in run_psql(conn.info.dbname, statements, stop=False):
+            for message in feed(conn.info.dbname, statements, what=str(path), stop=False, hint=_BASE):
                 warn(f"globals: {message}")
 
 
@@ -323,7 +320,8 @@ def restore_base(way: Way, name: str, options: Options, version: int, tick: Call
         _restore_directory(way.base, name, options, version)
         run_file(way.base.path / "epilogue.sql", name)
     else:
-        run_psql(name, known_settings(_plain_base(way.base_file, options, tick), version), stop=True)
+        text = known_settings(_plain_base(way, options, tick), version)
+        feed(name, text, what=str(way.base_file), stop=True, hint=_BASE)
 
 
 def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:
@@ -335,8 +333,9 @@ def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:
     yield from chunks
 
 
-def _plain_base(path: Path, options: Options, tick: Callable[[int], None]) -> Iterator[bytes]:
-    with open_plain(path) as stream:
+def _plain_base(way: Way, options: Options, tick: Callable[[int], None]) -> Iterator[bytes]:
+    path = way.base_file
+    with open_plain(path, way.base_bytes) as stream:
         if options.owners:
             blocks = iter(lambda: stream.read(BLOCK), b"")
         else:
@@ -373,7 +372,8 @@ def _restore_directory(base: Base, name: str, options: Options, version: int) ->
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=child_environment()) as process:
                 out = process.stdout
                 assert out is not None
-                run_psql(name, known_settings(iter(lambda: out.read(BLOCK), b""), version), stop=True)
+                text = known_settings(iter(lambda: out.read(BLOCK), b""), version)
+                feed(name, text, what="what pg_restore wrote", stop=True, hint=_BASE)
             status = process.returncode
         else:
             command += ["-d", conninfo(name)]
@@ -393,7 +393,7 @@ def conninfo(name: str) -> str:
 
 
 def child_environment() -> dict[str, str]:
-    """Return the environment for psql and pg_restore: quiet, English messages, no waiting for each commit."""
+    """Return the environment for pg_restore: quiet, English messages, no waiting for each commit."""
     options = "-c synchronous_commit=off -c client_min_messages=warning -c lc_messages=C"
     return os.environ | {"PGOPTIONS": f"{os.environ.get('PGOPTIONS', '')} {options}".strip()}
 
@@ -401,7 +401,7 @@ def child_environment() -> dict[str, str]:
 def run_file(path: Path, name: str) -> list[str]:
     """Run an SQL file that must not fail; return its warnings. Raises ScribeError."""
     with path.open("rb") as stream:
-        return run_psql(name, iter(stream), stop=True)
+        return feed(name, iter(stream), what=str(path), stop=True, hint=_BASE)
 
 
 def run_database_sql(base: Base, name: str, warn: Callable[[str], None]) -> None:
@@ -409,7 +409,7 @@ def run_database_sql(base: Base, name: str, warn: Callable[[str], None]) -> None
     path = base.path / "database.sql"
     if path.exists():
         with path.open("rb") as stream:
-            for message in run_psql(name, iter(stream), stop=False):
+            for message in feed(name, iter(stream), what=str(path), stop=False, hint=_BASE):
                 warn(f"database settings: {message}")
 
 
@@ -422,42 +422,3 @@ def finish(name: str, warn: Callable[[str], None]) -> None:
             warn(f"could not analyze: {' '.join(str(error).split())}")
         conn.execute("SET synchronous_commit = on")
         conn.execute("UPDATE scribe.position SET lsn = lsn")
-
-
-def run_psql(
-    name: str, chunks: Iterator[bytes], *, stop: bool, hint: str = _BASE, command: Sequence[str] = ()
-) -> list[str]:
-    """Feed SQL to psql. stop: at the first error, which is raised as ScribeError; else errors are returned as text.
-
-    That something exists already is not among them. command: the program and further options, instead of PATH's.
-    """
-    command = [*(command or [find_program("psql")]), "-X", "-q", "-w", "-v", "VERBOSITY=verbose"]
-    command += ["-v", f"ON_ERROR_STOP={int(stop)}"]
-    with tempfile.TemporaryFile() as said:
-        with subprocess.Popen(
-            [*command, "-d", conninfo(name), "-f", "-"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-            env=child_environment(),
-        ) as process:
-            assert process.stdin is not None
-            _feed(process.stdin, chunks)
-        said.seek(0)
-        text = said.read().decode("utf-8", "replace")
-    found = [(match[1], match[2], match[3], match[4]) for match in _MESSAGE.finditer(text)]
-    if process.returncode != 0 and (stop or not found):
-        errors = [f"{f'line {line}: ' if line else ''}{text}" for line, level, _, text in found if level != "WARNING"]
-        first = errors[0] if errors else (text.strip().splitlines() or ["psql failed"])[0]
-        kind = TryAgainError if process.returncode == _CONNECTION_LOST else ScribeError
-        raise kind(f'could not restore into database "{name}": {first}', hint)
-    return [message for _, _, state, message in found if state not in _THERE_ALREADY]
-
-
-def _feed(stdin: IO[bytes], chunks: Iterator[bytes]) -> None:
-    try:
-        with stdin:
-            for chunk in chunks:
-                stdin.write(chunk)
-    except BrokenPipeError:
-        pass  # psql has stopped, and says why

@@ -1,0 +1,102 @@
+"""SQL that pg_dump, pg_dumpall or we have written, sent to a server statement by statement.
+
+psql is not asked: in a file that somebody else has written it would run commands of the shell as whoever restores.
+Here a line is SQL, data of a COPY, or refused.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import psycopg
+
+from scribe.archive.cutting import Cutter, Piece
+from scribe.archive.segments import Reader
+from scribe.common.errors import ScribeError
+from scribe.common.postgres import connect
+from scribe.restore.session import ServerError, Session
+
+THERE_ALREADY = {"42710", "42P04", "42P06"}
+_FOREIGN = "Nothing that pg_dump has written looks like this. Do not restore an archive that you do not trust."
+_OPTIONS = "-c synchronous_commit=off -c client_min_messages=warning"
+
+
+class _Chunks:
+    """Chunks of bytes as a file to read from."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def read(self, size: int = -1) -> bytes:
+        return next(filter(None, self._chunks), b"")
+
+
+class Feed:
+    """One file on its way to a server. what: the file, for messages; stop: at the first error."""
+
+    def __init__(self, session: Session, what: str, *, stop: bool) -> None:
+        self.session, self.what, self.stop = session, what, stop
+        self.messages: list[str] = []
+
+    def note(self, said: psycopg.errors.Diagnostic) -> None:
+        """Take a warning of the server's."""
+        if said.severity_nonlocalized == "WARNING" and said.sqlstate not in THERE_ALREADY:
+            self.messages.append(said.message_primary or "")
+
+    def send(self, chunks: Iterator[bytes]) -> None:
+        """Send everything. Raises ScribeError."""
+        for piece in Cutter(Reader(_Chunks(chunks), self.what)).pieces():  # type: ignore[arg-type]
+            self._refuse(piece)
+            try:
+                if piece.copy is None:
+                    self.session.run(piece.text)
+                else:
+                    self._copy(piece.text, piece.copy)
+            except ServerError as error:
+                self._failed(piece, error)
+                deque(piece.copy or (), maxlen=0)
+
+    def _refuse(self, piece: Piece) -> None:
+        where = f"{self.what}, line {piece.line}"
+        if piece.command is not None:
+            shown = piece.command[:40].decode("utf-8", "replace")
+            raise ScribeError(f'{where}: "\\{shown}" is a command to psql and no SQL', _FOREIGN)
+        if piece.copy is None and b"copy" in piece.words:
+            raise ScribeError(f"{where}: a COPY that does not read what follows it", _FOREIGN)
+
+    def _copy(self, statement: bytes, data: Iterator[bytes]) -> None:
+        self.session.start_copy(statement)
+        for block in data:
+            self.session.put_data(block)
+        self.session.end_copy()
+
+    def _failed(self, piece: Piece, error: ServerError) -> None:
+        if self.stop:
+            raise ScribeError(f"line {piece.line}: {error.said}")
+        if error.sqlstate not in THERE_ALREADY:
+            self.messages.append(error.said)
+
+
+def feed(name: str, chunks: Iterator[bytes], *, what: str, stop: bool, hint: str, single: bool = False) -> list[str]:
+    """Run SQL in a database; return what the server said of it: warnings, and errors where stop is not given.
+
+    what: the file, for messages; stop: at the first error, which is raised as ScribeError, with hint; single: all of
+    it in one transaction. That something exists already is said by nobody.
+    """
+    with connect(dbname=name, options=_OPTIONS) as conn:
+        sender = Feed(Session(conn), what, stop=stop)
+        conn.add_notice_handler(sender.note)
+        try:
+            if single:
+                sender.session.run(b"BEGIN")
+            sender.send(chunks)
+            if single:
+                sender.session.run(b"COMMIT")
+        except ServerError as error:
+            raise ScribeError(f'could not restore into database "{name}": {error.said}', hint) from None
+        except ScribeError as error:
+            if error.hint is None:
+                error = type(error)(f'could not restore into database "{name}": {error.message}', hint)
+            raise error from None
+    return sender.messages
