@@ -101,6 +101,21 @@ class Handmade:
         self._write(directory / "manifest.json", json.dumps(manifest).encode())
         return directory.name
 
+    def globals(self, stamp: str, text: str) -> Path:
+        """Write globals that are newer than a base's, with their manifest; return their path."""
+        path = self.path / "globals" / f"{stamp}.sql"
+        entry = self._write(path, text.encode())
+        manifest = {
+            "format_version": 1,
+            "file": path.name,
+            "bytes": entry["bytes"],
+            "sha256": entry["sha256"],
+            "system_identifier": self.system_identifier,
+            "written": _stamp(CREATED),
+        }
+        self._write(path.with_suffix(".json"), json.dumps(manifest).encode())
+        return path
+
     def transaction(self, body: str | bytes) -> bytes:
         """Return a transaction with its frames at the next LSN; body: its lines, each with a newline."""
         self.xid += 1

@@ -26,8 +26,9 @@ def test_newer_globals_are_restored_too_and_what_fails_in_them_is_said(target: T
             "RESET ROLE;\n-- ddl end\n"
         ]
     )
-    later = target.path / "globals" / "20261123T000000Z.sql"
-    later.write_text(f"CREATE ROLE {role};\nGRANT nobody_here TO {role};\nCREATE ROLE postgres;\n")
+    target.archive.globals(
+        "20261123T000000Z", f"CREATE ROLE {role};\nGRANT nobody_here TO {role};\nCREATE ROLE postgres;\n"
+    )
     try:
         said = target.run().stderr
         assert 'globals: role "nobody_here" does not exist' in said
@@ -43,7 +44,7 @@ def test_a_base_without_globals_is_restored_with_those_in_force_then(target: Tar
     create = f"CREATE ROLE {role};\n"
     target.archive.base(TABLES, globals_sql="" if newest == "a file of globals" else create)
     if newest == "a file of globals":
-        (target.path / "globals" / "20261122T030000Z.sql").write_text(create)
+        target.archive.globals("20261122T030000Z", create)
     target.archive.segment([insert(2)])
     stamp = target.archive.base(TABLES + f"ALTER TABLE public.t OWNER TO {role};\n")
     path = target.path / "base" / stamp

@@ -12,6 +12,7 @@ from typing import Any
 from scribe.archive.layout import Archive, Base, Segment
 from scribe.archive.pruned import read_pruned
 from scribe.archive.segments import Mark, Reader, Small, Start, open_plain
+from scribe.common import files
 from scribe.common.dialect import Begin
 from scribe.common.errors import ScribeError, UsageError
 from scribe.common.lsn import format_lsn
@@ -322,10 +323,26 @@ def list_files(way: Way) -> list[tuple[Path, dict[str, Any]]]:
 def check_files(way: Way) -> int:
     """Read every file of a way and compare it with its manifest; return the bytes read. Raises ScribeError."""
     total = 0
+    root = way.base.path.parents[1]
+    for path in [way.base.path / "manifest.json", *(segment.path for segment in way.segments)]:
+        _refuse_strange(path, root)
     for path, entry in list_files(way):
+        _refuse_strange(path, root)
         check_file(path, entry["bytes"], entry["sha256"])
         total += entry["bytes"]
     return total
+
+
+def _refuse_strange(path: Path, root: Path) -> None:
+    try:
+        what = files.describe_strange(path, root)
+    except FileNotFoundError:
+        return  # said by whoever reads it
+    if what is not None:
+        raise ScribeError(f'could not use "{path}" of the archive: {what}', _STRANGE)
+
+
+_STRANGE = "Copy the archive to a directory of your own, if you know where it comes from."
 
 
 def check_file(path: Path, size: int, digest: str) -> None:

@@ -10,9 +10,12 @@ from typing import IO, Any
 
 import zstandard
 
+from scribe.archive.cutting import find_command
 from scribe.archive.layout import Archive, Base, Segment
-from scribe.archive.segments import WINDOW
+from scribe.archive.rolefiles import Found
+from scribe.archive.segments import WINDOW, Reader, open_plain
 from scribe.common.dialect import build_epilogue
+from scribe.common.errors import ScribeError
 
 BLOCK = 1 << 20  # bytes
 _TAIL = 1 << 20  # bytes at the end of a dump in which its last lines are looked for
@@ -31,6 +34,7 @@ class Entry:
     plain_sha256: str | None = None
     ending: bytes | None = None  # what its SQL must end with
     dump: bool = False  # it is what pg_dump wrote
+    script: bool = False  # SQL of which nothing may be a command of psql's
 
 
 def list_base(archive: Archive, base: Base) -> list[Entry]:
@@ -43,6 +47,11 @@ def list_base(archive: Archive, base: Base) -> list[Entry]:
         ending = epilogue if dump or value["name"] == "epilogue.sql" else None
         entries.append(_entry(archive, path, value, ending=ending, dump=dump))
     return entries
+
+
+def list_globals(archive: Archive, found: Found) -> list[Entry]:
+    """Return the files of globals/ that have a manifest."""
+    return [_entry(archive, path, manifest, ending=None) for path, manifest in found.good]
 
 
 def list_segment(archive: Archive, segment: Segment) -> Entry:
@@ -60,6 +69,7 @@ def _entry(archive: Archive, path: Path, value: dict[str, Any], *, ending: bytes
         value.get("plain_sha256"),
         ending,
         dump,
+        path.parent != archive.incremental and path.name.endswith((".sql", ".sql.zst")),
     )
 
 
@@ -106,7 +116,19 @@ def read_entry(entry: Entry) -> str | None:
         return unreadable
     if entry.plain_sha256 is not None and (plain.hexdigest(), size) != (entry.plain_sha256, entry.plain_bytes):
         return "the SQL in it does not have the checksum in its manifest"
-    return check_ending(entry, b"".join(tail))
+    return check_ending(entry, b"".join(tail)) or check_script(entry)
+
+
+def check_script(entry: Entry) -> str | None:
+    """Return what psql would take for a command of its own, None if there is nothing."""
+    if not entry.script:
+        return None
+    try:
+        with open_plain(entry.path, entry.plain_bytes) as stream:
+            found = find_command(Reader(stream, entry.name))
+    except ScribeError as error:
+        return error.message
+    return f'line {found[0]} is a command to psql: "\\{found[1][:40]}"' if found else None
 
 
 def check_ending(entry: Entry, tail: bytes) -> str | None:

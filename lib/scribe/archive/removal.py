@@ -16,6 +16,7 @@ from scribe.archive.chains import check_file
 from scribe.archive.layout import Archive, Base, Segment
 from scribe.archive.pruned import read_pruned
 from scribe.archive.retention import Plan, Policy, Verdict, make_plan
+from scribe.archive.rolefiles import manifest_of
 from scribe.archive.shipping import Outbox
 from scribe.common import files
 from scribe.common.errors import ScribeError
@@ -95,7 +96,8 @@ def list_steps(archive: Archive, plan: Plan) -> Iterator[Callable[[], None]]:
         yield from _steps_of_base(verdict.path)
     yield from _steps_of_segments(archive.incremental, [v.item for v in groups["segment"]])
     for verdict in groups["globals"]:
-        yield lambda path=verdict.path: files.remove_file(path)  # type: ignore[misc]
+        for path in (manifest_of(verdict.path), verdict.path):
+            yield lambda path=path: files.remove_file(path)  # type: ignore[misc]
 
 
 def _record(archive: Archive, bases: Sequence[Verdict], segments: Sequence[Verdict]) -> None:

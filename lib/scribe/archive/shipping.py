@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scribe.archive.layout import Archive
+from scribe.archive.rolefiles import manifest_of
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError
 
@@ -70,7 +71,8 @@ class Outbox:
         stamps = [base.stamp for base in self.archive.bases()]
         loose = {name: digest for name in LOOSE if (digest := _digest(self.archive.path / name))}
         names = [name for name, digest in loose.items() if digest != known["files"].get(name)]
-        names += [f"globals/{path.name}" for path in self.archive.globals_files() if path.name not in known["globals"]]
+        for path in self.archive.globals_files():
+            names += _with_manifest(path) if path.name not in known["globals"] else []
         for stamp in stamps:
             names += self._files_of_base(stamp) if stamp not in known["bases"] else []
         for name in segments:
@@ -154,6 +156,11 @@ class Outbox:
         said = result.stderr.decode(errors="replace").strip().splitlines()
         status = f"signal {-result.returncode}" if result.returncode < 0 else f"exit status {result.returncode}"
         return status + (f" ({said[-1]})" if said else ""), 0 < result.returncode <= HOPELESS
+
+
+def _with_manifest(path: Path) -> list[str]:
+    """Return the names of a file of globals/ and of its manifest, if it has one."""
+    return [f"globals/{each.name}" for each in (path, manifest_of(path)) if each.exists()]
 
 
 def _digest(path: Path) -> str:

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from scribe.archive import rolefiles
 from scribe.archive.chains import describe_break, find_chain
-from scribe.archive.checksums import Entry, list_base, list_segment, read_entry
+from scribe.archive.checksums import Entry, list_base, list_globals, list_segment, read_entry
 from scribe.archive.layout import Archive, Base, Segment
 from scribe.archive.manifest import read_manifest
 from scribe.archive.pruned import Pruned, read_pruned
@@ -75,9 +76,13 @@ class Verification:
         self._check_newest(segments)
         entries = [entry for base in bases for entry in list_base(self.archive, base)]
         entries += [list_segment(self.archive, segment) for segment in segments]
-        self._check_entries(entries)
+        roles = rolefiles.look(self.archive)
+        self._check_globals(roles)
+        for base in bases:
+            self._check_unlisted(base)
+        self._check_entries(entries + list_globals(self.archive, roles))
         self._check_leftovers(pruned)
-        self._check_modes()
+        self._check_files()
         for gap in self.identity.get("accepted_gaps", []):
             self.outcome.notes.append(f"archive.json: a gap of the decoder was accepted: {gap['text']}")
         return self.outcome
@@ -254,13 +259,35 @@ class Verification:
                 name = str(path.relative_to(self.archive.path))
                 self.outcome.notes.append(f"{name}: left by a program that died; the next run removes it")
 
-    def _check_modes(self) -> None:
+    def _check_globals(self, found: rolefiles.Found) -> None:
+        for path, what in found.lost:
+            self._fault(path, what, FETCH)
+        for path in found.old:
+            self.outcome.notes.append(f"globals/{path.name}: it has no checksum; an older pg_scribe wrote it")
+        for path in found.unfinished:
+            self.outcome.notes.append(
+                f"globals/{path.name}: unfinished; no restore runs it, and the next run removes it"
+            )
+
+    def _check_unlisted(self, base: Base) -> None:
+        known = {entry["name"] for entry in base.manifest["files"]} | {"manifest.json"}
+        for path in walk(base.path):
+            name = path.relative_to(base.path).as_posix()
+            if name not in known and not path.is_dir():
+                self._fault(path, "its base's manifest does not name it", "move what does not belong here out of it")
+
+    def _check_files(self) -> None:
         for path in walk(self.archive.path):
             try:
+                plain = not path.is_dir() or (path.is_symlink() and path.parent != self.archive.path)
+                if plain and self.archive.spool not in path.parents:
+                    what = files.describe_strange(path, self.archive.path)
+                    if what is not None:
+                        self._fault(path, what, FETCH)
                 mode = stat.S_IMODE(path.lstat().st_mode)
             except FileNotFoundError:  # rotation and stream go on meanwhile
                 continue
-            if mode & 0o077 and not path.is_symlink():
+            if mode & 0o077 and not (path.is_symlink() or mode & 0o022 and path.is_file()):
                 wanted = files.DIRECTORY_MODE if path.is_dir() else files.FILE_MODE
                 self._fault(path, f"others may use it (mode {mode:04o})", f'run "chmod {wanted:o}" on it')
 

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -129,6 +130,29 @@ def remove_leftovers(directory: Path) -> int:
         else:
             path.unlink(missing_ok=True)
     return len(leftovers)
+
+
+def describe_strange(path: Path, root: Path) -> str | None:
+    """Return why a file below root is no plain file of ours, None if it is one. Raises OSError.
+
+    Ours is what belongs to us, to root, or to whom root belongs. That a directory of the archive's first level is a
+    symbolic link to another disk is the operator's business; a file that has other names is not told from a copy that
+    rsync --link-dest has made, and whoever could write it by another name would own it, or be let in by its mode.
+    """
+    between = path.relative_to(root).parts
+    for depth in range(2, len(between)):
+        if root.joinpath(*between[:depth]).is_symlink():
+            return f'"{between[depth - 1]}" in its path is a symbolic link'
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        return "it is a symbolic link"
+    if not stat.S_ISREG(status.st_mode):
+        return "it is no plain file"
+    if status.st_uid not in (os.geteuid(), 0, root.stat().st_uid):
+        return f"it belongs to another user (uid {status.st_uid})"
+    if status.st_mode & 0o022:
+        return f"others may change it (mode {stat.S_IMODE(status.st_mode):04o})"
+    return None
 
 
 class Lock:

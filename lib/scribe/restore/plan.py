@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from scribe.archive.chains import Way, list_files
 from scribe.archive.layout import Archive, Segment
@@ -29,10 +31,12 @@ def build_plan(
     base = way.base.path
     lines = ["#!/bin/sh", f"# base {way.base.stamp}, then {len(way.segments)} segments", "set -eu"]
     # before anything else: of a pipe, sh sees only what psql says, which runs the beginning of a damaged file
-    lines += ["sha256sum --check --quiet <<'SUMS'", *_sums(way), "SUMS"]
+    roles = globals_files(archive, way.base) if with_globals else []
+    sums = list_files(way) + [(path, entry) for path, entry in roles if entry is not None]
+    lines += ["sha256sum --check --quiet <<'SUMS'", *_sums(sums), "SUMS"]
     if with_globals:
         lines.append("# what exists already is no error here")
-        lines += [f"psql -X -q -d {first} -f {quote(path)}" for path in globals_files(archive, way.base)]
+        lines += [f"psql -X -q -d {first} -f {quote(path)}" for path, _ in roles]
     create = build_create(version, name, read_meta(way.base), options)
     lines.append(f"{_STOP} -d {first} -c {shlex.quote(create)}")
     lines += _base_commands(way, target, options, version)
@@ -47,10 +51,10 @@ def quote(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _sums(way: Way) -> list[str]:
+def _sums(entries: Iterable[tuple[Path, Mapping[str, Any]]]) -> list[str]:
     """Return what sha256sum reads; where a name has to be escaped, its line begins with a backslash."""
     lines = []
-    for path, entry in list_files(way):
+    for path, entry in entries:
         name = str(path).replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
         lines.append(f"{'' if name == str(path) else chr(92)}{entry['sha256']}  {name}")
     return lines

@@ -83,6 +83,8 @@ class Restore:
             position = self._look_at_target(way, oid)
             self.talk.note(f"checking {len(way.segments)} segments and base {way.base.stamp}")
             check_files(way)
+            if not self.arguments.no_globals:
+                server.check_globals(self.archive, way.base, self.talk.warn)
             server.check_options(way.base, self.options)
             if self.arguments.dry_run:
                 self.talk.info("nothing stands in the way; nothing was changed")

@@ -14,7 +14,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scribe.archive.chains import Way
+from scribe.archive import rolefiles
+from scribe.archive.chains import Way, check_file
 from scribe.archive.layout import Archive, Base
 from scribe.archive.segments import BLOCK, open_plain
 from scribe.common.dialect import TIMEOUT_SINCE, drop_transaction_timeout, quote_identifier, quote_literal
@@ -199,18 +200,33 @@ def map_locations(statements: Iterator[bytes], mapping: Mapping[str, str]) -> It
         yield statement if match is None or new is None else match[1] + quote_literal(new).encode() + b";\n"
 
 
-def globals_files(archive: Archive, base: Base) -> list[Path]:
-    """Return the globals in force at the base and every newer file of them, in order.
+def globals_files(archive: Archive, base: Base) -> list[tuple[Path, Mapping[str, Any] | None]]:
+    """Return the globals in force at the base and every newer file of them, in order, with what manifests say of them.
 
-    The former are its own, or where it was taken without any, the newest from before.
+    The former are its own, or where it was taken without any, the newest from before. None stands for files that
+    older versions have written without a manifest. Raises ScribeError.
     """
-    paths = archive.globals_files()
-    own = [base.path / "globals.sql"]
-    if not own[0].exists():
-        found = [(path.stem, path) for path in paths]
-        found += [(other.stamp, other.path / "globals.sql") for other in archive.bases()]
-        own = [path for stamp, path in sorted(found) if stamp <= base.stamp and path.exists()][-1:]
-    return own + [path for path in paths if path.stem > base.stamp]
+    stored = rolefiles.usable(archive)
+    own = _own_globals(base)
+    if not own:
+        found: list[tuple[str, Path, Mapping[str, Any] | None]] = [(path.stem, path, entry) for path, entry in stored]
+        found += [(other.stamp, *pair) for other in archive.bases() for pair in _own_globals(other)]
+        before = [each for each in found if each[0] <= base.stamp]
+        own = [(path, entry) for _, path, entry in sorted(before, key=lambda each: each[0])[-1:]]
+    return [*own, *((path, entry) for path, entry in stored if path.stem > base.stamp)]
+
+
+def _own_globals(base: Base) -> list[tuple[Path, Mapping[str, Any] | None]]:
+    return [(base.path / "globals.sql", e) for e in base.manifest["files"] if e["name"] == "globals.sql"]
+
+
+def check_globals(archive: Archive, base: Base, warn: Callable[[str], None]) -> None:
+    """Compare the globals with their manifests, before anything is run. Raises ScribeError."""
+    for path, entry in globals_files(archive, base):
+        if entry is None:
+            warn(f'"{path}" has no checksum: an older pg_scribe wrote it')
+        else:
+            check_file(path, entry["bytes"], entry["sha256"])
 
 
 def restore_globals(
@@ -221,7 +237,7 @@ def restore_globals(
     So is what differs in the roles that are there.
     """
     roles = {row[0] for row in conn.execute("SELECT rolname FROM pg_catalog.pg_roles").fetchall()}
-    paths = globals_files(archive, base)
+    paths = [path for path, _ in globals_files(archive, base)]
     if paths:
         report_differences(conn, paths[-1].read_bytes(), roles, warn)
     for path in paths:
@@ -407,7 +423,7 @@ def run_file(path: Path, name: str) -> list[str]:
 def run_database_sql(base: Base, name: str, warn: Callable[[str], None]) -> None:
     """Give the database its settings, privileges and comment; what the server refuses is passed to warn."""
     path = base.path / "database.sql"
-    if path.exists():
+    if any(entry["name"] == path.name for entry in base.manifest["files"]):
         with path.open("rb") as stream:
             for message in feed(name, iter(stream), what=str(path), stop=False, hint=_BASE):
                 warn(f"database settings: {message}")

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from scribe import FORMAT_VERSION, __version__
+from scribe.archive import rolefiles
 from scribe.archive.layout import Archive
 from scribe.common import files
 from scribe.common.dialect import format_time, quote_identifier, quote_literal
@@ -22,6 +23,7 @@ from scribe.common.errors import ScribeError
 from scribe.common.postgres import child_environment, fetch_value, find_program
 from scribe.source.server import inspect
 
+LOCK_WAIT = 30.0  # seconds for another program that stores globals
 _RESTRICT = re.compile(rb"\A(.*?\n)\\restrict ([0-9A-Za-z]+)\n(.*)\n\\unrestrict \2\n(.*)\Z", re.DOTALL)
 # Settings whose value is a list of names; each has to be quoted by itself (variable_is_guc_list_quote() in pg_dump).
 _LISTS = {
@@ -91,7 +93,7 @@ def _conninfo(conn: psycopg.Connection[Any]) -> str:
 
 def newest_globals(archive: Archive) -> Path | None:
     """Return the file that holds the newest globals: of globals/ and of the bases; None when there is none."""
-    found = [(path.stem, path) for path in archive.globals_files()]
+    found = [(path.stem, path) for path, _ in rolefiles.usable(archive)]
     found += [(base.stamp, base.path / "globals.sql") for base in archive.bases()]
     found = [(stamp, path) for stamp, path in found if path.is_file()]
     return max(found)[1] if found else None
@@ -105,13 +107,12 @@ def refresh_globals(
     dry_run: only say which file it would be.
     """
     content = dump_globals(conn, warn)
-    newest = newest_globals(archive)
-    if newest is not None and newest.read_bytes() == content:
-        return None
-    path = archive.globals_path / f"{_later_stamp(archive)}.sql"
-    if not dry_run:
-        files.write_file(path, content, exclusive=True)
-    return path
+    with files.Lock(archive.spool / "globals.lock", "another program stores the globals", wait=LOCK_WAIT):
+        newest = newest_globals(archive)
+        if newest is not None and newest.read_bytes() == content:
+            return None
+        stamp = _later_stamp(archive)
+        return archive.globals_path / f"{stamp}.sql" if dry_run else rolefiles.write(archive, stamp, content)
 
 
 def _later_stamp(archive: Archive) -> str:
