@@ -10,6 +10,7 @@
 -- which SQL cannot call, or a function only the owner may execute.
 
 SET search_path = pg_catalog, pg_temp;
+SET standard_conforming_strings = on;
 
 DO $check$
 BEGIN

@@ -5,6 +5,7 @@
 -- Privilege: superuser. Oldest version: PostgreSQL 14.
 
 SET search_path = pg_catalog, pg_temp;
+SET standard_conforming_strings = on;
 
 CREATE TABLE IF NOT EXISTS scribe.mark (name text PRIMARY KEY);
 

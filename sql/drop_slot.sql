@@ -7,6 +7,8 @@
 -- the chain ends there, and "scribe-init" begins a new one with a new base. What is archived stays restorable.
 -- The source itself loses nothing, and its next checkpoints give the disk back.
 -- Privilege: REPLICATION or superuser. Oldest version: PostgreSQL 13.
+
+SET standard_conforming_strings = on;
 \set ON_ERROR_STOP on
 SET search_path = pg_catalog, pg_temp;
 \if :{?confirm}

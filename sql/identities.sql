@@ -2,6 +2,7 @@
 --
 -- Safe to run again. sql/uncapture.sql takes it away. Privilege: CREATE on the database. Oldest version: PostgreSQL 14.
 SET search_path = pg_catalog, pg_temp;
+SET standard_conforming_strings = on;
 CREATE SCHEMA IF NOT EXISTS scribe;
 COMMENT ON SCHEMA scribe IS 'pg_scribe: replica identities that scribe-init has set';
 CREATE TABLE IF NOT EXISTS scribe.replica_identity (relid oid PRIMARY KEY);

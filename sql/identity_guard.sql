@@ -7,6 +7,7 @@
 -- Run after capture.sql; safe to run again. Privilege: superuser (event triggers). Oldest version: PostgreSQL 13.
 
 SET search_path = pg_catalog, pg_temp;
+SET standard_conforming_strings = on;
 
 -- Tables whose next UPDATE or DELETE would crash the server. Temporary and unlogged ones are not decoded.
 CREATE OR REPLACE FUNCTION scribe.endangered() RETURNS SETOF regclass

@@ -8,6 +8,8 @@
 -- Run it in the source database after scribe-init; safe to run again. sql/uncapture.sql takes the views away; then
 -- "DROP OWNED BY scribe_monitor; DROP ROLE scribe_monitor". The role has no password: let it in by pg_hba.conf.
 -- Privilege: superuser. Oldest version: PostgreSQL 13.
+
+SET standard_conforming_strings = on;
 \set ON_ERROR_STOP on
 
 SET search_path = pg_catalog, pg_temp;

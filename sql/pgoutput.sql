@@ -5,6 +5,7 @@
 -- Privilege: superuser. Oldest version: PostgreSQL 14.
 
 SET search_path = pg_catalog, pg_temp;
+SET standard_conforming_strings = on;
 
 -- What a translator of the stream must know of each table; its rows travel in the stream, before the rows that need them.
 CREATE TABLE IF NOT EXISTS scribe.table_facts (relid oid PRIMARY KEY, facts text NOT NULL);

@@ -16,6 +16,8 @@
 -- sql/pgoutput.sql: the publication, of the slot's name, is then made here). Safe to run again. To take it away: in each
 -- database "DROP OWNED BY scribe_stream, scribe_dump, scribe_monitor", then "DROP ROLE ...".
 -- Privilege: superuser. Oldest version: PostgreSQL 14 (pg_read_all_data).
+
+SET standard_conforming_strings = on;
 \set ON_ERROR_STOP on
 \if :{?stream}
 \else

@@ -10,6 +10,8 @@
 -- What such a role cannot restore, and what becomes of it, is in docs/security.md. Roles that the archive's GRANTs name must
 -- be there: a superuser runs the archive's globals.sql first.
 -- Privilege: superuser. Oldest version: PostgreSQL 15 (GRANT SET ON PARAMETER).
+
+SET standard_conforming_strings = on;
 \set ON_ERROR_STOP on
 SET search_path = pg_catalog, pg_temp;
 \if :{?restore}

@@ -3,6 +3,7 @@
 -- Safe to run again. Privilege: superuser. Oldest version: PostgreSQL 13.
 
 SET search_path = pg_catalog, pg_temp;
+SET standard_conforming_strings = on;
 
 DO $remove$
 DECLARE

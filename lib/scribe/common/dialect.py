@@ -34,12 +34,17 @@ _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f", "\\
 HEADER_SETTINGS = (
     ("session_replication_role", "replica"),
     ("standard_conforming_strings", "on"),
+    ("backslash_quote", "safe_encoding"),
+    ("array_nulls", "on"),
+    ("transform_null_equals", "off"),
+    ("quote_all_identifiers", "off"),
     ("DateStyle", "'ISO, MDY'"),
     ("IntervalStyle", "postgres"),
     ("TimeZone", "'UTC'"),
     ("lc_monetary", "'C'"),
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
+    ("xmlbinary", "base64"),
     ("xmloption", "content"),
     ("search_path", "''"),
     ("check_function_bodies", "off"),
@@ -47,11 +52,15 @@ HEADER_SETTINGS = (
     ("default_tablespace", "''"),
     ("default_transaction_read_only", "off"),
     ("default_transaction_isolation", "'read committed'"),
+    ("default_transaction_deferrable", "off"),
     ("client_min_messages", "warning"),
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
 )
+# The like for a base, whose triggers, functions and data are made as pg_dump has them made.
+_NOT_OF_A_BASE = {"session_replication_role", "check_function_bodies", "client_min_messages", "xmloption"}
+BASE_SETTINGS = tuple(setting for setting in HEADER_SETTINGS if setting[0] not in _NOT_OF_A_BASE)
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,17 @@ def build_footer(*, sequences: Iterable[Sequence], to_lsn: int) -> str:
     )
 
 
+def build_base_header() -> str:
+    """Return what begins a base: what pg_dump leaves to the target's settings is pinned, for psql alone too."""
+    settings = "".join(f"SET {name} = {value};\n" for name, value in BASE_SETTINGS)
+    return (
+        "-- pg_scribe: what follows means the same whatever the settings of role, database and server are.\n"
+        f"{settings}"
+        "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings"  # older servers know neither
+        " WHERE name IN ('transaction_timeout', 'idle_session_timeout');\n\n"
+    )
+
+
 def build_epilogue(consistent_point: int) -> str:
     """Return what ends a base: the capture objects go, the position in the stream comes."""
     return (
@@ -204,7 +224,8 @@ def build_epilogue(consistent_point: int) -> str:
 
 
 _TIMEOUT = re.compile(
-    rb"\A((?:--[^\n]*\n|\\restrict [^\n]*\n|SET (?!transaction_timeout)[^\n]*\n|\n)*)SET transaction_timeout = 0;\n"
+    rb"\A((?:--[^\n]*\n|\\restrict [^\n]*\n|SET (?!transaction_timeout)[^\n]*\n"
+    rb"|SELECT pg_catalog\.set_config\([^\n]*\n|\n)*)SET transaction_timeout = 0;\n"
 )
 TIMEOUT_SINCE = 170000  # server_version_num
 

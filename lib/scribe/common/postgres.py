@@ -97,6 +97,34 @@ def _is_busy(text: str, answered: bool, conninfo: str) -> bool:
     return states == [] or any(_BUSY.fullmatch(state) for state in states or ())
 
 
+# What role, database or server may have set that changes what our SQL means, or what the server answers to it.
+PINNED = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "standard_conforming_strings=on",
+        "quote_all_identifiers=off",
+        "array_nulls=on",
+        "transform_null_equals=off",
+        "lc_monetary=C",
+        "bytea_output=hex",
+        "xmlbinary=base64",
+        "extra_float_digits=3",
+        "default_transaction_isolation=read\\ committed",
+        "default_transaction_deferrable=off",
+    )
+)
+# What may keep a restore from writing, or end it; not set on a source, where that is the administrator's word.
+WRITING = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "default_transaction_read_only=off",
+        "statement_timeout=0",
+        "lock_timeout=0",
+        "idle_in_transaction_session_timeout=0",
+    )
+)
+
+
 def connect(
     *, dbname: str | None = None, replication: bool = False, options: str = "", own_path: bool = False
 ) -> psycopg.Connection[Any]:
@@ -111,7 +139,8 @@ def connect(
         parameters["dbname"] = dbname
     if replication:
         parameters["replication"] = "database"
-    merged = f"{os.environ.get('PGOPTIONS', '')} {options}".strip()
+    pinned = "" if replication else PINNED
+    merged = " ".join(filter(None, [os.environ.get("PGOPTIONS", ""), pinned, options]))
     if merged:
         parameters["options"] = merged
     try:
@@ -140,7 +169,7 @@ def child_environment(conn: psycopg.Connection[Any], options: str = "", **variab
     options: further "-c name=value" server options; variables: further variables.
     """
     english = "-c lc_messages=C" if is_superuser(conn) else ""
-    merged = " ".join(filter(None, [os.environ.get("PGOPTIONS", ""), options, english]))
+    merged = " ".join(filter(None, [os.environ.get("PGOPTIONS", ""), PINNED, options, english]))
     return os.environ | {"LC_ALL": "C", "PGOPTIONS": merged} | variables
 
 

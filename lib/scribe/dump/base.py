@@ -23,7 +23,13 @@ from scribe import FORMAT_VERSION
 from scribe.archive.layout import Archive, Base
 from scribe.archive.manifest import read_manifest, write_manifest
 from scribe.common import files
-from scribe.common.dialect import TIMEOUT_SINCE, build_epilogue, drop_transaction_timeout, quote_identifier
+from scribe.common.dialect import (
+    TIMEOUT_SINCE,
+    build_base_header,
+    build_epilogue,
+    drop_transaction_timeout,
+    quote_identifier,
+)
 from scribe.common.errors import ScribeError, TryAgainError
 from scribe.common.lsn import file_lsn, format_lsn
 from scribe.common.postgres import child_environment, connect, fetch_value, find_program, patient_options
@@ -150,6 +156,7 @@ def _pump(process: subprocess.Popen[bytes], request: Request, directory: Path, e
     suffix = ".zst" if request.compress == "zstd" else ""
     sink = _Sink(directory / f"base.sql{suffix}", compress=bool(suffix))
     assert process.stdout is not None
+    sink.write(build_base_header().encode())
     head = process.stdout.read(_CHUNK)
     match = _FROM.search(head)
     sink.write(drop_transaction_timeout(head) if match and int(match[1]) * 10000 < TIMEOUT_SINCE else head)

@@ -22,6 +22,7 @@ from scribe.archive.manifest import read_manifest
 from scribe.common import files
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import parse_lsn
+from scribe.common.postgres import PINNED
 from scribe.common.settings import Settings
 from scribe.decoders.registry import decoder_of
 from scribe.spool.contents import FRAME, Spool
@@ -186,7 +187,7 @@ class Survey:
                 application_name="pg_scribe check",
                 client_encoding="utf8",
                 connect_timeout=max(2, int(self.timeout)),
-                options=f"{os.environ.get('PGOPTIONS', '')} {options}".strip(),
+                options=f"{os.environ.get('PGOPTIONS', '')} {PINNED} {options}".strip(),
             )
         except psycopg.OperationalError as error:
             text = " ".join(str(error).split())

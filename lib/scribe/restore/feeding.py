@@ -14,12 +14,12 @@ import psycopg
 from scribe.archive.cutting import Cutter, Piece
 from scribe.archive.segments import Reader
 from scribe.common.errors import ScribeError
-from scribe.common.postgres import connect
+from scribe.common.postgres import WRITING, connect
 from scribe.restore.session import ServerError, Session
 
 THERE_ALREADY = {"42710", "42P04", "42P06"}
 _FOREIGN = "Nothing that pg_dump has written looks like this. Do not restore an archive that you do not trust."
-_OPTIONS = "-c synchronous_commit=off -c client_min_messages=warning"
+_OPTIONS = f"{WRITING} -c synchronous_commit=off -c client_min_messages=warning"
 
 
 class _Chunks:

@@ -12,11 +12,12 @@ from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import End, Reader, Small, Start, open_plain
 from scribe.common.dialect import TIMEOUT_SINCE, Begin
 from scribe.common.lsn import format_lsn
+from scribe.common.postgres import PINNED, WRITING
 from scribe.restore.sequences import ADVANCE
 from scribe.restore.target import Options, build_create, conninfo, globals_files, read_meta, restore_command
 
 # pg_dump 17 sets, before everything else, what an older server does not know.
-_OLDER = "1,/^SET standard_conforming_strings/{/^SET transaction_timeout = 0;$/d;}"
+_OLDER = "1,/^SELECT pg_catalog.set_config('search_path'/{/^SET transaction_timeout = 0;$/d;}"
 _STOP = "psql -X -q -v ON_ERROR_STOP=1 -o /dev/null"
 
 
@@ -75,7 +76,7 @@ def _base_commands(way: Way, target: str, options: Options, version: int) -> lis
     if way.base.manifest["format"] != "directory":
         return [_feed(way.base_file, target, older)]
     words = restore_command(way.base, options, version)
-    restore = shlex.join(["pg_restore", *words[1:]])
+    restore = f"PGOPTIONS={shlex.quote(f'{PINNED} {WRITING}')} {shlex.join(['pg_restore', *words[1:]])}"
     restore += (
         f" | LC_ALL=C sed {shlex.quote(_OLDER)} | {_STOP} -d {target}" if "--file=-" in words else f" -d {target}"
     )

@@ -18,7 +18,7 @@ from scribe.archive.segments import Reader, open_plain
 from scribe.common.cli import Talk
 from scribe.common.errors import ScribeError, UsageError
 from scribe.common.lsn import format_lsn
-from scribe.common.postgres import connect, export_connection, is_superuser
+from scribe.common.postgres import WRITING, connect, export_connection, is_superuser
 from scribe.common.progress import Progress
 from scribe.restore import target as server
 from scribe.restore.plan import build_plan
@@ -177,7 +177,7 @@ class Restore:
 
     def _replay(self, way: Way, resumed: int | None) -> dict[str, Any]:
         """Segments, sequences, settings, ANALYZE. Raises ScribeError."""
-        with connect(dbname=self.name, options="-c synchronous_commit=off") as conn:
+        with connect(dbname=self.name, options=f"{WRITING} -c synchronous_commit=off") as conn:
             server.lock_target(conn)
             server.quiet_session(conn)
             state = server.read_position(conn)

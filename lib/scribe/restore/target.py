@@ -22,7 +22,7 @@ from scribe.common.dialect import TIMEOUT_SINCE, drop_transaction_timeout, quote
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.files import read_json
 from scribe.common.lsn import parse_lsn
-from scribe.common.postgres import connect, fetch_value, find_program, is_superuser, program_version
+from scribe.common.postgres import PINNED, WRITING, connect, fetch_value, find_program, is_superuser, program_version
 from scribe.restore.feeding import feed
 from scribe.restore.owners import whole_statements, without_owners
 from scribe.restore.roles import report_differences
@@ -83,9 +83,9 @@ class Options:
 def connect_server() -> psycopg.Connection[Any]:
     """Connect to a database that is always there, to look at the target's server. Raises as connect() does."""
     try:
-        return connect(dbname="postgres")
+        return connect(dbname="postgres", options=WRITING)
     except UsageError:
-        return connect(dbname="template1")
+        return connect(dbname="template1", options=WRITING)
 
 
 def database_oid(conn: psycopg.Connection[Any], name: str) -> int | None:
@@ -410,7 +410,7 @@ def conninfo(name: str) -> str:
 
 def child_environment() -> dict[str, str]:
     """Return the environment for pg_restore: quiet, English messages, no waiting for each commit."""
-    options = "-c synchronous_commit=off -c client_min_messages=warning -c lc_messages=C"
+    options = f"{PINNED} {WRITING} -c synchronous_commit=off -c client_min_messages=warning -c lc_messages=C"
     return os.environ | {"PGOPTIONS": f"{os.environ.get('PGOPTIONS', '')} {options}".strip()}
 
 
@@ -431,7 +431,7 @@ def run_database_sql(base: Base, name: str, warn: Callable[[str], None]) -> None
 
 def finish(name: str, warn: Callable[[str], None]) -> None:
     """Gather statistics, and make everything durable: one commit that is waited for covers all before it."""
-    with connect(dbname=name) as conn:
+    with connect(dbname=name, options=WRITING) as conn:
         try:
             conn.execute("ANALYZE")
         except psycopg.Error as error:

@@ -1,0 +1,111 @@
+"""Settings of role, database or server change neither what a base holds nor what it means where it is restored."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from cluster import ROOT, Cluster
+from compare import assert_equal
+from source import Scribe
+
+MEANING = {
+    "standard_conforming_strings": "off",
+    "escape_string_warning": "off",
+    "quote_all_identifiers": "on",
+    "array_nulls": "off",
+    "transform_null_equals": "on",
+    "backslash_quote": "off",
+    "DateStyle": "SQL, DMY",
+    "IntervalStyle": "sql_standard",
+    "TimeZone": "America/New_York",
+    "bytea_output": "escape",
+    "xmlbinary": "hex",
+    "xmloption": "document",
+    "extra_float_digits": "-3",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_deferrable": "on",
+    "row_security": "off",
+}
+HINDRANCES = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "300ms",
+    "lock_timeout": "10ms",
+    "idle_in_transaction_session_timeout": "100ms",
+}
+CONTENTS = r"""
+SET standard_conforming_strings = on; SET array_nulls = on; SET transform_null_equals = off;
+SET IntervalStyle = postgres; SET DateStyle = 'ISO, MDY'; SET extra_float_digits = 3;
+CREATE TABLE a (id int PRIMARY KEY, t text[], i interval DEFAULT '-1 day -02:03:04', b bytea, f float8, m money,
+    w timestamptz DEFAULT '2026-02-03 04:05:06+00', d date DEFAULT '2026-02-03',
+    s text DEFAULT 'a\b''c' CHECK (s <> '\\'), g text GENERATED ALWAYS AS (f::text) STORED);
+INSERT INTO a (id, t, i, b, f, m) VALUES
+    (1, ARRAY[NULL, 'NULL', 'x\y', '"'], '-1 day +02:03:04', '\x00ff5c', 0.1 + 0.2, 12.5);
+INSERT INTO a (id, t, f) SELECT n, ARRAY[NULL, n::text], n / 3.0 FROM generate_series(2, 2000) AS n;
+CREATE VIEW v AS SELECT id, t = ARRAY[NULL, 'a'] AS same, s = NULL AS nothing,
+    '\d' AS slash, i > '-1 day -02:03:04' AS late
+    FROM a WHERE NOT (s = NULL) OR true;
+CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT 'a\nb'::text $$;
+CREATE INDEX ON a ((s || '\x')) WHERE s <> 'q\';
+COMMENT ON TABLE a IS 'back\slash ''quoted''';
+CREATE TABLE p (i interval) PARTITION BY RANGE (i);
+CREATE TABLE p1 PARTITION OF p FOR VALUES FROM ('-1 day -02:03:04') TO ('1 day');
+INSERT INTO p VALUES ('-1 day');
+"""
+MORE = "INSERT INTO a (id, t) VALUES (0, ARRAY[NULL::text]); UPDATE a SET i = '-2 days 00:00:01' WHERE id = 1;"
+
+
+@pytest.fixture
+def odd(scribe: Scribe, cluster: Cluster) -> Iterator[Scribe]:
+    """A source of which every setting that matters is another."""
+    cluster.psql(CONTENTS, scribe.dbname)
+    for name, value in MEANING.items():
+        cluster.query(f'ALTER DATABASE "{scribe.dbname}" SET {name} = {value if "," in value else repr(value)}')
+    yield scribe
+
+
+@pytest.fixture
+def hindered(cluster: Cluster) -> Iterator[str]:
+    """A superuser with the same settings and with what keeps a session from working long, or at all."""
+    cluster.psql("CREATE ROLE hindered SUPERUSER LOGIN")
+    for name, value in (MEANING | HINDRANCES).items():
+        cluster.query(f"ALTER ROLE hindered SET {name} = {value if ',' in value else repr(value)}")
+    yield "hindered"
+    cluster.psql("DROP ROLE hindered")
+
+
+@pytest.mark.parametrize("settings", [{}, {"SCRIBE_DUMP_FORMAT": "directory"}], ids=["plain", "directory"])
+def test_a_base_means_the_same_under_any_settings(
+    odd: Scribe, cluster: Cluster, hindered: str, targets: tuple[str, str], settings: dict[str, str]
+) -> None:
+    odd.settings |= settings
+    odd.run("scribe-init")
+    odd.start_stream()
+    cluster.psql(MORE, odd.dbname)
+    odd.run("scribe-rotate", "--wait-lsn", "current", "--record")
+    cluster.query(f'ALTER DATABASE "{odd.dbname}" RESET ALL')
+    source = cluster.dump(odd.dbname)
+    odd.run("scribe-restore", "-d", targets[0], "--no-globals", env={"PGUSER": hindered})
+    cluster.query(f'ALTER DATABASE "{targets[0]}" RESET ALL')
+    assert_equal(source, cluster.dump(targets[0]), ("source", "scribe-restore"))
+    if settings:
+        return
+    cluster.createdb(targets[1])
+    for pattern in ("base/*/base.sql.zst", "incremental/*.sql.zst"):
+        for path in sorted(odd.archive.glob(pattern)):
+            script = 'zstdcat "$0" | psql -X -q -v ON_ERROR_STOP=1 -d "$1" -o /dev/null'
+            command = ["bash", "-c", script, path, targets[1]]
+            run = subprocess.run(
+                command, env=cluster.env | {"PGUSER": hindered}, capture_output=True, text=True, check=False
+            )
+            assert (run.returncode, run.stderr) == (0, ""), run.stderr
+    assert_equal(source, cluster.dump(targets[1]), ("source", "psql alone"))
+
+
+def test_the_sql_files_are_read_the_same_under_any_settings(odd: Scribe, cluster: Cluster) -> None:
+    for name in ("capture", "monitor", "roles", "uncapture"):
+        command = [f"{cluster.bindir}/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", odd.dbname]
+        command += ["-f", str(ROOT / f"sql/{name}.sql")]
+        result = subprocess.run(command, env=cluster.env, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, (name, result.stderr)
