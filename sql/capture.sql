@@ -70,11 +70,16 @@ CREATE TABLE IF NOT EXISTS scribe.replica_identity (relid oid PRIMARY KEY);
 -- Objects that are not recorded because they are made of a temporary table's row type and go with it.
 CREATE TABLE IF NOT EXISTS scribe.left_out (classid oid, objid oid, PRIMARY KEY (classid, objid));
 
--- Tables the running command rewrites, and why; columns that got a row of kind fill, and in which transaction. In tables and
+-- Tables the running command rewrites: why, whether the command stands recorded already, and whether the copy's rows go before
+-- the source's come. Columns whose value for the rows that were there (attmissingval) is known, and is no new one. In tables and
 -- not in settings, since a user's code that runs within the command could change those.
 CREATE TABLE IF NOT EXISTS scribe.rewritten (pid int DEFAULT pg_catalog.pg_backend_pid(), relid oid, reasons int NOT NULL,
     PRIMARY KEY (pid, relid));
+ALTER TABLE scribe.rewritten ADD COLUMN IF NOT EXISTS recorded boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS emptied boolean NOT NULL DEFAULT false, ADD COLUMN IF NOT EXISTS xact xid8;
 CREATE TABLE IF NOT EXISTS scribe.filled (relid oid, attnum smallint, xact xid8 NOT NULL, PRIMARY KEY (relid, attnum));
+INSERT INTO scribe.filled SELECT attrelid, attnum, pg_catalog.pg_current_xact_id() FROM pg_catalog.pg_attribute WHERE atthasmissing
+    ON CONFLICT DO NOTHING;
 
 -- The transactions in which capture itself is at work. A row and not a setting: nobody else can write one, and none outlives
 -- its transaction, as others have other numbers.
@@ -307,17 +312,147 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
--- Event trigger table_rewrite: notes for the end of the command which tables were rewritten, and why.
-CREATE OR REPLACE FUNCTION scribe.note_rewrite() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+-- A relation and whatever it inherits from or is a partition of, and the types they are made of: what a command that rewrites it
+-- may have named.
+CREATE OR REPLACE FUNCTION scribe.lineage(relation oid) RETURNS oid[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    IF scribe.is_active() THEN
-        INSERT INTO scribe.rewritten AS r (relid, reasons)
-            VALUES (pg_event_trigger_table_rewrite_oid(), pg_event_trigger_table_rewrite_reason())
-            ON CONFLICT (pid, relid) DO UPDATE SET reasons = r.reasons | EXCLUDED.reasons;
+    RETURN (WITH RECURSIVE line (id) AS (
+        SELECT relation UNION SELECT i.inhparent FROM line JOIN pg_inherits AS i ON i.inhrelid = line.id)
+        SELECT array_agg(id) || array_agg(c.reloftype) FILTER (WHERE c.reloftype <> 0) FROM line JOIN pg_class AS c ON c.oid = line.id);
+END
+$function$;
+
+-- What a command named that rewrites a relation first of all: this one, unless that has no rows of its own.
+CREATE OR REPLACE FUNCTION scribe.altered_by(tag text, relation oid) RETURNS regclass
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN coalesce((SELECT CASE WHEN tag = 'ALTER TYPE' THEN t.typrelid END
+            FROM pg_class AS c JOIN pg_type AS t ON t.oid = c.reloftype WHERE c.oid = relation),
+        (SELECT c.oid FROM unnest(scribe.lineage(relation)) AS l JOIN pg_class AS c ON c.oid = l
+            WHERE CASE WHEN tag = 'ALTER FOREIGN TABLE' THEN c.relkind = 'f' ELSE c.relkind = 'p' AND NOT c.relispartition END LIMIT 1),
+        relation);
+END
+$function$;
+
+-- The tables that the running command rewrites for the same reason as a table: those in which it has added or changed all columns
+-- that it has in that one. touched: as the library knows them; NULL and no answer without it, but sql/pgoutput.sql has another.
+CREATE OR REPLACE FUNCTION scribe.rewritten_with(relation oid, touched json) RETURNS oid[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN (WITH columns AS (
+            SELECT a.attrelid, a.attname, (t->>2)::int AS added FROM json_array_elements(touched) AS t
+                JOIN pg_attribute AS a ON a.attrelid = (t->>0)::oid AND a.attnum = (t->>1)::int)
+        SELECT array_agg(c.oid ORDER BY c.oid <> relation, c.oid) FROM pg_class AS c
+        WHERE c.oid IN (SELECT attrelid FROM columns) AND c.relkind = 'r' AND c.relpersistence <> 't' AND NOT EXISTS (
+            SELECT attname, added FROM columns WHERE attrelid = relation EXCEPT
+            SELECT attname, added FROM columns WHERE attrelid = c.oid));
+END
+$function$;
+
+-- Tell the decoder that the copy's rows of tables go, since the source's come: before the next command, or at once.
+CREATE OR REPLACE FUNCTION scribe.empty_tables(tag text, tables oid[], before boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    PERFORM scribe.write_row(CASE WHEN before THEN 'rewrite' ELSE 'rewritten' END, tag, 'table', tables[1]::regclass::text, '', true,
+        NULL, tables);
+END
+$function$;
+
+-- Before the source's rows of a rewritten table come, and after; sql/pgoutput.sql has others. Rows that a constraint which is NOT
+-- VALID bars could not be written.
+CREATE OR REPLACE FUNCTION scribe.before_rows(relation oid, tag text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    PERFORM scribe.record_constraints(tag, ARRAY[relation], false);
+END
+$function$;
+CREATE OR REPLACE FUNCTION scribe.after_rows(tables oid[], tag text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    PERFORM scribe.write_row('refilled', tag, 'table', tables[1]::regclass::text, '', true, NULL, tables);
+    PERFORM scribe.record_constraints(tag, tables, true);
+END
+$function$;
+
+-- Record a command at the first table it rewrites, before the rows that it makes.
+CREATE OR REPLACE FUNCTION scribe.record_rewrite(tag text, relation oid, why int, facts json) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    altered constant regclass := scribe.altered_by(tag, relation);
+    known constant boolean := facts->>'statement' IS NOT NULL;
+    beforehand constant boolean := known AND NOT coalesce((facts->>'switches_triggers')::boolean, false);
+    tables oid[] := ARRAY[relation];
+BEGIN
+    IF (facts->>'in_extension')::boolean OR (facts->'touched' IS NULL AND scribe.in_script()) THEN
+        RETURN;
+    END IF;
+    IF why & 6 <> 0 THEN
+        tables := coalesce(scribe.rewritten_with(relation, facts->'touched'), tables);
+    END IF;
+    IF beforehand THEN
+        PERFORM scribe.empty_tables(tag, tables, true);
+    END IF;
+    PERFORM scribe.record_command(tag, facts, NULL, 1, 1, ARRAY[altered::oid], CASE tag WHEN 'ALTER TYPE' THEN 'composite type'
+        WHEN 'ALTER FOREIGN TABLE' THEN 'foreign table' ELSE 'table' END, altered::text, NULL);
+    IF known AND NOT beforehand THEN
+        tables := ARRAY[relation];
+        PERFORM scribe.empty_tables(tag, tables, false);
+    END IF;
+    INSERT INTO scribe.rewritten AS r (relid, reasons, recorded, emptied, xact)
+        SELECT t, 0, true, known, pg_current_xact_id() FROM unnest(tables) AS t
+        ON CONFLICT (pid, relid) DO UPDATE SET reasons = CASE WHEN r.xact = EXCLUDED.xact THEN r.reasons ELSE 0 END,
+            recorded = true, emptied = EXCLUDED.emptied, xact = EXCLUDED.xact;
+END
+$function$;
+
+-- Whether an extension's script runs, as far as SQL can tell: its beginning stands in the history, and not its end.
+CREATE OR REPLACE FUNCTION scribe.in_script() RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN coalesce((SELECT kind = 'script' FROM scribe.ddl_history
+        WHERE pid = pg_backend_pid() AND kind IN ('script', 'scripted') AND at >= now() ORDER BY id DESC LIMIT 1), false);
+END
+$function$;
+
+-- Event trigger table_rewrite: the command is recorded here, before the rows that it makes; the decoder finds those in the WAL, and
+-- writes them for the copy, where the command finds the table empty and computes nothing. What computes nothing here either
+-- (SET UNLOGGED, SET ACCESS METHOD) is recorded at its end, like any other command.
+CREATE OR REPLACE FUNCTION scribe.note_rewrite() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
+SET standard_conforming_strings = on AS $function$
+DECLARE
+    relation constant oid := pg_event_trigger_table_rewrite_oid();
+    why constant int := pg_event_trigger_table_rewrite_reason();  -- manual 9.30.3: 1 persistence, 2 default, 4 type, 8 access method
+    persistence "char" := (SELECT relpersistence FROM pg_class WHERE oid = relation AND relkind = 'r');
+    line oid[];
+    sent boolean;
+    facts json;
+BEGIN
+    IF NOT scribe.is_active() OR coalesce(persistence, 't') = 't' THEN
+        RETURN;
+    END IF;
+    DELETE FROM scribe.rewritten WHERE pid = pg_backend_pid() AND xact IS DISTINCT FROM pg_current_xact_id();  -- what was left
+    INSERT INTO scribe.rewritten AS r (relid, reasons, xact) VALUES (relation, why, pg_current_xact_id())
+        ON CONFLICT (pid, relid) DO UPDATE SET reasons = EXCLUDED.reasons;
+    IF why & 6 = 0 AND NOT (why & 1 <> 0 AND persistence = 'u') THEN
+        RETURN;
+    END IF;
+    line := scribe.lineage(relation);
+    SELECT bool_or(r.emptied) INTO sent FROM scribe.rewritten AS r
+        WHERE r.pid = pg_backend_pid() AND r.recorded AND scribe.lineage(r.relid) && line;
+    IF sent IS NULL THEN
+        facts := scribe.statement_facts(tg_tag);
+        PERFORM scribe.record_rewrite(tg_tag, relation, why, facts);
+    ELSIF sent AND NOT (SELECT emptied FROM scribe.rewritten WHERE pid = pg_backend_pid() AND relid = relation) THEN
+        PERFORM scribe.empty_tables(tg_tag, ARRAY[relation], false);
+        UPDATE scribe.rewritten SET emptied = true WHERE pid = pg_backend_pid() AND relid = relation;
+    END IF;
+    IF (SELECT emptied FROM scribe.rewritten WHERE pid = pg_backend_pid() AND relid = relation) THEN
+        PERFORM scribe.before_rows(relation, tg_tag);
     END IF;
 EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'pg_scribe could not note a table rewrite: %', SQLERRM;
+    RAISE WARNING 'pg_scribe could not record that % rewrites a table: %', tg_tag, SQLERRM;
     PERFORM scribe.record_failure(tg_tag, SQLERRM);
 END
 $function$;
@@ -340,7 +475,7 @@ DECLARE
     known record;
 BEGIN
     GET DIAGNOSTICS stack = PG_CONTEXT;
-    stack := regexp_replace(stack, '^.*?\nPL/pgSQL function scribe\.command_end\(\)[^\n]*(?:\n|$)', '');  -- our own frames
+    stack := regexp_replace(stack, '^.*?\nPL/pgSQL function scribe\.(?:command_end|note_rewrite)\(\)[^\n]*(?:\n|$)', '');  -- our own frames
     statement := regexp_replace(current_query(), '[\s;]+$', '');
     reason := 'run by a function whose text is not known';
     IF stack = '' THEN  -- sent by the client itself
@@ -396,8 +531,9 @@ BEGIN
     SELECT * INTO known FROM scribe.running_text(tag);
     -- of a partition or a table LIKE another more would have to be known than the text
     RETURN json_build_object('statement', known.statement,
+        'switches_triggers', known.statement ~* '\m(ENABLE|DISABLE)\M',
         'exact', known.reason IS NULL AND known.statement !~* '\m(PARTITION|LIKE)\M',
-        'reason', 'the library scribe_capture could not be loaded', 'using_mutable', true, 'temporary', false, 'in_extension', false,
+        'reason', 'the library scribe_capture could not be loaded', 'temporary', false, 'in_extension', false,
         'detached', 0, 'attached', 0, 'bound_mutable', false, 'like_temporary', false);
 END
 $function$;
@@ -443,168 +579,159 @@ BEGIN
 END
 $function$;
 
--- Constraints that are NOT VALID let old rows be, but no UPDATE of them: commands that take them away (false) or bring them
--- back (true). An inherited one cannot be taken away here.
-CREATE OR REPLACE FUNCTION scribe.invalid_constraints(relation regclass, back boolean) RETURNS SETOF text
+-- Constraints that are NOT VALID let old rows be, but nothing that is written: commands that take those of a table and of its
+-- columns' domains away (false) or bring them back (true). An inherited one is taken away where it comes from.
+DROP FUNCTION IF EXISTS scribe.invalid_constraints(regclass, boolean);
+CREATE FUNCTION scribe.invalid_constraints(relation oid, back boolean, OUT command text, OUT owner name, OUT own boolean)
+RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT command FROM (
-        SELECT oid, conname, pg_get_constraintdef(oid) AS definition, obj_description(oid, 'pg_constraint') AS comment
-        FROM pg_constraint
-        WHERE conrelid = relation AND contype IN ('c', 'n') AND NOT convalidated AND conislocal AND coninhcount = 0) AS c,
+    WITH RECURSIVE domains (id) AS (
+        SELECT atttypid FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
+        UNION SELECT v.id FROM domains AS d JOIN pg_type AS t ON t.oid = d.id, LATERAL (VALUES (t.typbasetype), (t.typelem)) AS v (id)
+        WHERE v.id <> 0 AND (t.typtype = 'd' OR t.typcategory = 'A'))
+    SELECT v.command, CASE WHEN back THEN pg_get_userbyid(c.owner) ELSE current_user END, c.own FROM (
+        SELECT c.oid, c.conname, pg_get_constraintdef(c.oid) AS definition, obj_description(c.oid, 'pg_constraint') AS comment,
+            CASE c.contypid WHEN 0 THEN 'TABLE ' || c.conrelid::regclass ELSE 'DOMAIN ' || c.contypid::regtype END AS named,
+            CASE c.contypid WHEN 0 THEN c.conrelid::regclass::text ELSE 'DOMAIN ' || c.contypid::regtype END AS commented,
+            coalesce((SELECT relowner FROM pg_class WHERE oid = c.conrelid), (SELECT typowner FROM pg_type WHERE oid = c.contypid)) AS owner,
+            c.conrelid = relation AS own
+        FROM pg_constraint AS c
+        WHERE c.contype IN ('c', 'n') AND NOT c.convalidated AND c.coninhcount = 0 AND (c.contypid IN (SELECT id FROM domains)
+            OR c.conrelid = relation OR c.conrelid = ANY (scribe.lineage(relation)) AND EXISTS (SELECT FROM pg_constraint AS i
+                WHERE i.conrelid = relation AND i.conname = c.conname AND NOT i.convalidated AND i.coninhcount > 0))) AS c,
         LATERAL (VALUES
-            (NOT back, format('ALTER TABLE %s DROP CONSTRAINT %I', relation, conname)),
-            (back, format('ALTER TABLE %s ADD CONSTRAINT %I %s', relation, conname, definition)),
-            (back AND comment IS NOT NULL, format('COMMENT ON CONSTRAINT %I ON %s IS %L', conname, relation, comment)))
+            (NOT back, format('ALTER %s DROP CONSTRAINT IF EXISTS %I', named, conname)),
+            (back, format('ALTER %s ADD CONSTRAINT %I %s', named, conname, definition)),
+            (back AND comment IS NOT NULL, format('COMMENT ON CONSTRAINT %I ON %s IS %L', conname, commented, comment)))
         AS v (wanted, command)
-    WHERE wanted ORDER BY oid
+    WHERE v.wanted ORDER BY c.oid
 $function$;
 
--- Record commands of our own, and run them here as well if they are to act here too.
-CREATE OR REPLACE FUNCTION scribe.record_own(tag text, commands text[], run boolean) RETURNS void
+-- Record those commands for some tables. Taking away is ours to do; what brings one back may run code of its owner's.
+DROP FUNCTION IF EXISTS scribe.record_own(text, text[], boolean);
+CREATE OR REPLACE FUNCTION scribe.record_constraints(tag text, tables oid[], back boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    command text;
+    own record;
 BEGIN
-    FOREACH command IN ARRAY commands LOOP
-        IF run THEN
-            PERFORM scribe.run_own(command);
-        END IF;
-        PERFORM scribe.write_row('ddl', tag, NULL, NULL, command, true, NULL, NULL, current_user, '""');
+    FOR own IN
+        SELECT c.command, c.owner FROM unnest(tables) WITH ORDINALITY AS t (id, place),
+            LATERAL ROWS FROM (scribe.invalid_constraints(t.id, back)) WITH ORDINALITY AS c (command, owner, own, turn)
+        GROUP BY c.command, c.owner ORDER BY min(t.place), min(c.turn)
+    LOOP
+        PERFORM scribe.write_row('ddl', tag, NULL, NULL, own.command, true, NULL, NULL, own.owner::text, '""');
     END LOOP;
 END
 $function$;
 
--- Send every row of a table anew: its values cannot be computed again elsewhere.
-CREATE OR REPLACE FUNCTION scribe.refill(relation regclass, tag text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
-DECLARE
-    identity "char";
-    restore text;
-    plain_column name;
-    owner name;
-    is_empty boolean;
-    quieted text[];  -- what keeps users' code from running, and what ends that
-    waking text[];
-    command text;
-    suspending text[] := ARRAY(SELECT scribe.invalid_constraints(relation, false));
-    resuming text[] := ARRAY(SELECT scribe.invalid_constraints(relation, true));
-BEGIN
-    SELECT relreplident, pg_get_userbyid(relowner) INTO identity, owner FROM pg_class WHERE oid = relation;
-    SELECT attname INTO plain_column FROM pg_attribute
-        WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a'
-        ORDER BY attlen < 0, attnum LIMIT 1;
-    EXECUTE format('SELECT NOT EXISTS (SELECT FROM ONLY %s)', relation) INTO is_empty;
-    IF is_empty THEN  -- elsewhere it may still have the rows that it lost while it was unlogged
-        PERFORM scribe.write_row('fill', tag, 'table', relation::text, format('DELETE FROM ONLY %s', relation), true, NULL,
-            ARRAY[relation::oid], current_user, '""');
-        RETURN;
-    END IF;
-    IF plain_column IS NULL THEN
-        RAISE EXCEPTION 'table % has no column that can be updated to itself', relation;
-    END IF;
-    WITH commands (quieting, ending) AS (
-        SELECT format('DISABLE TRIGGER %I', tgname), format('ENABLE %sTRIGGER %I',
-            CASE tgenabled WHEN 'A' THEN 'ALWAYS ' WHEN 'R' THEN 'REPLICA ' END, tgname)
-        FROM pg_trigger WHERE tgrelid = relation AND tgenabled <> 'D'
-        UNION ALL
-        SELECT format('DISABLE RULE %I', rulename), format('ENABLE %sRULE %I',
-            CASE ev_enabled WHEN 'A' THEN 'ALWAYS ' WHEN 'R' THEN 'REPLICA ' END, rulename)
-        FROM pg_rewrite WHERE ev_class = relation AND ev_type = '2' AND ev_enabled <> 'D'
-        UNION ALL
-        SELECT 'NO FORCE ROW LEVEL SECURITY', 'FORCE ROW LEVEL SECURITY' FROM pg_class WHERE oid = relation AND relforcerowsecurity
-    ), grants (quieting, ending) AS (  -- the owner may have revoked privileges from itself
-        SELECT format('GRANT %s ON TABLE %s TO %I', wanted, relation, owner), format('REVOKE %s ON TABLE %s FROM %I', wanted, relation, owner)
-        FROM unnest('{SELECT,UPDATE}'::text[]) AS wanted WHERE NOT has_table_privilege(owner, relation, wanted)
-    ), every (quieting, ending) AS (
-        SELECT format('ALTER TABLE ONLY %s %s', relation, quieting), format('ALTER TABLE ONLY %s %s', relation, ending) FROM commands
-        UNION ALL TABLE grants)
-    SELECT array_agg(quieting), array_agg(ending) INTO quieted, waking FROM every;
-    restore := CASE identity WHEN 'd' THEN 'DEFAULT' WHEN 'n' THEN 'NOTHING' WHEN 'i' THEN coalesce(
-        (SELECT 'USING INDEX ' || quote_ident(c.relname) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-            WHERE i.indrelid = relation AND i.indisreplident), 'NOTHING') END;
-    FOREACH command IN ARRAY coalesce(quieted, '{}') LOOP
-        PERFORM scribe.run_own(command);
-    END LOOP;
-    PERFORM scribe.record_own(tag, suspending, true);
-    PERFORM scribe.write_row('refill', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);
-    IF identity <> 'f' THEN
-        PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY FULL', relation));
-    END IF;
-    PERFORM scribe.run_as(owner, format('UPDATE ONLY %1$s SET %2$I = %2$I', relation, plain_column));
-    IF identity <> 'f' THEN
-        PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', relation, restore));
-    END IF;
-    PERFORM scribe.write_row('refilled', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);
-    -- what reads an expression may run the owner's code, for instance the domain's of a constant; recorded as the owner's statement
-    FOREACH command IN ARRAY resuming LOOP
-        PERFORM scribe.run_as(owner, command);
-    END LOOP;
-    FOREACH command IN ARRAY coalesce(waking, '{}') LOOP
-        PERFORM scribe.run_own(command);
-    END LOOP;
-    RAISE NOTICE 'pg_scribe: the rows of % were written once more, since their new values cannot be computed elsewhere',
-        relation;
-END
+-- Whether an expression, as the catalog holds it, is the same value everywhere: a constant, perhaps cast or put together by
+-- functions of PostgreSQL's own that are immutable. times: words like 'now' may have become one of its constants.
+CREATE OR REPLACE FUNCTION scribe.is_constant(expression text, times boolean) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT NOT EXISTS (SELECT FROM regexp_matches(expression, '{([A-Z_0-9]+)', 'g') AS m (node)
+            WHERE node[1] NOT IN ('CONST', 'FUNCEXPR', 'OPEXPR', 'RELABELTYPE', 'ARRAYEXPR', 'ARRAY', 'COERCETODOMAIN'))
+        AND NOT EXISTS (SELECT FROM regexp_matches(expression, ':(?:funcid|opfuncid) (\d+)', 'g') AS m (function)
+            LEFT JOIN pg_proc AS p ON p.oid = function[1]::oid WHERE p.oid IS NULL OR p.oid >= 16384 OR p.provolatile <> 'i')
+        -- bool, bytea, "char", name, integers, text, oid, jsonb, floats, bpchar, varchar, bit, numeric, uuid
+        AND NOT (times AND EXISTS (SELECT FROM regexp_matches(expression, '{CONST :consttype (\d+)', 'g') AS m (type)
+            WHERE type[1] NOT IN ('16', '17', '18', '19', '20', '21', '23', '25', '26', '114', '3802', '700', '701', '1042', '1043', '1560',
+                '1562', '1700', '2950')))
 $function$;
 
--- Give existing rows elsewhere the values that a stable default (now(), current_user) had here.
-DROP FUNCTION IF EXISTS scribe.fill(oid[], text);
-CREATE OR REPLACE FUNCTION scribe.fill(tables oid[], tag text, tells_time boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
-SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C' AS $function$
+-- The columns of tables that the running command has added; touched: as the library knows them, NULL without it.
+CREATE OR REPLACE FUNCTION scribe.added_columns(tables oid[], touched json) RETURNS TABLE (relid oid, attnum smallint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     epoch bigint := pg_current_xact_id()::text::bigint >> 32;
     top_xid bigint := pg_current_xact_id()::text::bigint & 4294967295;
+BEGIN
+    IF touched IS NOT NULL THEN
+        RETURN QUERY SELECT DISTINCT (t->>0)::oid, (t->>1)::smallint FROM json_array_elements(touched) AS t WHERE (t->>2)::int = 1;
+        RETURN;
+    END IF;
+    -- a value for older rows comes with the column and with nothing else; so one that was not seen before is of this command
+    RETURN QUERY WITH fresh AS (
+        INSERT INTO scribe.filled AS f SELECT a.attrelid, a.attnum, pg_current_xact_id() FROM pg_attribute AS a
+            WHERE a.attrelid = ANY (tables) AND a.atthasmissing AND NOT a.attisdropped ON CONFLICT DO NOTHING
+        RETURNING f.relid, f.attnum)
+    SELECT f.relid, f.attnum FROM fresh AS f JOIN pg_attribute AS a ON a.attrelid = f.relid AND a.attnum = f.attnum
+    -- and of this transaction: nobody else's row in progress can be seen
+    WHERE CASE WHEN a.xmin::text::bigint >= top_xid
+        THEN pg_xact_status(((epoch << 32) | a.xmin::text::bigint)::text::xid8) = 'in progress' ELSE false END;
+END
+$function$;
+
+-- Triggers and rules that fire in a replica, too, come to rest or back: the decoder does it; sql/pgoutput.sql has another.
+CREATE OR REPLACE FUNCTION scribe.record_switches(tag text, relation regclass, back boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+END
+$function$;
+
+-- Give existing rows elsewhere the values that the default of a new column had here, unless it has the same everywhere.
+DROP FUNCTION IF EXISTS scribe.fill(oid[], text), scribe.fill(oid[], text, boolean);
+CREATE OR REPLACE FUNCTION scribe.fill(tables oid[], tag text, statement text, touched json) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+SET extra_float_digits = 3 SET bytea_output = hex SET lc_monetary = 'C' AS $function$
+DECLARE
     missing record;
 BEGIN
     FOR missing IN
-        SELECT a.attrelid, a.attname, a.attnum, a.attmissingval, a.atttypid, a.atttypmod
-        FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+        SELECT a.attrelid::regclass AS relation, a.attname, a.attmissingval, a.atttypid, a.atttypmod
+        FROM scribe.added_columns(tables, touched) AS n JOIN pg_attribute AS a ON a.attrelid = n.relid AND a.attnum = n.attnum
+            JOIN pg_class AS c ON c.oid = a.attrelid
             LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE a.attrelid = ANY (tables) AND c.relkind = 'r' AND c.relpersistence = 'p' AND a.atthasmissing
-            AND NOT a.attisdropped AND (tells_time OR coalesce(d.adbin::text, '') !~ '^{CONST ')
-            -- added by this transaction: nobody else's row in progress can be seen
-            AND CASE WHEN a.xmin::text::bigint >= top_xid
-                THEN pg_xact_status(((epoch << 32) | a.xmin::text::bigint)::text::xid8) = 'in progress' ELSE false END
+        WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND a.atthasmissing AND NOT a.attisdropped
+            -- a default that was set or dropped by the same command is not the one that made the value
+            AND (d.adbin IS NULL OR statement IS NULL OR statement ~* '\m(SET|DROP)\M.*\mDEFAULT\M'
+                OR NOT scribe.is_constant(d.adbin::text, scribe.tells_time(statement)))
         ORDER BY a.attrelid, a.attnum
     LOOP
-        INSERT INTO scribe.filled AS f VALUES (missing.attrelid, missing.attnum, pg_current_xact_id())
-            ON CONFLICT (relid, attnum) DO UPDATE SET xact = EXCLUDED.xact WHERE f.xact <> EXCLUDED.xact;  -- another of the same OID
-        CONTINUE WHEN NOT FOUND;
-        PERFORM scribe.record_own(tag, ARRAY(SELECT scribe.invalid_constraints(missing.attrelid, false)), false);
-        PERFORM scribe.write_row('fill', tag, 'table column',
-            format('%s.%I', missing.attrelid::regclass, missing.attname),
-            format('UPDATE ONLY %s SET %I = %L::%s', missing.attrelid::regclass, missing.attname,
+        PERFORM scribe.record_switches(tag, missing.relation, false);
+        PERFORM scribe.record_constraints(tag, ARRAY[missing.relation::oid], false);
+        PERFORM scribe.write_row('fill', tag, 'table column', format('%s.%I', missing.relation, missing.attname),
+            format('UPDATE ONLY %s SET %I = %L::%s', missing.relation, missing.attname,
                 (missing.attmissingval::text::text[])[1], format_type(missing.atttypid, missing.atttypmod)),
-            true, NULL, ARRAY[missing.attrelid], current_user, '""');
-        PERFORM scribe.record_own(tag, ARRAY(SELECT scribe.invalid_constraints(missing.attrelid, true)), false);
+            true, NULL, ARRAY[missing.relation::oid], current_user, '""');
+        PERFORM scribe.record_constraints(tag, ARRAY[missing.relation::oid], true);
+        PERFORM scribe.record_switches(tag, missing.relation, true);
     END LOOP;
 END
 $function$;
 
--- Send anew, or fill, the rows of tables whose values an ALTER TABLE has just made from expressions.
-DROP FUNCTION IF EXISTS scribe.send_values(text, oid[], boolean);
-CREATE OR REPLACE FUNCTION scribe.send_values(tag text, tables oid[], using_mutable boolean, tells_time boolean)
-RETURNS void
+-- The tables that a command has rewritten; not those of a command within which this one runs.
+CREATE OR REPLACE FUNCTION scribe.rewritten_by(tables oid[]) RETURNS oid[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN ARRAY(SELECT r.relid FROM scribe.rewritten AS r WHERE r.pid = pg_backend_pid() AND (r.relid = ANY (tables)
+        OR EXISTS (SELECT FROM pg_class AS c JOIN pg_class AS t ON t.reltype = c.reloftype
+            WHERE c.oid = r.relid AND t.relkind = 'c' AND t.oid = ANY (tables))) ORDER BY r.relid);
+END
+$function$;
+
+-- What is left to do for the rows of tables that a command has just changed.
+DROP FUNCTION IF EXISTS scribe.send_values(text, oid[], boolean), scribe.send_values(text, oid[], boolean, boolean),
+    scribe.refill(regclass, text);
+CREATE OR REPLACE FUNCTION scribe.send_values(tag text, tables oid[], statement text, touched json) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    mine constant oid[] := ARRAY(  -- not those of a command within which this one runs
-        SELECT r.relid FROM scribe.rewritten AS r WHERE r.pid = pg_backend_pid() AND (r.relid = ANY (tables)
-            OR tag <> 'ALTER TABLE' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid AND c.reloftype <> 0)));
-    relation oid;
-    reasons int;  -- manual 9.30.3: 1 persistence, 2 default, 4 type, 8 access method
+    rewritten constant oid[] := scribe.rewritten_by(tables);
+    emptied oid[];
+    kept regclass;
 BEGIN
-    FOREACH relation IN ARRAY mine LOOP
-        DELETE FROM scribe.rewritten AS r WHERE r.pid = pg_backend_pid() AND r.relid = relation RETURNING r.reasons INTO reasons;
-        CONTINUE WHEN NOT EXISTS (SELECT FROM pg_class WHERE oid = relation AND relkind = 'r' AND relpersistence = 'p');
-        IF reasons & 3 <> 0 OR (reasons & 4 <> 0 AND using_mutable) THEN
-            PERFORM scribe.refill(relation, tag);
-        END IF;
-        -- its indexes were built anew: one that CREATE INDEX CONCURRENTLY left invalid is valid now
-        PERFORM scribe.record_reindex(ARRAY(SELECT indexrelid FROM pg_index
-            WHERE indrelid = relation AND scribe.is_unrecorded_index(indexrelid)), false);
-    END LOOP;
-    PERFORM scribe.fill(tables, tag, tells_time);
+    SELECT array_agg(r.relid ORDER BY r.relid) FILTER (WHERE r.emptied), min(r.relid) FILTER (WHERE r.emptied AND r.reasons = 0)
+        INTO emptied, kept FROM scribe.rewritten AS r WHERE r.pid = pg_backend_pid() AND r.relid = ANY (rewritten);
+    DELETE FROM scribe.rewritten AS r WHERE r.pid = pg_backend_pid() AND r.relid = ANY (rewritten);
+    IF emptied IS NOT NULL THEN
+        PERFORM scribe.after_rows(emptied, tag);
+    END IF;
+    IF kept IS NOT NULL THEN
+        RAISE EXCEPTION 'the rows of % would be missing: it was not rewritten', kept;
+    END IF;
+    -- their indexes were built again: one that CREATE INDEX CONCURRENTLY left invalid is valid now
+    PERFORM scribe.record_reindex(ARRAY(SELECT indexrelid FROM pg_index
+        WHERE indrelid = ANY (rewritten) AND scribe.is_unrecorded_index(indexrelid)), false);
+    PERFORM scribe.fill(tables, tag, statement, touched);
 END
 $function$;
 
@@ -1126,9 +1253,12 @@ BEGIN
     IF lower(first.object_type) = 'large object' THEN
         RETURN;  -- rotation sends large objects with their owner, privileges and comment
     END IF;
-    PERFORM scribe.record_command(tg_tag, facts, dropped, total, kept, tables,
-        coalesce(first.object_type, dropped->'named'->0->>'type'),
-        coalesce(first.object_identity, dropped->'named'->0->>'identity'), first.schema_name);
+    IF NOT EXISTS (SELECT FROM scribe.rewritten AS r WHERE r.recorded AND r.pid = pg_backend_pid()
+            AND r.xact = pg_current_xact_id() AND r.relid = ANY (scribe.rewritten_by(scribe.with_children(coalesce(tables, '{}'))))) THEN
+        PERFORM scribe.record_command(tg_tag, facts, dropped, total, kept, tables,
+            coalesce(first.object_type, dropped->'named'->0->>'type'),
+            coalesce(first.object_identity, dropped->'named'->0->>'identity'), first.schema_name);
+    END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
         PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
         tables := NULL;
@@ -1150,10 +1280,9 @@ BEGIN
         END LOOP;
     END IF;
     tables := scribe.with_children(coalesce(tables, '{}'));
-    IF tg_tag IN ('ALTER TABLE', 'ALTER TYPE', 'ALTER DOMAIN') THEN
+    IF tg_tag IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER TYPE') THEN
         BEGIN
-            PERFORM scribe.send_values(tg_tag, tables, (facts->>'using_mutable')::boolean,
-                tells_time);
+            PERFORM scribe.send_values(tg_tag, tables, facts->>'statement', facts->'touched');
         EXCEPTION WHEN OTHERS THEN  -- the command itself stays recorded
             RAISE WARNING 'pg_scribe could not send the values that % made: %', tg_tag, SQLERRM
                 USING HINT = 'Take a new base with scribe-dump.';
@@ -1492,6 +1621,7 @@ BEGIN
     DROP EVENT TRIGGER IF EXISTS scribe_1_caller_start;  -- of older versions: the library has to be loaded before
     PERFORM scribe.install_event_trigger('scribe_2_start', 'ddl_command_start', 'command_start');
     PERFORM scribe.install_event_trigger('scribe_3_caller_start', 'ddl_command_start', 'note_caller');
+    PERFORM scribe.install_event_trigger('scribe_1_caller_rewrite', 'table_rewrite', 'note_caller');
     PERFORM scribe.install_event_trigger('scribe_2_rewrite', 'table_rewrite', 'note_rewrite');
     PERFORM scribe.install_event_trigger('scribe_2_drop', 'sql_drop', 'note_drop');
     PERFORM scribe.install_event_trigger('scribe_3_caller_end', 'ddl_command_end', 'note_caller');

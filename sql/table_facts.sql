@@ -3,7 +3,7 @@
 -- Columns: relid; facts (json text): a identity columns GENERATED ALWAYS; g stored generated columns; l columns that lead an index, and whether their
 -- literal needs a cast; k the replica identity's key, with operator, cast and collation; u another unique index watches
 -- the rows; q triggers and rules that fire during replay; s has children; p partitioned; o owner; d columns of a domain whose
--- values may be older than a constraint of it, with its schema and name.
+-- values may be older than a constraint of it, with its schema and name; n how many columns it ever had.
 -- tables: their OIDs, NULL for all. Run after capture.sql and before pgoutput.sql; where nothing may be installed, only the query
 -- is run. Privilege: none. Oldest version: PostgreSQL 14.
 SET search_path = pg_catalog, pg_temp;
@@ -59,7 +59,7 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
             WITH RECURSIVE family (id) AS (SELECT t.oid UNION
                 SELECT f.typbasetype FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id WHERE f.typtype = 'd')
             SELECT FROM family JOIN pg_catalog.pg_constraint AS k ON k.contypid = family.id WHERE NOT k.convalidated)),
-    's', c.relhassubclass, 'p', c.relkind = 'p', 'o', pg_catalog.pg_get_userbyid(c.relowner))::pg_catalog.text AS facts
+    'n', c.relnatts, 's', c.relhassubclass, 'p', c.relkind = 'p', 'o', pg_catalog.pg_get_userbyid(c.relowner))::pg_catalog.text AS facts
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN LATERAL (SELECT i.indexrelid, i.indnkeyatts FROM pg_catalog.pg_index AS i
         WHERE i.indrelid = c.oid AND i.indimmediate AND i.indisvalid

@@ -53,6 +53,7 @@ free_statement(Statement *statement)
 	for (int i = 0; i < (int) lengthof(strings); i++)
 		if (strings[i])
 			pfree(strings[i]);
+	list_free_deep(statement->touched);
 }
 
 /* Statements that neither fire event triggers nor are recorded, and are frequent. */
@@ -146,6 +147,7 @@ _PG_init(void)
 {
 	facts_init();
 	statement_init();
+	touched_init();
 	previous_hook = ProcessUtility_hook;
 	ProcessUtility_hook = scribe_ProcessUtility;
 	triggers_init();

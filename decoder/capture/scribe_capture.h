@@ -5,6 +5,7 @@
  *
  *	  scribe_capture.c	the hook that sees statements begin and end
  *	  scribe_statement.c	the text of one
+ *	  scribe_touched.c	the columns it added or changed
  *	  scribe_facts.c	what the event triggers ask about it
  *	  scribe_silent.c	commands that fire no event trigger
  *	  scribe_record.h	has the parts that record a command in C
@@ -14,6 +15,7 @@
 #ifndef SCRIBE_CAPTURE_H
 #define SCRIBE_CAPTURE_H
 
+#include "access/attnum.h"
 #include "nodes/parsenodes.h"
 
 /* What a command dropped, as scribe.note_drop() has it; strings live in TopMemoryContext. */
@@ -27,6 +29,14 @@ typedef struct Dropped
 	char	   *type;			/* of the first */
 	char	   *identity;
 } Dropped;
+
+/* A column that a statement has added or changed. */
+typedef struct TouchedColumn
+{
+	Oid			relation;
+	AttrNumber	number;
+	bool		added;
+} TouchedColumn;
 
 /* A utility statement in progress; strings live in TopMemoryContext, as CALL may commit. */
 typedef struct Statement
@@ -42,6 +52,7 @@ typedef struct Statement
 	bool		standard_strings;
 	bool		rewritten;		/* it rewrites a table */
 	bool		drop_left;		/* what it dropped was noted in SQL */
+	List	   *touched;		/* of TouchedColumn, in TopMemoryContext */
 	Dropped		dropped;
 } Statement;
 
@@ -55,6 +66,11 @@ extern Statement *note_first(Node *tree);
 extern Statement *first_statement(Node *tree);
 extern void forget_first(void);
 extern void statement_init(void);
+
+/* scribe_touched.c */
+extern void touched_init(void);
+extern List *touched_columns(void);
+extern bool column_was_added(Oid relation, AttrNumber number);
 
 /* scribe_facts.c */
 extern void facts_init(void);

@@ -14,8 +14,6 @@
 
 #include "access/htup_details.h"
 #include "access/table.h"
-#include "access/transam.h"
-#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
@@ -172,27 +170,15 @@ has_temporary_schema(void)
 	return OidIsValid(schema);
 }
 
-/* Whether the columns an ALTER TABLE has just added got a value for the rows that were there. */
+/* Whether the columns that the running statement has added got a value for the rows that were there. */
 static bool
 has_new_values(Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
 	for (int i = 0; i < desc->natts; i++)
-	{
-		HeapTuple	tuple;
-		TransactionId xmin;
-
-		if (!TupleDescAttr(desc, i)->atthasmissing)
-			continue;
-		tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(RelationGetRelid(rel)), Int16GetDatum(i + 1));
-		if (!HeapTupleIsValid(tuple))
+		if (TupleDescAttr(desc, i)->atthasmissing && column_was_added(RelationGetRelid(rel), i + 1))
 			return true;
-		xmin = HeapTupleHeaderGetXmin(tuple->t_data);
-		ReleaseSysCache(tuple);
-		if (TransactionIdIsNormal(xmin) && TransactionIdIsCurrentTransactionId(xmin))
-			return true;
-	}
 	return false;
 }
 

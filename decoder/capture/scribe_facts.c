@@ -112,25 +112,6 @@ mutable_walker(Node *node, void *context)
 	return raw_expression_tree_walker(node, mutable_walker, context);
 }
 
-/* Whether an ALTER TABLE ... TYPE ... USING has to send the rows anew.  Unknown statements: yes. */
-static bool
-using_is_mutable(Node *tree)
-{
-	ListCell   *cell;
-
-	if (tree == NULL || !IsA(tree, AlterTableStmt))
-		return true;
-	foreach(cell, ((AlterTableStmt *) tree)->cmds)
-	{
-		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, cell);
-
-		if (cmd->subtype == AT_AlterColumnType && cmd->def != NULL &&
-			mutable_walker(((ColumnDef *) cmd->def)->raw_default, NULL))
-			return true;
-	}
-	return false;
-}
-
 /* The table or index that ALTER ... ATTACH PARTITION has attached, or InvalidOid. */
 static Oid
 attached_partition(Node *tree)
@@ -249,6 +230,55 @@ append_fact(StringInfo out, const char *name, bool value)
 	appendStringInfo(out, ",\"%s\":%s", name, value ? "true" : "false");
 }
 
+static void
+append_touched(StringInfo out)
+{
+	ListCell   *cell;
+	const char *separator = "";
+
+	appendStringInfoString(out, ",\"touched\":[");
+	foreach(cell, touched_columns())
+	{
+		TouchedColumn *column = lfirst(cell);
+
+		appendStringInfo(out, "%s[%u,%d,%d]", separator, column->relation, column->number, column->added);
+		separator = ",";
+	}
+	appendStringInfoChar(out, ']');
+}
+
+/* Whether the statement switches triggers or rules, so that the catalog has them as they are after it. */
+static bool
+switches_triggers(Node *tree)
+{
+	ListCell   *cell;
+
+	if (tree == NULL || !IsA(tree, AlterTableStmt))
+		return false;
+	foreach(cell, ((AlterTableStmt *) tree)->cmds)
+	{
+		switch (lfirst_node(AlterTableCmd, cell)->subtype)
+		{
+			case AT_EnableTrig:
+			case AT_EnableAlwaysTrig:
+			case AT_EnableReplicaTrig:
+			case AT_DisableTrig:
+			case AT_EnableTrigAll:
+			case AT_DisableTrigAll:
+			case AT_EnableTrigUser:
+			case AT_DisableTrigUser:
+			case AT_EnableRule:
+			case AT_EnableAlwaysRule:
+			case AT_EnableReplicaRule:
+			case AT_DisableRule:
+				return true;
+			default:
+				break;
+		}
+	}
+	return false;
+}
+
 /* The show hook of scribe.facts: what is known about the statement whose event trigger is running, as JSON. */
 static const char *
 show_facts(void)
@@ -277,11 +307,12 @@ show_facts(void)
 					 statement->exact ? "" : statement->text == NULL ?
 					 "the session loaded the library with this statement, and its text could not be proved" :
 					 "the text may be more than the statement");
-	append_fact(&out, "using_mutable", using_is_mutable(statement->tree));
 	append_fact(&out, "bound_mutable", bound_is_mutable(statement->tree));
 	append_fact(&out, "temporary", grants_on_temporary(statement->tree));
 	append_fact(&out, "like_temporary", is_like_temporary(statement));
 	append_fact(&out, "in_extension", creating_extension);
+	append_fact(&out, "switches_triggers", switches_triggers(statement->tree));
+	append_touched(&out);
 	appendStringInfo(&out, ",\"detached\":%u,\"attached\":%u}",
 					 detached_concurrently(statement->tree), attached_partition(statement->tree));
 	AtEOXact_GUC(true, level);

@@ -177,6 +177,17 @@ set_note(const char *name, const char *value)
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
+/* What scribe.note_rewrite() and command_end() read of the notes: users can set them, but not after this. */
+static void
+pass_notes(Statement *statement)
+{
+	set_note("scribe.role", GetUserNameFromId(statement->caller, false));
+	set_note("scribe.path", statement->path);
+	set_note("scribe.strings", statement->standard_strings ? "on" : "off");
+	if (!statement->drop_left)
+		set_note("scribe.dropped", statement->dropped.note ? statement->dropped.note : "");
+}
+
 static Datum
 leave(FunctionCallInfo fcinfo)
 {
@@ -283,19 +294,12 @@ c_note_rewrite(PG_FUNCTION_ARGS)
 	Statement  *statement = statement_of(fcinfo);
 
 	if (statement != NULL)
+	{
 		statement->rewritten = true;
+		if (OidIsValid(statement->caller))
+			pass_notes(statement);
+	}
 	return leave(fcinfo);
-}
-
-/* What scribe.command_end() reads of the notes: users can set them, but not after this. */
-static void
-pass_notes(Statement *statement)
-{
-	set_note("scribe.role", GetUserNameFromId(statement->caller, false));
-	set_note("scribe.path", statement->path);
-	set_note("scribe.strings", statement->standard_strings ? "on" : "off");
-	if (!statement->drop_left)
-		set_note("scribe.dropped", statement->dropped.note ? statement->dropped.note : "");
 }
 
 /* scribe.command_end() */

@@ -325,6 +325,29 @@ append_statement(StringInfo out, Audit *audit)
 		append_executed(out, text);
 }
 
+/*
+ * The tables that the next statement rewrites, or with it left out none.
+ */
+static void
+empty_announced(ScribeState *state)
+{
+	List	   *relids = state->emptying;
+
+	state->emptying = NIL;
+	if (relids == NIL)
+		return;
+	empty_relations(state, relids);
+	restore_triggers(state);
+}
+
+static void
+forget_emptying(ScribeState *state)
+{
+	if (state->emptying != NIL)
+		state->rewrite_lost = true;
+	state->emptying = NIL;
+}
+
 static void
 write_block(ScribeState *state, Audit *audit)
 {
@@ -332,12 +355,14 @@ write_block(ScribeState *state, Audit *audit)
 
 	if (audit->statement == NULL || audit->statement[strspn(audit->statement, " \t\r\n")] == '\0')
 	{
+		forget_emptying(state);
 		output_warning(state, "%s without its statement: %s", audit->tag,
 					   audit->reason ? audit->reason : "no reason given");
 		return;
 	}
 
 	output_begin(state);
+	empty_announced(state);
 	appendStringInfoString(out, "-- ddl ");
 	append_one_line(out, audit->tag);
 	if (!audit->exact)
@@ -378,6 +403,16 @@ announce(ScribeState *state, List *relids)
 
 	state->announced = list_concat_unique_oid(state->announced, relids);
 	MemoryContextSwitchTo(old);
+}
+
+static List *
+keep_oids(ScribeState *state, List *oids)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->txn_cxt);
+	List	   *kept = list_copy(oids);
+
+	MemoryContextSwitchTo(old);
+	return kept;
 }
 
 /*
@@ -429,6 +464,7 @@ write_inexact(ScribeState *state, Audit *audit)
 	}
 	else
 	{
+		forget_emptying(state);
 		output_warning(state, "%s left out, its text has %d statements that may be it: %s; take a new base",
 					   audit->tag, fitting, reason);
 		write_tables_made(state, audit);
@@ -518,7 +554,20 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 		state->refill_begun = false;
 	}
 	else if (strcmp(audit.kind, "refilled") == 0)
+	{
 		state->refill = InvalidOid;
+		state->rewriting = keep_oids(state, list_difference_oid(state->rewriting, audit.relids));
+	}
+	else if (strcmp(audit.kind, "rewrite") == 0)
+	{
+		state->emptying = keep_oids(state, audit.relids);
+		state->rewrite_lost = false;
+	}
+	else if (strcmp(audit.kind, "rewritten") == 0)
+	{
+		if (!state->rewrite_lost)
+			empty_relations(state, audit.relids);
+	}
 	else if (strcmp(audit.kind, "lost") == 0)
 	{
 		output_warning(state, "%s could not be recorded: %s; take a new base",

@@ -103,7 +103,7 @@ scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool i
 	ScribeState *state = palloc0(sizeof(ScribeState));
 
 	options->output_type = OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
-	options->receive_rewrites = false;
+	options->receive_rewrites = true;
 	ctx->output_plugin_private = state;
 
 	state->ctx = ctx;
@@ -148,6 +148,9 @@ scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->inserted = state->updated = state->deleted = state->truncated = state->ddl = 0;
 	state->script = 0;
 	state->refill = InvalidOid;
+	state->emptying = state->rewriting = NIL;
+	state->rewrite_lost = false;
+	state->rewritten = InvalidOid;
 	state->announced = NIL;
 	state->loud = NULL;
 	state->made_known = false;
@@ -170,19 +173,12 @@ keep_alive(ScribeState *state)
 }
 
 static void
-scribe_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
-			  Relation rel, ReorderBufferChange *change)
+write_change(ScribeState *state, Relation rel, ReorderBufferChange *change)
 {
-	ScribeState *state = ctx->output_plugin_private;
-	MemoryContext old;
-	ScribeRelation *relation;
+	ScribeRelation *relation = relation_lookup(state, rel);
 	HeapTuple	newtuple = change_new_tuple(change);
 	HeapTuple	oldtuple = change_old_tuple(change);
 
-	if (state->shared_dirty)
-		look_at_shared(state, shared_look_again);
-	old = MemoryContextSwitchTo(state->change_cxt);
-	relation = relation_lookup(state, rel);
 	if (relation->use == RELATION_AUDIT)
 	{
 		if (change->action == REORDER_BUFFER_CHANGE_INSERT && newtuple != NULL)
@@ -190,24 +186,40 @@ scribe_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			shared_look(state);
 			write_ddl(state, rel, newtuple);
 		}
+		return;
 	}
-	else if (relation_is_written(state, rel, relation))
+	if (!relation_is_written(state, rel, relation))
+		return;
+	switch (change->action)
 	{
-		switch (change->action)
-		{
-			case REORDER_BUFFER_CHANGE_INSERT:
-				write_insert(state, rel, relation, newtuple);
-				break;
-			case REORDER_BUFFER_CHANGE_UPDATE:
-				write_update(state, rel, relation, oldtuple, newtuple);
-				break;
-			case REORDER_BUFFER_CHANGE_DELETE:
-				write_delete(state, rel, relation, oldtuple);
-				break;
-			default:
-				elog(ERROR, "unexpected change action %d", (int) change->action);
-		}
+		case REORDER_BUFFER_CHANGE_INSERT:
+			write_insert(state, rel, relation, newtuple);
+			break;
+		case REORDER_BUFFER_CHANGE_UPDATE:
+			write_update(state, rel, relation, oldtuple, newtuple);
+			break;
+		case REORDER_BUFFER_CHANGE_DELETE:
+			write_delete(state, rel, relation, oldtuple);
+			break;
+		default:
+			elog(ERROR, "unexpected change action %d", (int) change->action);
 	}
+}
+
+static void
+scribe_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			  Relation rel, ReorderBufferChange *change)
+{
+	ScribeState *state = ctx->output_plugin_private;
+	MemoryContext old;
+
+	if (state->shared_dirty)
+		look_at_shared(state, shared_look_again);
+	old = MemoryContextSwitchTo(state->change_cxt);
+	if (OidIsValid(rel->rd_rel->relrewrite))
+		write_rewritten(state, rel, change_new_tuple(change));
+	else
+		write_change(state, rel, change);
 
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->change_cxt);

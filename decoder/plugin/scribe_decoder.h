@@ -188,6 +188,10 @@ typedef struct ScribeState
 	int			script;			/* depth of extension scripts */
 	Oid			refill;			/* relation whose rows are sent anew */
 	bool		refill_begun;
+	List	   *emptying;		/* OIDs of tables to be emptied before the next DDL */
+	List	   *rewriting;		/* OIDs of tables whose rewritten rows are written */
+	bool		rewrite_lost;	/* the statement that rewrites them was left out */
+	Oid			rewritten;		/* table of the last rewritten row */
 	List	   *announced;		/* OIDs the DDL so far created */
 	StringInfo	loud;			/* statements that enable triggers again */
 	int			unsent;			/* changes since something was sent */
@@ -232,6 +236,8 @@ extern void write_update(ScribeState *state, Relation rel, ScribeRelation *relat
 extern void write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTuple oldtuple);
 extern void write_truncate(ScribeState *state, int nrelations, Relation relations[],
 						   bool restart, bool cascade);
+extern void write_rewritten(ScribeState *state, Relation heap, HeapTuple newtuple);
+extern void empty_relations(ScribeState *state, List *relids);
 extern void quiet_relation(ScribeState *state, ScribeRelation *relation);
 extern void restore_triggers(ScribeState *state);
 extern bool relation_is_written(ScribeState *state, Relation rel, ScribeRelation *relation);

@@ -9,6 +9,7 @@
 #include "catalog/dependency.h"
 #include "catalog/pg_class.h"
 #include "utils/datum.h"
+#include "utils/relcache.h"
 
 /*
  * Once in a transaction for each relation.
@@ -36,6 +37,7 @@ quiet_relation(ScribeState *state, ScribeRelation *relation)
 
 	run_end(state);
 	output_begin(state);
+	appendStringInfoString(&state->out, "-- pg_scribe: at rest, since they acted on the source\n");
 	appendStringInfoString(&state->out, relation->quiet);
 
 	old = MemoryContextSwitchTo(state->txn_cxt);
@@ -51,6 +53,7 @@ restore_triggers(ScribeState *state)
 	if (state->loud == NULL)
 		return;
 	run_end(state);
+	appendStringInfoString(&state->out, "-- pg_scribe: as they were\n");
 	appendStringInfoString(&state->out, state->loud->data);
 	state->loud = NULL;
 	state->stretch++;
@@ -216,6 +219,74 @@ write_insert(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 	quiet_relation(state, relation);
 	output_begin(state);
 	write_row(state, relation, NULL, newtuple);
+}
+
+/*
+ * A row of the heap that a command rewrites a table into, as the source
+ * computed it.  Capture has announced the tables whose rows are wanted; what
+ * fills a materialized view comes here, too.
+ */
+void
+write_rewritten(ScribeState *state, Relation heap, HeapTuple newtuple)
+{
+	Oid			relid = heap->rd_rel->relrewrite;
+	Relation	rel;
+	ScribeRelation *relation;
+
+	if (newtuple == NULL || !list_member_oid(state->rewriting, relid))
+		return;
+	rel = RelationIdGetRelation(relid);
+	if (!RelationIsValid(rel))
+		elog(ERROR, "could not open relation %u, which is being rewritten", relid);
+	relation = relation_lookup(state, rel);
+	if (relation_is_written(state, rel, relation))
+	{
+		if (state->rewritten != relid)
+		{
+			state->rewritten = relid;
+			run_end(state);
+			output_begin(state);
+			appendStringInfo(&state->out, "-- pg_scribe: rows of %s as the source made them", relation->name);
+			output_end_line(state);
+		}
+		/* the new heap's columns are those of the table */
+		write_insert(state, rel, relation, newtuple);
+	}
+	RelationClose(rel);
+}
+
+/*
+ * Empty tables whose rewritten rows are about to come, so that the command
+ * finds nothing to compute.
+ */
+void
+empty_relations(ScribeState *state, List *relids)
+{
+	ListCell   *cell;
+	MemoryContext old;
+
+	foreach(cell, relids)
+	{
+		Relation	rel = RelationIdGetRelation(lfirst_oid(cell));
+		ScribeRelation *relation;
+
+		if (!RelationIsValid(rel))
+			continue;
+		relation = relation_lookup(state, rel);
+		if (relation_is_written(state, rel, relation))
+		{
+			quiet_relation(state, relation);
+			output_begin(state);
+			appendStringInfo(&state->out, "-- pg_scribe: rows of %s come again, as the source made them\n"
+							 "DELETE FROM ONLY %s; -- * rows", relation->name, relation->name);
+			output_end_line(state);
+		}
+		RelationClose(rel);
+	}
+	old = MemoryContextSwitchTo(state->txn_cxt);
+	state->rewriting = list_concat_unique_oid(state->rewriting, relids);
+	MemoryContextSwitchTo(old);
+	state->rewritten = InvalidOid;
 }
 
 /*

@@ -42,6 +42,7 @@ ORDER BY 1, 2
 """
 TRIGGERS = (
     "scribe_2_drop",
+    "scribe_1_caller_rewrite",
     "scribe_2_rewrite",
     "scribe_2_start",
     "scribe_3_caller_end",

@@ -28,7 +28,8 @@ _BLANK = re.compile(r"[ \t\n\r\f\v]*")
 _NESTED = re.compile(r"/\*|\*/")
 _CONTINUED = re.compile(r"[ \t\n\r\f\v]*(?:'|--)")
 _RESERVED_LINE = re.compile(
-    r"^[ \t]*(?:BEGIN; --|COMMIT; --|-- rows|-- ddl|-- mark|-- warning|COPY|\\|SET LOCAL ROLE|RESET ROLE|;[ \t]*\n)",
+    r"^[ \t]*(?:(?:BEGIN|COMMIT); --|-- (?:rows|ddl|mark|warning|pg_scribe:)|COPY|\\"
+    r"|SET LOCAL ROLE|RESET ROLE|;[ \t]*\n)",
     re.MULTILINE,
 )
 _VARIABLE = re.compile(rf"(?<!:):(?:{_START}|['\"{{])")

@@ -135,12 +135,12 @@ class Translator(Text):
         """Switch off what would act a second time, until the next DDL or COMMIT."""
         if table.quiet and table.relid not in self._quieted:
             self._quieted.add(table.relid)
-            self._write(table.quiet)
+            self._write(b"-- pg_scribe: at rest, since they acted on the source\n" + table.quiet)
             self._loud.append(table.loud)
 
     def _restore_triggers(self) -> None:
         if self._loud:
-            self._write(b"".join(self._loud))
+            self._write(b"-- pg_scribe: as they were\n" + b"".join(self._loud))
         self._loud = []
         self._quieted.clear()
 
@@ -334,6 +334,7 @@ class Translator(Text):
         if not self._refill_begun:
             self._refill_begun = True
             self._quiet(table)
+            self._write(b"-- pg_scribe: rows of " + table.name + b" as the source made them\n")
             self._write(b"DELETE FROM ONLY " + table.name + b"; -- * rows\n")
         self._put(table, new)
 
