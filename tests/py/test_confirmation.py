@@ -78,3 +78,22 @@ def test_a_clean_stop_outlives_a_reboot(tmp_path: Path) -> None:
     assert confirmation.highest(tmp_path, 0x10) == 0x30
     record = json.loads((tmp_path / "confirmed.json").read_text())
     assert record["boot"] == "any"
+
+
+def test_the_messages_are_shortened_while_the_stream_goes_on_and_nothing_is_forgotten(scribe: Scribe) -> None:
+    scribe.cluster.psql("CREATE TABLE t (a int PRIMARY KEY)", scribe.dbname)
+    scribe.run("scribe-init", "--no-base")
+    scribe.start_stream()
+    scribe.cluster.psql("INSERT INTO t VALUES (1)", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    log = confirmation.log_path(scribe.archive / "spool")
+    with log.open("ab") as stream:
+        stream.write(b"pg_recvlogical: confirming write up to 0/1, flush to 0/1 (slot s)\n" * 20000)
+    poll(lambda: log.stat().st_size < 100_000, 30, "a short log")
+    scribe.cluster.psql("INSERT INTO t VALUES (2)", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    scribe.kill_stream()
+    scribe.start_stream()
+    scribe.cluster.psql("INSERT INTO t VALUES (3)", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert not (scribe.archive / "broken.json").exists()

@@ -379,3 +379,14 @@ def test_the_archive_is_private(scribe: Scribe) -> None:
         assert os.stat(path).st_mode & 0o077 == 0, path
     base = Archive(scribe.archive).bases()[0]
     read_manifest("meta", base.path / "meta.json")
+
+
+@pytest.mark.slow
+def test_a_dump_beside_init_leaves_its_base_alone(scribe: Scribe, cluster: Cluster, tmp_path: Path) -> None:
+    cluster.psql("CREATE TABLE t (a int PRIMARY KEY)", scribe.dbname)
+    scribe.run("scribe-init")
+    cluster.query(f"SELECT pg_drop_replication_slot('{scribe.slot}')")
+    script = f'cd /; {ROOT / "bin/scribe-dump"} >&3 2>&3; echo "status $?" >&3'
+    result = scribe.run("scribe-init", "-v", env=wrap_program(tmp_path / "wrap", cluster, "pg_dump", script))
+    assert "a base is being taken" in result.stderr and "status 75" in result.stderr
+    assert len(Archive(scribe.archive).bases()) == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from archives import make_archive, transaction
+from cluster import poll
 
 from scribe.archive import shipping
 from scribe.archive.layout import Archive
@@ -152,3 +153,20 @@ def test_a_second_sender_leaves_the_work_to_the_first(tmp_path):
         patch.setattr(outbox, "_run", lambda path: (nested.send(print), run(path))[1])
         outbox.send(print)
     assert sent(log) == [] and json.loads(outbox.path.read_text()) == []
+
+
+def test_nothing_of_a_command_outlives_its_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(shipping, "TIMEOUT", 0.5)
+    archive, pid = make_archive(tmp_path / "a"), tmp_path / "pid"
+    (warning,) = add_segment(archive, 0x200, f"sleep 300 & echo $! > {pid}; wait")
+    assert "not done after" in warning
+    child = int(pid.read_text())
+    poll(lambda: not is_running(child), 10, "the end of the command's child")
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process does anything yet: one that has ended may wait to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -98,6 +98,10 @@ class Archive:
         """Consistent points at which segments must be cut, one empty file each."""
         return self.spool / "cuts"
 
+    def base_lock(self) -> files.Lock:
+        """The lock of whoever takes a base, or removes what is left of one."""
+        return files.Lock(self.spool / "base.lock", "a base is being taken")
+
     def exists(self) -> bool:
         """Whether scribe-init has made this archive."""
         return self.identity_path.is_file()

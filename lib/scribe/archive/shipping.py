@@ -6,8 +6,12 @@ it must not mind to find the file sent already. A file that is replaced (archive
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +23,7 @@ from scribe.archive.layout import Archive
 from scribe.archive.rolefiles import manifest_of
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError
+from scribe.common.process import die_with
 
 TIMEOUT = 600  # seconds for one file, and as many more as it has MB
 PAUSES = (1.0, 3.0)  # seconds before the second and the third attempt; then the next rotation tries again
@@ -141,14 +146,7 @@ class Outbox:
         line = re.sub(r"%([prf%])", lambda match: values[match[1]], self.command or "")
         limit = TIMEOUT + path.stat().st_size / 1e6
         try:
-            result = subprocess.run(
-                ["/bin/sh", "-c", line],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                timeout=limit,
-                check=False,
-            )
+            result = _run_group(line, limit)
         except subprocess.TimeoutExpired:
             return f"not done after {limit:.0f} s", False
         if result.returncode == 0:
@@ -161,6 +159,28 @@ class Outbox:
 def _with_manifest(path: Path) -> list[str]:
     """Return the names of a file of globals/ and of its manifest, if it has one."""
     return [f"globals/{each.name}" for each in (path, manifest_of(path)) if each.exists()]
+
+
+def _run_group(line: str, limit: float) -> subprocess.CompletedProcess[bytes]:
+    """Run a shell command in a process group of its own, so that what it has started ends with it.
+
+    Raises subprocess.TimeoutExpired after limit seconds; after that, or any other exception, nothing of it runs.
+    """
+    with subprocess.Popen(
+        ["/bin/sh", "-c", line],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        process_group=0,
+        preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509  (no thread has been started)
+    ) as process:
+        try:
+            _, said = process.communicate(timeout=limit)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return subprocess.CompletedProcess(line, process.returncode, stderr=said)
 
 
 def _digest(path: Path) -> str:

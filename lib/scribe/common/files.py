@@ -51,21 +51,38 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY}{path.name}.{secrets.token_hex(4)}")
 
 
+def _open_temporary(path: Path) -> tuple[Path, int]:
+    """Create a temporary file for path; the lock on it, which ends when it is closed, says that it is no leftover."""
+    while True:
+        temporary = temporary_path(path)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:  # else it was taken for one before it was locked
+                return temporary, descriptor
+        except BaseException:
+            os.close(descriptor)
+            temporary.unlink(missing_ok=True)
+            raise
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
-def replacing(path: Path, *, exclusive: bool = False) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, exclusive: bool = False, mode: int = FILE_MODE) -> Iterator[IO[bytes]]:
     """Open a temporary file that becomes path, durably, when the block ends without an exception.
 
-    exclusive: path must not exist; used for archived files, which are written once.
+    exclusive: path must not exist; used for archived files, which are written once. mode: who may read it.
     Raises FileExistsError if exclusive and path exists; OSError as the file system says.
     """
-    temporary = temporary_path(path)
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE)
+    temporary, descriptor = _open_temporary(path)
     try:
         with os.fdopen(descriptor, "wb") as stream:
+            if mode != FILE_MODE:
+                os.fchmod(stream.fileno(), mode)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        publish(temporary, path, exclusive=exclusive)
+            publish(temporary, path, exclusive=exclusive)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -82,9 +99,9 @@ def publish(temporary: Path, path: Path, *, exclusive: bool = False) -> None:
     sync_directory(path.parent)
 
 
-def write_file(path: Path, content: bytes, *, exclusive: bool = False) -> None:
+def write_file(path: Path, content: bytes, *, exclusive: bool = False, mode: int = FILE_MODE) -> None:
     """Write content to path in one durable step. Raises as replacing() does."""
-    with replacing(path, exclusive=exclusive) as stream:
+    with replacing(path, exclusive=exclusive, mode=mode) as stream:
         stream.write(content)
 
 
@@ -121,15 +138,35 @@ def remove_tree(path: Path) -> None:
 def remove_leftovers(directory: Path) -> int:
     """Remove what a program that died left under temporary names in directory; return how many.
 
-    Only call it under the lock that makes this program the directory's only writer.
+    Files that are being written stay; directories do not, so hold the lock of those who make them.
     """
     leftovers = [Path(entry.path) for entry in os.scandir(directory) if entry.name.startswith(TEMPORARY)]
+    removed = 0
     for path in leftovers:
         if path.is_dir() and not path.is_symlink():
             remove_tree(path)
+            removed += 1
         else:
+            removed += _remove_unwritten(path)
+    return removed
+
+
+def _remove_unwritten(path: Path) -> bool:
+    """Remove a temporary file unless a program is writing it; return whether that was done."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
             path.unlink(missing_ok=True)
-    return len(leftovers)
+        return error.errno == errno.ELOOP
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def describe_strange(path: Path, root: Path) -> str | None:

@@ -199,7 +199,7 @@ def run_dump(
         env=environment,
         preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509  (no thread has been started yet)
     )
-    with ThreadPoolExecutor(2) as pool, _ending(process, guard):
+    with ThreadPoolExecutor(2) as pool, ending(process, guard):
         reading: Future[list[str]] = pool.submit(_read_messages, process)
         watching = pool.submit(guard.watch)
         watching.add_done_callback(lambda future: process.terminate() if future.exception() else None)
@@ -215,7 +215,7 @@ def run_dump(
 
 
 @contextlib.contextmanager
-def _ending(process: subprocess.Popen[bytes], guard: Guard) -> Iterator[None]:
+def ending(process: subprocess.Popen[bytes], guard: Guard) -> Iterator[None]:
     """If the block fails, pg_dump and its guard end with it."""
     try:
         yield
@@ -413,7 +413,7 @@ def take_stream_base(
 
     The stream is told to cut a segment at the base's consistent point before a rotation can archive past it.
     """
-    with files.Lock(archive.spool / "base.lock", "another base is being taken"):
+    with archive.base_lock():
         for _ in range(files.remove_leftovers(archive.bases_path)):
             talk.note("removed an unfinished base")
         return take_aligned_base(

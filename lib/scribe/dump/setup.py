@@ -245,7 +245,8 @@ def repair(archive: Archive, conn: psycopg.Connection[Any], talk: Talker) -> Non
         identity = archive.identity() if archive.exists() else {}
         if identity.get("spool_id") != intent["spool_id"]:
             talk.note("undoing what an unfinished scribe-init left")
-            _undo(archive, conn, intent)
+            with archive.base_lock():
+                _undo(archive, conn, intent)
         files.remove_file(intent_path(archive))
 
 
@@ -292,6 +293,7 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
     intent: dict[str, Any] = {"slot": options.slot, "spool_id": str(uuid.uuid4()), "captured": fresh}
     intent["plugin"] = options.plugin
     with (
+        archive.base_lock(),  # or a scribe-dump would remove our base as a leftover
         files.Lock(spool.stream_lock, "scribe-stream is running"),
         files.Lock(spool.rotate_lock, "scribe-rotate is at work"),
     ):
@@ -382,7 +384,7 @@ def _undo_quietly(archive: Archive, conn: psycopg.Connection[Any], intent: dict[
 def _remove_empty(archive: Archive, *, itself: bool) -> None:
     """Remove the archive's directories if nothing was put into them; itself: the archive's own, too."""
     with contextlib.suppress(OSError):
-        for name in ("init.lock", "stream.lock", "rotate.lock"):
+        for name in ("init.lock", "base.lock", "stream.lock", "rotate.lock"):
             (archive.spool / name).unlink(missing_ok=True)
         for path in (archive.cuts, archive.spool, archive.bases_path, archive.incremental, archive.globals_path):
             path.rmdir()

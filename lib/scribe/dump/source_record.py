@@ -25,7 +25,7 @@ from scribe.common.errors import ScribeError, TryAgainError
 from scribe.common.lsn import format_lsn
 from scribe.common.postgres import child_environment, connect, fetch_value, find_program, patient_options
 from scribe.common.process import die_with
-from scribe.dump.base import LOCK_WAIT
+from scribe.dump.base import LOCK_WAIT, ending
 from scribe.dump.guard import Guard, MovedError, in_snapshot, read_tables
 from scribe.source.metadata import utc_now
 from scribe.source.ownership import has_table
@@ -99,11 +99,12 @@ def _look(conn: psycopg.Connection[Any], export: Export, talk: Talk) -> Record:
             env=environment,
             preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509  (no thread has been started yet)
         )
-        watching = pool.submit(guard.watch)
-        watching.add_done_callback(lambda future: process.terminate() if future.exception() else None)
-        text, said = process.communicate()
-        guard.end(process.returncode == 0)
-        rows = watching.result()
+        with ending(process, guard):
+            watching = pool.submit(guard.watch)
+            watching.add_done_callback(lambda future: process.terminate() if future.exception() else None)
+            text, said = process.communicate()
+            guard.end(process.returncode == 0)
+            rows = watching.result()
     if process.returncode != 0:
         lines = said.decode(errors="replace").strip().splitlines()
         raise MovedError(f"could not dump the schema: {lines[0] if lines else 'pg_dump failed'}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import time
@@ -160,8 +159,8 @@ def publish(arguments: argparse.Namespace, report: Report) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    files.write_file(arguments.output, text.encode())
-    os.chmod(arguments.output, 0o644)  # what collects it is another user; nothing in it is secret
+    # what collects it is another user; nothing in it is secret
+    files.write_file(arguments.output, text.encode(), mode=0o644)
     if report.state and not arguments.quiet:
         print(FORMATS["nagios"](report).splitlines()[0].split(" | ")[0], file=sys.stderr)
 

@@ -8,6 +8,7 @@ them all was moved by somebody else, and what lies between is missing.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from scribe.common.lsn import format_lsn, parse_lsn
 _CONFIRMING = re.compile(rb"confirming write up to [0-9A-F/]+, flush to ([0-9A-F]+/[0-9A-F]+) ")
 _SETTLED = "any"  # in place of the boot's identity: pg_recvlogical has ended, and no message is missing
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+TAIL = 1 << 20  # bytes of the log that are read, and after which it is emptied
 
 
 def log_path(spool: Path) -> Path:
@@ -36,8 +40,11 @@ def _boot() -> str:
 
 
 def _said(log: Path) -> int:
+    """Return the highest LSN that the log says was confirmed: its last lines do, since none goes back."""
     try:
-        found = _CONFIRMING.findall(log.read_bytes())
+        with log.open("rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAIL))
+            found = _CONFIRMING.findall(stream.read())
     except FileNotFoundError:
         return 0
     return max((parse_lsn(lsn.decode()) for lsn in found), default=0)
@@ -69,6 +76,14 @@ def highest(spool: Path, chain_from: int) -> int | None:
 def begin(spool: Path, lsn: int) -> None:
     """Remember durably that nothing beyond lsn was confirmed, before a new pg_recvlogical empties the messages."""
     files.write_json(_record_path(spool), {"lsn": format_lsn(lsn), "boot": _boot()})
+
+
+def shorten(spool: Path) -> None:
+    """Empty the messages, and remember durably what they say. Only while pg_recvlogical can write no more of them."""
+    record = _record(spool)
+    if record is not None and record["boot"] == _boot():
+        begin(spool, max(parse_lsn(record["lsn"]), _said(log_path(spool))))
+        os.truncate(log_path(spool), 0)
 
 
 def settle(spool: Path) -> None:

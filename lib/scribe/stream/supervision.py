@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -307,6 +307,8 @@ class Supervisor:
                 *lines, text = (text + log.read()).split(b"\n")
                 for line in lines:
                     self._hear(receiver, line.decode(errors="replace"))
+                if log.tell() > confirmation.TAIL and not ended:
+                    text += self._shorten_log(receiver, log)
                 if self.stopping:
                     if receiver.initiated:
                         receiver.decoder.tend(self.spool, self.settings, tended, final=True)
@@ -320,6 +322,17 @@ class Supervisor:
                 if receiver.initiated:
                     tended = receiver.decoder.tend(self.spool, self.settings, tended)
                 self._wait(1.0 if receiver.initiated else 0.05)  # its end wakes us up (SIGCHLD)
+
+    def _shorten_log(self, receiver: Receiver, log: IO[bytes]) -> bytes:
+        """Empty the log of a receiver that is stopped meanwhile, so that no word is lost; return what was not read."""
+        receiver.child.send_signal(signal.SIGSTOP)
+        try:
+            os.waitid(os.P_PID, receiver.child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            rest = log.read()
+            confirmation.shorten(self.archive.spool)
+        finally:
+            receiver.child.send_signal(signal.SIGCONT)
+        return rest
 
     def _hear(self, receiver: Receiver, line: str) -> None:
         if line.startswith("\t"):  # what libpq explains

@@ -1,0 +1,35 @@
+"""Writing to an archive: what is being written is nobody's leftover."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from scribe.common import files
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_file_being_written_is_no_leftover(tmp_path: Path) -> None:
+    (tmp_path / ".tmp-dead").touch()
+    (tmp_path / ".tmp-link").symlink_to("nowhere")
+    (tmp_path / ".tmp-base").mkdir()
+    (tmp_path / ".tmp-base/file").touch()
+    with files.replacing(tmp_path / "list.json") as stream:
+        stream.write(b"[]")
+        assert files.remove_leftovers(tmp_path) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["list.json"]
+    assert (tmp_path / "list.json").read_bytes() == b"[]"
+
+
+def test_a_file_is_never_readable_by_fewer_than_in_the_end(tmp_path: Path) -> None:
+    with files.replacing(tmp_path / "metrics", mode=0o644) as stream:
+        assert os.fstat(stream.fileno()).st_mode & 0o777 == 0o644
+    assert (tmp_path / "metrics").stat().st_mode & 0o777 == 0o644
+
+
+def test_files_are_private_otherwise(tmp_path: Path) -> None:
+    files.write_file(tmp_path / "a", b"")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
