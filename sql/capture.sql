@@ -84,6 +84,13 @@ INSERT INTO scribe.filled SELECT attrelid, attnum, pg_catalog.pg_current_xact_id
 -- The transactions in which capture itself is at work. A row and not a setting: nobody else can write one, and none outlives
 -- its transaction, as others have other numbers.
 CREATE TABLE IF NOT EXISTS scribe.at_work (xact xid8 NOT NULL);
+DO $$  -- a publication of all tables bars DELETE otherwise
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = 'scribe.at_work'::pg_catalog.regclass AND relreplident <> 'f') THEN
+        ALTER TABLE scribe.at_work REPLICA IDENTITY FULL;
+    END IF;
+END
+$$;
 
 -- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself.
 CREATE OR REPLACE FUNCTION scribe.is_active() RETURNS boolean
