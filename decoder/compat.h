@@ -49,6 +49,14 @@
 #define SCRIBE_KEEPS_ALIVE
 #endif
 
+/*
+ * 18 tells the plugin about the abort of a subtransaction whose changes it dropped before anything was sent, as if they
+ * had been streamed, and fails for good if the plugin has no callback for that.
+ */
+#if PG_VERSION_NUM >= 180000
+#define SCRIBE_ABORTS_UNSTREAMED
+#endif
+
 /* a deferrable one does not count */
 #if PG_VERSION_NUM >= 180000
 #define primary_key_index(rel) RelationGetPrimaryKeyIndex(rel, false)

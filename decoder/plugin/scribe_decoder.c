@@ -30,6 +30,9 @@ static void scribe_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, X
 						   bool transactional, const char *prefix, Size size, const char *message);
 static void scribe_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn);
 static void scribe_shutdown(LogicalDecodingContext *ctx);
+#ifdef SCRIBE_ABORTS_UNSTREAMED
+static void scribe_stream_abort(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr abort_lsn);
+#endif
 
 void
 _PG_output_plugin_init(OutputPluginCallbacks *cb)
@@ -41,6 +44,9 @@ _PG_output_plugin_init(OutputPluginCallbacks *cb)
 	cb->message_cb = scribe_message;
 	cb->commit_cb = scribe_commit;
 	cb->shutdown_cb = scribe_shutdown;
+#ifdef SCRIBE_ABORTS_UNSTREAMED
+	cb->stream_abort_cb = scribe_stream_abort;
+#endif
 }
 
 static void
@@ -105,6 +111,9 @@ scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool i
 	options->output_type = OUTPUT_PLUGIN_TEXTUAL_OUTPUT;
 	options->receive_rewrites = true;
 	ctx->output_plugin_private = state;
+#ifdef SCRIBE_ABORTS_UNSTREAMED
+	ctx->streaming = false;		/* transactions come whole, and after their commit */
+#endif
 
 	state->ctx = ctx;
 	state->include_position = true;
@@ -303,3 +312,13 @@ scribe_shutdown(LogicalDecodingContext *ctx)
 	if (state->guc_level > 0)
 		AtEOXact_GUC(false, state->guc_level);
 }
+
+/*
+ * Nothing of the transaction was written, so there is nothing to take back.
+ */
+#ifdef SCRIBE_ABORTS_UNSTREAMED
+static void
+scribe_stream_abort(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr abort_lsn)
+{
+}
+#endif

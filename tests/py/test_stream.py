@@ -212,6 +212,37 @@ def test_a_stop_leaves_a_clean_spool_and_no_receiver(attached: Scribe) -> None:
     assert inserted(attached.archive) == [1]
 
 
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_a_large_rollback_that_the_stream_learns_of_late_does_not_stop_it(scribe: Scribe, decoder: str) -> None:
+    scribe.settings["SCRIBE_DECODER"] = decoder
+    scribe.cluster.psql(
+        f"""CREATE TABLE item (id int PRIMARY KEY, pad text);
+        ALTER DATABASE {scribe.dbname} SET logical_decoding_work_mem = '64kB';""",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init")
+    scribe.cluster.psql(
+        """BEGIN; SAVEPOINT s; INSERT INTO item VALUES (1); RELEASE s;
+        INSERT INTO item SELECT g, repeat('x', 100) FROM generate_series(2, 5000) AS g; ROLLBACK;
+        INSERT INTO item VALUES (6);
+        BEGIN; SAVEPOINT s; INSERT INTO item SELECT g, repeat('x', 100) FROM generate_series(10, 5000) AS g;
+        SAVEPOINT t; INSERT INTO item SELECT g, repeat('x', 100) FROM generate_series(6000, 9000) AS g; ROLLBACK TO s;
+        INSERT INTO item SELECT g, repeat('y', 100) FROM generate_series(5000, 9000) AS g; COMMIT;""",
+        scribe.dbname,
+    )
+    scribe.start_stream()
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    scribe.cluster.psql("DELETE FROM item WHERE id = 6", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    copy = f"{scribe.dbname}_copy"
+    try:
+        scribe.run("scribe-restore", "-d", copy, "--no-globals")
+        ours, theirs = (scribe.cluster.query("SELECT * FROM item ORDER BY id", name) for name in (scribe.dbname, copy))
+        assert ours == theirs
+    finally:
+        scribe.cluster.query(f"DROP DATABASE IF EXISTS {copy}")
+
+
 def test_a_second_stream_is_refused(attached: Scribe) -> None:
     attached.start_stream()
     result = attached.run("scribe-stream", check=False)

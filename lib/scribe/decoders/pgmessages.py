@@ -15,6 +15,7 @@ from scribe.common.errors import ScribeError
 from scribe.spool.contents import Batch, Scan, Spool, Tape, Transaction, alone
 
 BEGIN, COMMIT, ORIGIN, RELATION, TYPE, INSERT, UPDATE, DELETE, TRUNCATE, MESSAGE = b"BCORYIUDTM"
+ABORT = ord("A")  # of a transaction of which nothing was sent: 18 and newer say it though nothing is streamed
 NEW, KEY, OLD = b"NKO"
 TEXT, NULL, UNCHANGED = b"tnu"
 NEWLINE = 10
@@ -209,6 +210,8 @@ def message_end(data: bytes, at: int) -> int:
     elif kind == MESSAGE:
         end = read_text(data, at + 10)[1]
         end += 4 + U32(data, end)[0]
+    elif kind == ABORT:
+        end = at + 9
     else:
         raise DamageError("there is no message of that kind")
     if end - at > 3 * LONGEST:
@@ -282,7 +285,7 @@ class BinaryScan(Scan):
                         self.end, self.position = base + at, end_lsn
                         yield alone(Transaction(start, self.end, commit_lsn, end_lsn))
                         start = self.end
-                    elif opened < 0 and not (kind == MESSAGE and not data[at + 1] & 1):
+                    elif opened < 0 and kind != ABORT and not (kind == MESSAGE and not data[at + 1] & 1):
                         raise DamageError("a transaction does not begin with Begin")
                     else:
                         at = message_end(data, at)

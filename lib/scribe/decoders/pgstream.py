@@ -9,6 +9,7 @@ from typing import Any
 
 from scribe.common.errors import ScribeError
 from scribe.decoders.pgmessages import (
+    ABORT,
     BEGIN,
     COMMIT,
     DELETE,
@@ -124,7 +125,7 @@ class MessageTranslator(Translator):
             transactional, prefix, content = read_message(data, at)
             if transactional and prefix == b"scribe.mark":
                 self._mark(content)
-        elif kind != ORIGIN:
+        elif kind not in (ORIGIN, ABORT):
             raise DamageError("there is no message of that kind")
 
     def _pass_over(self, start: int, stop: int) -> None:

@@ -42,8 +42,8 @@ BRIEF = 10.0  # seconds of streaming after which a crash was not caused by what 
 
 
 UNDECODABLE = (
-    "Nothing is lost up to there, and nothing gets past it: correct the cause in the source, then"
-    ' run "scribe-init --remove" and "scribe-init" to begin a new chain with a new base.'
+    "Nothing is lost up to there. Start the stream again once the cause is corrected or the server's or pg_scribe's"
+    ' libraries are newer; if it stops there again, run "scribe-init --remove" and "scribe-init" to begin a new chain.'
 )
 
 
