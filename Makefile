@@ -24,6 +24,8 @@ export PG_CONFIG PYTHON
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VENV = .venv
+# Each worker of pytest has a cluster of its own.
+WORKERS ?= auto
 PY = $(VENV)/bin/python
 SHELL_FILES = $(shell grep -rlE '^.!/(usr/bin/env |bin/)(ba)?sh' bin tools .ci decoder bench tests etc 2>/dev/null) lib/scribe.sh
 
@@ -53,7 +55,7 @@ check-quick:  ## lint and the tests that take less than two minutes
 	@tools/install-dependencies.sh check
 	@$(MAKE) build dev
 	@$(MAKE) lint check-decoder
-	@$(PY) -m pytest -m 'not slow'
+	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow'
 	@tests/bats/run tests/bats/launchers.bats tests/bats/scribe-init.bats tests/bats/scribe-stream.bats tests/bats/scribe-restore.bats
 
 .PHONY: lint
@@ -69,7 +71,7 @@ check-decoder:
 
 .PHONY: check-python
 check-python: dev
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
 .PHONY: check-bats
 check-bats:
@@ -120,7 +122,7 @@ check-versions: dev  ## the end-to-end tests once for each server in PG_CONFIGS=
 	    echo "== $$($$pg_config --version)"; \
 	    $(MAKE) build PG_CONFIG=$$pg_config && \
 	    $(MAKE) check-decoder PG_CONFIG=$$pg_config && \
-	    PG_CONFIG=$$pg_config $(PY) -m pytest -m 'not unit' && \
+	    PG_CONFIG=$$pg_config $(PY) -m pytest -n $(WORKERS) --dist loadgroup -m 'not unit' && \
 	    $(MAKE) check-bats PG_CONFIG=$$pg_config || exit 1; \
 	done
 

@@ -9,8 +9,9 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checking import PROMPT
@@ -40,7 +41,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests and put them last."""
     for item in filter(is_slow, items):
         item.add_marker("slow")
+    for item in items:
+        if "module" in {definition[-1].scope for definition in _fixtures_of(item)}:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=is_slow)
+
+
+def _fixtures_of(item: pytest.Item) -> Iterable[Sequence[pytest.FixtureDef[Any]]]:
+    """What a module's tests share (an installed tree, a watched source) is made once: they run in one worker."""
+    return item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
 
 
 def remove_old_clusters() -> None:
