@@ -57,7 +57,6 @@ CREATE TABLE IF NOT EXISTS scribe.config (
     database_oid oid NOT NULL,
     replica_identity text NOT NULL DEFAULT 'full' CHECK (replica_identity IN ('full', 'refuse'))
 );
-ALTER TABLE scribe.config DROP COLUMN IF EXISTS token;  -- of older versions
 INSERT INTO scribe.config (system_identifier, database_oid)
     SELECT c.system_identifier, d.oid
     FROM pg_catalog.pg_control_system() AS c, pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database()
@@ -626,7 +625,8 @@ BEGIN
             LATERAL ROWS FROM (scribe.invalid_constraints(t.id, back)) WITH ORDINALITY AS c (command, owner, own, turn)
         GROUP BY c.command, c.owner ORDER BY min(t.place), min(c.turn)
     LOOP
-        PERFORM scribe.write_row('ddl', tag, NULL, NULL, own.command, true, NULL, NULL, own.owner::text, '""');
+        PERFORM scribe.write_row('ddl', tag, NULL, NULL, own.command, true, CASE WHEN back THEN 'own: as on the source'
+            ELSE 'own: older rows may be what a constraint bars that is NOT VALID' END, NULL, own.owner::text, '""');
     END LOOP;
 END
 $function$;
@@ -699,7 +699,7 @@ BEGIN
         PERFORM scribe.write_row('fill', tag, 'table column', format('%s.%I', missing.relation, missing.attname),
             format('UPDATE ONLY %s SET %I = %L::%s', missing.relation, missing.attname,
                 (missing.attmissingval::text::text[])[1], format_type(missing.atttypid, missing.atttypmod)),
-            true, NULL, ARRAY[missing.relation::oid], current_user, '""');
+            true, 'own: existing rows get the value that they got on the source', ARRAY[missing.relation::oid], current_user, '""');
         PERFORM scribe.record_constraints(tag, ARRAY[missing.relation::oid], true);
         PERFORM scribe.record_switches(tag, missing.relation, true);
     END LOOP;
@@ -767,7 +767,8 @@ DECLARE
     statement text := format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', relation, identity);
 BEGIN
     PERFORM scribe.run_own(statement);
-    PERFORM scribe.write_row('ddl', 'ALTER TABLE', 'table', relation::text, statement, true, NULL, ARRAY[relation::oid],
+    PERFORM scribe.write_row('ddl', 'ALTER TABLE', 'table', relation::text, statement, true, CASE identity WHEN 'FULL'
+        THEN 'own: no key tells the rows of the table apart' ELSE 'own: a key tells the rows apart' END, ARRAY[relation::oid],
         current_user, '""');
 END
 $function$;
@@ -1223,7 +1224,7 @@ BEGIN
                     ~ '^pg_temp(_\d+)?$', false)
                 OR lower(object_type) = 'large object'  -- sent by rotation
                 OR (pg_my_temp_schema() <> 0 AND scribe.depends_on_temporary(classid, objid)))),
-            count(*) FILTER (WHERE schema_name = 'scribe' OR (object_type = 'schema' AND object_identity = 'scribe')),
+            count(*) FILTER (WHERE scribe.schema_of(schema_name, classid, objid, objsubid) = 'scribe' OR (object_type = 'schema' AND object_identity = 'scribe')),
             coalesce(bool_or(in_extension), false),
             array_agg(objid) FILTER (WHERE classid = 'pg_class'::regclass),
             array_agg(classid), array_agg(objid)
@@ -1273,7 +1274,7 @@ BEGIN
     tells_time := coalesce(scribe.tells_time(facts->>'statement'), true);
     IF tells_time AND tg_tag ~ '^(CREATE|ALTER)\M' AND tg_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION', 'CREATE TABLE AS') THEN
         FOR command IN SELECT * FROM scribe.time_constants(classes, objects) LOOP
-            PERFORM scribe.write_row('ddl', tg_tag, NULL, NULL, command, true, NULL, NULL, NULL, '""');
+            PERFORM scribe.write_row('ddl', tg_tag, NULL, NULL, command, true, 'own: the time that the words stood for', NULL, NULL, '""');
         END LOOP;
         IF scribe.keeps_time(classes, objects) THEN
             PERFORM scribe.write_row('lost', tg_tag, NULL, NULL, facts->>'statement', false,
@@ -1635,3 +1636,5 @@ BEGIN
     PERFORM scribe.install_event_trigger('scribe_4_end', 'ddl_command_end', 'command_end');
 END
 $install$;
+
+ALTER TABLE scribe.config DROP COLUMN IF EXISTS token;  -- of older versions, whose functions asked for it until here

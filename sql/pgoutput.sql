@@ -453,8 +453,8 @@ DECLARE
 BEGIN
     FOREACH relation IN ARRAY tables LOOP
         PERFORM scribe.record_switches(tag, relation, false);
-        PERFORM scribe.write_row('ddl', tag, 'table', relation::text, format('DELETE FROM ONLY %s', relation), true, NULL,
-            ARRAY[relation::oid], current_user, '""');
+        PERFORM scribe.write_row('ddl', tag, 'table', relation::text, format('DELETE FROM ONLY %s', relation), true,
+            'own: the rows come again, as the source made them', ARRAY[relation::oid], current_user, '""');
         PERFORM scribe.record_switches(tag, relation, true);
     END LOOP;
 END
@@ -501,7 +501,8 @@ BEGIN
             UNION ALL SELECT 'RULE', rulename, ev_enabled FROM pg_rewrite WHERE ev_class = relation) AS s (what, name, mode)
         WHERE s.mode IN ('A', 'R') ORDER BY s.what, s.name
     LOOP
-        PERFORM scribe.write_row('ddl', tag, NULL, NULL, command, true, NULL, NULL, current_user, '""');
+        PERFORM scribe.write_row('ddl', tag, NULL, NULL, command, true, CASE WHEN back THEN 'own: as they were'
+            ELSE 'own: at rest, since they acted on the source' END, NULL, current_user, '""');
     END LOOP;
 END
 $function$;

@@ -316,7 +316,7 @@ write_row(Relation history, Row *row)
 		{"object_identity", row->identity, 0},
 		{"statement", row->statement, 0},
 		{"exact", NULL, BoolGetDatum(true)},
-		{"reason", NULL, 0},
+		{"reason", row->reason, 0},
 		{"role", row->role, 0},
 		{"search_path", row->path, 0},
 		{"settings", NULL, text_array(statement_settings(row->standard_strings))},

@@ -94,6 +94,7 @@ set_identity(Relation history, Oid relation)
 
 	row.identity = quote_qualified_identifier(get_namespace_name(form->relnamespace), NameStr(form->relname));
 	row.statement = psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL", row.identity);
+	row.reason = "own: no key tells the rows of the table apart";
 	row.role = GetUserNameFromId(GetUserId(), false);
 	row.path = "\"\"";
 	row.standard_strings = true;

@@ -38,6 +38,7 @@ typedef struct Row
 	const char *object_type;
 	const char *identity;
 	const char *statement;
+	const char *reason;
 	const char *role;
 	const char *path;
 	bool		standard_strings;	/* as the session has them: ours are */

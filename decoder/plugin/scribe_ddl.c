@@ -13,6 +13,9 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+/* how the reason of a row begins that is not a user's command */
+#define OWN_REASON "own: "
+
 typedef struct Audit
 {
 	char	   *kind;
@@ -363,6 +366,12 @@ write_block(ScribeState *state, Audit *audit)
 
 	output_begin(state);
 	empty_announced(state);
+	if (audit->exact && audit->reason && strncmp(audit->reason, OWN_REASON, strlen(OWN_REASON)) == 0)
+	{
+		appendStringInfoString(out, "-- pg_scribe: ");
+		append_one_line(out, audit->reason + strlen(OWN_REASON));
+		appendStringInfoChar(out, '\n');
+	}
 	appendStringInfoString(out, "-- ddl ");
 	append_one_line(out, audit->tag);
 	if (!audit->exact)

@@ -231,8 +231,6 @@ has_reserved_line(const char *text)
 		for (int i = 0; reserved[i]; i++)
 			if (strncmp(line, reserved[i], strlen(reserved[i])) == 0)
 				return true;
-		if (line[0] == ';' && line[1 + strspn(line + 1, " \t")] == '\n')
-			return true;
 		text += strcspn(text, "\n");
 		if (*text)
 			text++;
@@ -241,16 +239,18 @@ has_reserved_line(const char *text)
 }
 
 /*
- * :name, :'name', :"name" and :{?name} are psql's.
+ * :name, :'name', :"name" and :{?name} are psql's, except within quotes and
+ * comments.  at: a colon outside of these; two are a cast.
  */
 static bool
-has_variable(const char *text)
+begins_variable(Scan *scan, const char *at)
 {
-	for (const char *p = text; (p = strchr(p, ':')) != NULL; p++)
-		if ((p == text || p[-1] != ':') &&
-			(is_name_start(p[1]) || p[1] == '\'' || p[1] == '"' || p[1] == '{'))
-			return true;
-	return false;
+	if (at[1] == ':')
+	{
+		scan->at = at + 2;
+		return false;
+	}
+	return is_name_start(at[1]) || at[1] == '\'' || at[1] == '"' || at[1] == '{';
 }
 
 /*
@@ -265,7 +265,7 @@ text_is_plain(const char *text)
 	for (const char *p = text; *p; p++)
 		if (((unsigned char) *p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7f)
 			return false;
-	if (has_reserved_line(text) || has_variable(text))
+	if (has_reserved_line(text))
 		return false;
 
 	for (;;)
@@ -284,7 +284,8 @@ text_is_plain(const char *text)
 		}
 		empty = false;
 		if (token.kind == TOKEN_CHAR &&
-			(*token.start == '\\' || (*token.start == ';' && token.depth == 0)))
+			(*token.start == '\\' || (*token.start == ';' && token.depth == 0) ||
+			 (*token.start == ':' && begins_variable(&scan, token.start))))
 			return false;
 
 		/* psql before 14 knows nothing of bodies in SQL, later ones guess */

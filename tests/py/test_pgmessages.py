@@ -322,7 +322,16 @@ def test_the_name_in_an_identity_and_the_statements_of_a_body() -> None:
         ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $a$ SELECT 1; $a$", True),
         ("CREATE RULE r AS ON INSERT TO a DO (SELECT 1; SELECT 2)", True),
         ("SELECT 1; SELECT 2", False),
-        ("SELECT ':a', 1::int, a[1:2]", False),  # psql would put a variable in even there
+        ("SELECT ':a', $$ :a :'a' $$, a[1:2], \":a\" /* :'a' */ -- :a", True),  # psql puts no variable in there
+        ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $a$\nSELECT 1\n;\n$a$", True),
+        ("SELECT 1\n;\nSELECT 2", False),
+        ("SELECT 1::int, 2 :: int", True),
+        ("SELECT 1:::x", False),
+        ("SELECT $$a$$:x", False),
+        ("SELECT x[1:'a']", False),
+        ('SELECT x[1:"a"]', False),
+        ("SELECT :{?a}", False),
+        ("CREATE TABLE a (\n-- pg_scribe: rows\nx int)", False),
         ("SELECT x::int FROM a", True),
         ("SELECT :x", False),
         ("SELECT 'it", False),

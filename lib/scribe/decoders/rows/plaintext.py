@@ -29,10 +29,10 @@ _NESTED = re.compile(r"/\*|\*/")
 _CONTINUED = re.compile(r"[ \t\n\r\f\v]*(?:'|--)")
 _RESERVED_LINE = re.compile(
     r"^[ \t]*(?:(?:BEGIN|COMMIT); --|-- (?:rows|ddl|mark|warning|pg_scribe:)|COPY|\\"
-    r"|SET LOCAL ROLE|RESET ROLE|;[ \t]*\n)",
+    r"|SET LOCAL ROLE|RESET ROLE)",
     re.MULTILINE,
 )
-_VARIABLE = re.compile(rf"(?<!:):(?:{_START}|['\"{{])")
+_VARIABLE = re.compile(rf":(?:{_START}|['\"{{])")  # psql's, except within quotes and comments
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _CONCURRENT = {"ALTER TABLE", "REINDEX", "CREATE INDEX", "DROP INDEX", "REFRESH MATERIALIZED VIEW"}
 
@@ -86,9 +86,9 @@ def _block_end(text: str, at: int) -> int:
 
 def is_plain(text: str) -> bool:
     """Whether this is one statement that psql, at defaults, sends exactly as it stands."""
-    if _CONTROL.search(text) or _RESERVED_LINE.search(text) or _VARIABLE.search(text):
+    if _CONTROL.search(text) or _RESERVED_LINE.search(text):
         return False
-    empty, depth = True, 0
+    empty, depth, cast = True, 0, -1
     for token in tokens(text):
         depth = token.depth
         word = text[token.start : token.end]
@@ -102,6 +102,10 @@ def is_plain(text: str) -> bool:
         if token.kind == "char":
             if word == "\\" or (word == ";" and depth == 0):
                 return False
+            if word == ":" and token.start != cast:  # two are a cast
+                if _VARIABLE.match(text, token.start):
+                    return False
+                cast = token.end
             depth += {"(": 1, ")": -1}.get(word, 0)
         # psql before 14 knows nothing of bodies in SQL, later ones guess
         if token.kind == "word" and (word.lower() == "atomic" or (depth == 0 and word.lower() == "begin")):

@@ -23,6 +23,7 @@ _HEADER = {
     "check_function_bodies": "off",
 }
 _SETTING = re.compile(r"[A-Za-z0-9_.]+\Z")
+_OWN = "own: "  # how the reason of a row begins that is not a user's command
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PATH = re.compile(r'(?:"[^"\x00-\x1f\x7f\\:]+"(?!")|[a-z0-9_]+)(?:, *(?:"[^"\x00-\x1f\x7f\\:]+"(?!")|[a-z0-9_]+))*\Z')
 _ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,{}]+)', re.DOTALL)
@@ -149,6 +150,8 @@ def _statement(audit: Audit, text: str) -> bytes:
 def ddl_block(audit: Audit, text: str, inexact: str | None) -> bytes:
     """Return the block of one statement; inexact: why it could not be proved, None where it is exact."""
     head = b"-- ddl " + one_line(audit.tag)
+    if audit.exact and audit.reason and audit.reason.startswith(_OWN):
+        head = b"-- pg_scribe: " + one_line(audit.reason.removeprefix(_OWN)) + b"\n" + head
     if inexact is not None:
         head += b" inexact: " + one_line(inexact or "no reason given")
     off, on = _event_triggers(audit.quiet)
