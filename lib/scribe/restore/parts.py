@@ -25,6 +25,7 @@ from scribe.common.postgres import connect
 from scribe.restore import target as server
 from scribe.restore.feeding import feed
 from scribe.restore.owners import without_owners
+from scribe.restore.preloads import Preloads, find_preloads
 from scribe.restore.restoration import Restore, name_target
 from scribe.restore.selection import Need, Part, check_patterns, choose
 from scribe.restore.throwaway import ROLE, Cluster, throwaway
@@ -75,7 +76,10 @@ class PartRestore:
         chains = find_chains(self.archive, dict(self.identity))
         major = max((int(c.base.manifest["server_version"].split(".")[0]) for c in chains), default=0)
         self.version = major * 10000
-        with throwaway(major, self.arguments.directory) as cluster:
+        preloads = find_preloads(server.read_meta(chains[-1].base), DATABASE) if chains else Preloads()
+        with throwaway(major, self.arguments.directory, preloads) as cluster:
+            for line in preloads.describe_missing():
+                self.talk.warn(line)
             self.talk.note(f"restoring everything into a throw-away cluster of {cluster.bindir}")
             with cluster.entered():
                 report = self._restore(cluster, when)

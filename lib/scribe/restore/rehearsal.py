@@ -24,6 +24,8 @@ from scribe.common.postgres import find_program
 from scribe.dump.base import Talker
 from scribe.dump.guard import Table, read_tables
 from scribe.dump.source_record import digest_schema, dump_command, major_of
+from scribe.restore.preloads import find_preloads
+from scribe.restore.target import read_meta
 from scribe.restore.throwaway import Cluster, throwaway
 
 DATABASE = "rehearsal"
@@ -45,6 +47,7 @@ class Rehearsal:
     transactions: int = 0
     compared: list[str] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return what rehearsal.json says."""
@@ -65,8 +68,12 @@ def rehearse(archive: Archive, talk: Talker, *, directory: str | None = None, jo
     base = bases[-1]
     result = Rehearsal(base.stamp, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
     began = time.monotonic()
-    with throwaway(int(base.manifest["server_version"].split(".")[0]), directory) as cluster:
+    preloads = find_preloads(read_meta(base), DATABASE)
+    with throwaway(int(base.manifest["server_version"].split(".")[0]), directory, preloads) as cluster:
         talk.note(f"made a throw-away cluster with {cluster.bindir}")
+        result.warnings = preloads.describe_missing()
+        for line in result.warnings:
+            talk.warn(line)
         with contextlib.suppress(_Failed):
             _rehearse_in(cluster, archive, base, result, talk, jobs=jobs)
     result.seconds = round(time.monotonic() - began, 3)

@@ -22,6 +22,7 @@ from scribe.archive.layout import Base
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.process import die_with
+from scribe.restore.preloads import Preloads
 from scribe.restore.target import read_meta
 
 ROLE = "scribe_rehearsal"  # the bootstrap superuser; no name a source is likely to have
@@ -99,15 +100,20 @@ class Cluster:
         spaces = [space["location"] for space in read_meta(base).get("tablespaces", []) if space.get("location")]
         return [f"{old}={self.make_directory(f'space{number}')}" for number, old in enumerate(spaces)]
 
+    def lines(self) -> list[str]:
+        """Return what the server's programs said."""
+        return self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+
     def last_line(self) -> str:
         """Return the last thing the server's programs said."""
-        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
-        return lines[-1] if lines else "it said nothing"
+        return (self.lines() or ["it said nothing"])[-1]
 
 
 @contextlib.contextmanager
-def throwaway(major: int, directory: str | None = None) -> Iterator[Cluster]:
+def throwaway(major: int, directory: str | None = None, preloads: Preloads | None = None) -> Iterator[Cluster]:
     """Make a cluster of that major version or a newer one for one block; directory: where, else the system's choice.
+
+    preloads: what it loads, as far as it is there; it tells afterwards what was not.
 
     Raises UsageError where nothing is installed for it, ScribeError where it does not start.
     """
@@ -118,14 +124,14 @@ def throwaway(major: int, directory: str | None = None) -> Iterator[Cluster]:
     try:
         with files.DirectoryLock(path, "another program removes it", shared=False):
             path.chmod(0o711)  # the server's user has to pass through, and can see no name in it
-            with _running(Cluster(path, bindir, user)) as cluster:
+            with _running(Cluster(path, bindir, user), preloads or Preloads()) as cluster:
                 yield cluster
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _running(cluster: Cluster) -> Iterator[Cluster]:
+def _running(cluster: Cluster, preloads: Preloads) -> Iterator[Cluster]:
     if len(str(cluster.sockets).encode()) > _SOCKET_PATH:
         raise UsageError(f'the path "{cluster.directory}" is too long for a socket', "Name a shorter one: --directory.")
     for name in ("data", "s"):
@@ -134,15 +140,36 @@ def _running(cluster: Cluster) -> Iterator[Cluster]:
         words = ["-D", str(cluster.data), "-A", "trust", "-U", ROLE, "-N", "-E", "UTF8", "--no-locale"]
         if cluster.popen([str(cluster.bindir / "initdb"), *words], log.fileno()).wait() != 0:
             raise ScribeError(f"could not make a cluster: {cluster.last_line()}")
-        options = [f"--{name}={value}" for name, value in SETTINGS.items()]
-        options += [f"--unix_socket_directories={cluster.sockets}"]
-        server = cluster.popen([str(cluster.bindir / "postgres"), "-D", str(cluster.data), *options], log.fileno())
+    server = _start(cluster, preloads)
     try:
-        _await(cluster, server)
         yield cluster
     finally:
-        server.send_signal(signal.SIGQUIT)  # at once: nothing here is worth a checkpoint
-        server.wait()
+        _end(server)
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.send_signal(signal.SIGQUIT)  # at once: nothing here is worth a checkpoint
+    server.wait()
+
+
+def _start(cluster: Cluster, preloads: Preloads) -> subprocess.Popen[bytes]:
+    """Start the server with the libraries that it can load."""
+    while True:
+        options = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        options += [f"--unix_socket_directories={cluster.sockets}", *preloads.options()]
+        with cluster.log.open("ab") as log:
+            server = cluster.popen([str(cluster.bindir / "postgres"), "-D", str(cluster.data), *options], log.fileno())
+        try:
+            _await(cluster, server)
+        except ScribeError as error:
+            _end(server)
+            if isinstance(error, TryAgainError) or not preloads.leave_out(cluster.lines()):
+                raise
+        except BaseException:
+            _end(server)
+            raise
+        else:
+            return server
 
 
 def _await(cluster: Cluster, server: subprocess.Popen[bytes]) -> None:

@@ -305,6 +305,13 @@ FROM pg_catalog.pg_settings WHERE name = ANY (ARRAY['block_size', 'data_checksum
   'max_slot_wal_keep_size', 'logical_decoding_work_mem', 'wal_segment_size', 'search_path']) ORDER BY name
 """
 
+# What somebody set for the extensions that are loaded, and is no secret: a rehearsal needs it.
+_EXTENSION_SETTINGS = """
+SELECT name, reset_val AS setting FROM pg_catalog.pg_settings
+WHERE name LIKE '%.%' AND name NOT LIKE 'scribe.%' AND name !~* 'passw|secret|token|key'
+  AND source IN ('configuration file', 'command line') AND reset_val IS DISTINCT FROM boot_val ORDER BY name
+"""
+
 
 def _rows(conn: psycopg.Connection[Any], query: str) -> list[dict[str, Any]]:
     cursor = conn.execute(query)
@@ -327,6 +334,7 @@ def describe_database(conn: psycopg.Connection[Any]) -> dict[str, Any]:
     value.update({name: _rows(conn, query) for name, query in _LISTS_OF.items()})
     value["large_objects"] = fetch_value(conn, "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata")
     value["settings"] = {row["name"]: row["setting"] for row in _rows(conn, _SETTINGS_THAT_MATTER)}
+    value["extension_settings"] = {row["name"]: row["setting"] for row in _rows(conn, _EXTENSION_SETTINGS)}
     value["tools"] = tool_versions()
     value["host"] = os.uname().nodename
     value["how_to_restore"] = HOW_TO_RESTORE
