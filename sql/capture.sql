@@ -1517,9 +1517,14 @@ END
 $function$;
 
 -- Record a relation of whose making nothing told, such as what EXPLAIN ANALYZE CREATE TABLE AS made; sql/pgoutput.sql has another.
+-- A table or sequence the decoder has made from the catalog, in its place.
 CREATE OR REPLACE FUNCTION scribe.record_unknown(relation oid, object_type text, object_identity text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
+    IF object_type IN ('table', 'sequence') THEN
+        PERFORM scribe.mend_identity(ARRAY[relation]);
+        RETURN;
+    END IF;
     PERFORM scribe.write_row('lost', 'CREATE', object_type, object_identity, '', false,
         format('%s %s is there, and nothing told how it was made', object_type, object_identity), NULL, current_user, '');
 END

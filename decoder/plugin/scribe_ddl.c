@@ -311,6 +311,34 @@ has_standard_strings(Audit *audit)
 	return true;
 }
 
+/*
+ * A statement that the decoder itself makes, as that role where one is named.
+ */
+void
+write_own(ScribeState *state, const char *tag, const char *role, const char *text)
+{
+	StringInfo	out = &state->out;
+
+	run_end(state);
+	output_begin(state);
+	appendStringInfo(out, "-- ddl %s\n", tag);
+	if (role)
+	{
+		appendStringInfoString(out, "SET LOCAL ROLE ");
+		append_identifier(out, role);
+		appendStringInfoString(out, ";\n");
+	}
+	if (text_is_plain(text))
+		appendStringInfo(out, "%s\n;\n", text);
+	else
+		append_executed(out, text);
+	if (role)
+		appendStringInfoString(out, "RESET ROLE;\n");
+	appendStringInfoString(out, "-- ddl end");
+	state->ddl++;
+	output_end_line(state);
+}
+
 static void
 append_statement(StringInfo out, Audit *audit)
 {
@@ -425,33 +453,6 @@ keep_oids(ScribeState *state, List *oids)
 }
 
 /*
- * Instead of a statement that cannot be told: the tables it made, as far as
- * the catalog goes, so that their rows have a place.
- */
-static void
-write_tables_made(ScribeState *state, Audit *audit)
-{
-	ListCell   *cell;
-
-	foreach(cell, audit->relids)
-	{
-		Relation	rel = RelationIdGetRelation(lfirst_oid(cell));
-
-		if (!RelationIsValid(rel))
-			continue;
-		if (rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relispartition &&
-			rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP &&
-			created_here(state, relation_lookup(state, rel)))
-		{
-			output_warning(state, "table %s stands without its keys, constraints and defaults until a new base is taken",
-						   RelationGetRelationName(rel));
-			write_create(state, rel);
-		}
-		RelationClose(rel);
-	}
-}
-
-/*
  * A text that was not proved to be the statement that ran: only what can be
  * nothing else out of it.
  */
@@ -468,15 +469,16 @@ write_inexact(ScribeState *state, Audit *audit)
 	if (statement != NULL)
 	{
 		audit->statement = statement;
-		write_block(state, audit);
 		announce(state, audit->relids);
+		unseen_look(state);
+		write_block(state, audit);
 	}
 	else
 	{
 		forget_emptying(state);
 		output_warning(state, "%s left out, its text has %d statements that may be it: %s; take a new base",
 					   audit->tag, fitting, reason);
-		write_tables_made(state, audit);
+		unseen_look(state);
 	}
 }
 
@@ -535,6 +537,8 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 	run_end(state);
 	if (state->loud != NULL)
 		restore_triggers(state);
+	if (audit.kind != NULL && strncmp(audit.kind, "script", 6) != 0)
+		unseen_audit(state, audit.kind, audit.tag, audit.identity, audit.relids);
 
 	if (audit.kind == NULL)
 		output_warning(state, "DDL of no kind left out: %s", audit.tag);
@@ -542,11 +546,15 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 		write_inexact(state, &audit);
 	else if (strcmp(audit.kind, "ddl") == 0)
 	{
-		write_block(state, &audit);
 		announce(state, audit.relids);
+		unseen_look(state);
+		write_block(state, &audit);
 	}
 	else if (strcmp(audit.kind, "create") == 0)
+	{
+		unseen_look(state);
 		write_created(state, &audit);
+	}
 	else if (strcmp(audit.kind, "fill") == 0)
 	{
 		quiet_relids(state, audit.relids);
@@ -581,7 +589,7 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 	{
 		output_warning(state, "%s could not be recorded: %s; take a new base",
 					   audit.tag, audit.reason ? audit.reason : "no reason given");
-		write_tables_made(state, &audit);
+		unseen_look(state);
 	}
 	else
 		output_warning(state, "DDL of unknown kind %s left out: %s", audit.kind, audit.tag);

@@ -127,6 +127,7 @@ scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool i
 	run_init(&state->run, &state->out);
 	relations_init(state);
 	shared_init(state);
+	unseen_init(state);
 	pin_settings(state);
 }
 
@@ -164,6 +165,7 @@ scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->loud = NULL;
 	state->made_known = false;
 	look_at_shared(state, shared_look);
+	unseen_begin(state);
 }
 
 /*
@@ -188,6 +190,8 @@ write_change(ScribeState *state, Relation rel, ReorderBufferChange *change)
 	HeapTuple	newtuple = change_new_tuple(change);
 	HeapTuple	oldtuple = change_old_tuple(change);
 
+	if (relation->use == RELATION_ROWS)
+		unseen_look(state);
 	if (relation->use == RELATION_AUDIT)
 	{
 		if (change->action == REORDER_BUFFER_CHANGE_INSERT && newtuple != NULL)
@@ -296,6 +300,7 @@ scribe_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr com
 	shared_look(state);
 	shared_committed(state);
 	run_end(state);
+	unseen_commit(state);
 	restore_triggers(state);
 	output_commit(state, txn->end_lsn);
 	update_progress(ctx, !state->begun);

@@ -15,7 +15,8 @@
  *	  scribe_ddl.c		rows of scribe.ddl_history as DDL blocks
  *	  scribe_pick.c		the statement that ran, out of a string of several
  *	  scribe_text.c		is a statement's text safe for psql?
- *	  scribe_create.c	CREATE TABLE from the catalog
+ *	  scribe_create.c	CREATE TABLE and the like from the catalog
+ *	  scribe_unseen.c	what C code makes and drops, with no event trigger
  *	  scribe_shared.c	roles, tablespaces and the database: what changed
  *	  scribe_roles.c	and what replay is to do about it
  */
@@ -193,6 +194,14 @@ typedef struct ScribeState
 	bool		rewrite_lost;	/* the statement that rewrites them was left out */
 	Oid			rewritten;		/* table of the last rewritten row */
 	List	   *announced;		/* OIDs the DDL so far created */
+	List	   *made;			/* OIDs of what C code made */
+	List	   *gone;			/* what C code dropped, until the transaction ends */
+	List	   *schemas_made;	/* identities of schemas the DDL so far created */
+	bool		audited;		/* there was DDL */
+	bool		altering;		/* DDL that makes tables or sequences */
+	bool		vague;			/* DDL that does not say what it made */
+	bool		dropping;		/* DDL that dropped something */
+	bool		extended;		/* CREATE EXTENSION */
 	StringInfo	loud;			/* statements that enable triggers again */
 	int			unsent;			/* changes since something was sent */
 	struct Shared *shared;		/* what is known of the shared catalogs */
@@ -274,6 +283,7 @@ extern bool append_pieces(StringInfo buf, ScribeColumn *column, Datum value);
 
 /* scribe_ddl.c */
 extern void write_ddl(ScribeState *state, Relation rel, HeapTuple tuple);
+extern void write_own(ScribeState *state, const char *tag, const char *role, const char *text);
 
 /* scribe_pick.c */
 extern char *pick_statement(const char *text, bool standard_strings, const char *tag, const char *identity,
@@ -285,7 +295,19 @@ extern char *text_without_concurrently(const char *text, const char *tag);
 
 /* scribe_create.c */
 extern bool created_here(ScribeState *state, ScribeRelation *relation);
+extern void announce_oid(ScribeState *state, Oid oid);
 extern void write_create(ScribeState *state, Relation rel);
+extern void make_schema(ScribeState *state, const char *name, Oid owner);
+extern void make_sequence(ScribeState *state, Oid relid, Oid owner);
+extern void finish_made(ScribeState *state, Oid relid);
+
+/* scribe_unseen.c */
+extern void unseen_init(ScribeState *state);
+extern void unseen_begin(ScribeState *state);
+extern void unseen_audit(ScribeState *state, const char *kind, const char *tag, const char *identity, List *relids);
+extern void unseen_look(ScribeState *state);
+extern void unseen_commit(ScribeState *state);
+extern const char *unseen_name(Oid type, Datum value);
 
 /* scribe_shared.c */
 extern void shared_init(ScribeState *state);

@@ -209,7 +209,9 @@ append_value(StringInfo buf, ScribeColumn *column, Datum value)
 
 	if (pieces_count > 0 && append_pieces(buf, column, value))
 		return;
-	if ((text = integer_text(column, value, digits, &len)) != NULL)
+	if ((text = unseen_name(column->type, value)) != NULL)
+		append_literal(buf, text, strlen(text));
+	else if ((text = integer_text(column, value, digits, &len)) != NULL)
 	{
 		if (digits[0] == '-')
 			append_literal(buf, digits, len);
