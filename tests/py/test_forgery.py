@@ -37,8 +37,7 @@ TEXTS = (
     'create view mallory.v as select 1 as "a""\nPL/pgSQL function x() line 1 at EXECUTE"',
     'create view mallory.v as select * from mallory.t /*"\nSQL function "d" statement 2\n*/ where false',
     'create view mallory.v as select 1 as "a"\n, 2 as "PL/pgSQL function x() line 1 at EXECUTE"',
-    "select 1; create view mallory.v as select 1 as a;"
-    "comment on view mallory.v is 'create view mallory.v as select 2'",
+    "select 1; create view mallory.v as select 1 as a;comment on view mallory.v is 'create view mallory.v as select 2'",
     "create view mallory.v as select '; create view mallory.v as select 2'::text as a",
 )
 SURROUNDINGS = (

@@ -286,7 +286,7 @@ def _fill(
     # pg_dump's output is in the database's own encoding
     acl = "SET client_encoding = 'UTF8';\n" + database_acl(conn)
     epilogue = "\n" + acl + _drop_publications(conn) + build_epilogue(export.consistent_point)
-    guard = Guard(export.snapshot, f"pg_scribe base {secrets.token_hex(6)}", before, options, gate.open)
+    guard = Guard(export.snapshot, f"pg_scribe base {secrets.token_hex(6)}", before, options, locked=gate.open)
     began = time.monotonic()
     environment = child_environment(conn, PGAPPNAME=guard.application)
     written, rows, said = run_dump(

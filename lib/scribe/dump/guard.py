@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,12 +126,18 @@ class Guard:
         application: str,
         before: dict[int, Table],
         options: str,
+        *,
         locked: Callable[[], None] = lambda: None,
+        measure: Callable[[psycopg.Connection[Any], Table], int] | None = None,
+        only: Collection[int] | None = None,
     ) -> None:
         """Prepare to watch the pg_dump that connects as application; before: the tables in the snapshot.
 
-        locked: is called when pg_dump has its locks.
+        locked: is called when pg_dump has its locks; measure: reads a table and returns its rows, instead of
+        count_rows(); only: the tables that are read at all.
         """
+        self._measure = measure or count_rows
+        self._only = only
         self.snapshot = snapshot
         self.application = application
         self.before = before
@@ -176,6 +182,8 @@ class Guard:
         with connect(options=f"{self.options} -c row_security=off -c lock_timeout={COUNT_WAIT * 1000}") as counter:
             self._counter = counter
             for table in sorted(self.before.values(), key=lambda t: (t.schema, t.name)):
+                if self._only is not None and table.oid not in self._only:
+                    continue
                 if table.kind == "r" and not table.member and not self._useless:
                     count = self._count_table(conn, counter, table)
                     name = table.name_text
@@ -190,7 +198,7 @@ class Guard:
         gone = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
         late = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
         with contextlib.suppress(*gone, *late), in_snapshot(counter, self.snapshot):
-            count = count_rows(counter, table)
+            count = self._measure(counter, table)
             if not find_changed({table.oid: table}, read_tables(conn, table.oid)):
                 return count
         return None

@@ -14,19 +14,21 @@ import secrets
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import psycopg
 
+from scribe.archive.layout import Archive
 from scribe.common.cli import Talk
 from scribe.common.errors import ScribeError, TryAgainError
-from scribe.common.lsn import format_lsn
+from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.postgres import child_environment, connect, fetch_value, find_program, patient_options
 from scribe.common.process import die_with
 from scribe.dump.base import LOCK_WAIT, ending
-from scribe.dump.guard import Guard, MovedError, in_snapshot, read_tables
+from scribe.dump.contents import TEXT_OPTIONS, Contents, choose_tables, read_contents
+from scribe.dump.guard import Guard, MovedError, Table, in_snapshot, read_tables
 from scribe.source.metadata import utc_now
 from scribe.source.ownership import has_table
 from scribe.source.slot import Export, create_slot
@@ -41,7 +43,10 @@ _DDL = "SELECT pg_catalog.count(*) FROM scribe.ddl_history"
 
 @dataclass(frozen=True)
 class Record:
-    """What the source held at lsn. rows: by table; objects: digest by type and name; pg_dump: its major version."""
+    """What the source held at lsn. rows, contents: by table; objects: digest by type and name; pg_dump: its version.
+
+    complete: whether every table is there, and not only those whose turn it was.
+    """
 
     lsn: int
     time: str
@@ -49,6 +54,8 @@ class Record:
     objects: Mapping[str, str]
     server_version: str
     pg_dump: int
+    contents: Mapping[str, Contents]
+    complete: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Return it for a segment's manifest."""
@@ -59,14 +66,35 @@ class Record:
             "pg_dump": self.pg_dump,
             "rows": dict(self.rows),
             "schema": dict(self.objects),
+            "contents": {name: contents.as_json() for name, contents in sorted(self.contents.items())},
+            "complete": self.complete,
         }
 
 
-def take_record(conn: psycopg.Connection[Any], talk: Talk, *, plugin: str, wait: float) -> Record:
+@dataclass(frozen=True)
+class Share:
+    """Which tables are to be read. percent: of all pages; known: by name, the LSN of a table's last record."""
+
+    percent: int = 100
+    known: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_share(archive: Archive, percent: int) -> Share:
+    """Return the share to record, after what the archive's segments say of earlier records."""
+    known: dict[str, int] = {}
+    for segment in archive.segments() if percent < 100 else ():
+        recorded = segment.manifest.get("recorded", {})
+        known |= dict.fromkeys(recorded.get("contents", {}), parse_lsn(recorded.get("lsn", "0/0")))
+    return Share(percent, known)
+
+
+def take_record(
+    conn: psycopg.Connection[Any], talk: Talk, *, plugin: str, wait: float, share: Share | None = None
+) -> Record:
     """Count and digest the source at a point of its WAL.
 
-    conn: to the source; plugin: the slot's; wait: seconds for its creation. Raises TryAgainError where transactions or
-    schema changes are in the way.
+    conn: to the source; plugin: the slot's; wait: seconds for its creation; share: all tables if None.
+    Raises TryAgainError where transactions or schema changes are in the way.
     """
     fault = ""
     for _ in range(ATTEMPTS):
@@ -74,20 +102,28 @@ def take_record(conn: psycopg.Connection[Any], talk: Talk, *, plugin: str, wait:
         export = create_slot(conn, name, plugin, temporary=True, wait=wait)
         with export.conn:
             try:
-                return _look(conn, export, talk)
+                return _look(conn, export, talk, share or Share())
             except MovedError as error:
                 fault = error.message
     raise TryAgainError(f"could not record what the source holds: {fault}", "Run it again at a quieter time.")
 
 
-def _look(conn: psycopg.Connection[Any], export: Export, talk: Talk) -> Record:
-    began, options = utc_now(), patient_options(conn)
+def _look(conn: psycopg.Connection[Any], export: Export, talk: Talk, share: Share) -> Record:
+    began, options = utc_now(), f"{patient_options(conn)} {TEXT_OPTIONS}"
     with connect(options=options) as reader, in_snapshot(reader, export.snapshot):
         before = read_tables(reader)
         unlogged = {row[0] for row in reader.execute(_UNLOGGED).fetchall()}
         ddl = _count_ddl(reader)
-    talk.note(f"counting the rows of {len(before)} tables at {format_lsn(export.consistent_point)}")
-    guard = Guard(export.snapshot, f"pg_scribe record {secrets.token_hex(6)}", before, options)
+        chosen = choose_tables(reader, _readable(before, unlogged), share.known, share.percent)
+    talk.note(f"reading {len(chosen)} of {len(before)} tables at {format_lsn(export.consistent_point)}")
+    contents: dict[str, Contents] = {}
+
+    def measure(counter: psycopg.Connection[Any], table: Table) -> int:
+        found = contents[table.name_text] = read_contents(counter, table)
+        return found.rows
+
+    name = f"pg_scribe record {secrets.token_hex(6)}"
+    guard = Guard(export.snapshot, name, before, options, measure=measure, only=chosen)
     environment = child_environment(conn, PGAPPNAME=guard.application)
     dump = [f"--snapshot={export.snapshot}", f"--lock-wait-timeout={LOCK_WAIT * 1000}"]
     with ThreadPoolExecutor(1) as pool:
@@ -103,17 +139,32 @@ def _look(conn: psycopg.Connection[Any], export: Export, talk: Talk) -> Record:
             watching = pool.submit(guard.watch)
             watching.add_done_callback(lambda future: process.terminate() if future.exception() else None)
             text, said = process.communicate()
-            guard.end(process.returncode == 0)
+            changed = _count_ddl(conn) != ddl
+            guard.end(process.returncode == 0 and not changed)
             rows = watching.result()
     if process.returncode != 0:
         lines = said.decode(errors="replace").strip().splitlines()
         raise MovedError(f"could not dump the schema: {lines[0] if lines else 'pg_dump failed'}")
-    if _count_ddl(conn) != ddl:
+    if changed:
         raise MovedError("the schema was changed meanwhile")
-    left_out = {table.name_text for oid, table in before.items() if oid in unlogged}
-    counted = {name: number for name, number in rows.items() if name not in left_out}
+    for line in guard.warnings:
+        talk.warn(line)
     version = str(fetch_value(conn, "SHOW server_version")).split()[0]
-    return Record(export.consistent_point, began, counted, digest_schema(text), version, major_of(text))
+    return Record(
+        export.consistent_point,
+        began,
+        rows,
+        digest_schema(text),
+        version,
+        major_of(text),
+        {name: contents[name] for name in rows},
+        complete=share.percent == 100 and not guard.warnings,
+    )
+
+
+def _readable(tables: dict[int, Table], unlogged: set[int]) -> dict[int, Table]:
+    """Return the tables whose rows a restore brings: no partitioned, unlogged or extensions' ones."""
+    return {oid: t for oid, t in tables.items() if t.kind == "r" and not t.member and oid not in unlogged}
 
 
 def _count_ddl(conn: psycopg.Connection[Any]) -> int:

@@ -15,9 +15,9 @@ from scribe.archive.layout import Archive
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.lsn import format_lsn, parse_lsn
-from scribe.common.settings import Settings
+from scribe.common.settings import Settings, parse_percent
 from scribe.decoders.registry import check_setting, plugin_of
-from scribe.dump.source_record import take_record
+from scribe.dump.source_record import read_share, take_record
 from scribe.source import server as source
 from scribe.stream.rotation import Report, rotate
 from scribe.stream.waiting import wait_for_now
@@ -30,6 +30,17 @@ Exit status: 0 done, also where there was nothing to do; 1 failed, or changed la
 2 wrong use or configuration; 75 try again later (server away: what had been received is archived nevertheless).
 """
 SHORT = 10.0  # seconds without progress after which moved sequences wait for the next rotation
+
+
+def parse_record(text: str) -> int:
+    """Return the percentage of the tables that --record names."""
+    try:
+        percent = parse_percent(text)
+    except ValueError:
+        percent = 0
+    if percent == 0:
+        raise argparse.ArgumentTypeError(f'invalid share "{text}", give a percentage such as "10%"')
+    return percent
 
 
 def make_arguments() -> Parser:
@@ -46,9 +57,13 @@ def make_arguments() -> Parser:
     )
     parser.add_argument(
         "--record",
-        action="store_true",
-        help="count every table's rows and digest the schema at an exact point, for scribe-verify --rehearse; implies"
-        " --wait-lsn current, and reads every table once",
+        nargs="?",
+        type=parse_record,
+        const=100,
+        default=0,
+        metavar="N%",
+        help="digest rows and schema at an exact point, for scribe-verify --rehearse to compare with; implies"
+        " --wait-lsn current, and reads every table once, or with N%% those whose turn it is",
     )
     parser.add_argument("-n", "--dry-run", action="store_true", help="print what would become segments")
     parser.add_argument("--json", action="store_true", help="print a report as JSON")
@@ -122,7 +137,8 @@ def _work(
     if arguments.record and not arguments.dry_run:
         assert conn is not None
         plugin = plugin_of(archive.identity())
-        recorded = take_record(conn, talk, plugin=plugin, wait=arguments.timeout).as_json()
+        share = read_share(archive, arguments.record)
+        recorded = take_record(conn, talk, plugin=plugin, wait=arguments.timeout, share=share).as_json()
 
     def once() -> Report:
         return rotate(

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -20,8 +21,9 @@ from scribe.archive.chains import find_chain
 from scribe.archive.layout import Archive, Base
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn, parse_lsn
-from scribe.common.postgres import find_program
+from scribe.common.postgres import PINNED, find_program
 from scribe.dump.base import Talker
+from scribe.dump.contents import TEXT_OPTIONS, Contents, describe_difference, from_json, read_contents, read_roots
 from scribe.dump.guard import Table, read_tables
 from scribe.dump.source_record import digest_schema, dump_command, major_of
 from scribe.restore.preloads import find_preloads
@@ -93,15 +95,17 @@ def _rehearse_in(cluster: Cluster, archive: Archive, base: Base, result: Rehears
     with _connect(cluster) as conn:
         result.server_version = conn.info.parameter_status("server_version")
         compare_rows(conn, base.manifest["rows"], result, "at the base")
-    recorded = find_recorded(archive, base)
-    if recorded is not None:
+    records = find_records(archive, base)
+    for recorded in records:
         point = ["--target-lsn", recorded["lsn"], "--target-exclusive"]
         _restore(cluster, archive, result, f"the segments up to {recorded['lsn']}", [*words, *point, "--resume"])
         where = f"at {recorded['lsn']} ({recorded['time']})"
         with _connect(cluster) as conn:
-            left_out = _unlogged(conn)
+            left_out = _unlogged(conn) if recorded.get("complete", True) else None
             compare_rows(conn, recorded["rows"], result, where, left_out)
-        compare_schema(cluster, recorded, result, where)
+            compare_contents(conn, recorded, result, where)
+        if recorded is records[-1]:
+            compare_schema(cluster, recorded, result, where)
     talk.note("applying the segments")
     said = _restore(cluster, archive, result, "the segments", [*words, "--resume"])
     result.reached_lsn, result.reached_time = said["reached_lsn"], said["reached_time"]
@@ -117,11 +121,21 @@ def _rehearse_in(cluster: Cluster, archive: Archive, base: Base, result: Rehears
         result.compared.append("at the end, the schema was dumped, with nothing to compare")
 
 
-def find_recorded(archive: Archive, base: Base) -> dict[str, Any] | None:
-    """Return what scribe-rotate --record recorded last, if the chain of base leads there."""
+def find_records(archive: Archive, base: Base) -> list[dict[str, Any]]:
+    """Return what scribe-rotate --record recorded, as far as the chain of base leads there, in order.
+
+    Of several, the last one of each table counts; those of which nothing does are left out.
+    """
     chain = find_chain(base, list(archive.segments()))
     found: list[dict[str, Any]] = [s.manifest["recorded"] for s in chain.segments if "recorded" in s.manifest]
-    return found[-1] if found and parse_lsn(found[-1]["lsn"]) >= base.consistent_point else None
+    needed: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for recorded in reversed(found):
+        names = set(recorded.get("contents", recorded["rows"]))
+        if parse_lsn(recorded["lsn"]) >= base.consistent_point and (not needed or names - seen):
+            needed.append(recorded)
+            seen |= names
+    return needed[::-1]
 
 
 def _restore(cluster: Cluster, archive: Archive, result: Rehearsal, what: str, words: list[str]) -> Mapping[str, Any]:
@@ -141,7 +155,7 @@ def _restore(cluster: Cluster, archive: Archive, result: Rehearsal, what: str, w
 def _connect(cluster: Cluster) -> psycopg.Connection[Any]:
     env = cluster.env
     where = psycopg.conninfo.make_conninfo(host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], dbname=DATABASE)
-    return psycopg.connect(where, autocommit=True, options="-c search_path=")
+    return psycopg.connect(where, autocommit=True, options=f"{PINNED} {TEXT_OPTIONS} -c search_path=")
 
 
 # --- what is compared -------------------------------------------------------------------------------------------------
@@ -152,19 +166,57 @@ def compare_rows(
     recorded: Mapping[str, int],
     result: Rehearsal,
     where: str,
-    left_out: Collection[str] = (),
+    left_out: Collection[str] | None = (),
 ) -> None:
-    """Compare each table's rows with those counted on the source in a snapshot. where: which, in words."""
+    """Compare each table's rows with those counted on the source in a snapshot. where: which, in words.
+
+    left_out: what need not be recorded; None: nothing has to be.
+    """
     there = {table.name_text: table for table in read_tables(conn).values()}
+    roots = read_roots(conn)
+    known, found = Counter[str](), Counter[str]()
     for name, rows in sorted(recorded.items()):
         if name not in there:
             result.differences.append(f"table {name}: not there {where}, {rows} rows were recorded")
-        elif (found := _count(conn, there[name])) != rows:
-            result.differences.append(f"table {name}: {found} rows {where}, {rows} were recorded")
+        else:
+            known[roots.get(name, name)] += rows
+            found[roots.get(name, name)] += _count(conn, there[name])
+    for name, rows in known.items():
+        if found[name] != rows:
+            result.differences.append(f"table {name}: {found[name]} rows {where}, {rows} were recorded")
     for name, table in sorted(there.items()):
+        if left_out is None:
+            break
         if table.kind == "r" and not table.member and name not in recorded and name not in left_out:
             result.differences.append(f"table {name}: there {where}, not recorded on the source")
     result.compared.append(f"{where}, the rows of {len(recorded)} tables with those counted on the source")
+
+
+def compare_contents(conn: psycopg.Connection[Any], recorded: Mapping[str, Any], result: Rehearsal, where: str) -> None:
+    """Compare what is in each table with the sums over its rows that were recorded; older versions recorded none."""
+    there = {table.name_text: table for table in read_tables(conn).values()}
+    roots = read_roots(conn)
+    known: dict[str, Contents] = {}
+    found: dict[str, Contents] = {}
+    for name, value in sorted(recorded.get("contents", {}).items()):
+        if name not in there:
+            continue  # said already
+        before = from_json(value, recorded["rows"][name])
+        try:
+            after = read_contents(conn, there[name], before)
+        except psycopg.Error as error:
+            result.differences.append(f"table {name}: could not be read {where}: {str(error).splitlines()[0]}")
+            continue
+        for sums, contents in ((known, before), (found, after)):
+            sums.setdefault(roots.get(name, name), Contents(contents.columns, contents.key)).merge(contents)
+    for name, contents in known.items():
+        difference = describe_difference(contents, found[name])
+        if difference is not None and contents.rows == found[name].rows:  # else counted as different already
+            result.differences.append(f"table {name}: {difference} {where}")
+        elif difference is not None and ": " in difference:
+            result.differences.append(f"table {name}: {difference.split(': ', 1)[1]} {where}")
+    if known:
+        result.compared.append(f"{where}, the contents of {len(known)} tables with those read on the source")
 
 
 def _unlogged(conn: psycopg.Connection[Any]) -> set[str]:
