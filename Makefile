@@ -59,11 +59,12 @@ check-quick:  ## lint and the tests that take less than two minutes
 	@tests/bats/run tests/bats/launchers.bats tests/bats/scribe-init.bats tests/bats/scribe-stream.bats tests/bats/scribe-restore.bats
 
 .PHONY: lint
-lint: dev  ## shellcheck, ruff and mypy
+lint: dev  ## shellcheck, ruff, mypy, and the licences of what the programs need
 	shellcheck -x $(SHELL_FILES)
 	shellcheck -x -s bash tests/bats/*.bats tests/bats/helpers.bash
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) tools/list-licences requirements.txt
 
 .PHONY: check-decoder
 check-decoder:

@@ -1,4 +1,4 @@
-"""The one statement out of a string of several that a schema change was, found by PostgreSQL's own parser (pglast).
+"""The one statement out of a string of several that a schema change was, found by PostgreSQL's own parser (postgast).
 
 Event triggers see the whole string that a client sent. A statement is taken for the one that ran only if no other one
 of the string could be meant; otherwise the caller flags it.
@@ -80,12 +80,12 @@ _TAGS = {
     "DropOwnedStmt": "DROP OWNED",
 }
 _BY_OBJECT = {  # node -> (verb, attribute with the kind of object)
-    "DropStmt": ("DROP", "removeType"),
+    "DropStmt": ("DROP", "remove_type"),
     "AlterTableStmt": ("ALTER", "objtype"),
-    "AlterObjectSchemaStmt": ("ALTER", "objectType"),
-    "AlterOwnerStmt": ("ALTER", "objectType"),
+    "AlterObjectSchemaStmt": ("ALTER", "object_type"),
+    "AlterOwnerStmt": ("ALTER", "object_type"),
     "AlterFunctionStmt": ("ALTER", "objtype"),
-    "AlterObjectDependsStmt": ("ALTER", "objectType"),
+    "AlterObjectDependsStmt": ("ALTER", "object_type"),
     "DefineStmt": ("CREATE", "kind"),
 }
 
@@ -109,45 +109,49 @@ class NotSureError(Exception):
 def pieces(text: str) -> tuple[Piece, ...]:
     """Return the statements of a string. Raises NotSureError where it cannot be parsed."""
     try:
-        import pglast
+        import postgast
     except ImportError:
-        raise NotSureError("the parser pglast is not installed") from None
+        raise NotSureError("the parser postgast is not installed") from None
     try:
-        texts, trees = pglast.split(text), pglast.parse_sql(text)
+        found = postgast.parse(text).stmts
     except Exception as error:  # of several kinds, by version
         raise NotSureError(
             f"the parser does not read it: {str(error).splitlines()[0] if str(error) else error!r}"
         ) from None
-    if len(texts) != len(trees):
-        raise NotSureError("the parser does not cut it")
-    return tuple(_describe(piece, tree.stmt) for piece, tree in zip(texts, trees, strict=True))
+    return tuple(_describe(_cut(text.encode(), raw), raw.stmt) for raw in found)
 
 
-def _describe(text: str, node: Any) -> Piece:
-    kind = type(node).__name__
-    conditional = any(
-        bool(getattr(node, name, False)) for name in ("if_not_exists", "missing_ok", "skipIfNewValExists", "replace")
-    )
-    return Piece(
-        text.strip(), _tag(kind, node), frozenset(_names(node(skip_none=True))), conditional, kind == "TransactionStmt"
-    )
+def _cut(text: bytes, raw: Any) -> str:
+    """Return a statement's own text; its place is in bytes, and without a length it goes to the end."""
+    stop = raw.stmt_location + raw.stmt_len if raw.stmt_len else len(text)
+    return text[raw.stmt_location : stop].decode()
 
 
-def _names(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, item in value.items():
+def _describe(text: str, wrapped: Any) -> Piece:
+    node = getattr(wrapped, wrapped.WhichOneof("node"))
+    kind = node.DESCRIPTOR.name
+    words = ("if_not_exists", "missing_ok", "skip_if_new_val_exists", "replace")
+    conditional = any(bool(getattr(node, name, False)) for name in words)
+    return Piece(text.strip(), _tag(kind, node), frozenset(_names(node)), conditional, kind == "TransactionStmt")
+
+
+def _names(node: Any) -> Iterator[str]:
+    """Yield every text in a parse tree, names of objects among them."""
+    for _, value in node.ListFields():
+        for item in value if hasattr(value, "append") else (value,):
             if isinstance(item, str):
-                if key != "@":
-                    yield item
-            else:
+                yield item
+            elif hasattr(item, "ListFields"):
                 yield from _names(item)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _names(item)
 
 
-def _kind_name(kind: Any) -> str:
-    name = str(getattr(kind, "name", kind))
+def _word(node: Any, attribute: str) -> str:
+    """Return the name of an enumeration's value, such as OBJECT_TABLE."""
+    kinds = node.DESCRIPTOR.fields_by_name[attribute].enum_type.values_by_number
+    return str(kinds[getattr(node, attribute)].name)
+
+
+def _kind_name(name: str) -> str:
     return _OBJECTS.get(name, name.removeprefix("OBJECT_").replace("_", " "))
 
 
@@ -156,16 +160,16 @@ def _tag(kind: str, node: Any) -> str | None:
         return _TAGS[kind]
     if kind in _BY_OBJECT:
         verb, attribute = _BY_OBJECT[kind]
-        return f"{verb} {_kind_name(getattr(node, attribute))}"
+        return f"{verb} {_kind_name(_word(node, attribute))}"
     if kind == "RenameStmt":
-        of = node.relationType if node.renameType.name in ("OBJECT_COLUMN", "OBJECT_ATTRIBUTE") else node.renameType
-        return f"ALTER {_kind_name(of)}"
+        part = _word(node, "rename_type") in ("OBJECT_COLUMN", "OBJECT_ATTRIBUTE")
+        return f"ALTER {_kind_name(_word(node, 'relation_type' if part else 'rename_type'))}"
     if kind == "CreateTableAsStmt":
-        if node.objtype.name == "OBJECT_MATVIEW":
+        if _word(node, "objtype") == "OBJECT_MATVIEW":
             return "CREATE MATERIALIZED VIEW"
         return "SELECT INTO" if node.is_select_into else "CREATE TABLE AS"
     if kind == "SelectStmt":
-        return "SELECT INTO" if node.intoClause else "SELECT"
+        return "SELECT INTO" if node.HasField("into_clause") else "SELECT"
     if kind == "CreateFunctionStmt":
         return "CREATE PROCEDURE" if node.is_procedure else "CREATE FUNCTION"
     if kind in ("GrantStmt", "GrantRoleStmt"):
