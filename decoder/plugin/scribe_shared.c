@@ -359,6 +359,8 @@ read_settings(struct Shared *shared, Facts *facts, HeapTuple tuple, TupleDesc de
 		if (equals == NULL)
 			continue;
 		*equals = '\0';
+		if (strcmp(entry, "scribe.made") == 0)	/* a mark of a restore that is under way on this server */
+			continue;
 		add_fact(facts, kind, row->setrole, 0, 0, entry, known ? setting_literals(entry, equals + 1) : NULL);
 	}
 }

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from cluster import Cluster, temporary_cluster
+from compare import assert_equal
 from restoring import TABLES, Target
+from source import Scribe
 
 
 def test_missing_roles_are_created_and_those_that_are_there_left_alone(target: Target) -> None:
@@ -60,3 +67,88 @@ def test_names_of_roles_that_look_like_statements_are_names(target: Target) -> N
         target.cluster.dropdb(target.name)
         for name in (old, odd, evil, f"{prefix}_evil"):
             target.cluster.psql(f'DROP ROLE IF EXISTS "{name}"')
+
+
+GIVEN = """
+CREATE ROLE {0}_boss; CREATE ROLE {0}_there; CREATE ROLE {0}_gone LOGIN PASSWORD 'x'; CREATE ROLE {0}_renamed;
+GRANT {0}_boss TO {0}_there; GRANT {0}_boss TO {0}_gone; ALTER ROLE {0}_there SET work_mem = '7MB';
+"""
+TAKEN = """
+REVOKE {0}_boss FROM {0}_there; ALTER ROLE {0}_there RESET work_mem; DROP ROLE {0}_gone;
+ALTER ROLE {0}_renamed RENAME TO {0}_newly; CREATE ROLE {0}_late;
+"""
+ON_PARAMETER = "SET ON PARAMETER session_replication_role"
+STATE = """
+SELECT r.rolname, r.rolcanlogin, r.rolpassword, shobj_description(oid, 'pg_authid'),
+    ARRAY(SELECT roleid::regrole::text FROM pg_auth_members WHERE member = r.oid),
+    (SELECT setconfig FROM pg_db_role_setting WHERE setrole = r.oid AND setdatabase = 0)
+FROM pg_authid AS r WHERE rolname ~ '^%s_' ORDER BY 1
+"""
+
+
+def psql_globals(scribe: Scribe, cluster: Cluster) -> None:
+    """Run the globals as the runbook does: the newest first, each without ON_ERROR_STOP."""
+    files = sorted((scribe.archive / "globals").glob("*.sql"), reverse=True)
+    for path in [*files, *(scribe.archive / "base").glob("*/globals.sql")]:
+        command = [f"{cluster.bindir}/psql", "-Xq", "-d", "postgres", "-f", str(path)]
+        subprocess.run(command, env=cluster.env, check=True, capture_output=True)
+
+
+@pytest.fixture
+def changed(scribe: Scribe) -> Iterator[tuple[Scribe, str]]:
+    """An archive whose base and segments have rights that were revoked since, and roles that are gone."""
+    cluster, prefix = scribe.cluster, f"{scribe.dbname}_role"
+    parameters = cluster.version_num >= 150000
+    cluster.psql(GIVEN.format(prefix) + (f"GRANT {ON_PARAMETER} TO {prefix}_there" if parameters else ""))
+    cluster.psql(
+        f"CREATE TABLE t (id int PRIMARY KEY); GRANT SELECT ON t TO {prefix}_gone, {prefix}_renamed", scribe.dbname
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    cluster.psql(f"REVOKE ALL ON t FROM {prefix}_gone", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    cluster.psql(TAKEN.format(prefix) + (f"REVOKE {ON_PARAMETER} FROM {prefix}_there" if parameters else ""))
+    cluster.psql(f"GRANT INSERT ON t TO {prefix}_late, {prefix}_newly", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    yield scribe, prefix
+    scribe.close()
+    for name in ("boss", "there", "gone", "renamed", "newly", "late"):
+        cluster.psql(f"DROP ROLE IF EXISTS {prefix}_{name}")
+
+
+def may_set(cluster: Cluster, role: str) -> bool:
+    if cluster.version_num < 150000:
+        return False
+    return bool(cluster.value(f"SELECT has_parameter_privilege('{role}', 'session_replication_role', 'SET')"))
+
+
+def test_a_restore_on_the_sources_own_server_gives_no_right_back(
+    changed: tuple[Scribe, str], targets: tuple[str, str]
+) -> None:
+    scribe, prefix = changed
+    cluster = scribe.cluster
+    source, roles = cluster.dump(scribe.dbname), cluster.query(STATE % prefix)
+    scribe.run("scribe-restore", "-d", targets[0])
+    assert cluster.query(STATE % prefix) == roles and not may_set(cluster, f"{prefix}_there")
+    assert_equal(source, cluster.dump(targets[0]), ("source", "scribe-restore"))
+    psql_globals(scribe, cluster)
+    scribe.restore_with_psql(targets[1])
+    assert cluster.query(STATE % prefix) == roles and not may_set(cluster, f"{prefix}_there")
+    assert_equal(source, cluster.dump(targets[1]), ("source", "psql alone"))
+
+
+@pytest.mark.parametrize("by", ["scribe-restore", "psql alone"])
+def test_a_restore_on_another_server_brings_the_roles_as_they_are_now(changed: tuple[Scribe, str], by: str) -> None:
+    scribe, prefix = changed
+    source, roles = scribe.cluster.dump(scribe.dbname), scribe.cluster.query(STATE % prefix)
+    with temporary_cluster() as other:
+        there = Scribe(other, "copy", scribe.archive)
+        if by == "psql alone":
+            psql_globals(scribe, other)
+            there.restore_with_psql("copy")
+        else:
+            plan = there.run("scribe-restore", "-d", "copy", "--plan").stdout
+            assert plan.count("globals") >= 2
+            there.run("scribe-restore", "-d", "copy")
+        assert other.query(STATE % prefix) == roles
+        assert_equal(source, other.dump("copy"), ("source", by))

@@ -14,7 +14,7 @@ from scribe.archive.cutting import find_command
 from scribe.archive.layout import Archive, Base, Segment
 from scribe.archive.rolefiles import Found
 from scribe.archive.segments import WINDOW, Reader, open_plain
-from scribe.common.dialect import build_epilogue
+from scribe.common.dialect import end_of_epilogue
 from scribe.common.errors import ScribeError
 
 BLOCK = 1 << 20  # bytes
@@ -39,7 +39,7 @@ class Entry:
 
 def list_base(archive: Archive, base: Base) -> list[Entry]:
     """Return the files of a base."""
-    epilogue = build_epilogue(base.consistent_point).encode()
+    epilogue = end_of_epilogue(base.consistent_point).encode()
     entries = []
     for value in base.manifest["files"]:
         path = base.path / value["name"]

@@ -204,6 +204,24 @@ def build_base_header() -> str:
     )
 
 
+# Roles that globals.sql made carry a mark (scribe.source.globals_text): it goes from them into the restored database.
+_TAKE_MARKS = (
+    "INSERT INTO scribe.made SELECT 'role', r.rolname FROM pg_catalog.pg_db_role_setting AS s\n"
+    "  JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole\n"
+    "  WHERE s.setdatabase = 0 AND 'scribe.made=on' = ANY (s.setconfig)\n"
+    "  AND EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = current_user AND rolsuper);\n"
+    "DO LANGUAGE plpgsql $scribe$\n"
+    "DECLARE\n"
+    "  made text;\n"
+    "BEGIN\n"
+    "  FOR made IN SELECT name FROM scribe.made LOOP\n"
+    "    EXECUTE pg_catalog.format('ALTER ROLE %I RESET scribe.made', made);\n"
+    "  END LOOP;\n"
+    "END\n"
+    "$scribe$;\n"
+)
+
+
 def build_epilogue(consistent_point: int) -> str:
     """Return what ends a base: the capture objects go, the position in the stream comes."""
     return (
@@ -218,8 +236,15 @@ def build_epilogue(consistent_point: int) -> str:
         "CREATE TABLE scribe.made (kind text, name text, PRIMARY KEY (kind, name));\n"
         "COMMENT ON TABLE scribe.made IS"
         " 'roles and tablespaces that this restore made, and its files may change; all others stay as they are';\n"
-        f"INSERT INTO scribe.position VALUES ('{format_lsn(consistent_point)}', false);\n"
-        "RESET client_min_messages;\n"
+        + _TAKE_MARKS
+        + end_of_epilogue(consistent_point)
+    )
+
+
+def end_of_epilogue(consistent_point: int) -> str:
+    """Return the last lines of a base, which those of older versions end with, too."""
+    return (
+        f"INSERT INTO scribe.position VALUES ('{format_lsn(consistent_point)}', false);\nRESET client_min_messages;\n"
     )
 
 

@@ -14,7 +14,8 @@ from scribe.common.dialect import TIMEOUT_SINCE, Begin
 from scribe.common.lsn import format_lsn
 from scribe.common.postgres import PINNED, WRITING
 from scribe.restore.sequences import ADVANCE
-from scribe.restore.target import Options, build_create, conninfo, globals_files, read_meta, restore_command
+from scribe.restore.target import Globals, Options, build_create, conninfo, globals_files, read_meta, restore_command
+from scribe.source.globals_text import is_guarded
 
 # pg_dump 17 sets, before everything else, what an older server does not know.
 _OLDER = "1,/^SELECT pg_catalog.set_config('search_path'/{/^SET transaction_timeout = 0;$/d;}"
@@ -32,11 +33,13 @@ def build_plan(
     base = way.base.path
     lines = ["#!/bin/sh", f"# base {way.base.stamp}, then {len(way.segments)} segments", "set -eu"]
     # before anything else: of a pipe, sh sees only what psql says, which runs the beginning of a damaged file
-    roles = globals_files(archive, way.base) if with_globals else []
+    roles = _in_order(globals_files(archive, way)) if with_globals else []
     sums = list_files(way) + [(path, entry) for path, entry in roles if entry is not None]
     lines += ["sha256sum --check --quiet <<'SUMS'", *_sums(sums), "SUMS"]
     if with_globals:
-        lines.append("# what exists already is no error here")
+        lines.append(
+            "# roles and tablespaces: each file makes what is still missing; that a tablespace exists is no error here"
+        )
         lines += [f"psql -X -q -d {first} -f {quote(path)}" for path, _ in roles]
     create = build_create(version, name, read_meta(way.base), options)
     lines.append(f"{_STOP} -d {first} -c {shlex.quote(create)}")
@@ -45,6 +48,16 @@ def build_plan(
     lines += _segment_commands(way, target)
     lines.append(f"{_STOP} -d {target} -c ANALYZE")
     return "\n".join(lines) + "\n"
+
+
+def _in_order(found: list[Globals]) -> list[Globals]:
+    """Return globals in the order to run them: in those of older versions, without conditions, the last wins."""
+    guarded = all(is_guarded(path.read_bytes()) for path, _ in found)
+    return found if guarded else sorted(found, key=lambda each: _stamp(each[0]))
+
+
+def _stamp(path: Path) -> str:
+    return path.parent.name if path.name == "globals.sql" else path.stem
 
 
 def quote(path: Path) -> str:

@@ -84,7 +84,7 @@ class Restore:
             self.talk.note(f"checking {len(way.segments)} segments and base {way.base.stamp}")
             check_files(way)
             if not self.arguments.no_globals:
-                server.check_globals(self.archive, way.base, self.talk.warn)
+                server.check_globals(self.archive, way, self.talk.warn)
             server.check_options(way.base, self.options)
             if self.arguments.dry_run:
                 self.talk.info("nothing stands in the way; nothing was changed")
@@ -167,7 +167,7 @@ class Restore:
     def _begin(self, conn: psycopg.Connection[Any], way: Way, *, exists: bool) -> None:
         """Globals, database, base. Raises ScribeError."""
         if not self.arguments.no_globals:
-            server.restore_globals(conn, self.archive, way.base, self.options, self.talk.warn)
+            server.restore_globals(conn, self.archive, way, self.options, self.talk.warn)
         if not exists:
             server.create_database(conn, self.name, server.read_meta(way.base), self.options)
         self.talk.note(f"restoring base {way.base.stamp}")

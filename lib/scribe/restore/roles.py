@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from scribe.common.errors import ScribeError
-from scribe.restore.owners import whole_statements
+from scribe.source.globals_text import plain_statements
 from scribe.source.metadata import dump_globals
 
 _ALTER = re.compile(r'^ALTER ROLE (?:"((?:[^"]|"")+)"|([^\s;"]+)) (WITH |SET )(.*);\n?\Z', re.DOTALL)
@@ -22,7 +22,7 @@ _ATTRIBUTE = re.compile(r"(?:PASSWORD|VALID UNTIL) '(?:[^']|'')*'|CONNECTION LIM
 def read_roles(text: bytes) -> dict[str, set[str]]:
     """Return the attributes and settings of each role in pg_dumpall's output."""
     found: dict[str, set[str]] = {}
-    for statement in whole_statements(text.splitlines(keepends=True)):
+    for statement in plain_statements(text):
         match = _ALTER.match(statement.decode("utf-8", "replace"))
         if match is not None:
             quoted, plain, kind, rest = match.groups()

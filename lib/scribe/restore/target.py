@@ -23,17 +23,20 @@ from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.files import read_json
 from scribe.common.lsn import parse_lsn
 from scribe.common.postgres import PINNED, WRITING, connect, fetch_value, find_program, is_superuser, program_version
+from scribe.common.sqltext import whole_statements
 from scribe.restore.feeding import feed
-from scribe.restore.owners import whole_statements, without_owners
+from scribe.restore.owners import without_owners
 from scribe.restore.roles import report_differences
+from scribe.source.globals_text import guard_globals
 from scribe.source.ownership import has_table
 
 LOCK = 0x7363726962650001  # the advisory lock of the one restore that may work on a database
 _LOCK_WAIT = 5  # seconds; a backend whose restore was killed may still be at its last statement
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
+Globals = tuple[Path, Mapping[str, Any] | None]  # a file of globals, and what its manifest says of it
+_Stamped = tuple[str, Path, Mapping[str, Any] | None]
 # Of whole statements: a name may go over several lines, and hold anything.
 _TABLESPACE_LINE = re.compile(rb"^(CREATE TABLESPACE .* LOCATION )'((?:[^']|'')*)';\n\Z", re.DOTALL)
-_ROLE_LINE = re.compile(rb'^(?:CREATE|ALTER) ROLE (?:"((?:[^"]|"")+)"|([^\s;"]+))[ ;]')
 
 # An event trigger, or a comment on one, in what "pg_restore --list" prints.
 _ENTRY = re.compile(rb"\d+; \d+ \d+ (?:EVENT TRIGGER - |COMMENT - EVENT TRIGGER )")
@@ -178,20 +181,6 @@ def read_time(conn: psycopg.Connection[Any], text: str) -> str:
 # Globals
 
 
-def filter_globals(statements: Iterator[bytes], roles: set[str]) -> Iterator[bytes]:
-    """Leave out what creates or alters the roles named: the target's own roles stay as they are."""
-    for statement in statements:
-        match = _ROLE_LINE.match(statement)
-        if match is None or _unquoted(match) not in roles:
-            yield statement
-
-
-def _unquoted(match: re.Match[bytes]) -> str:
-    quoted, plain = match.groups()
-    name: bytes = quoted.replace(b'""', b'"') if quoted is not None else plain
-    return name.decode("utf-8", "replace")
-
-
 def map_locations(statements: Iterator[bytes], mapping: Mapping[str, str]) -> Iterator[bytes]:
     """Change the directories in which tablespaces are created."""
     for statement in statements:
@@ -200,29 +189,34 @@ def map_locations(statements: Iterator[bytes], mapping: Mapping[str, str]) -> It
         yield statement if match is None or new is None else match[1] + quote_literal(new).encode() + b";\n"
 
 
-def globals_files(archive: Archive, base: Base) -> list[tuple[Path, Mapping[str, Any] | None]]:
-    """Return the globals in force at the base and every newer file of them, in order, with what manifests say of them.
+def globals_files(archive: Archive, way: Way) -> list[Globals]:
+    """Return the globals to run on the way to a point, in order, with what manifests say of them. Raises ScribeError.
 
-    The former are its own, or where it was taken without any, the newest from before. None stands for files that
-    older versions have written without a manifest. Raises ScribeError.
+    Each file makes what is still missing, and nothing else: first the newest from before the last segment was closed,
+    and back to those in force at the base, so that what is missing gets the last state it had. Then the next one after
+    it: roles of the last segment may be in that alone. None stands for files without a manifest, of older versions.
     """
-    stored = rolefiles.usable(archive)
-    own = _own_globals(base)
-    if not own:
-        found: list[tuple[str, Path, Mapping[str, Any] | None]] = [(path.stem, path, entry) for path, entry in stored]
-        found += [(other.stamp, *pair) for other in archive.bases() for pair in _own_globals(other)]
-        before = [each for each in found if each[0] <= base.stamp]
-        own = [(path, entry) for _, path, entry in sorted(before, key=lambda each: each[0])[-1:]]
-    return [*own, *((path, entry) for path, entry in stored if path.stem > base.stamp)]
+    stored: list[_Stamped] = [(path.stem, path, entry) for path, entry in rolefiles.usable(archive)]
+    before: list[_Stamped] = [(way.base.stamp, path, entry) for path, entry in _own_globals(way.base)]
+    if not before:
+        found: list[_Stamped] = stored + [
+            (other.stamp, *pair) for other in archive.bases() for pair in _own_globals(other)
+        ]
+        before = sorted((each for each in found if each[0] <= way.base.stamp), key=lambda each: each[:2])[-1:]
+    after = [each for each in stored if each[0] > way.base.stamp]
+    last = way.segments[-1].data.name[: len(way.base.stamp)] if way.segments else way.base.stamp
+    reached = [each for each in after if way.stop.is_end or each[0] <= last]
+    chosen = [*reversed(before + reached), *after[len(reached) : len(reached) + 1]]
+    return [(path, entry) for _, path, entry in chosen]
 
 
-def _own_globals(base: Base) -> list[tuple[Path, Mapping[str, Any] | None]]:
+def _own_globals(base: Base) -> list[Globals]:
     return [(base.path / "globals.sql", e) for e in base.manifest["files"] if e["name"] == "globals.sql"]
 
 
-def check_globals(archive: Archive, base: Base, warn: Callable[[str], None]) -> None:
+def check_globals(archive: Archive, way: Way, warn: Callable[[str], None]) -> None:
     """Compare the globals with their manifests, before anything is run. Raises ScribeError."""
-    for path, entry in globals_files(archive, base):
+    for path, entry in globals_files(archive, way):
         if entry is None:
             warn(f'"{path}" has no checksum: an older pg_scribe wrote it')
         else:
@@ -230,21 +224,21 @@ def check_globals(archive: Archive, base: Base, warn: Callable[[str], None]) -> 
 
 
 def restore_globals(
-    conn: psycopg.Connection[Any], archive: Archive, base: Base, options: Options, warn: Callable[[str], None]
+    conn: psycopg.Connection[Any], archive: Archive, way: Way, options: Options, warn: Callable[[str], None]
 ) -> None:
     """Create the roles and tablespaces that are missing; what the server says of others is passed to warn.
 
     So is what differs in the roles that are there.
     """
     roles = {row[0] for row in conn.execute("SELECT rolname FROM pg_catalog.pg_roles").fetchall()}
-    paths = [path for path, _ in globals_files(archive, base)]
+    paths = [path for path, _ in globals_files(archive, way)]
     if paths:
-        report_differences(conn, paths[-1].read_bytes(), roles, warn)
+        report_differences(conn, paths[0].read_bytes(), roles, warn)
     for path in paths:
-        with path.open("rb") as stream:
-            statements = map_locations(filter_globals(whole_statements(stream), roles), options.mapping)
-            for message in feed(conn.info.dbname, statements, what=str(path), stop=False, hint=_BASE):
-                warn(f"globals: {message}")
+        lines = guard_globals(path.read_bytes()).splitlines(keepends=True)
+        statements = map_locations(whole_statements(lines), options.mapping)
+        for message in feed(conn.info.dbname, statements, what=str(path), stop=False, hint=_BASE):
+            warn(f"globals: {message}")
 
 
 # The database

@@ -21,6 +21,7 @@ from scribe.common import files
 from scribe.common.dialect import format_time, quote_identifier, quote_literal
 from scribe.common.errors import ScribeError
 from scribe.common.postgres import child_environment, fetch_value, find_program
+from scribe.source.globals_text import guard_globals
 from scribe.source.server import inspect
 
 LOCK_WAIT = 30.0  # seconds for another program that stores globals
@@ -38,7 +39,8 @@ _LISTS = {
 _LIST_ENTRY = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^",\s][^",]*?))\s*(?:,|$)')
 
 HOW_TO_RESTORE = (
-    "createdb -T template0 with the owner, encoding and locale named here; psql -f globals.sql without ON_ERROR_STOP;"
+    "psql -f, without ON_ERROR_STOP: the files of globals/, newest first, then globals.sql;"
+    " createdb -T template0 with the owner, encoding and locale named here;"
     " then with ON_ERROR_STOP: base.sql (zstdcat base.sql.zst), or pg_restore base.dir and then epilogue.sql;"
     " database.sql; then each file in incremental/ whose end LSN (16 digits in its name) is greater than"
     " consistent_point in manifest.json, in the order of the names."
@@ -84,7 +86,7 @@ def dump_globals(conn: psycopg.Connection[Any], warn: Callable[[str], None]) -> 
         raise ScribeError(f"could not dump the globals: {lines[0] if lines else 'pg_dumpall failed'}")
     for line in lines:
         warn(line)
-    return note + normalise_globals(result.stdout)
+    return note + normalise_globals(guard_globals(result.stdout))
 
 
 def _conninfo(conn: psycopg.Connection[Any]) -> str:
