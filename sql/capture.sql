@@ -342,10 +342,15 @@ END
 $function$;
 
 -- The tables that the running command rewrites for the same reason as a table: those in which it has added or changed all columns
--- that it has in that one. touched: as the library knows them; NULL and no answer without it, but sql/pgoutput.sql has another.
+-- that it has in that one. touched: as the library knows them; NULL without it, and then only partitions can be told, which have
+-- no columns of their own; sql/pgoutput.sql has another.
 CREATE OR REPLACE FUNCTION scribe.rewritten_with(relation oid, touched json) RETURNS oid[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
+    IF touched IS NULL THEN
+        RETURN (SELECT array_agg(c.oid ORDER BY c.oid <> relation, c.oid) FROM pg_partition_tree(pg_partition_root(relation)) AS t
+            JOIN pg_class AS c ON c.oid = t.relid WHERE c.relkind = 'r' AND c.relpersistence <> 't');
+    END IF;
     RETURN (WITH columns AS (
             SELECT a.attrelid, a.attname, (t->>2)::int AS added FROM json_array_elements(touched) AS t
                 JOIN pg_attribute AS a ON a.attrelid = (t->>0)::oid AND a.attnum = (t->>1)::int)
@@ -381,6 +386,26 @@ BEGIN
 END
 $function$;
 
+-- Whether a row of the catalog was written by the present transaction: nobody else's row in progress can be seen.
+CREATE OR REPLACE FUNCTION scribe.is_ours(writer xid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    epoch constant bigint := pg_current_xact_id()::text::bigint >> 32;
+    top_xid constant bigint := pg_current_xact_id()::text::bigint & 4294967295;
+BEGIN
+    RETURN CASE WHEN writer::text::bigint >= top_xid
+        THEN pg_xact_status(((epoch << 32) | writer::text::bigint)::text::xid8) = 'in progress' ELSE false END;
+END
+$function$;
+
+-- Whether a table was made by the present transaction: the row of a system column is written then, and never again.
+CREATE OR REPLACE FUNCTION scribe.is_new(relation oid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN (SELECT scribe.is_ours(xmin) FROM pg_attribute WHERE attrelid = relation AND attnum = -1);
+END
+$function$;
+
 -- Record a command at the first table it rewrites, before the rows that it makes.
 CREATE OR REPLACE FUNCTION scribe.record_rewrite(tag text, relation oid, why int, facts json) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
@@ -391,6 +416,11 @@ DECLARE
     tables oid[] := ARRAY[relation];
 BEGIN
     IF (facts->>'in_extension')::boolean OR (facts->'touched' IS NULL AND scribe.in_script()) THEN
+        -- the copy runs the script as well, and computes values by itself
+        IF why & 6 <> 0 AND pg_relation_size(relation) > 0 AND NOT scribe.is_new(relation) THEN
+            PERFORM scribe.write_row('lost', tag, 'table', altered::text, '', false,
+                format('the script of an extension computes values for the rows of %s', altered), NULL);
+        END IF;
         RETURN;
     END IF;
     IF why & 6 <> 0 THEN
@@ -600,7 +630,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
             CASE c.contypid WHEN 0 THEN 'TABLE ' || c.conrelid::regclass ELSE 'DOMAIN ' || c.contypid::regtype END AS named,
             CASE c.contypid WHEN 0 THEN c.conrelid::regclass::text ELSE 'DOMAIN ' || c.contypid::regtype END AS commented,
             coalesce((SELECT relowner FROM pg_class WHERE oid = c.conrelid), (SELECT typowner FROM pg_type WHERE oid = c.contypid)) AS owner,
-            c.conrelid = relation AS own
+            c.contypid = 0 AS own  -- an UPDATE minds a table's, an INSERT a domain's, too
         FROM pg_constraint AS c
         WHERE c.contype IN ('c', 'n') AND NOT c.convalidated AND c.coninhcount = 0 AND (c.contypid IN (SELECT id FROM domains)
             OR c.conrelid = relation OR c.conrelid = ANY (scribe.lineage(relation)) AND EXISTS (SELECT FROM pg_constraint AS i
@@ -648,9 +678,6 @@ $function$;
 -- The columns of tables that the running command has added; touched: as the library knows them, NULL without it.
 CREATE OR REPLACE FUNCTION scribe.added_columns(tables oid[], touched json) RETURNS TABLE (relid oid, attnum smallint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
-DECLARE
-    epoch bigint := pg_current_xact_id()::text::bigint >> 32;
-    top_xid bigint := pg_current_xact_id()::text::bigint & 4294967295;
 BEGIN
     IF touched IS NOT NULL THEN
         RETURN QUERY SELECT DISTINCT (t->>0)::oid, (t->>1)::smallint FROM json_array_elements(touched) AS t WHERE (t->>2)::int = 1;
@@ -662,9 +689,7 @@ BEGIN
             WHERE a.attrelid = ANY (tables) AND a.atthasmissing AND NOT a.attisdropped ON CONFLICT DO NOTHING
         RETURNING f.relid, f.attnum)
     SELECT f.relid, f.attnum FROM fresh AS f JOIN pg_attribute AS a ON a.attrelid = f.relid AND a.attnum = f.attnum
-    -- and of this transaction: nobody else's row in progress can be seen
-    WHERE CASE WHEN a.xmin::text::bigint >= top_xid
-        THEN pg_xact_status(((epoch << 32) | a.xmin::text::bigint)::text::xid8) = 'in progress' ELSE false END;
+    WHERE scribe.is_ours(a.xmin);  -- and of this transaction
 END
 $function$;
 

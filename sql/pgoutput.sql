@@ -575,7 +575,7 @@ BEGIN
     -- what reads an expression may run the owner's code, for instance the domain's of a constant; recorded as the owner's statement
     FOR part IN SELECT * FROM json_array_elements(suspended) LOOP
         IF (part->>'own')::boolean THEN
-            PERFORM scribe.run_as(owner, part->>'command');
+            PERFORM scribe.run_as((part->>'owner')::name, part->>'command');
         ELSE
             PERFORM scribe.write_row('ddl', tag, NULL, NULL, part->>'command', true, NULL, NULL, part->>'owner', '""');
         END IF;
