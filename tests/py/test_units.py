@@ -17,6 +17,8 @@ UNITS = ROOT / "systemd"
 SERVICES = sorted(path.name for path in UNITS.glob("scribe-*@.service"))
 TIMERS = sorted(path.name for path in UNITS.glob("scribe-*@.timer"))
 # It hands mail over to programs that gain a group, which hardening forbids.
+# Started for each connection, by no instance of a backup, and as another user: see the tests at the end.
+LAUNCHER = "scribe-rehearsal@.service"
 NOT_HARDENED = "scribe-failure@.service"
 SCHEDULE = {  # timer: when in cron, when in systemd
     "rotate": ("*/5 * * * *", "*:0/5"),
@@ -78,7 +80,7 @@ def analyze(tmp_path_factory):
 
 
 def test_systemd_finds_no_fault(analyze):
-    units = [*SERVICES, *TIMERS, "scribe@.target"]
+    units = [*SERVICES, *TIMERS, "scribe@.target", "scribe-rehearsal.socket"]
     assert analyze("verify", "--man=no", *map(instance, units)) == ""
 
 
@@ -100,7 +102,7 @@ def test_every_line_that_denies_something_is_explained_or_plain():
             assert before.startswith("#"), line
 
 
-@pytest.mark.parametrize("unit", [unit for unit in SERVICES if unit != NOT_HARDENED])
+@pytest.mark.parametrize("unit", [unit for unit in SERVICES if unit not in (NOT_HARDENED, LAUNCHER)])
 def test_every_service_reads_its_instances_settings_and_says_when_it_fails(unit):
     found = Unit(UNITS / unit)
     assert found["Service"]["User"] == "scribe"
@@ -123,7 +125,8 @@ def test_the_stream_is_kept_up_but_not_when_trying_again_cannot_help():
 def test_the_target_starts_everything():
     text = (UNITS / "scribe@.target").read_text()
     wanted = {name for line in re.findall(r"(?m)^Wants=(.*)$", text) for name in line.split()}
-    assert wanted == {name.replace("@.", "@%i.") for name in TIMERS} | {"scribe-stream@%i.service"}
+    timers = {name.replace("@.", "@%i.") for name in TIMERS}
+    assert wanted == timers | {"scribe-stream@%i.service", "scribe-rehearsal.socket"}
     assert {name.replace(".timer", ".service") for name in TIMERS} <= set(SERVICES)
 
 
@@ -162,3 +165,17 @@ def test_cron_accepts_the_file():
     for line in text.splitlines():
         assert re.fullmatch(r"|#.*|[A-Z_]+=\S+|(?:[0-9*/]+ +){5} *scribe +[^%]+", line), line
     assert text.endswith("\n")  # cron ignores a last line without its end
+
+
+def test_rehearsals_run_as_a_user_of_their_own_without_network_archive_or_the_sources_socket():
+    found = Unit(UNITS / LAUNCHER)["Service"]
+    assert found["User"] == "scribe-rehearsal"
+    assert found["PrivateNetwork"] == "yes"
+    text = (UNITS / LAUNCHER).read_text()
+    hidden = {path for line in re.findall(r"(?m)^InaccessiblePaths=(.*)$", text) for path in line.split()}
+    assert {"-/run/postgresql", "-/etc/scribe", "-/var/backups", "-/var/lib/scribe"} <= hidden
+    assert re.findall(r"(?m)^RestrictAddressFamilies=(.*)$", text) == ["", "AF_UNIX"]
+    users = (UNITS / "sysusers.conf").read_text()
+    assert re.search(r"(?m)^u scribe-rehearsal ", users) and re.search(r"(?m)^m scribe scribe-rehearsal$", users)
+    socket = Unit(UNITS / "scribe-rehearsal.socket")["Socket"]
+    assert (socket["SocketGroup"], socket["SocketMode"], socket["Accept"]) == ("scribe", "0660", "yes")

@@ -16,6 +16,7 @@ from scribe.common import files
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.common.errors import FAILED, UsageError
 from scribe.common.settings import parse_percent
+from scribe.restore.launcher import find_launcher, serve
 from scribe.restore.rehearsal import Rehearsal, rehearse
 
 PROGRAM = "scribe-verify"
@@ -45,6 +46,12 @@ def make_arguments() -> Parser:
         "--rehearse", action="store_true", help="restore into a throw-away cluster instead, and compare"
     )
     parser.add_argument("--directory", metavar="DIR", help="where the throw-away cluster is made (default: $TMPDIR)")
+    parser.add_argument(
+        "--launcher",
+        metavar="SOCKET",
+        help="who makes it, as another user (default: the installed one, if any)",
+    )
+    parser.add_argument("--launch", action="store_true", help="be the launcher: orders come from standard input")
     parser.add_argument("-j", "--jobs", metavar="N", default="1", help="processes for a base in directory format")
     parser.add_argument("-n", "--dry-run", action="store_true", help="do not write the result into the archive")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -119,7 +126,13 @@ def describe(outcome: Outcome, now: str) -> dict[str, Any]:
 def practise(archive: Archive, arguments: argparse.Namespace, talk: Talk) -> int:
     """Rehearse a restore, print and save what came of it."""
     with locks(archive, "rehearsal.lock"):
-        result = rehearse(archive, talk, directory=arguments.directory, jobs=arguments.jobs)
+        result = rehearse(
+            archive,
+            talk,
+            directory=arguments.directory,
+            jobs=arguments.jobs,
+            launcher=find_launcher(arguments.launcher) if arguments.directory is None else None,
+        )
         if not arguments.dry_run:
             save(archive.path / "rehearsal.json", result.as_json(), talk)
     if arguments.json:
@@ -143,6 +156,9 @@ def summarize(result: Rehearsal) -> str:
 def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
     arguments = make_arguments().parse_args(argv)
+    if arguments.launch:
+        serve(sys.stdin, sys.stdout, arguments.directory)
+        return 0
     percent = read_share(arguments.read)
     settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive})
     archive = Archive(settings.archive)

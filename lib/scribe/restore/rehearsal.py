@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -26,9 +28,10 @@ from scribe.dump.base import Talker
 from scribe.dump.contents import TEXT_OPTIONS, Contents, describe_difference, from_json, read_contents, read_roots
 from scribe.dump.guard import Table, read_tables
 from scribe.dump.source_record import digest_schema, dump_command, major_of
+from scribe.restore.launcher import launched
 from scribe.restore.preloads import find_preloads
 from scribe.restore.target import read_meta
-from scribe.restore.throwaway import Cluster, throwaway
+from scribe.restore.throwaway import Cluster, find_user, throwaway
 
 DATABASE = "rehearsal"
 _MOST = 100  # differences listed
@@ -58,11 +61,13 @@ class Rehearsal:
         return value
 
 
-def rehearse(archive: Archive, talk: Talker, *, directory: str | None = None, jobs: str = "1") -> Rehearsal:
+def rehearse(
+    archive: Archive, talk: Talker, *, directory: str | None = None, jobs: str = "1", launcher: Path | None = None
+) -> Rehearsal:
     """Restore the newest base, then its segments, and compare. A restore that fails is a difference.
 
-    directory: where the cluster is made. Raises ScribeError where there is no base, UsageError where no server is
-    installed.
+    directory: where the cluster is made; launcher: the socket of who makes it instead. Raises ScribeError where there
+    is no base, UsageError where no server is installed.
     """
     bases = archive.bases()
     if not bases:
@@ -71,7 +76,11 @@ def rehearse(archive: Archive, talk: Talker, *, directory: str | None = None, jo
     result = Rehearsal(base.stamp, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
     began = time.monotonic()
     preloads = find_preloads(read_meta(base), DATABASE)
-    with throwaway(int(base.manifest["server_version"].split(".")[0]), directory, preloads) as cluster:
+    major = int(base.manifest["server_version"].split(".")[0])
+    if launcher is None:
+        user = find_user() or pwd.getpwuid(os.geteuid())
+        talk.warn(f"code that users of the source have written runs as {user.pw_name}; docs/security.md, Rehearsals")
+    with launched(launcher, major, preloads) if launcher else throwaway(major, directory, preloads) as cluster:
         talk.note(f"made a throw-away cluster with {cluster.bindir}")
         result.warnings = preloads.describe_missing()
         for line in result.warnings:

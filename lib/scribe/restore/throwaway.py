@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import glob
 import os
@@ -28,6 +29,8 @@ from scribe.restore.target import read_meta
 ROLE = "scribe_rehearsal"  # the bootstrap superuser; no name a source is likely to have
 PREFIX = "scribe-rehearsal-"
 START_WAIT = 120.0  # seconds
+_USERS = ("scribe-rehearsal", "nobody")  # never postgres, who may be let in to the source without a password
+_PR_SET_NO_NEW_PRIVS = 38
 _SOCKET_PATH = 90  # bytes a socket's directory may have
 SETTINGS = {
     "listen_addresses": "",
@@ -46,8 +49,8 @@ SETTINGS = {
 class Cluster:
     """A running cluster. env: for client programs; make_directory(): one that the server may use."""
 
-    def __init__(self, directory: Path, bindir: Path, user: pwd.struct_passwd | None) -> None:
-        self.directory, self.bindir, self.user = directory, bindir, user
+    def __init__(self, directory: Path, bindir: Path, user: pwd.struct_passwd | None, *, shared: bool = False) -> None:
+        self.directory, self.bindir, self.user, self.shared = directory, bindir, user, shared
         self.data = directory / "data"
         self.sockets = directory / "s"
         self.log = directory / "log"
@@ -80,7 +83,7 @@ class Cluster:
             user=user.pw_uid if user else None,
             group=user.pw_gid if user else None,
             extra_groups=[] if user else None,
-            preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509  (no thread has been started)
+            preexec_fn=functools.partial(_confine, os.getpid()),  # noqa: PLW1509  (no thread has been started)
         )
 
     @contextlib.contextmanager
@@ -109,11 +112,20 @@ class Cluster:
         return (self.lines() or ["it said nothing"])[-1]
 
 
+def _confine(parent: int) -> None:
+    """In a child: it dies with its parent, and nothing that it runs gains rights by running another program."""
+    die_with(parent)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
 @contextlib.contextmanager
-def throwaway(major: int, directory: str | None = None, preloads: Preloads | None = None) -> Iterator[Cluster]:
+def throwaway(
+    major: int, directory: str | None = None, preloads: Preloads | None = None, *, shared: bool = False
+) -> Iterator[Cluster]:
     """Make a cluster of that major version or a newer one for one block; directory: where, else the system's choice.
 
-    preloads: what it loads, as far as it is there; it tells afterwards what was not.
+    preloads: what it loads, as far as it is there; it tells afterwards what was not; shared: with the other members of
+    our group, who may connect to it.
 
     Raises UsageError where nothing is installed for it, ScribeError where it does not start.
     """
@@ -124,7 +136,7 @@ def throwaway(major: int, directory: str | None = None, preloads: Preloads | Non
     try:
         with files.DirectoryLock(path, "another program removes it", shared=False):
             path.chmod(0o711)  # the server's user has to pass through, and can see no name in it
-            with _running(Cluster(path, bindir, user), preloads or Preloads()) as cluster:
+            with _running(Cluster(path, bindir, user, shared=shared), preloads or Preloads()) as cluster:
                 yield cluster
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -136,6 +148,8 @@ def _running(cluster: Cluster, preloads: Preloads) -> Iterator[Cluster]:
         raise UsageError(f'the path "{cluster.directory}" is too long for a socket', "Name a shorter one: --directory.")
     for name in ("data", "s"):
         cluster.make_directory(name)
+    if cluster.shared:
+        cluster.sockets.chmod(0o710)
     with cluster.log.open("ab") as log:
         words = ["-D", str(cluster.data), "-A", "trust", "-U", ROLE, "-N", "-E", "UTF8", "--no-locale"]
         if cluster.popen([str(cluster.bindir / "initdb"), *words], log.fileno()).wait() != 0:
@@ -157,6 +171,7 @@ def _start(cluster: Cluster, preloads: Preloads) -> subprocess.Popen[bytes]:
     while True:
         options = [f"--{name}={value}" for name, value in SETTINGS.items()]
         options += [f"--unix_socket_directories={cluster.sockets}", *preloads.options()]
+        options += ["--unix_socket_permissions=0770"] if cluster.shared else []
         with cluster.log.open("ab") as log:
             server = cluster.popen([str(cluster.bindir / "postgres"), "-D", str(cluster.data), *options], log.fileno())
         try:
@@ -199,12 +214,10 @@ def find_user() -> pwd.struct_passwd | None:
     """Return the user a server started by root runs as, None where we are not root. Raises UsageError."""
     if os.geteuid() != 0:
         return None
-    try:
-        return pwd.getpwnam("postgres")
-    except KeyError:
-        raise UsageError(
-            'there is no user "postgres" to run a server as', "Run this as an ordinary user, not as root."
-        ) from None
+    for name in _USERS:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise UsageError(f'there is no user "{_USERS[0]}" to run a server as', "Run this as an ordinary user, not as root.")
 
 
 def find_bindir(major: int) -> Path:
