@@ -105,6 +105,36 @@ class Scribe:
             if segment.name.split("-")[1].split(".")[0] > consistent_point:
                 self._psql_file(segment, target)
 
+    def run_base_with_psql(self, target: str) -> None:
+        """Run the newest base alone in a new database."""
+        self.cluster.createdb(target)
+        base = sorted((self.archive / "base").iterdir())[-1]
+        self._psql_file(next(base.glob("base.sql*")), target)
+
+    def segments(self) -> list[Path]:
+        """Return the data files of the segments, in order."""
+        return sorted((self.archive / "incremental").glob("*.sql*"))
+
+    def run_segments_with_psql(
+        self, target: str, segments: list[Path] | None = None, before_footer: str = ""
+    ) -> tuple[int, str]:
+        """Run segments (all) through psql, one session each, until one fails; return the status and what was said.
+
+        before_footer: what is put before a segment's footer, as if another session had done it.
+        """
+        said = ""
+        for path in self.segments() if segments is None else segments:
+            reader = "zstdcat" if path.suffix == ".zst" else "cat"
+            text = subprocess.check_output([reader, path])
+            text = text.replace(b"\nBEGIN; -- footer\n", f"\n{before_footer}BEGIN; -- footer\n".encode())
+            psql = [f"{self.cluster.bindir}/psql", "-Xq", "-d", target]
+            env = self.cluster.env
+            result = subprocess.run(psql, env=env, input=text, capture_output=True, check=False)
+            said += result.stderr.decode()
+            if result.returncode:
+                return result.returncode, said
+        return 0, said
+
     def _psql_file(self, path: Path, target: str) -> None:
         reader = "zstdcat" if path.suffix == ".zst" else "cat"
         script = 'set -o pipefail; "$0" "$1" | psql -X -q -v ON_ERROR_STOP=1 -d "$2" >/dev/null'

@@ -137,6 +137,45 @@ def _comment_text(text: str) -> str:
 UTF8_LINE = "SET LOCAL client_encoding = 'UTF8';\n"
 
 
+# How many rows of the user's tables have been updated or deleted since the server's statistics began, as this session
+# knows it: what it has not sent off yet is included. Exact from 15 on, if statistics are kept; else nothing is noted.
+_CHANGED = """(SELECT coalesce(sum(
+        pg_catalog.pg_stat_get_tuples_updated(c.oid) + pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)
+        + pg_catalog.pg_stat_get_tuples_deleted(c.oid) + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)), 0)
+        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname <> 'scribe')"""
+_NOTE_COUNTS = f"""      PERFORM pg_catalog.set_config('scribe.changed',
+        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 150000
+        AND pg_catalog.current_setting('track_counts')::boolean THEN {_CHANGED}::text ELSE '' END, false);
+"""
+
+
+def _check_counts(changed: int) -> str:
+    """Return a statement that fails if the file changed another number of rows here than in the source.
+
+    Only psql notes what stood before, in the header; scribe-restore looks at each statement itself.
+    """
+    return (
+        "DO LANGUAGE plpgsql $scribe$\n"
+        "DECLARE\n"
+        "  noted text := pg_catalog.current_setting('scribe.changed', true);\n"
+        "  changed numeric;\n"
+        "BEGIN\n"
+        "  IF noted IS NULL OR noted = '' THEN RETURN; END IF;\n"
+        "  PERFORM pg_catalog.pg_stat_force_next_flush();\n"  # with COMMIT: the next file's session counts from there
+        f"  changed := {_CHANGED} - noted::numeric;\n"
+        f"  IF changed < {changed} THEN\n"
+        f"    RAISE EXCEPTION 'this file updated or deleted % rows here, and {changed} in the source', changed\n"
+        "      USING HINT = 'Rows were not found: this copy is not what the file follows. Restore again.';\n"
+        f"  ELSIF changed > {changed} THEN\n"
+        f"    RAISE WARNING 'this file updated or deleted % rows here, and {changed} in the source', changed\n"
+        "      USING HINT = 'Unless other sessions have been at work here, this copy is not what the file follows.';\n"
+        "  END IF;\n"
+        "END\n"
+        "$scribe$;\n"
+    )
+
+
 def build_header(*, database: str, decoder: str, server: str, encoding: str, from_lsn: int) -> str:
     """Return the text before a segment's first transaction.
 
@@ -157,7 +196,10 @@ def build_header(*, database: str, decoder: str, server: str, encoding: str, fro
         "BEGIN\n"
         "  IF pg_catalog.to_regclass('scribe.position') IS NOT NULL THEN\n"
         f"    UPDATE scribe.position SET inside = true WHERE lsn = '{position}' AND NOT inside;\n"
-        "    IF FOUND THEN RETURN; END IF;\n"
+        "    IF FOUND THEN\n"
+        f"{_NOTE_COUNTS}"
+        "      RETURN;\n"
+        "    END IF;\n"
         "    SELECT pg_catalog.format(CASE WHEN inside THEN 'stopped within the file that follows %s'\n"
         "      ELSE 'stands at %s' END, lsn) INTO here FROM scribe.position;\n"
         "  END IF;\n"
@@ -168,9 +210,10 @@ def build_header(*, database: str, decoder: str, server: str, encoding: str, fro
     )
 
 
-def build_footer(*, sequences: Iterable[Sequence], to_lsn: int) -> str:
+def build_footer(*, sequences: Iterable[Sequence], to_lsn: int, changed: int | None = None) -> str:
     """Return the text after a segment's last transaction.
 
+    changed: how many rows the segment updates and deletes, None if that cannot be told from the target's statistics.
     A sequence that has since been dropped, renamed or given other bounds is passed over; the next segment has it.
     """
     rows = ",\n".join(
@@ -187,6 +230,7 @@ def build_footer(*, sequences: Iterable[Sequence], to_lsn: int) -> str:
         FOOTER_BEGIN.decode()
         + ("" if rows.isascii() else UTF8_LINE)
         + (positions if rows else "")
+        + ("" if changed is None else _check_counts(changed))
         + f"UPDATE scribe.position SET lsn = '{format_lsn(to_lsn)}', inside = false;\n"
         + "COMMIT; -- footer\n"
         + f"-- to {format_lsn(to_lsn)}\n"

@@ -35,6 +35,7 @@ from scribe.decoders.base import Text
 LEVEL = 1  # of zstd: on plain SQL hardly larger than level 3, and twice as fast
 LONGEST = 4 << 10  # bytes; a comment line longer than this is cut short in the manifest
 MOST_WARNINGS = 1000  # in one manifest
+_EMPTIED = re.compile(rb"\nDELETE FROM ONLY [^\n]*; -- \* rows\n")
 _KINDS = ("inserted", "updated", "deleted", "truncated", "ddl")
 _COMMENT = re.compile(rb"\n-- [^\n]*(?=\n)")
 
@@ -82,6 +83,7 @@ class Counter:
         self.counts = dict.fromkeys(_KINDS, 0)
         self.warnings: list[str] = []
         self.left_out = 0
+        self.emptied = False  # a table whose rows follow was emptied
         self._tail = b"\n"
 
     def feed(self, block: bytes) -> None:
@@ -89,6 +91,7 @@ class Counter:
         data = self._tail + block
         end = data.rfind(b"\n")
         self._tail = data[end : end + LONGEST]
+        self.emptied = self.emptied or _EMPTIED.search(data) is not None
         # counted first: a line says the same however often it stands there
         for line, times in collections.Counter(_COMMENT.findall(data, 0, end + 1)).items():
             if match := ROWS_LINE.match(line + b"\n"):
@@ -103,6 +106,16 @@ class Counter:
         room = MOST_WARNINGS - len(self.warnings)
         self.warnings += [text] * min(times, room)
         self.left_out += max(0, times - room)
+
+    def changed(self) -> int | None:
+        """Return how many rows were updated or deleted, None if a target's statistics would not show that.
+
+        TRUNCATE forgets what its transaction did to the table before, a dropped table's statistics go with it, and a
+        table whose rows are sent again is emptied first.
+        """
+        if self.counts["truncated"] or self.counts["ddl"] or self.emptied:
+            return None
+        return self.counts["updated"] + self.counts["deleted"]
 
     def all_warnings(self) -> list[str]:
         """Return the warnings, with a last one for those that were too many."""
@@ -166,7 +179,7 @@ def _text(
         for line in objects():
             yield line.encode()
         yield OBJECTS_END
-    yield build_footer(sequences=facts.sequences or (), to_lsn=piece.to_lsn).encode()
+    yield build_footer(sequences=facts.sequences or (), to_lsn=piece.to_lsn, changed=counter.changed()).encode()
 
 
 def write_segment(
