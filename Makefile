@@ -111,6 +111,10 @@ check-regress: dev  ## PostgreSQL's own regression suite, captured and restored;
 check-apps: dev  ## migration histories of applications, restored and compared: APPS= a directory of their checkouts, NAMES=, SEED=
 	@$(PY) tests/apps/run.py $(if $(SEED),--seed $(SEED)) $(NAMES)
 
+.PHONY: check-extensions
+check-extensions: dev  ## the extensions people run, out of Debian's packages, for PG_CONFIG; EXTENSIONS="--only NAME,... --write"
+	@$(PY) tests/extensions/run.py $(EXTENSIONS)
+
 .PHONY: check-booted
 check-booted:  ## docs/install.md's installation on a booted system: ROOTFS names a Debian root with systemd, BOOT a command that boots one
 	@ROOTFS='$(ROOTFS)' BOOT='$(BOOT)' tests/booted/run
