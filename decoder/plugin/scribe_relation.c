@@ -10,7 +10,9 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
@@ -20,6 +22,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -353,6 +356,43 @@ build_switches(ScribeRelation *relation, Relation rel)
 }
 
 /*
+ * Whether pg_dump leaves out the rows: of an extension's table that it did not
+ * register with pg_extension_config_dump().  A base has none of them, so no
+ * change of them has a place in a copy.
+ */
+static bool
+is_left_out(Oid relid)
+{
+	Oid			extension = getExtensionOfObject(RelationRelationId, relid);
+	Relation	catalog;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		left_out = true;
+
+	if (!OidIsValid(extension))
+		return false;
+	catalog = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(extension));
+	scan = systable_beginscan(catalog, ExtensionOidIndexId, true, NULL, 1, &key);
+	if (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_pg_extension_extconfig, RelationGetDescr(catalog), &isnull);
+		Datum	   *items;
+		int			count = 0;
+
+		if (!isnull)
+			deconstruct_array(DatumGetArrayTypeP(value), OIDOID, sizeof(Oid), true, TYPALIGN_INT, &items, NULL, &count);
+		for (int i = 0; i < count; i++)
+			left_out &= DatumGetObjectId(items[i]) != relid;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return left_out;
+}
+
+/*
  * Rows of the capture's own tables are not data; those of ddl_history are
  * orders, which only a schema that a superuser owns may give.
  */
@@ -365,7 +405,7 @@ use_of_relation(Relation rel, const char *schema)
 	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		return RELATION_IGNORED;
 	if (strcmp(schema, "scribe") != 0)
-		return RELATION_ROWS;
+		return is_left_out(RelationGetRelid(rel)) ? RELATION_IGNORED : RELATION_ROWS;
 	if (strcmp(RelationGetRelationName(rel), "ddl_history") != 0)
 		return RELATION_IGNORED;
 

@@ -5,7 +5,7 @@ CREATE EXTENSION pgq;
 SELECT pgq.create_queue('jobs');
 SELECT pgq.register_consumer('jobs', 'worker');
 SELECT pgq.insert_event('jobs', 'kind', 'data ' || n) FROM generate_series(1, 5) AS n;
-SELECT pgq.ticker('jobs', 10, now(), 100);
+SELECT pgq.ticker('jobs');
 CREATE TRIGGER logs AFTER INSERT OR UPDATE ON keyed FOR EACH ROW EXECUTE FUNCTION pgq.logutriga('jobs');
 INSERT INTO keyed VALUES (1, 'a');
 UPDATE keyed SET v = 'b';

@@ -10,8 +10,8 @@ from typing import Any
 
 _BEGIN = "<!-- written by make check-extensions -->\n"
 _END = "<!-- end -->\n"
-_ROW = re.compile(r"^\| ([^|]+) \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
-_HEAD = "| extension | on 15 | on 17 | verdict | condition |\n| --- | --- | --- | --- | --- |\n"
+_ROW = re.compile(r"^\| ([^|]+) \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
+_HEAD = "| case | on 15 | on 17 | tried with | verdict | condition |\n| --- | --- | --- | --- | --- | --- |\n"
 
 
 def write_report(path: Path, pg_config: str, outcomes: Iterable[Any]) -> None:
@@ -21,11 +21,12 @@ def write_report(path: Path, pg_config: str, outcomes: Iterable[Any]) -> None:
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     table, _, after = rest.partition(_END)
-    rows = {name: [*cells] for name, *cells in _ROW.findall(table) if name not in ("extension", "---")}
+    rows = {name: [*cells] for name, *cells in _ROW.findall(table) if name not in ("case", "---")}
     for name, group in _group(outcomes).items():
-        row = rows.setdefault(name, ["", "", "", ""])
+        row = rows.setdefault(name, ["", "", "", "", ""])
         row[0 if major == 15 else 1] = group[0].version
-        row[2], row[3] = _verdict(group)
+        row[2] = ", ".join(sorted({*filter(None, row[2].split(", ")), *(outcome.decoder for outcome in group)}))
+        row[3], row[4] = _verdict(group)
     lines = "".join(f"| {name} | {' | '.join(cells)} |\n" for name, cells in sorted(rows.items()))
     path.write_text(before + _BEGIN + _HEAD + lines + _END + after, encoding="utf-8")
 
@@ -50,6 +51,4 @@ def _verdict(group: list[Any]) -> tuple[str, str]:
     words = [case.text("condition")] if case.text("condition") else []
     if case.words("preload"):
         words.append(f"`shared_preload_libraries` of the target: {', '.join(case.words('preload'))}")
-    only = f"tried with {', '.join(case.words('decoder'))}" if case.words("decoder") else ""
-    words += [only] if only else []
     return ("works with a condition" if words else "works"), "; ".join(words)

@@ -35,6 +35,7 @@ from scribe.common.lsn import file_lsn, format_lsn
 from scribe.common.postgres import child_environment, connect, fetch_value, find_program, patient_options
 from scribe.common.process import die_with
 from scribe.decoders.registry import decoder_of
+from scribe.dump.config_rows import build_config_rows
 from scribe.dump.gate import SHARE, Gate, NoGate
 from scribe.dump.guard import Guard, MovedError, in_snapshot, read_tables
 from scribe.source.metadata import (
@@ -281,11 +282,12 @@ def _fill(
     options = patient_options(conn)
     with connect(options=options) as reader, in_snapshot(reader, export.snapshot):
         before = read_tables(reader)
+        config_rows = build_config_rows(reader)
     talk.note(f"dumping {len(before)} tables at {format_lsn(export.consistent_point)}")
     warnings = hidden_contents(conn)
     # pg_dump's output is in the database's own encoding
     acl = "SET client_encoding = 'UTF8';\n" + database_acl(conn)
-    epilogue = "\n" + acl + _drop_publications(conn) + build_epilogue(export.consistent_point)
+    epilogue = "\n" + acl + config_rows + _drop_publications(conn) + build_epilogue(export.consistent_point)
     guard = Guard(export.snapshot, f"pg_scribe base {secrets.token_hex(6)}", before, options, locked=gate.open)
     began = time.monotonic()
     environment = child_environment(conn, PGAPPNAME=guard.application)

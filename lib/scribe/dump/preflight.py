@@ -53,6 +53,21 @@ SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_nam
 WHERE c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1, 2
 """
 
+# Extensions that make and drop what no event trigger and no catalog can tell in time, and with which decoders.
+REFUSED_EXTENSIONS = {
+    "timescaledb": ("scribe_decoder", "pgoutput", "decoder_raw"),
+    "age": ("pgoutput", "decoder_raw"),
+    "pglogical": ("pgoutput", "decoder_raw"),
+}
+_UNREGISTERED = """
+SELECT n.nspname, c.relname FROM pg_catalog.pg_depend AS d
+JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+JOIN pg_catalog.pg_class AS c ON c.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'e' AND c.relkind = 'r'
+  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND c.oid <> ALL (coalesce(e.extconfig, '{}'))
+ORDER BY 1, 2
+"""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -401,6 +416,22 @@ def check_generated(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     return Check(name, "failed", f"in the replica identity of {len(rows)} tables: {_names(rows, conn)}", remedy)
 
 
+def check_extensions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
+    """No extension whose work cannot be followed; docs/extensions.md has the others."""
+    names = [str(row[0]) for row in conn.execute("SELECT extname FROM pg_catalog.pg_extension ORDER BY 1").fetchall()]
+    refused = [name for name in names if wanted.plugin in REFUSED_EXTENSIONS.get(name, ())]
+    if refused:
+        text = f"{', '.join(refused)}: tables are made, changed and dropped in ways that cannot be followed"
+        return Check("extensions", "failed", text, "see docs/extensions.md")
+    rows = conn.execute(_UNREGISTERED).fetchall() if wanted.plugin != "scribe_decoder" else []
+    if rows:
+        text = (
+            f"{len(rows)} tables of extensions whose rows no dump has, but this decoder's stream: {_names(rows, conn)}"
+        )
+        return Check("extensions", "warning", text, "use SCRIBE_DECODER=scribe_decoder if their rows are ever changed")
+    return ok("extensions", f"{len(names)}, none that is known not to work")
+
+
 def check_unlogged(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     """Unlogged tables are in bases only."""
     rows = conn.execute(_UNLOGGED).fetchall()
@@ -446,6 +477,7 @@ PROBES: tuple[_Probe, ...] = (
     check_disk,
     check_identities,
     check_generated,
+    check_extensions,
     check_unlogged,
     check_large_objects,
     check_transactions,

@@ -21,6 +21,7 @@ from scribe.common.lsn import format_lsn
 from scribe.common.postgres import WRITING, connect, export_connection, is_superuser
 from scribe.common.progress import Progress
 from scribe.restore import target as server
+from scribe.restore.extensions import compare_extensions
 from scribe.restore.plan import build_plan
 from scribe.restore.replay import Replayer, Totals
 from scribe.restore.sequences import ADVANCE
@@ -86,6 +87,8 @@ class Restore:
             if not self.arguments.no_globals:
                 server.check_globals(self.archive, way, self.talk.warn)
             server.check_options(way.base, self.options)
+            if position is None:
+                compare_extensions(conn, server.read_meta(way.base), self.talk.warn)
             if self.arguments.dry_run:
                 self.talk.info("nothing stands in the way; nothing was changed")
                 return None
