@@ -454,7 +454,7 @@ BEGIN
     FOREACH relation IN ARRAY tables LOOP
         PERFORM scribe.record_switches(tag, relation, false);
         PERFORM scribe.write_row('ddl', tag, 'table', relation::text, format('DELETE FROM ONLY %s', relation), true,
-            'own: the rows come again, as the source made them', ARRAY[relation::oid], current_user, '""');
+            'own: emptied, so that nothing is computed here', ARRAY[relation::oid], current_user, '""');
         PERFORM scribe.record_switches(tag, relation, true);
     END LOOP;
 END

@@ -277,7 +277,7 @@ empty_relations(ScribeState *state, List *relids)
 		{
 			quiet_relation(state, relation);
 			output_begin(state);
-			appendStringInfo(&state->out, "-- pg_scribe: rows of %s come again, as the source made them\n"
+			appendStringInfo(&state->out, "-- pg_scribe: %s is emptied, so that nothing is computed here\n"
 							 "DELETE FROM ONLY %s; -- * rows", relation->name, relation->name);
 			output_end_line(state);
 		}
