@@ -47,6 +47,12 @@ CREATE TABLE IF NOT EXISTS scribe.ddl_history (
     quiet text[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (id, pid)
 );
+-- Who asked. The defaults are set by themselves, so that rows of older versions stay without.
+ALTER TABLE scribe.ddl_history ADD COLUMN IF NOT EXISTS session_role text, ADD COLUMN IF NOT EXISTS client_addr text,
+    ADD COLUMN IF NOT EXISTS application_name text;
+ALTER TABLE scribe.ddl_history ALTER session_role SET DEFAULT SESSION_USER,
+    ALTER client_addr SET DEFAULT pg_catalog.host(pg_catalog.inet_client_addr()),
+    ALTER application_name SET DEFAULT pg_catalog.current_setting('application_name');
 COMMENT ON TABLE scribe.ddl_history IS 'every schema change, in order; kind, exact and relids are explained in docs/format.md';
 CREATE INDEX IF NOT EXISTS ddl_history_inexact ON scribe.ddl_history (id) WHERE NOT exact;
 
@@ -110,44 +116,128 @@ BEGIN
 END
 $function$;
 
--- The settings that change how a statement's text is read or what it creates, where they are not the header's.
-CREATE OR REPLACE FUNCTION scribe.statement_settings() RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+-- The settings of the session under which a statement runs, as names and values; the lists and their reasons are in
+-- decoder/capture/scribe_settings.c. Runs as the user, before anything of capture's own has changed one. What is listed by no view,
+-- settings that no extension defines, is found by name: see scribe.write_row().
+CREATE OR REPLACE FUNCTION scribe.session_settings() RETURNS text[]
+LANGUAGE plpgsql STABLE AS $function$
 DECLARE
-    defaults constant text[] := ARRAY[
-        ['standard_conforming_strings', 'on'], ['backslash_quote', 'safe_encoding'], ['DateStyle', 'ISO, MDY'],
-        ['IntervalStyle', 'postgres'], ['TimeZone', 'UTC'], ['lc_monetary', 'C'], ['xmloption', 'content'],
-        ['array_nulls', 'on'], ['transform_null_equals', 'off'], ['default_tablespace', ''],
-        ['default_table_access_method', 'heap'], ['default_toast_compression', 'pglz'], ['timezone_abbreviations', 'Default']];
-    found text[] := '{}';
-    value text;
+    pinned constant pg_catalog.text[] := ARRAY[
+        ['standard_conforming_strings', 'on'], ['DateStyle', 'ISO, MDY'], ['IntervalStyle', 'postgres'],
+        ['TimeZone', 'UTC|Etc/UTC|Etc/UCT|UCT|Zulu|Universal'], ['array_nulls', 'on'], ['backslash_quote', 'safe_encoding'],
+        ['bytea_output', 'hex'], ['default_table_access_method', 'heap'], ['default_tablespace', ''],
+        ['default_toast_compression', 'pglz'], ['extra_float_digits', '1|2|3'], ['lc_monetary', 'C'],
+        ['quote_all_identifiers', 'off'], ['timezone_abbreviations', 'Default'], ['transform_null_equals', 'off'],
+        ['xmlbinary', 'base64'], ['xmloption', 'content']];
+    harmless constant pg_catalog.text[] := '{
+        application_name, auto_explain.%, backend_flush_after, backtrace_functions, check_function_bodies, client_%,
+        commit_%, compute_query_id, constraint_exclusion, cpu_%, createrole_self_grant, cursor_tuple_fraction,
+        deadlock_timeout, debug_%, default_statistics_target, default_transaction_%, dynamic_library_path, effective_%,
+        enable_%, escape_string_warning, event_triggers, exit_on_error, force_parallel_mode, from_collapse_limit, geqo%,
+        gin_%, hash_mem_multiplier, idle_%, ignore_%, io_%, jit%, join_collapse_limit, lc_messages, lc_numeric, lc_time,
+        lo_compat_privileges, local_preload_libraries, lock_timeout, log_%, logical_decoding_work_mem, maintenance_%,
+        max_parallel_%, max_stack_depth, min_parallel_%, output_plugin_libraries, parallel_%, password_encryption,
+        pg_hint_plan.%, pg_stat_statements.%, pgaudit.%, plan_cache_mode, random_page_cost, recursive_worktable_factor,
+        restrict_nonsystem_relation_kind, role, row_security, scribe.%, search_path, seed, seq_page_cost, session_%,
+        set_user.%, statement_timeout, stats_%, synchronize_seqscans, synchronous_commit, tcp_%, temp_%, trace_%, track_%,
+        transaction_%, update_process_title, vacuum_%, wal_%, work_mem, zero_damaged_pages}';
+    found pg_catalog.text[] := '{}';
+    value pg_catalog.text;
+    other record;
 BEGIN
-    FOR i IN 1 .. array_length(defaults, 1) LOOP
-        value := current_setting(defaults[i][1], true);
-        IF defaults[i][1] = 'standard_conforming_strings' THEN  -- ours is on: noted before
-            value := coalesce(nullif(current_setting('scribe.strings', true), ''), value);
+    FOR i IN 1 .. pg_catalog.array_length(pinned, 1) LOOP
+        value := pg_catalog.current_setting(pinned[i][1], true);
+        IF pg_catalog.strpos(pg_catalog.concat('|', pinned[i][2], '|'), pg_catalog.concat('|', value, '|'))
+                OPERATOR(pg_catalog.=) 0 AND value IS NOT NULL THEN
+            found := found OPERATOR(pg_catalog.||) ARRAY[pinned[i][1], value];
         END IF;
-        IF value <> defaults[i][2] AND value <> ALL ('{Etc/UTC,Etc/UCT,UCT,Zulu,Universal}') THEN
-            found := found || defaults[i][1] || value;
-        END IF;
+    END LOOP;
+    FOR other IN SELECT s.name FROM pg_catalog.pg_settings AS s
+        WHERE s.source OPERATOR(pg_catalog.=) ANY ('{global,database,user,"database user",client,interactive,test,session}')
+            AND s.context OPERATOR(pg_catalog.=) ANY ('{user,superuser}')
+            AND NOT s.name OPERATOR(pg_catalog.=) ANY (pinned)
+            AND NOT pg_catalog.lower(s.name) OPERATOR(pg_catalog.~~) ANY (harmless)
+    LOOP
+        found := found OPERATOR(pg_catalog.||) ARRAY[other.name, pg_catalog.current_setting(other.name)];
     END LOOP;
     RETURN found;
 END
 $function$;
 
--- Write one row; the statement's role and search_path come from scribe.note_caller().
+-- Settings that no extension defines and the server lists nowhere, with values: those that a text names, and those that somebody gave the
+-- database or a role.
+CREATE OR REPLACE FUNCTION scribe.custom_settings(statement text, known text[]) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT coalesce(array_agg(w), '{}') FROM (
+        SELECT m[1] FROM regexp_matches(statement, 'current_setting\s*\(\s*''([A-Za-z0-9_]+\.[A-Za-z0-9_.]+)''', 'gi') AS m
+        UNION SELECT split_part(entry, '=', 1) FROM pg_db_role_setting, unnest(setconfig) AS entry) AS n (name),
+        unnest(ARRAY[n.name, current_setting(n.name, true)]) AS w
+    WHERE strpos(n.name, '.') > 0 AND n.name !~ '^scribe\.' AND n.name <> ALL (known) AND current_setting(n.name, true) <> ''
+        AND NOT EXISTS (SELECT FROM pg_settings AS s WHERE s.name = n.name)
+$function$;
+
+-- A string of statements in which SELECT stands for each that makes or changes a role, as those may hold passwords and are not for this
+-- record; NULL if it cannot be taken apart with certainty.
+CREATE OR REPLACE FUNCTION scribe.without_passwords(string text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    token constant text := '[eE]''(?:[^''\\]|\\.|'''')*''|''(?:[^'']|'''')*''|"[^"]*"|--[^\n]*|/\*(?:[^*]|\*+[^*/])*\*+/'
+        || '|\$\$(?:[^$]|\$[^$])*\$\$|\w+|[^\w''"$;/-]+|.';
+BEGIN
+    IF string !~* '\mPASSWORD\M' OR string !~* '\m(ROLE|USER|GROUP)\M' THEN
+        RETURN string;
+    ELSIF string ~ '(?:^|[^$])\$[A-Za-z_]\w*\$' OR string ~ '/\*(?:[^*]|\*+[^*/])*/\*' OR (string ~ '\\' AND string !~* '\mE''') THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT string_agg(CASE WHEN p.bare ~* '^\s*(CREATE|ALTER)\s+(ROLE|USER|GROUP)\M' THEN ' SELECT' ELSE p.statement END, ';' ORDER BY place)
+        FROM (SELECT t.place, string_agg(t.token, '' ORDER BY t.at) FILTER (WHERE t.token <> ';') AS statement,
+                string_agg(CASE WHEN t.token ~ '^(--|/\*)' THEN ' ' ELSE t.token END, '' ORDER BY t.at) FILTER (WHERE t.token <> ';') AS bare
+            FROM (SELECT m.found[1] AS token, m.at, count(*) FILTER (WHERE m.found[1] = ';') OVER (ORDER BY m.at)
+                    - (m.found[1] = ';')::int AS place
+                FROM regexp_matches(string, token, 'g') WITH ORDINALITY AS m (found, at)) AS t GROUP BY t.place) AS p);
+END
+$function$;
+
+-- Write one row; the statement's role, search_path and settings come from scribe.note_caller(). Texts that capture has made itself, for
+-- the path "", are read with standard_conforming_strings on.
 CREATE OR REPLACE FUNCTION scribe.write_row(
     kind text, tag text, object_type text, object_identity text, statement text, exact boolean, reason text,
     relids oid[], role text DEFAULT NULL, path text DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    most constant int := 200000000;  -- escaped, it has to fit into a gigabyte
+    settings text[] := '{}';
 BEGIN
+    path := CASE WHEN kind = 'lost' THEN '' ELSE coalesce(path, current_setting('scribe.path', true), '') END;
+    IF NOT exact THEN
+        statement := scribe.without_passwords(statement);
+        IF statement IS NULL AND kind <> 'lost' THEN
+            kind := 'lost';
+            reason := concat_ws('; ', reason, 'its text is among passwords');
+        END IF;
+        statement := coalesce(statement, '');
+    END IF;
+    IF kind IN ('ddl', 'create') THEN
+        settings := coalesce(nullif(current_setting('scribe.settings', true), ''), '{}');
+        IF path = '""' AND settings[1] = 'standard_conforming_strings' THEN
+            settings := settings[3:];
+        END IF;
+        settings := settings || scribe.custom_settings(statement, settings);
+    END IF;
+    IF octet_length(statement) + octet_length(path) + octet_length(settings::text) > most THEN
+        kind := CASE WHEN kind = 'create' THEN kind ELSE 'lost' END;
+        reason := format('its text or its settings have more than %s bytes', most);
+        exact := false;
+        statement := '';
+        path := '';
+        settings := '{}';
+    END IF;
     INSERT INTO scribe.ddl_history AS h (kind, tag, object_type, object_identity, statement, exact, reason, role,
         search_path, settings, relids, quiet)
     VALUES (kind, tag, object_type, object_identity, statement, exact, nullif(reason, ''),
         coalesce(role, nullif(current_setting('scribe.role', true), ''), session_user),
-        coalesce(path, current_setting('scribe.path', true), ''),
-        CASE WHEN kind IN ('ddl', 'create') THEN scribe.statement_settings() ELSE '{}' END, coalesce(relids, '{}'),
+        path, settings, coalesce(relids, '{}'),
         ARRAY(SELECT evtname::text FROM pg_event_trigger
             WHERE tag !~ 'EVENT TRIGGER$' AND evtenabled IN ('A', 'R')  -- commands on event triggers fire none
                 AND evtname !~ '^scribe_'));
@@ -231,9 +321,12 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.note_caller() RETURNS event_trigger
 LANGUAGE plpgsql AS $function$
 BEGIN
-    EXECUTE pg_catalog.format('SET LOCAL scribe.role = %L; SET LOCAL scribe.strings = %L; SET LOCAL scribe.path = %L',
-        CURRENT_USER::pg_catalog.text, pg_catalog.current_setting('standard_conforming_strings'),
+    EXECUTE pg_catalog.format('SET LOCAL scribe.role = %L; SET LOCAL scribe.path = %L', CURRENT_USER::pg_catalog.text,
         pg_catalog.current_setting('search_path'));
+    -- a rewrite is recorded before the end
+    IF TG_EVENT OPERATOR(pg_catalog.=) 'ddl_command_end' OR TG_TAG OPERATOR(pg_catalog.~) '^ALTER ' THEN
+        EXECUTE pg_catalog.format('SET LOCAL scribe.settings = %L', scribe.session_settings()::pg_catalog.text);
+    END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not note who runs %: %', TG_TAG, SQLERRM;
 END
@@ -548,7 +641,7 @@ END
 $function$;
 
 -- The statement that is running, its exactness and more, as JSON: from the library, else as far as SQL can tell.
-DROP FUNCTION IF EXISTS scribe.statement_facts(text, text), scribe.text_without_library();
+DROP FUNCTION IF EXISTS scribe.statement_facts(text, text), scribe.text_without_library(), scribe.statement_settings();
 CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text) RETURNS json
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
@@ -603,7 +696,7 @@ CREATE OR REPLACE FUNCTION scribe.run_as(owner name, statement text) RETURNS voi
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     made constant text := format('scribe.run_as_owner_%s()', pg_backend_pid());
-    notes constant text[] := '{scribe.role,scribe.path,scribe.strings,scribe.dropped}';
+    notes constant text[] := '{scribe.role,scribe.path,scribe.settings,scribe.dropped}';
     noted constant text[] := ARRAY(SELECT coalesce(current_setting(n, true), '') FROM unnest(notes) AS n);
 BEGIN
     PERFORM scribe.run_own(format('CREATE FUNCTION %s RETURNS void LANGUAGE sql SECURITY DEFINER '
@@ -1426,9 +1519,14 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.record_failure(tag text, message text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $function$
 BEGIN
-    PERFORM scribe.write_row('lost', tag, NULL, NULL, coalesce(current_query(), ''), false, message, NULL);
+    PERFORM scribe.write_row('lost', tag, NULL, NULL, CASE WHEN octet_length(current_query()) < 100000 THEN current_query() ELSE '' END,
+        false, message, NULL);
 EXCEPTION WHEN OTHERS THEN
-    PERFORM pg_logical_emit_message(true, 'scribe.lost', left(format('%s: %s', tag, message), 200));
+    BEGIN
+        PERFORM pg_logical_emit_message(true, 'scribe.lost', left(format('%s: %s', tag, message), 200));
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'pg_scribe could not even record that % is missing from the archive: take a new base', tag;
+    END;
 END
 $function$;
 
@@ -1720,8 +1818,8 @@ BEGIN
 END
 $function$;
 
--- What others may do, last: a GRANT names nothing by which an event trigger could tell that it is ours. The one function that
--- others may execute runs as the user. Nobody may read a table, as who reads one keeps "scribe-init --remove" waiting.
+-- What others may do, last: a GRANT names nothing by which an event trigger could tell that it is ours. The functions that
+-- others may execute run as the user. Nobody may read a table, as who reads one keeps "scribe-init --remove" waiting.
 CREATE OR REPLACE FUNCTION scribe.set_privileges() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
@@ -1729,7 +1827,7 @@ DECLARE
 BEGIN
     FOREACH command IN ARRAY ARRAY['GRANT USAGE ON SCHEMA scribe TO PUBLIC', 'REVOKE ALL ON ALL TABLES IN SCHEMA scribe FROM PUBLIC',
         'REVOKE ALL (system_identifier, database_oid) ON scribe.config FROM PUBLIC',
-        'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC', 'GRANT EXECUTE ON FUNCTION scribe.note_caller() TO PUBLIC']
+        'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC', 'GRANT EXECUTE ON FUNCTION scribe.note_caller(), scribe.session_settings() TO PUBLIC']
     LOOP
         PERFORM scribe.run_own(command);
     END LOOP;

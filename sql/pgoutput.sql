@@ -169,7 +169,7 @@ CREATE OR REPLACE FUNCTION scribe.catch_up(tag text, objects oid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 SET lock_timeout = '100ms' AS $function$
 DECLARE
-    notes constant text[] := '{scribe.role,scribe.path,scribe.strings,scribe.dropped}';
+    notes constant text[] := '{scribe.role,scribe.path,scribe.settings,scribe.dropped}';
     values constant text[] := ARRAY(SELECT coalesce(current_setting(n, true), '') FROM unnest(notes) AS n);
     unknown record;
 BEGIN

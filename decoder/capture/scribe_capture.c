@@ -54,6 +54,8 @@ free_statement(Statement *statement)
 		if (strings[i])
 			pfree(strings[i]);
 	list_free_deep(statement->touched);
+	if (statement->settings)
+		pfree(statement->settings);
 }
 
 /* Statements that neither fire event triggers nor are recorded, and are frequent. */

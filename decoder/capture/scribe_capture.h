@@ -7,6 +7,7 @@
  *	  scribe_statement.c	the text of one
  *	  scribe_touched.c	the columns it added or changed
  *	  scribe_facts.c	what the event triggers ask about it
+ *	  scribe_settings.c	the session's settings
  *	  scribe_silent.c	commands that fire no event trigger
  *	  scribe_record.h	has the parts that record a command in C
  *
@@ -17,6 +18,7 @@
 
 #include "access/attnum.h"
 #include "nodes/parsenodes.h"
+#include "utils/array.h"
 
 /* What a command dropped, as scribe.note_drop() has it; strings live in TopMemoryContext. */
 typedef struct Dropped
@@ -49,7 +51,7 @@ typedef struct Statement
 	/* what the event triggers note */
 	Oid			caller;			/* the user in effect, and the search_path */
 	char	   *path;
-	bool		standard_strings;
+	ArrayType  *settings;		/* names and values, as it began */
 	bool		rewritten;		/* it rewrites a table */
 	bool		drop_left;		/* what it dropped was noted in SQL */
 	List	   *touched;		/* of TouchedColumn, in TopMemoryContext */
@@ -61,6 +63,7 @@ extern Statement *running_statement(void);	/* the innermost in progress, NULL wh
 extern void free_statement(Statement *statement);	/* its strings */
 
 /* scribe_statement.c */
+extern bool is_too_long(Statement *statement);
 extern bool is_text_of(const char *text, Node *tree);
 extern Statement *note_first(Node *tree);
 extern Statement *first_statement(Node *tree);
@@ -74,6 +77,10 @@ extern bool column_was_added(Oid relation, AttrNumber number);
 
 /* scribe_facts.c */
 extern void facts_init(void);
+
+/* scribe_settings.c */
+extern Datum session_settings(void);
+extern char *settings_text(Datum settings);
 
 /* scribe_silent.c */
 extern CreateTableAsStmt *explained_creation(Node *tree);

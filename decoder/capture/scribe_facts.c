@@ -288,9 +288,12 @@ show_facts(void)
 	int			level;
 	Oid			user;
 	int			security;
+	bool		too_long;
 
 	if (!IsTransactionState() || statement == NULL || !OidIsValid(statement->caller))
 		return "";
+
+	too_long = is_too_long(statement);
 
 	/* names in the tree mean what they meant to the user: "$user" is one of the path */
 	GetUserIdAndSecContext(&user, &security);
@@ -299,11 +302,12 @@ show_facts(void)
 	(void) set_config_option("search_path", statement->path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	initStringInfo(&out);
 	appendStringInfoString(&out, "{\"statement\":");
-	if (statement->text != NULL)
+	if (statement->text != NULL && !too_long)
 		escape_json(&out, statement->text);
 	else
 		appendStringInfoString(&out, "null");
-	appendStringInfo(&out, ",\"exact\":%s,\"reason\":\"%s\"", statement->exact ? "true" : "false",
+	appendStringInfo(&out, ",\"exact\":%s,\"reason\":\"%s\"", statement->exact && !too_long ? "true" : "false",
+					 too_long ? "its text or its settings are longer than an archive carries" :
 					 statement->exact ? "" : statement->text == NULL ?
 					 "the session loaded the library with this statement, and its text could not be proved" :
 					 "the text may be more than the statement");

@@ -31,6 +31,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -223,35 +224,16 @@ oid_array(List *oids)
 	return PointerGetDatum(construct_array(items, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 }
 
-/* As scribe.statement_settings(). */
-static List *
-statement_settings(bool standard_strings)
+/* inet_client_addr() */
+static char *
+client_address(void)
 {
-	static const struct
-	{
-		const char *name;
-		const char *value;
-	}			defaults[] = {
-		{"standard_conforming_strings", "on"}, {"backslash_quote", "safe_encoding"}, {"DateStyle", "ISO, MDY"},
-		{"IntervalStyle", "postgres"}, {"TimeZone", "UTC"}, {"lc_monetary", "C"}, {"xmloption", "content"},
-		{"array_nulls", "on"}, {"transform_null_equals", "off"}, {"default_tablespace", ""},
-		{"default_table_access_method", "heap"}, {"default_toast_compression", "pglz"},
-		{"timezone_abbreviations", "Default"}
-	};
-	static const char *const universal[] = {"Etc/UTC", "Etc/UCT", "UCT", "Zulu", "Universal"};
-	List	   *found = NIL;
+	LOCAL_FCINFO(fcinfo, 0);
+	Datum		address;
 
-	for (int i = 0; i < (int) lengthof(defaults); i++)
-	{
-		const char *value = i > 0 ? GetConfigOption(defaults[i].name, true, false) : standard_strings ? "on" : "off";
-		bool		same = value == NULL || strcmp(value, defaults[i].value) == 0;
-
-		for (int k = 0; !same && k < (int) lengthof(universal); k++)
-			same = strcmp(value, universal[k]) == 0;
-		if (!same)
-			found = lappend(lappend(found, pstrdup(defaults[i].name)), pstrdup(value));
-	}
-	return found;
+	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+	address = inet_client_addr(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(DirectFunctionCall1(network_host, address));
 }
 
 static void
@@ -319,17 +301,21 @@ write_row(Relation history, Row *row)
 		{"reason", row->reason, 0},
 		{"role", row->role, 0},
 		{"search_path", row->path, 0},
-		{"settings", NULL, text_array(statement_settings(row->standard_strings))},
+		{"settings", NULL, row->settings ? PointerGetDatum(row->settings) : text_array(NIL)},
 		{"relids", NULL, oid_array(row->relids)},
-		{"quiet", NULL, text_array(quiet_event_triggers())}
+		{"quiet", NULL, text_array(quiet_event_triggers())},
+		{"session_role", GetUserNameFromId(GetSessionUserId(), false), 0},
+		{"client_addr", client_address(), 0},
+		{"application_name", application_name, 0}
 	};
 	TupleDesc	desc = RelationGetDescr(history);
 	Datum		values[lengthof(columns)];
 	bool		isnull[lengthof(columns)];
 
-	if (desc->natts != lengthof(columns))
+	/* who asked is not in a table that an older version made */
+	if (desc->natts != lengthof(columns) && desc->natts != lengthof(columns) - 3)
 		return false;
-	for (int i = 0; i < (int) lengthof(columns); i++)
+	for (int i = 0; i < desc->natts; i++)
 	{
 		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), columns[i].name) != 0)
 			return false;

@@ -97,7 +97,6 @@ set_identity(Relation history, Oid relation)
 	row.reason = "own: no key tells the rows of the table apart";
 	row.role = GetUserNameFromId(GetUserId(), false);
 	row.path = "\"\"";
-	row.standard_strings = true;
 	row.relids = list_make1_oid(relation);
 	if (!insert_row(mended, &value, &isnull))
 		return false;
@@ -126,7 +125,7 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 		return false;
 	if (!config.active)
 		return true;
-	if (statement->drop_left || !is_plain(tag, statement))
+	if (statement->drop_left || is_too_long(statement) || !is_plain(tag, statement))
 		return false;
 
 	if (is_drop)
@@ -204,7 +203,7 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	row.statement = statement->text;
 	row.role = GetUserNameFromId(statement->caller, false);
 	row.path = statement->path;
-	row.standard_strings = statement->standard_strings;
+	row.settings = statement->settings;
 	if (is_drop || strcmp(tag, "COMMENT") == 0)
 		take_over(&row, statement->caller);
 	if (strcmp(tag, "CREATE TABLE AS") == 0)

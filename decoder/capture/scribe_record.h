@@ -41,7 +41,7 @@ typedef struct Row
 	const char *reason;
 	const char *role;
 	const char *path;
-	bool		standard_strings;	/* as the session has them: ours are */
+	ArrayType  *settings;		/* NULL for none */
 	List	   *relids;
 } Row;
 

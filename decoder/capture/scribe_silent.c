@@ -163,17 +163,18 @@ call_recorder(const char *name, int nargs, Oid *types, Datum *values)
 	Oid			saved_user;
 	int			saved_context;
 	int			level;
+	char	   *settings;
 
 	if (!OidIsValid(function))
 		return;
 	owner = function_owner(function);
+	settings = settings_text(session_settings());
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	level = NewGUCNestLevel();
 	(void) set_config_option("scribe.role", GetUserNameFromId(saved_user, false), PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("scribe.strings", strings_are_standard() ? "on" : "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("scribe.settings", settings, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	(void) set_config_option("standard_conforming_strings", "on", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());	/* REINDEX CONCURRENTLY leaves none */

@@ -92,6 +92,21 @@ proved_text(const char *string, Node *running)
 	return NULL;
 }
 
+/*
+ * Whether what has to be recorded is more than the stream can carry: escaped, a text may have four times its length, and no
+ * buffer has more than a gigabyte.  See scribe.write_row().
+ */
+bool
+is_too_long(Statement *statement)
+{
+	const Size	most = 200000000;
+	Size		length = statement->text ? strlen(statement->text) : 0;
+
+	length += statement->path ? strlen(statement->path) : 0;
+	length += statement->settings ? VARSIZE(statement->settings) : 0;
+	return length > most;
+}
+
 /* Whether a text is the statement that a tree stands for, and no more. */
 bool
 is_text_of(const char *text, Node *tree)

@@ -183,7 +183,7 @@ pass_notes(Statement *statement)
 {
 	set_note("scribe.role", GetUserNameFromId(statement->caller, false));
 	set_note("scribe.path", statement->path);
-	set_note("scribe.strings", statement->standard_strings ? "on" : "off");
+	set_note("scribe.settings", settings_text(PointerGetDatum(statement->settings)));
 	if (!statement->drop_left)
 		set_note("scribe.dropped", statement->dropped.note ? statement->dropped.note : "");
 }
@@ -227,6 +227,16 @@ is_of_extension(const char *tag)
 	return strcmp(tag, "CREATE EXTENSION") == 0 || strcmp(tag, "ALTER EXTENSION") == 0;
 }
 
+static void
+note_settings(Statement *statement)
+{
+	Datum		settings = session_settings();
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	statement->settings = DatumGetArrayTypePCopy(settings);
+	MemoryContextSwitchTo(old);
+}
+
 static bool
 begins(FunctionCallInfo fcinfo)
 {
@@ -245,7 +255,8 @@ c_note_caller(PG_FUNCTION_ARGS)
 	if (statement == NULL)
 		return leave(fcinfo);
 	statement->caller = GetUserId();
-	statement->standard_strings = strings_are_standard();
+	if (statement->settings == NULL)
+		note_settings(statement);
 	if (statement->path == NULL || strcmp(statement->path, namespace_search_path) != 0)
 	{
 		if (statement->path)

@@ -8,6 +8,7 @@
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "nodes/bitmapset.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -25,6 +26,9 @@ typedef struct Audit
 	bool		exact;
 	char	   *reason;
 	char	   *role;
+	char	   *session_role;
+	char	   *client_addr;
+	char	   *application_name;
 	char	   *search_path;
 	char	  **settings;
 	int			nsettings;
@@ -44,6 +48,13 @@ static const struct
 	{"intervalstyle", "postgres"},
 	{"timezone", "UTC"},
 	{"xmloption", "content"},
+	{"xmlbinary", "base64"},
+	{"array_nulls", "on"},
+	{"backslash_quote", "safe_encoding"},
+	{"bytea_output", "hex"},
+	{"extra_float_digits", "3"},
+	{"quote_all_identifiers", "off"},
+	{"transform_null_equals", "off"},
 	{"lc_monetary", "C"},
 	{"default_tablespace", ""},
 	{"default_table_access_method", "heap"},
@@ -132,6 +143,9 @@ read_audit(Audit *audit, Relation rel, HeapTuple tuple)
 	audit->statement = audit_text(rel, tuple, "statement");
 	audit->reason = audit_text(rel, tuple, "reason");
 	audit->role = audit_text(rel, tuple, "role");
+	audit->session_role = audit_text(rel, tuple, "session_role");
+	audit->client_addr = audit_text(rel, tuple, "client_addr");
+	audit->application_name = audit_text(rel, tuple, "application_name");
 	audit->search_path = audit_text(rel, tuple, "search_path");
 	audit->settings = audit_texts(rel, tuple, "settings", &audit->nsettings);
 	audit->relids = audit_oids(rel, tuple, "relids");
@@ -203,20 +217,49 @@ is_setting_name(const char *name)
 								"0123456789_.")] == '\0';
 }
 
+/*
+ * What a segment sets back to; NULL for what its header does not set.
+ */
+static const char *
+header_value(const char *name)
+{
+	for (int i = 0; header_settings[i].name; i++)
+		if (pg_strcasecmp(header_settings[i].name, name) == 0)
+			return header_settings[i].value;
+	return NULL;
+}
+
+/*
+ * Is it a setting that every server has that can be restored to, or takes as a
+ * setting of somebody's own?  Others may be missing there.
+ */
+static bool
+is_everywhere(const char *name)
+{
+	return header_value(name) != NULL || strchr(name, '.') != NULL;
+}
+
 static void
 append_settings(StringInfo out, Audit *audit)
 {
 	for (int i = 0; i + 1 < audit->nsettings; i += 2)
 	{
-		if (!is_setting_name(audit->settings[i]))
+		const char *name = audit->settings[i];
+		bool		plain = header_value(name) != NULL;
+
+		if (!is_setting_name(name))
 		{
 			appendStringInfoString(out, "-- warning: setting left out: ");
-			append_one_line(out, audit->settings[i]);
+			append_one_line(out, name);
 			appendStringInfoChar(out, '\n');
 			continue;
 		}
-		appendStringInfo(out, "SET LOCAL %s = ", audit->settings[i]);
+		appendStringInfo(out, plain ? "SET LOCAL %s = " : "SELECT pg_catalog.set_config('%s', ", name);
 		append_literal(out, audit->settings[i + 1], strlen(audit->settings[i + 1]));
+		if (!plain)
+			appendStringInfoString(out, ", true)");
+		if (!is_everywhere(name))
+			appendStringInfo(out, " FROM pg_catalog.pg_settings WHERE name = '%s'", name);
 		appendStringInfoString(out, ";\n");
 	}
 }
@@ -226,17 +269,17 @@ append_settings_back(StringInfo out, Audit *audit)
 {
 	for (int i = 0; i + 1 < audit->nsettings; i += 2)
 	{
-		const char *value = NULL;
+		const char *name = audit->settings[i];
 
-		if (!is_setting_name(audit->settings[i]))
+		if (!is_setting_name(name))
 			continue;
-		for (int k = 0; header_settings[k].name; k++)
-			if (pg_strcasecmp(header_settings[k].name, audit->settings[i]) == 0)
-				value = header_settings[k].value;
-		if (value)
-			appendStringInfo(out, "SET LOCAL %s = '%s';\n", audit->settings[i], value);
+		if (header_value(name) != NULL)
+			appendStringInfo(out, "SET LOCAL %s = '%s';\n", name, header_value(name));
+		else if (is_everywhere(name))
+			appendStringInfo(out, "RESET %s;\n", name);
 		else
-			appendStringInfo(out, "RESET %s;\n", audit->settings[i]);
+			appendStringInfo(out, "SELECT pg_catalog.set_config(name, reset_val, true) FROM pg_catalog.pg_settings"
+							 " WHERE name = '%s';\n", name);
 	}
 }
 
@@ -276,6 +319,35 @@ append_event_triggers(StringInfo out, Audit *audit, bool disable)
 }
 
 /*
+ * A dollar tag that a text does not have: $scribe$, or one with the lowest
+ * number free.  Each number that the text has is noted in one pass; n tags
+ * take up one of the first n numbers at most.
+ */
+static void
+append_free_tag(StringInfo out, const char *text)
+{
+	static const char start[] = "$scribe";
+	Size		most = strlen(text) / (sizeof(start) + 1) + 2;
+	Bitmapset  *taken = NULL;
+	int			number = 0;
+
+	for (const char *p = strstr(text, start); p != NULL; p = strstr(p + 1, start))
+	{
+		const char *digits = p + sizeof(start) - 1;
+		int			length = strspn(digits, "0123456789");
+
+		if (digits[length] == '$' && length < 10 && *digits != '0' && (Size) atoll(digits) <= most)
+			taken = bms_add_member(taken, atoi(digits));
+	}
+	while (bms_is_member(number, taken))
+		number++;
+	if (number == 0)
+		appendStringInfo(out, "%s$", start);
+	else
+		appendStringInfo(out, "%s%d$", start, number);
+}
+
+/*
  * The statement in a form that can neither be misread nor forge a line.
  */
 static void
@@ -290,12 +362,7 @@ append_executed(StringInfo out, const char *text)
 	start = literal.data[0] == 'E' ? 1 : 0;
 
 	initStringInfo(&tag);
-	appendStringInfoString(&tag, "$scribe$");
-	for (int i = 1; strstr(text, tag.data) != NULL; i++)
-	{
-		resetStringInfo(&tag);
-		appendStringInfo(&tag, "$scribe%d$", i);
-	}
+	append_free_tag(&tag, text);
 	appendStringInfo(out, "DO LANGUAGE plpgsql %sBEGIN EXECUTE E", tag.data);
 	appendBinaryStringInfo(out, literal.data + start, literal.len - start);
 	appendStringInfo(out, "; END%s;\n", tag.data);
@@ -379,6 +446,40 @@ forget_emptying(ScribeState *state)
 	state->emptying = NIL;
 }
 
+/*
+ * A text that users choose, in the line of a frame: it can neither end that
+ * nor look like another part of it.
+ */
+static void
+append_words(StringInfo out, const char *text)
+{
+	for (const char *p = text; *p; p++)
+		appendStringInfoChar(out, (unsigned char) *p < 0x20 || *p == 0x7f || strchr(":()", *p) ? '?' : *p);
+}
+
+/*
+ * Who asked for it, as far as that is known.
+ */
+static void
+append_asker(StringInfo out, Audit *audit)
+{
+	if (audit->session_role == NULL)
+		return;
+	appendStringInfoString(out, " by ");
+	append_words(out, audit->session_role);
+	if (audit->client_addr != NULL)
+	{
+		appendStringInfoString(out, " from ");
+		append_one_line(out, audit->client_addr);
+	}
+	if (audit->application_name != NULL && *audit->application_name)
+	{
+		appendStringInfoString(out, " (");
+		append_words(out, audit->application_name);
+		appendStringInfoChar(out, ')');
+	}
+}
+
 static void
 write_block(ScribeState *state, Audit *audit)
 {
@@ -402,6 +503,7 @@ write_block(ScribeState *state, Audit *audit)
 	}
 	appendStringInfoString(out, "-- ddl ");
 	append_one_line(out, audit->tag);
+	append_asker(out, audit);
 	if (!audit->exact)
 	{
 		appendStringInfoString(out, " inexact: ");

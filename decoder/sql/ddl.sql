@@ -4,7 +4,8 @@
 \pset tuples_only on
 CREATE SCHEMA scribe;
 CREATE TABLE scribe.ddl_history (id bigserial PRIMARY KEY, kind text, tag text, statement text, exact boolean DEFAULT true,
-	reason text, role text, search_path text DEFAULT 'public', settings text[], relids oid[], quiet text[]);
+	reason text, role text, search_path text DEFAULT 'public', settings text[], relids oid[], quiet text[],
+	session_role text, client_addr text, application_name text);
 CREATE TABLE scribe.private (a int);
 SELECT 'slot' FROM pg_create_logical_replication_slot('ddl', 'scribe_decoder');
 CREATE VIEW stream AS SELECT data FROM pg_logical_slot_get_changes('ddl', NULL, NULL, 'include-position', 'off');
@@ -14,8 +15,9 @@ UPDATE scribe.ddl_history SET tag = tag;
 SELECT * FROM stream;
 
 -- plain
-INSERT INTO scribe.ddl_history (kind, tag, statement, role, settings) VALUES
-	('ddl', 'ALTER TABLE', E'ALTER TABLE t\n\tADD b int -- comment', 'alice', '{datestyle,"SQL, DMY",work_mem,4MB,"bad name",x}');
+INSERT INTO scribe.ddl_history (kind, tag, statement, role, settings, session_role, client_addr, application_name) VALUES
+	('ddl', 'ALTER TABLE', E'ALTER TABLE t\n\tADD b int -- comment', 'alice',
+	 '{datestyle,"SQL, DMY",work_mem,4MB,app.tenant,it''s,"bad name",x}', 'alice', '10.0.0.5', E'x) inexact: \nCOMMIT; -- end 0/0');
 SELECT * FROM stream;
 
 -- what psql would misread, and what would forge a frame

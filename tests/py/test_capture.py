@@ -121,7 +121,7 @@ def test_settings_and_temporary_relations_of_a_user_deceive_nobody(
             "CREATE FUNCTION mallory.current_setting(text) RETURNS text LANGUAGE sql AS $$ SELECT 'postgres' $$"
         )
         conn.execute("SET search_path = mallory, pg_catalog")
-        for setting in ("scribe.role", "scribe.path", "scribe.strings", "scribe.dropped", "scribe.filled"):
+        for setting in ("scribe.role", "scribe.path", "scribe.settings", "scribe.dropped", "scribe.filled"):
             conn.execute("SELECT pg_catalog.set_config(%s, 'postgres', false)", [setting])
         conn.execute("CREATE TABLE mallory.t (x int PRIMARY KEY)")
     assert history(cluster, captured, "statement, exact, role")[-1] == (

@@ -185,7 +185,7 @@ def test_every_form_of_statement_is_proved_at_the_start_of_a_session(cluster: Cl
             assert statement == form
 
 
-@pytest.mark.parametrize("setting", ["scribe.role", "scribe.own", "scribe.path", "scribe.strings", "scribe.at_work"])
+@pytest.mark.parametrize("setting", ["scribe.role", "scribe.own", "scribe.path", "scribe.settings", "scribe.at_work"])
 def test_no_setting_hides_a_statement_or_lends_a_role(cluster: Cluster, captured: str, setting: str) -> None:
     with cluster.connect(captured, user="mallory") as conn:
         conn.execute(sql.SQL("SET {} = 'postgres'").format(sql.SQL(setting)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +18,22 @@ _HEADER = {
     "intervalstyle": "postgres",
     "timezone": "UTC",
     "xmloption": "content",
+    "xmlbinary": "base64",
+    "array_nulls": "on",
+    "backslash_quote": "safe_encoding",
+    "bytea_output": "hex",
+    "extra_float_digits": "3",
+    "quote_all_identifiers": "off",
+    "transform_null_equals": "off",
     "lc_monetary": "C",
     "default_tablespace": "",
     "default_table_access_method": "heap",
     "check_function_bodies": "off",
 }
+_IF_THERE = b" FROM pg_catalog.pg_settings WHERE name = '%s';\n"
 _SETTING = re.compile(r"[A-Za-z0-9_.]+\Z")
 _OWN = "own: "  # how the reason of a row begins that is not a user's command
+_WORDS = re.compile(r"[\x00-\x1f\x7f:()]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PATH = re.compile(r'(?:"[^"\x00-\x1f\x7f\\:]+"(?!")|[a-z0-9_]+)(?:, *(?:"[^"\x00-\x1f\x7f\\:]+"(?!")|[a-z0-9_]+))*\Z')
 _ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,{}]+)', re.DOTALL)
@@ -45,6 +55,9 @@ class Audit:
     settings: list[str]
     relids: list[int]
     quiet: list[str]
+    session_role: str | None = None
+    client_addr: str | None = None
+    application_name: str | None = None
 
 
 def parse_array(text: str | None) -> list[str]:
@@ -75,6 +88,9 @@ def read_audit(relation: Relation, row: Row) -> Audit:
         settings=parse_array(texts.get("settings")),
         relids=[int(item) for item in parse_array(texts.get("relids")) if item],
         quiet=parse_array(texts.get("quiet")),
+        session_role=texts.get("session_role"),
+        client_addr=texts.get("client_addr"),
+        application_name=texts.get("application_name"),
     )
 
 
@@ -104,12 +120,18 @@ def _settings(settings: list[str]) -> tuple[bytes, bytes]:
         if not _SETTING.match(name):
             there += b"-- warning: setting left out: " + one_line(name) + b"\n"
             continue
-        there += b"SET LOCAL " + name.encode() + b" = " + literal(value) + b";\n"
-        known = _HEADER.get(name.lower())
-        if known is None:
-            back += b"RESET " + name.encode() + b";\n"
+        plain, known = name.encode(), _HEADER.get(name.lower())
+        if known is not None:
+            there += b"SET LOCAL " + plain + b" = " + literal(value) + b";\n"
+            back += b"SET LOCAL " + plain + b" = '" + known.encode() + b"';\n"
+            continue
+        there += b"SELECT pg_catalog.set_config('" + plain + b"', " + literal(value) + b", true)"
+        if "." in name:  # of somebody's own: every server takes it
+            there += b";\n"
+            back += b"RESET " + plain + b";\n"
         else:
-            back += b"SET LOCAL " + name.encode() + b" = '" + known.encode() + b"';\n"
+            there += _IF_THERE % plain
+            back += b"SELECT pg_catalog.set_config(name, reset_val, true)" + _IF_THERE % plain
     return there, back
 
 
@@ -126,13 +148,28 @@ def _event_triggers(quiet: list[str]) -> tuple[bytes, bytes]:
 
 def _executed(text: str) -> bytes:
     """Return the statement in a form that can neither be misread nor forge a line."""
-    tag, number = "$scribe$", 0
-    while tag in text:
-        number += 1
-        tag = f"$scribe{number}$"
+    tag = _free_tag(text)
     quoted = literal(text)
     body = quoted if quoted.startswith(b"E") else b"E" + quoted
     return b"DO LANGUAGE plpgsql " + tag.encode() + b"BEGIN EXECUTE " + body + b"; END" + tag.encode() + b";\n"
+
+
+def _asker(audit: Audit) -> bytes:
+    """Who asked for it: texts that users choose cannot end the line, nor look like another part of it."""
+    if audit.session_role is None:
+        return b""
+    said = b" by " + _WORDS.sub("?", audit.session_role).encode(CARRIER)
+    if audit.client_addr is not None:
+        said += b" from " + one_line(audit.client_addr)
+    if audit.application_name:
+        said += b" (" + _WORDS.sub("?", audit.application_name).encode(CARRIER) + b")"
+    return said
+
+
+def _free_tag(text: str) -> str:
+    taken = set(re.findall(r"\$scribe([1-9]\d*)?(?=\$)", text))
+    number = next(n for n in itertools.count() if (str(n) if n else "") not in taken)
+    return f"$scribe{number or ''}$"
 
 
 def _statement(audit: Audit, text: str) -> bytes:
@@ -149,7 +186,7 @@ def _statement(audit: Audit, text: str) -> bytes:
 
 def ddl_block(audit: Audit, text: str, inexact: str | None) -> bytes:
     """Return the block of one statement; inexact: why it could not be proved, None where it is exact."""
-    head = b"-- ddl " + one_line(audit.tag)
+    head = b"-- ddl " + one_line(audit.tag) + _asker(audit)
     if audit.exact and audit.reason and audit.reason.startswith(_OWN):
         head = b"-- pg_scribe: " + one_line(audit.reason.removeprefix(_OWN)) + b"\n" + head
     if inexact is not None:

@@ -1,0 +1,168 @@
+"""Under which settings a statement ran, and who asked for it, as capture records them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from cluster import ROOT, Cluster
+from psycopg import sql
+from source import hide_library
+
+CAPTURE = (ROOT / "sql/capture.sql").read_text()
+PGOUTPUT = [(ROOT / "sql" / name).read_text() for name in ("table_facts.sql", "pgoutput.sql")]
+
+
+@pytest.fixture(params=["library", "without"])
+def captured(request: pytest.FixtureRequest, cluster: Cluster, database: str) -> Iterator[str]:
+    """A database with capture, with and without its library."""
+    cluster.psql(CAPTURE, database)
+    if request.param == "without":
+        hide_library(cluster, database)
+    yield database
+
+
+def last(cluster: Cluster, database: str, columns: str) -> tuple[object, ...]:
+    """Some columns of the last row that was recorded."""
+    query = f"SELECT {columns} FROM scribe.ddl_history ORDER BY id DESC LIMIT 1"
+    return cluster.query(query, database)[0]  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("extra_float_digits", "-3"),
+        ("bytea_output", "escape"),
+        ("xmlbinary", "hex"),
+        ("quote_all_identifiers", "on"),
+        ("array_nulls", "off"),
+        ("transform_null_equals", "on"),
+        ("DateStyle", "German, DMY"),
+        ("standard_conforming_strings", "off"),
+        ("default_text_search_config", "pg_catalog.german"),
+        ("default_tablespace", "pg_default"),
+    ],
+)
+def test_what_may_change_a_value_is_recorded(cluster: Cluster, captured: str, name: str, value: str) -> None:
+    with cluster.connect(captured) as conn:
+        try:
+            conn.execute(sql.SQL("SELECT set_config({}, {}, false)").format(name, value))
+        except psycopg.Error:
+            pytest.skip(f"server version: {name} cannot be {value}")
+        conn.execute("CREATE TABLE t (a int PRIMARY KEY)")
+    assert last(cluster, captured, "settings") == ([name, value],)
+
+
+def test_what_is_harmless_is_not_recorded(cluster: Cluster, captured: str) -> None:
+    with cluster.connect(captured) as conn:
+        for name, value in {"work_mem": "1MB", "statement_timeout": "1h", "enable_seqscan": "off"}.items():
+            conn.execute("SELECT set_config(%s, %s, false)", [name, value])
+        conn.execute("SET TimeZone = 'Etc/UTC'; SET extra_float_digits = 3")
+        conn.execute("CREATE TABLE t (a int PRIMARY KEY)")
+    assert last(cluster, captured, "settings") == ([],)
+
+
+def test_settings_of_an_application_are_recorded(cluster: Cluster, captured: str) -> None:
+    """Without the library as far as the statement names them, or the database or role has them."""
+    with cluster.connect(captured) as conn:
+        conn.execute("SET app.tenant = 'it''s'")
+        conn.execute("CREATE TABLE t (a text PRIMARY KEY DEFAULT current_setting('app.tenant'))")
+        assert last(cluster, captured, "settings") == (["app.tenant", "it's"],)
+    cluster.psql(f"ALTER DATABASE \"{captured}\" SET app.region = 'north'", captured)
+    with cluster.connect(captured) as conn:
+        conn.execute("CREATE TABLE u (a text PRIMARY KEY)")
+    assert last(cluster, captured, "settings") == (["app.region", "north"],)
+
+
+def test_sql_and_c_find_the_same(cluster: Cluster, database: str) -> None:
+    """For every setting that a session may change, at a value that is not its own."""
+    settings = cluster.query(
+        "SELECT name, CASE vartype WHEN 'bool' THEN CASE setting WHEN 'on' THEN 'off' ELSE 'on' END"
+        " WHEN 'enum' THEN (SELECT v FROM unnest(enumvals) AS v WHERE v <> setting LIMIT 1)"
+        " WHEN 'integer' THEN least(greatest(min_val::numeric, 1), max_val::numeric)::text END"
+        " FROM pg_settings WHERE context IN ('user', 'superuser') AND name !~ 'timeout|^transaction_|read_only"
+        "|^exit_on_error|^default_tablespace|^role$|^session_|^client_encoding|^log_|^debug_|stack_depth|^event_tr'"
+        " ORDER BY name",
+        database,
+    )
+    cluster.psql(CAPTURE, database)
+    with cluster.connect(database) as conn:
+        conn.execute("CREATE TABLE first (a int PRIMARY KEY)")
+        differ = []
+        for name, value in settings:
+            try:
+                conn.execute("SELECT set_config(%s, %s, false)", [name, value])
+            except psycopg.Error:
+                continue
+            row = conn.execute("SELECT scribe.session_settings()").fetchone()
+            conn.execute("CREATE TABLE IF NOT EXISTS made (a int PRIMARY KEY)")
+            if row != last(cluster, database, "settings"):
+                differ.append((name, row, last(cluster, database, "settings")))
+            conn.execute("DROP TABLE made")
+            conn.execute(sql.SQL("RESET {}").format(sql.SQL(name)))
+    assert differ == []
+
+
+def test_who_asked_is_recorded(cluster: Cluster, captured: str) -> None:
+    with cluster.connect(captured) as conn:
+        conn.execute("SET application_name = 'shop: x'; CREATE ROLE lent; GRANT lent TO postgres")
+        conn.execute("GRANT CREATE ON SCHEMA public TO lent; SET ROLE lent")
+        try:
+            conn.execute("CREATE TABLE public.t (a int PRIMARY KEY)")
+            found = last(cluster, captured, "role, session_role, client_addr, application_name")
+        finally:
+            conn.execute("RESET ROLE; DROP OWNED BY lent; DROP ROLE lent")
+    assert found == ("lent", "postgres", None, "shop: x")
+
+
+def test_a_table_of_an_older_version_is_still_written(cluster: Cluster, captured: str) -> None:
+    cluster.psql(
+        "ALTER TABLE scribe.ddl_history DROP COLUMN session_role, DROP COLUMN client_addr,"
+        " DROP COLUMN application_name",
+        captured,
+    )
+    with cluster.connect(captured) as conn:
+        conn.execute("CREATE TABLE t (a int PRIMARY KEY)")
+        conn.execute("CREATE TABLE u (a int PRIMARY KEY)")
+    assert last(cluster, captured, "statement, exact") == ("CREATE TABLE u (a int PRIMARY KEY)", True)
+    cluster.psql(CAPTURE, captured)
+    assert last(cluster, captured, "session_role") == (None,)
+
+
+def test_a_text_that_no_stream_carries_is_flagged(cluster: Cluster, captured: str) -> None:
+    with cluster.connect(captured) as conn:
+        conn.execute("CREATE TABLE t (a int PRIMARY KEY)")
+        conn.execute(
+            "DO $do$ BEGIN EXECUTE 'COMMENT ON TABLE t IS ' || quote_literal(repeat(chr(1), 210000000)); END $do$"
+        )
+    kind, exact, length, reason = last(cluster, captured, "kind, exact, length(statement), reason")
+    assert (kind, exact) == ("lost", False)
+    assert isinstance(length, int) and length < 100_000
+    assert "longer" in str(reason) or "out of memory" in str(reason)  # without the library, what SQL can do with it
+
+
+@pytest.mark.parametrize(
+    "string",
+    [
+        "CREATE ROLE keeper PASSWORD 'hush1'; CREATE TABLE t (a int PRIMARY KEY)",
+        "CREATE TABLE t (a int PRIMARY KEY); ALTER USER keeper PASSWORD 'hush;1'",
+        "/* ; */ CREATE USER keeper ENCRYPTED PASSWORD E'hush\\'1'; -- ;\nCREATE TABLE t (a int PRIMARY KEY)",
+        "CREATE /* x */ ROLE keeper PASSWORD $$hush1$$; CREATE TABLE t (a int PRIMARY KEY)",
+        "CREATE ROLE keeper PASSWORD $a$hush1$a$; CREATE TABLE t (a int PRIMARY KEY)",
+    ],
+)
+def test_no_password_is_recorded(cluster: Cluster, database: str, string: str) -> None:
+    for text in (CAPTURE, *PGOUTPUT):
+        cluster.psql(text, database)
+    if "ALTER" in string:
+        cluster.psql("CREATE ROLE keeper", database)
+    try:
+        with cluster.connect(database) as conn:
+            conn.execute(string)  # type: ignore[arg-type]
+    finally:
+        cluster.psql("DROP ROLE keeper", database)
+    statement, kind = last(cluster, database, "statement, kind")
+    assert "hush" not in str(statement)
+    assert "CREATE TABLE t (a int PRIMARY KEY)" in str(statement) or kind == "lost"
+    assert kind == "ddl" or "$a$" in string
