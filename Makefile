@@ -87,6 +87,10 @@ check-faults: dev  ## kill anything at any instant: random but reproducible roun
 check-large: dev  ## transactions and values larger than memory set aside for them; SCALE= of the full sizes
 	@$(PY) tests/large/run.py $(if $(SCALE),--scale $(SCALE))
 
+.PHONY: check-attacks
+check-attacks: dev  ## what a role without rights may try: code planted in every spot, forged names and texts, settings
+	$(PY) -m pytest -n $(WORKERS) --dist loadgroup tests/py/test_shouting.py tests/py/test_forgery.py tests/py/test_hostile.py
+
 .PHONY: check-fuzz
 check-fuzz: dev  ## random but reproducible DDL and DML, restored and compared: SEED= TRANSACTIONS= ASAN=1
 	@$(PY) tests/fuzz/run.py $(if $(SEED),--seed $(SEED)) --transactions $(or $(TRANSACTIONS),600) $(if $(ASAN),--asan) \

@@ -262,7 +262,7 @@ BEGIN
         statement := format('DO %L', format('BEGIN EXECUTE pg_catalog.format(%L, pg_catalog.current_database()); END',
             regexp_replace(replace(statement, '%', '%%'), '(?i)(\mON\s+DATABASE\s+)("(?:[^"]|"")+"|[^\s,"]+)', '\1%I')));
     ELSIF tag ~ 'EVENT TRIGGER$' THEN
-        PERFORM pg_advisory_xact_lock_shared(hashtext('scribe.seen_event_trigger'));  -- reconcile() keeps away until this ends
+        LOCK TABLE scribe.seen_event_trigger IN ROW SHARE MODE;  -- reconcile() keeps away until this ends
     END IF;
     PERFORM scribe.write_row('ddl', tag, NULL, NULL, statement, true, NULL, NULL, role, path);
 END
@@ -711,7 +711,7 @@ $function$;
 -- Constraints that are NOT VALID let old rows be, but nothing that is written: commands that take those of a table and of its
 -- columns' domains away (false) or bring them back (true). An inherited one is taken away where it comes from.
 DROP FUNCTION IF EXISTS scribe.invalid_constraints(regclass, boolean);
-CREATE FUNCTION scribe.invalid_constraints(relation oid, back boolean, OUT command text, OUT owner name, OUT own boolean)
+CREATE OR REPLACE FUNCTION scribe.invalid_constraints(relation oid, back boolean, OUT command text, OUT owner name, OUT own boolean)
 RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     WITH RECURSIVE domains (id) AS (
@@ -1617,6 +1617,18 @@ BEGIN
 END
 $function$;
 
+-- Keep others away from one of our tables until the transaction ends; false if somebody is at it. No advisory lock, as anybody may take
+-- one of any number; a table of ours is for its owner to lock.
+CREATE OR REPLACE FUNCTION scribe.try_lock(relation regclass) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    EXECUTE format('LOCK TABLE ONLY %s IN EXCLUSIVE MODE NOWAIT', relation);
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END
+$function$;
+
 -- Record what changed about event triggers that are not ours; none fires for that. record: false only remembers.
 CREATE OR REPLACE FUNCTION scribe.reconcile_event_triggers(record boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
@@ -1630,7 +1642,7 @@ BEGIN
             LEFT JOIN pg_event_trigger AS t ON t.evtname = e.name
         WHERE s.statements IS DISTINCT FROM e.statements ORDER BY 1
     LOOP
-        EXIT WHEN NOT pg_try_advisory_xact_lock(hashtext('scribe.seen_event_trigger'));  -- somebody else is at it
+        EXIT WHEN NOT scribe.try_lock('scribe.seen_event_trigger');  -- somebody else is at it
         CONTINUE WHEN changed.oid IS NOT NULL
             AND NOT (scribe.hold('pg_event_trigger', changed.oid) AND scribe.hold('pg_proc', changed.evtfoid));
         SELECT changed.name, e.statements INTO changed

@@ -65,6 +65,7 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
 
 GRANT SELECT ON scribe.slots, scribe.inexact_ddl, scribe.tables_without_key TO scribe_monitor;
 GRANT SELECT (id, at, kind, tag, object_type, object_identity, exact, reason) ON scribe.ddl_history TO scribe_monitor;
+GRANT SELECT (system_identifier, database_oid) ON scribe.config TO scribe_monitor;
 
 DELETE FROM scribe.at_work WHERE xact = pg_current_xact_id();
 COMMIT;

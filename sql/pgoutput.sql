@@ -92,7 +92,7 @@ BEGIN
             LEFT JOIN pg_roles AS r ON r.oid = coalesce(p.grantee, s.grantee)
         WHERE p.privileges IS DISTINCT FROM s.privileges ORDER BY 1
     LOOP
-        EXIT WHEN NOT pg_try_advisory_xact_lock(hashtext('scribe.seen_privilege'));  -- somebody else is at it
+        EXIT WHEN NOT scribe.try_lock('scribe.seen_privilege');  -- somebody else is at it
         FOREACH command IN ARRAY ARRAY['REVOKE ALL ON DATABASE %I FROM ' || changed.name,
             'GRANT ' || (SELECT string_agg(w, ', ') FROM string_to_table(changed.privileges, ', ') AS w WHERE w !~ '[*]$')
                 || ' ON DATABASE %I TO ' || changed.name,

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -252,3 +253,36 @@ def program_version(name: str) -> int:
     if match is None:
         raise UsageError(f'could not read the version of "{name}"')
     return int(match[1])
+
+
+# Anybody may take any advisory lock, and keep it: who has it says whether it means anything.
+_HELD_BY_OURS = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
+    JOIN pg_catalog.pg_roles AS r ON r.oid = a.usesysid
+  WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid::bigint = %s AND l.objid::bigint = %s
+    AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())
+    AND (r.rolsuper OR r.rolname = CURRENT_USER))
+"""
+
+
+def lock_number(name: str) -> int:
+    """Return the number of the advisory lock that a name stands for."""
+    return 0x73637269 << 32 | zlib.crc32(name.encode())
+
+
+def is_locked_by_ours(conn: psycopg.Connection[Any], number: int) -> bool:
+    """Whether a superuser or conn's own role holds an advisory lock in conn's database."""
+    return fetch_value(conn, _HELD_BY_OURS, [number >> 32, number & 0xFFFFFFFF]) is True
+
+
+def try_advisory_lock(conn: psycopg.Connection[Any], name: str) -> bool:
+    """Take an advisory lock; False where a run of ours has it. A stranger's keeps nobody away."""
+    number = lock_number(name)
+    if fetch_value(conn, "SELECT pg_catalog.pg_try_advisory_lock(%s)", [number]):
+        return True
+    return not is_locked_by_ours(conn, number)
+
+
+def advisory_unlock(conn: psycopg.Connection[Any], name: str) -> None:
+    """Give an advisory lock back, if it is ours."""
+    conn.execute("SELECT pg_catalog.pg_advisory_unlock(%s)", [lock_number(name)])

@@ -23,7 +23,7 @@ from scribe.common import files
 from scribe.common.dialect import format_time
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.lsn import format_lsn, parse_lsn
-from scribe.common.postgres import connect, fetch_value, is_superuser
+from scribe.common.postgres import advisory_unlock, connect, fetch_value, is_superuser, try_advisory_lock
 from scribe.decoders.decoder_raw import trial as gaps
 from scribe.decoders.registry import DECODERS, plugin_of
 from scribe.dump.base import Request, Talker, take_aligned_base, take_stream_base
@@ -181,7 +181,7 @@ def _gaps(options: Options) -> list[dict[str, str]]:
 def _locked(archive: Archive, conn: psycopg.Connection[Any]) -> Iterator[None]:
     """Hold what keeps a second scribe-init away, from this archive and from this database."""
     with files.Lock(archive.spool / "init.lock", "another scribe-init is at work"):
-        if not fetch_value(conn, "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext('pg_scribe init'), 0)"):
+        if not try_advisory_lock(conn, "pg_scribe init"):
             raise TryAgainError(
                 "another scribe-init is at work on this database", "Wait for it to end, then try again."
             )
@@ -189,7 +189,7 @@ def _locked(archive: Archive, conn: psycopg.Connection[Any]) -> Iterator[None]:
             yield
         finally:
             if not conn.closed and not conn.broken:
-                conn.execute("SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtext('pg_scribe init'), 0)")
+                advisory_unlock(conn, "pg_scribe init")
 
 
 def initialise(archive: Archive, conn: psycopg.Connection[Any], options: Options, talk: Talker) -> list[str]:

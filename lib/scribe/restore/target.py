@@ -22,7 +22,16 @@ from scribe.common.dialect import TIMEOUT_SINCE, drop_transaction_timeout, quote
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.files import read_json
 from scribe.common.lsn import parse_lsn
-from scribe.common.postgres import PINNED, WRITING, connect, fetch_value, find_program, is_superuser, program_version
+from scribe.common.postgres import (
+    PINNED,
+    WRITING,
+    connect,
+    fetch_value,
+    find_program,
+    is_locked_by_ours,
+    is_superuser,
+    program_version,
+)
 from scribe.common.sqltext import whole_statements
 from scribe.restore.feeding import feed
 from scribe.restore.owners import without_owners
@@ -154,7 +163,8 @@ def lock_target(conn: psycopg.Connection[Any]) -> None:
     try:
         conn.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [LOCK])
     except psycopg.errors.LockNotAvailable:
-        raise TryAgainError("another restore is at work on the target", "Wait until it has ended.") from None
+        if is_locked_by_ours(conn, LOCK):
+            raise TryAgainError("another restore is at work on the target", "Wait until it has ended.") from None
     conn.execute("RESET lock_timeout")
 
 

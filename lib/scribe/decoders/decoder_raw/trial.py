@@ -19,7 +19,14 @@ import psycopg
 from psycopg import sql
 
 from scribe.common.errors import ScribeError, TryAgainError
-from scribe.common.postgres import connect, fetch_value, patient_options, plugin_options
+from scribe.common.postgres import (
+    advisory_unlock,
+    connect,
+    fetch_value,
+    patient_options,
+    plugin_options,
+    try_advisory_lock,
+)
 from scribe.decoders.decoder_raw.decoder import DecoderRaw
 from scribe.decoders.decoder_raw.output import (
     Name,
@@ -220,7 +227,7 @@ def _temporary_slot(conn: psycopg.Connection[Any], work: psycopg.Connection[Any]
 def throwaway_database(conn: psycopg.Connection[Any]) -> Iterator[str]:
     """Make an empty database for one block; what a run that died has left is removed first."""
     name = database_name(conn)
-    if not fetch_value(conn, "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext(%s), 0)", [MARK]):
+    if not try_advisory_lock(conn, MARK):
         raise TryAgainError("another scribe-init is at work on this database", "Wait for it to end, then try again.")
     with contextlib.ExitStack() as stack:
         stack.callback(_unlock, conn)
@@ -259,7 +266,7 @@ def remove_database(conn: psycopg.Connection[Any]) -> bool:
 
 def _unlock(conn: psycopg.Connection[Any]) -> None:
     with contextlib.suppress(psycopg.OperationalError):  # the server is gone, and the lock with it
-        conn.execute("SELECT pg_catalog.pg_advisory_unlock(pg_catalog.hashtext(%s), 0)", [MARK])
+        advisory_unlock(conn, MARK)
 
 
 def _drop(conn: psycopg.Connection[Any], name: str) -> None:
