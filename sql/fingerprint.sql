@@ -2,6 +2,7 @@
 --
 -- Columns: object (readable, unique), digest. What VACUUM, ANALYZE, TRUNCATE and the rows themselves change is left out,
 -- and so is what is pg_scribe's own. Privilege: none. Oldest version: PostgreSQL 14.
+SET search_path = pg_catalog, pg_temp;
 WITH ours AS (
     SELECT oid FROM pg_catalog.pg_namespace
     WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'scribe')

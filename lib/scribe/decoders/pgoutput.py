@@ -242,7 +242,9 @@ def _schema_path(spool: Spool) -> Path:
 def read_fingerprint(conn: psycopg.Connection[Any]) -> dict[str, str]:
     """Return a digest of every object of the schema."""
     query = (SQL / "fingerprint.sql").read_bytes()
-    return {name: digest[:16] for name, digest in conn.execute(query).fetchall()}
+    found = conn.execute(query)
+    found.nextset()  # after that of SET search_path
+    return {name: digest[:16] for name, digest in found.fetchall()}
 
 
 def facts_query() -> str:
