@@ -164,6 +164,7 @@ scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->announced = NIL;
 	state->loud = NULL;
 	state->made_known = false;
+	state->ending = false;
 	look_at_shared(state, shared_look);
 	unseen_begin(state);
 }
@@ -297,11 +298,12 @@ scribe_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr com
 	ScribeState *state = ctx->output_plugin_private;
 	MemoryContext old = MemoryContextSwitchTo(state->change_cxt);
 
-	shared_look(state);
-	shared_committed(state);
 	run_end(state);
 	unseen_commit(state);
 	restore_triggers(state);
+	state->ending = true;
+	shared_look(state);
+	shared_committed(state);
 	output_commit(state, txn->end_lsn);
 	update_progress(ctx, !state->begun);
 	state->txn = NULL;

@@ -206,6 +206,7 @@ typedef struct ScribeState
 	int			unsent;			/* changes since something was sent */
 	struct Shared *shared;		/* what is known of the shared catalogs */
 	bool		shared_dirty;	/* and that has to be read again */
+	bool		ending;			/* the transaction's last look at them */
 	bool		made_known;		/* this transaction has made sure of scribe.made */
 } ScribeState;
 

@@ -245,6 +245,8 @@ write_role_comment(Writer *writer, const Fact *fact, const char *value)
 {
 	const char *role = fact_name(writer->now, FACT_ROLE, fact->a);
 
+	if (role == NULL)
+		return;
 	if_made(writer, role);
 	appendStringInfoString(&writer->body, "COMMENT ON ROLE ");
 	append_identifier(&writer->body, role);
@@ -285,6 +287,8 @@ write_role_setting(Writer *writer, const Fact *fact, const char *value)
 {
 	const char *role = fact_name(writer->now, FACT_ROLE, fact->a);
 
+	if (role == NULL)
+		return;
 	if_made(writer, role);
 	try_begin(writer);
 	appendStringInfoString(&writer->body, "ALTER ROLE ");
@@ -321,6 +325,8 @@ write_member(Writer *writer, const Fact *fact)
 	StringInfo	body = &writer->body;
 	StringInfoData grant;
 
+	if (fact_name(writer->now, FACT_ROLE, fact->a) == NULL || fact_name(writer->now, FACT_ROLE, fact->b) == NULL)
+		return;
 	if_made(writer, fact_name(writer->now, FACT_ROLE, fact->b));
 	if (OidIsValid(fact->c) && fact_name(writer->now, FACT_ROLE, fact->c) != NULL)
 	{
@@ -368,6 +374,189 @@ write_member_gone(Writer *writer, const Fact *fact)
 	try_end(writer);
 	end_if(writer);
 	write_block(writer, "REVOKE ROLE", "");
+}
+
+/* Tablespaces */
+
+static void
+append_block_begin(Writer *writer, const char *tag)
+{
+	ScribeState *state = writer->state;
+
+	run_end(state);
+	output_begin(state);
+	appendStringInfo(&state->out, "-- ddl %s\nDO LANGUAGE plpgsql $scribe$\nBEGIN\n"
+					 "  IF pg_catalog.to_regclass('scribe.made') IS NULL THEN\n"
+					 "    CREATE TABLE scribe.made (kind text, name text, PRIMARY KEY (kind, name));\n"
+					 "  END IF;\nEND\n$scribe$;\n", tag);
+	state->made_known = true;
+}
+
+static void
+append_block_end(Writer *writer)
+{
+	appendStringInfoString(&writer->state->out, "BEGIN;\n-- ddl end");
+	writer->state->ddl++;
+	output_end_line(writer->state);
+}
+
+/* A command that no transaction allows, as the literal that \gexec runs */
+static void
+append_command(StringInfo out, const char *command, const char *space, const char *rest)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, command);
+	append_identifier(&text, space);
+	appendStringInfoString(&text, rest);
+	append_literal(out, text.data, text.len);
+}
+
+/*
+ * Where the target lacks it, it is made in the server's own directory: the
+ * source's directories are the source's.  old: its former name, under which
+ * the restore may have made it.
+ */
+static void
+write_space_created(Writer *writer, const char *space, const char *old)
+{
+	StringInfo	out = &writer->state->out;
+	StringInfoData missing;
+
+	initStringInfo(&missing);
+	appendStringInfoString(&missing, "NOT EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = ");
+	append_name(&missing, space);
+	appendStringInfoString(&missing, ")");
+	if (old != NULL)
+	{
+		appendStringInfoString(&missing, " AND NOT EXISTS (SELECT FROM scribe.made WHERE kind = 'tablespace' AND name = ");
+		append_name(&missing, old);
+		appendStringInfoString(&missing, ")");
+	}
+	append_block_begin(writer, "CREATE TABLESPACE");
+	appendStringInfoString(out, "INSERT INTO scribe.made SELECT 'tablespace', ");
+	append_name(out, space);
+	appendStringInfo(out, " WHERE %s ON CONFLICT DO NOTHING;\nCOMMIT;\n"
+					 "SELECT pg_catalog.set_config('allow_in_place_tablespaces', 'on', false);\nSELECT ", missing.data);
+	append_command(out, "CREATE TABLESPACE ", space, " LOCATION ''");
+	appendStringInfo(out, " WHERE %s \\gexec\n", missing.data);
+	append_block_end(writer);
+}
+
+static void
+write_space_dropped(Writer *writer, const char *space)
+{
+	StringInfo	out = &writer->state->out;
+
+	append_block_begin(writer, "DROP TABLESPACE");
+	appendStringInfoString(out, "COMMIT;\nCHECKPOINT;\nSELECT ");
+	append_command(out, "DROP TABLESPACE ", space, "");
+	appendStringInfoString(out, " FROM pg_catalog.pg_tablespace AS t JOIN scribe.made AS m ON m.kind = 'tablespace' AND m.name = t.spcname"
+						   " WHERE t.spcname = ");
+	append_name(out, space);
+	appendStringInfoString(out, " AND NOT EXISTS (SELECT FROM pg_catalog.pg_tablespace_databases(t.oid)) \\gexec\n"
+						   "DELETE FROM scribe.made WHERE kind = 'tablespace' AND name = ");
+	append_name(out, space);
+	appendStringInfoString(out, ";\n");
+	append_block_end(writer);
+}
+
+static void
+append_move(StringInfo body, const char *kind, const char *old, const char *new)
+{
+	appendStringInfo(body, "    ALTER %s ALL IN TABLESPACE ", kind);
+	append_identifier(body, old);
+	appendStringInfoString(body, " SET TABLESPACE ");
+	append_identifier(body, new);
+	appendStringInfoString(body, ";\n");
+}
+
+static void
+append_space_exists(StringInfo body, const char *space)
+{
+	appendStringInfoString(body, "EXISTS (SELECT FROM pg_catalog.pg_tablespace WHERE spcname = ");
+	append_name(body, space);
+	appendStringInfoString(body, ")");
+}
+
+static void
+write_space_renamed(Writer *writer, const char *old, const char *new)
+{
+	StringInfo	body = &writer->body;
+
+	write_space_created(writer, new, old);
+	appendStringInfoString(body, "  IF NOT ");
+	append_space_exists(body, new);
+	appendStringInfoString(body, " THEN\n    ALTER TABLESPACE ");
+	append_identifier(body, old);
+	appendStringInfoString(body, " RENAME TO ");
+	append_identifier(body, new);
+	appendStringInfoString(body, ";\n    UPDATE scribe.made SET name = ");
+	append_name(body, new);
+	appendStringInfoString(body, " WHERE kind = 'tablespace' AND name = ");
+	append_name(body, old);
+	appendStringInfoString(body, ";\n  ELSIF ");
+	append_space_exists(body, old);
+	appendStringInfoString(body, " THEN\n");
+	append_move(body, "TABLE", old, new);
+	append_move(body, "INDEX", old, new);
+	append_move(body, "MATERIALIZED VIEW", old, new);
+	end_if(writer);
+	write_block(writer, "ALTER TABLESPACE", "");
+}
+
+/* IF the restore made a tablespace THEN */
+static void
+if_space_made(Writer *writer, const char *space)
+{
+	appendStringInfoString(&writer->body, "  IF EXISTS (SELECT FROM scribe.made WHERE kind = 'tablespace' AND name = ");
+	append_name(&writer->body, space);
+	appendStringInfoString(&writer->body, ") THEN\n");
+}
+
+static void
+write_space_changed(Writer *writer, const char *space, const char *before, const char *after, const char *role, const char *rest)
+{
+	StringInfo	body = &writer->body;
+
+	if_space_made(writer, space);
+	appendStringInfoString(body, "    ");
+	try_begin(writer);
+	appendStringInfo(body, "%s ", before);
+	append_identifier(body, space);
+	appendStringInfo(body, " %s", after);
+	if (role != NULL)
+		append_identifier(body, role);
+	appendStringInfo(body, "%s;\n", rest);
+	try_end(writer);
+	end_if(writer);
+	write_block(writer, "ALTER TABLESPACE", "");
+}
+
+static void
+write_space_fact(Writer *writer, const Fact *was, const Fact *now)
+{
+	const Fact *fact = now ? now : was;
+	const char *space = fact_name(writer->now, FACT_SPACE, fact->a);
+	const char *role = fact_name(writer->now, FACT_ROLE, fact->b);
+
+	if (space == NULL)
+		return;
+	if (fact->kind == FACT_SPACE_OWNER && now && role)
+		write_space_changed(writer, space, "ALTER TABLESPACE", "OWNER TO ", role, "");
+	else if (fact->kind == FACT_SPACE_OPTIONS && now)
+		write_space_changed(writer, space, "ALTER TABLESPACE", psprintf("SET (%s)", now->value), NULL, "");
+	else if (fact->kind == FACT_SPACE_COMMENT)
+		write_space_changed(writer, space, "COMMENT ON TABLESPACE", psprintf("IS %s", now ? now->value : "NULL"), NULL, "");
+	else if (fact->kind == FACT_SPACE_GRANT && OidIsValid(fact->b) && role == NULL)
+		return;
+	else if (fact->kind == FACT_SPACE_GRANT && now)
+		write_space_changed(writer, space, psprintf("GRANT %s ON TABLESPACE", now->value), role ? "TO " : "TO PUBLIC", role,
+							now->c ? " WITH GRANT OPTION" : "");
+	else if (fact->kind == FACT_SPACE_GRANT)
+		write_space_changed(writer, space, psprintf("REVOKE %s%s ON TABLESPACE", was->c ? "GRANT OPTION FOR " : "", was->value),
+							role ? "FROM " : "FROM PUBLIC", role, " CASCADE");
 }
 
 /* The database */
@@ -506,12 +695,6 @@ each_difference(Writer *writer, Difference difference)
 	}
 }
 
-static bool
-role_is_left(Writer *writer, const Fact *fact)
-{
-	return fact_name(writer->now, FACT_ROLE, fact->a) != NULL;
-}
-
 static void
 write_removals(Writer *writer, const Fact *was, const Fact *now)
 {
@@ -523,12 +706,10 @@ write_removals(Writer *writer, const Fact *was, const Fact *now)
 			write_member_gone(writer, was);
 			break;
 		case FACT_ROLE_SETTING:
-			if (role_is_left(writer, was))
-				write_role_setting(writer, was, NULL);
+			write_role_setting(writer, was, NULL);
 			break;
 		case FACT_ROLE_COMMENT:
-			if (role_is_left(writer, was))
-				write_role_comment(writer, was, "NULL");
+			write_role_comment(writer, was, "NULL");
 			break;
 		case FACT_SETTING:
 			write_database_setting(writer, was, NULL);
@@ -630,6 +811,28 @@ write_additions(Writer *writer, const Fact *was, const Fact *now)
 	}
 }
 
+static void
+write_spaces(Writer *writer, const Fact *was, const Fact *now)
+{
+	if ((was ? was : now)->kind != FACT_SPACE)
+		return;
+	if (was == NULL)
+		write_space_created(writer, now->value, NULL);
+	else if (now == NULL)
+		write_space_dropped(writer, was->value);
+	else
+		write_space_renamed(writer, was->value, now->value);
+}
+
+static void
+write_space_facts(Writer *writer, const Fact *was, const Fact *now)
+{
+	const Fact *fact = now ? now : was;
+
+	if (fact->kind > FACT_SPACE && fact->kind <= FACT_SPACE_GRANT)
+		write_space_fact(writer, was, now);
+}
+
 /* Last, since a new owner takes the old one's privileges over. */
 static void
 write_grants(Writer *writer, const Fact *was, const Fact *now)
@@ -661,7 +864,7 @@ void
 write_shared(ScribeState *state, Facts *was, Facts *now)
 {
 	static const Difference steps[] = {
-		write_removals, write_drops, write_renames_away, write_renames, write_creations, write_additions, write_grants
+		write_spaces, write_removals, write_drops, write_renames_away, write_renames, write_creations, write_additions, write_space_facts, write_grants
 	};
 	Writer		writer = {state, was, now, NIL, NIL};
 

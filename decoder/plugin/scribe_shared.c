@@ -144,6 +144,13 @@ make_facts(MemoryContext parent)
 	return facts;
 }
 
+/* Whoever wrote a name or text in a database of another encoding may have written what is no text here. */
+static bool
+is_text(const char *text)
+{
+	return pg_verifymbstr(text, strlen(text), true);
+}
+
 static void
 add_fact(Facts *facts, FactKind kind, Oid a, Oid b, Oid c, const char *key, const char *value)
 {
@@ -267,6 +274,8 @@ read_role(struct Shared *shared, Facts *facts, HeapTuple tuple, TupleDesc desc, 
 	Form_pg_authid role = (Form_pg_authid) GETSTRUCT(tuple);
 	StringInfoData text;
 
+	if (!is_text(NameStr(role->rolname)))
+		return;
 	add_fact(facts, FACT_ROLE, role->oid, 0, 0, "", NameStr(role->rolname));
 	if (role->oid < FirstNormalObjectId)
 		return;
@@ -303,6 +312,8 @@ read_comment(struct Shared *shared, Facts *facts, HeapTuple tuple, TupleDesc des
 	Form_pg_shdescription row = (Form_pg_shdescription) GETSTRUCT(tuple);
 	const char *text = known ? comment_of(tuple, desc) : NULL;
 
+	if (text != NULL && !is_text(text))
+		return;
 	if (row->objoid >= FirstNormalObjectId && row->classoid == AuthIdRelationId)
 		add_fact(facts, FACT_ROLE_COMMENT, row->objoid, 0, 0, "", text);
 	else if (row->objoid >= FirstNormalObjectId && row->classoid == TableSpaceRelationId)
@@ -356,7 +367,7 @@ read_settings(struct Shared *shared, Facts *facts, HeapTuple tuple, TupleDesc de
 		char	   *entry = TextDatumGetCString(items[i]);
 		char	   *equals = strchr(entry, '=');
 
-		if (equals == NULL)
+		if (equals == NULL || !is_text(entry))
 			continue;
 		*equals = '\0';
 		if (strcmp(entry, "scribe.made") == 0)	/* a mark of a restore that is under way on this server */
@@ -427,6 +438,8 @@ read_space(struct Shared *shared, Facts *facts, HeapTuple tuple, TupleDesc desc,
 	bool		isnull;
 	Datum		value;
 
+	if (!is_text(NameStr(row->spcname)))
+		return;
 	add_fact(facts, FACT_SPACE, row->oid, 0, 0, "", NameStr(row->spcname));
 	if (row->oid < FirstNormalObjectId)
 		return;
@@ -585,6 +598,53 @@ print_changed(struct Shared *shared)
 }
 
 /*
+ * Tablespaces are made outside of a transaction, so that replay can do it only
+ * before the first statement of a frame or after the last: let them be as they
+ * were until then.
+ */
+static bool
+spaces_differ(Facts *was, Facts *now)
+{
+	int			i = 0;
+	int			k = 0;
+
+	for (;; i++, k++)
+	{
+		while (i < was->n && was->items[i].kind < FACT_SPACE)
+			i++;
+		while (k < now->n && now->items[k].kind < FACT_SPACE)
+			k++;
+		if (i == was->n || k == now->n || was->items[i].kind > FACT_SPACE_GRANT || now->items[k].kind > FACT_SPACE_GRANT)
+			return (i < was->n && was->items[i].kind <= FACT_SPACE_GRANT) ||
+				(k < now->n && now->items[k].kind <= FACT_SPACE_GRANT);
+		if (compare_fact_keys(&was->items[i], &now->items[k]) != 0 || was->items[i].value == NULL ||
+			strcmp(was->items[i].value, now->items[k].value) != 0)
+			return true;
+	}
+}
+
+static void
+keep_spaces(struct Shared *shared, Facts *now)
+{
+	Facts	   *was = shared->facts;
+	int			n = 0;
+
+	for (int i = 0; i < now->n; i++)
+		if (now->items[i].kind < FACT_SPACE || now->items[i].kind > FACT_SPACE_GRANT)
+			now->items[n++] = now->items[i];
+	now->n = n;
+	for (int i = 0; i < was->n; i++)
+	{
+		Fact	   *fact = &was->items[i];
+
+		if (fact->kind >= FACT_SPACE && fact->kind <= FACT_SPACE_GRANT)
+			add_fact(now, fact->kind, fact->a, fact->b, fact->c, fact->key, fact->value);
+	}
+	sort_facts(now);
+	shared->outside = true;
+}
+
+/*
  * Read what is known again, and write what is different.
  */
 static void
@@ -601,6 +661,8 @@ compare_now(struct Shared *shared)
 		shared->nxids = 0;
 	}
 	now = read_facts(shared, false);
+	if (shared->state->begun && !shared->state->ending && spaces_differ(shared->facts, now))
+		keep_spaces(shared, now);
 	write_shared(shared->state, shared->facts, now);
 	MemoryContextDelete(shared->facts->cxt);
 	shared->facts = now;

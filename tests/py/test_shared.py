@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+from cluster import temporary_cluster
 from compare import assert_equal
 from source import Scribe
 
@@ -135,3 +136,47 @@ def test_the_database_itself_is_changed_in_commit_order(begun: Scribe, targets: 
     begun.run("scribe-rotate", "--wait-lsn", "current")
     begun.run("scribe-restore", "-d", targets[0], "--resume")
     assert cluster.query(state.format(targets[0])) == cluster.query(state.format(name))
+
+
+def test_on_a_server_without_them_roles_and_tablespaces_are_made(begun: Scribe) -> None:
+    cluster, name = begun.cluster, begun.dbname
+    cluster.psql(
+        "SET allow_in_place_tablespaces = on;"
+        "CREATE TABLESPACE scribe_far_space LOCATION ''; CREATE TABLESPACE scribe_far_gone LOCATION ''"
+    )
+    try:
+        cluster.psql("CREATE ROLE scribe_far_a LOGIN PASSWORD 'x'; CREATE ROLE scribe_far_b")
+        cluster.psql(
+            "GRANT CREATE ON TABLESPACE scribe_far_space TO scribe_far_a; GRANT scribe_far_b TO scribe_far_a;"
+            "CREATE SCHEMA a AUTHORIZATION scribe_far_a; SET ROLE scribe_far_a;"
+            "CREATE TABLE a.t (id int PRIMARY KEY) TABLESPACE scribe_far_space; RESET ROLE;"
+            "CREATE TABLE gone () TABLESPACE scribe_far_gone; DROP TABLE gone; DROP TABLESPACE scribe_far_gone",
+            name,
+        )
+        cluster.psql(
+            "ALTER TABLESPACE scribe_far_space RENAME TO scribe_far_place;"
+            "ALTER ROLE scribe_far_b RENAME TO scribe_far_c"
+        )
+        cluster.psql(
+            "CREATE TABLE more (id int PRIMARY KEY) TABLESPACE scribe_far_place; INSERT INTO t VALUES (1)", name
+        )
+        begun.run("scribe-rotate", "--wait-lsn", "current")
+        source = cluster.dump(name)
+        state = (
+            "SELECT rolname, rolpassword, ARRAY(SELECT roleid::regrole::text FROM pg_auth_members WHERE member = r.oid)"
+            " FROM pg_authid AS r WHERE rolname ~ '^scribe_far' UNION ALL SELECT spcname, NULL, NULL FROM pg_tablespace"
+            " ORDER BY 1"
+        )
+        with temporary_cluster() as other:
+            there = Scribe(other, "copy", begun.archive)
+            there.run("scribe-restore", "-d", "copy", "--no-globals")
+            assert_equal(source, other.dump("copy"), ("source", "scribe-restore"))
+            assert other.query(state) == cluster.query(state)
+        with temporary_cluster() as other:
+            there = Scribe(other, "copy", begun.archive)
+            there.restore_with_psql("copy")
+            assert_equal(source, other.dump("copy"), ("source", "psql alone"))
+            assert other.query(state) == cluster.query(state)
+    finally:
+        cluster.psql("DROP TABLE more; DROP TABLE a.t", name, check=False)
+        cluster.psql("DROP TABLESPACE scribe_far_place", check=False)

@@ -38,6 +38,8 @@ _SHOWN = 200  # characters of a statement in a message
 _COUNTED = re.compile(rb"; -- (\d+|\*) rows\n?\Z")
 _ON_EVENT_TRIGGER = re.compile(r"(?:CREATE |ALTER |DROP )?EVENT TRIGGER\b")
 _SHARED = re.compile(r"(?:CREATE|ALTER|DROP|GRANT|REVOKE) (?:ROLE|TABLESPACE)|ALTER DATABASE")
+_OUTSIDE = re.compile(r"(?:CREATE|DROP) TABLESPACE")
+_GEXEC = b" \\gexec\n"
 _DATABASE_OWNER = b"  EXECUTE pg_catalog.format('ALTER DATABASE %I OWNER TO %I', "
 _COMMENT_ON_EVENT_TRIGGER = re.compile(rb"(?i)(?:\A|\n)\s*COMMENT\s+ON\s+EVENT\s+TRIGGER\b")
 _OBJECT_OWNER = re.compile(rb"ALTER LARGE OBJECT \d+ OWNER TO ")
@@ -132,6 +134,8 @@ class Replayer:
     _batch_bytes: int = 0
     _sent: _Sent | None = None
     _copying: _Part | None = None
+    _fresh: bool = False  # nothing of the present large transaction was run
+    _held: list[Ddl] = field(default_factory=list)  # what no transaction allows, for the transaction's end
     _passing: bool = False  # over the data of a COPY
     _lines: int = 0
     _number: int = 0  # statements of the present large transaction so far
@@ -266,7 +270,7 @@ class Replayer:
         self._flush()
         self._settle()
         self._run(self._turn()[0], _Part(begin, None, b""))
-        self._number = 0
+        self._number, self._fresh = 0, True
 
     def _large(self, event: Event, begin: Begin) -> None:
         if isinstance(event, Statements):
@@ -289,6 +293,9 @@ class Replayer:
             self._run(self._move(event.end), _Part(begin, event.end, b""))
             self.totals.transactions += 1
             self.totals.time = begin.time
+            if self._held:
+                self.finish()
+                self._run_held(begin)
         else:
             assert isinstance(event, Mark)
 
@@ -302,6 +309,7 @@ class Replayer:
 
     def _send_some(self, text: bytes, begin: Begin) -> None:
         self._settle()
+        self._fresh = False
         self.session.send(text)
         self._sent = _Sent([_Part(begin, None, text, self._number)])
         self._number += count_statements(text)
@@ -327,6 +335,7 @@ class Replayer:
             return
         self._settle()
         self._number += 1
+        self._fresh = False
         self._copying, self._lines = part, 0
         try:
             self.session.start_copy(part.text)
@@ -366,10 +375,44 @@ class Replayer:
         if self._passed_over(_Part(begin, None, texts[-1], self._number)):
             return
         self._settle()
-        for text in texts:
-            self._run(text, _Part(begin, None, text, self._number), event.tag)
+        if _OUTSIDE.fullmatch(event.tag):
+            self._outside(event, begin)
+        else:
+            self._fresh = False
+            for text in texts:
+                self._run(text, _Part(begin, None, text, self._number), event.tag)
         self._number += 1
         self.totals.ddl += 1
+
+    def _outside(self, event: Ddl, begin: Begin) -> None:
+        """What makes or drops a tablespace stands first or last in its frame: run it before the transaction or after.
+
+        It is the same run twice as once, since it begins with a condition.
+        """
+        self._held.append(event)
+        if self._fresh:
+            self._run(b"COMMIT", None)
+            self._run_held(begin)
+            self._run(b"BEGIN", None)
+
+    def _run_held(self, begin: Begin) -> None:
+        held, self._held = self._held, []
+        for event in held:
+            part = _Part(begin, None, event.text, self._number)
+            first, _, rest = event.text.partition(b"\nCOMMIT;\n")
+            self._run(first, part, event.tag)
+            for line in rest.splitlines(keepends=True):
+                if line.endswith(_GEXEC):
+                    for command in self._fetch(line.removesuffix(_GEXEC), part, event.tag):
+                        self._run(command, part, event.tag)
+                elif line != b"BEGIN;\n":
+                    self._run(line, part, event.tag)
+
+    def _fetch(self, query: bytes, part: _Part, tag: str) -> list[bytes]:
+        try:
+            return self.session.fetch(query)
+        except ServerError as error:
+            raise self._failed_ddl(part, tag, error) from None
 
     def _large_objects(self, event: LargeObjects) -> None:
         if not self.owners:

@@ -62,6 +62,16 @@ class Session:
         self.send(sql)
         return self.collect()
 
+    def fetch(self, sql: bytes) -> list[bytes]:
+        """Send one query and return the first column of its rows. Raises ServerError."""
+        self.send(sql)
+        rows: list[bytes] = []
+        while (result := self._next_result()) is not None:
+            if result.status not in _DONE:
+                raise self._failure(result, 0)
+            rows += [result.get_value(i, 0) or b"" for i in range(result.ntuples)]
+        return rows
+
     def start_copy(self, sql: bytes) -> None:
         """Run a COPY ... FROM stdin; put_data() and end_copy() follow. Raises ServerError."""
         self.send(sql)
