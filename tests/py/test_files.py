@@ -33,3 +33,22 @@ def test_a_file_is_never_readable_by_fewer_than_in_the_end(tmp_path: Path) -> No
 def test_files_are_private_otherwise(tmp_path: Path) -> None:
     files.write_file(tmp_path / "a", b"")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: files of others are made by root alone")
+def test_what_root_makes_belongs_to_who_owns_the_directory(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12346)
+    files.write_file(tmp_path / "verify.json", b"{}")
+    with files.Lock(tmp_path / "verify.lock", "somebody"):
+        pass
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in tmp_path.iterdir()} == {(12345, 12346)}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: files of others are made by root alone")
+def test_a_file_that_was_there_keeps_its_owner(tmp_path: Path) -> None:
+    (tmp_path / "secret").touch()
+    (tmp_path / "verify.lock").symlink_to("secret")
+    os.chown(tmp_path, 12345, 12346)
+    with files.Lock(tmp_path / "verify.lock", "somebody"):
+        pass
+    assert (tmp_path / "secret").stat().st_uid == 0

@@ -111,9 +111,13 @@ class Archive:
         try:
             return read_manifest("archive", self.identity_path)
         except FileNotFoundError:
-            raise UsageError(
-                f'there is no archive in "{self.path}"', 'Run "scribe-init", or set SCRIBE_ARCHIVE to an archive.'
-            ) from None
+            raise UsageError(f'there is no archive in "{self.path}"', self._hint_without_identity()) from None
+
+    def _hint_without_identity(self) -> str:
+        """Return how to go on where archive.json is missing: a new archive must not begin beside older segments."""
+        if self.incremental.is_dir() and self.segment_names():
+            return "There are segments: bring archive.json back from a copy of the archive."
+        return 'Run "scribe-init", or set SCRIBE_ARCHIVE to an archive.'
 
     @property
     def broken_path(self) -> Path:

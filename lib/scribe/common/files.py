@@ -51,6 +51,14 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f"{TEMPORARY}{path.name}.{secrets.token_hex(4)}")
 
 
+def _give_to_owner(descriptor: int, directory: Path) -> None:
+    """Let a file that root has just made belong to who owns the directory, who could not use it otherwise."""
+    if os.geteuid() == 0:
+        status = os.stat(directory)
+        with contextlib.suppress(PermissionError):  # a file system that root is nobody on
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
 def _open_temporary(path: Path) -> tuple[Path, int]:
     """Create a temporary file for path; the lock on it, which ends when it is closed, says that it is no leftover."""
     while True:
@@ -59,6 +67,7 @@ def _open_temporary(path: Path) -> tuple[Path, int]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:  # else it was taken for one before it was locked
+                _give_to_owner(descriptor, path.parent)
                 return temporary, descriptor
         except BaseException:
             os.close(descriptor)
@@ -207,7 +216,12 @@ class Lock:
     operation = fcntl.LOCK_EX
 
     def _open(self) -> int:
-        return os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, FILE_MODE)
+        flags = os.O_RDWR | os.O_CLOEXEC
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(self.path, flags | os.O_CREAT | os.O_EXCL, FILE_MODE)
+            _give_to_owner(descriptor, self.path.parent)
+            return descriptor
+        return os.open(self.path, flags | os.O_CREAT, FILE_MODE)
 
     def __enter__(self) -> Lock:
         descriptor = self._open()

@@ -30,9 +30,16 @@ from scribe.common.dialect import (
     drop_transaction_timeout,
     quote_identifier,
 )
-from scribe.common.errors import ScribeError, TryAgainError
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.lsn import file_lsn, format_lsn
-from scribe.common.postgres import child_environment, connect, fetch_value, find_program, patient_options
+from scribe.common.postgres import (
+    child_environment,
+    connect,
+    fetch_value,
+    find_program,
+    patient_options,
+    program_version,
+)
 from scribe.common.process import die_with
 from scribe.decoders.registry import decoder_of
 from scribe.dump.config_rows import build_config_rows
@@ -394,6 +401,16 @@ def take_aligned_base(
     )
 
 
+def refuse_older_programs(conn: psycopg.Connection[Any]) -> None:
+    """Raise UsageError where pg_dump is older than the server: it refuses that, in three lines and without a hint."""
+    major, found = conn.info.server_version // 10000, program_version("pg_dump")
+    if found < major:
+        raise UsageError(
+            f"could not dump the database: pg_dump {found} is older than the server, PostgreSQL {major}",
+            f"Add the bin directory of PostgreSQL {major} or newer to PATH first.",
+        )
+
+
 _LATEST = """
 SELECT pg_catalog.format('%s on %s by role %s, %s', tag, coalesce(object_identity, '?'), role, at::timestamptz(0))
 FROM scribe.ddl_history WHERE at > pg_catalog.clock_timestamp() - interval '10 min' ORDER BY id DESC LIMIT 1
@@ -415,6 +432,7 @@ def take_stream_base(
 
     The stream is told to cut a segment at the base's consistent point before a rotation can archive past it.
     """
+    refuse_older_programs(conn)
     with archive.base_lock():
         for _ in range(files.remove_leftovers(archive.bases_path)):
             talk.note("removed an unfinished base")

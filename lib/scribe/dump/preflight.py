@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scribe.common.errors import ScribeError, UsageError
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.postgres import (
     connect,
     fetch_value,
@@ -320,6 +320,8 @@ def check_decoder(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
             sender.execute(command)
     except psycopg.errors.LockNotAvailable:
         return ok("decoder", f"{wanted.plugin} loads")  # it was loaded, then the slot waited for a transaction
+    except TryAgainError:
+        raise  # no walsender left: it says nothing of the decoder
     except (psycopg.Error, ScribeError) as error:
         text = (str(error).strip().splitlines() or ["?"])[0].removeprefix("ERROR: ").strip()
         return Check("decoder", "failed", text, _decoder_remedy(conn, wanted, text))

@@ -19,8 +19,9 @@ from scribe.common.settings import Settings, parse_percent
 from scribe.decoders.registry import check_setting, plugin_of
 from scribe.dump.source_record import read_share, take_record
 from scribe.source import server as source
+from scribe.spool.contents import Spool
 from scribe.stream.rotation import Report, rotate
-from scribe.stream.waiting import wait_for_now
+from scribe.stream.waiting import StreamWatch, wait_for_now
 
 PROGRAM = "scribe-rotate"
 EPILOG = """\
@@ -137,6 +138,7 @@ def _work(
     if arguments.record and not arguments.dry_run:
         assert conn is not None
         plugin = plugin_of(archive.identity())
+        StreamWatch(Spool(archive.spool)).check(0)  # the record would be taken for nothing
         share = read_share(archive, arguments.record)
         recorded = take_record(conn, talk, plugin=plugin, wait=arguments.timeout, share=share).as_json()
 

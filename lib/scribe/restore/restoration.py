@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from scribe.archive.chains import Target, Way, check_files, find_chains, find_way
+from scribe.archive.chains import Chain, Target, Way, check_files, find_chains, find_way
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.cli import Talk
@@ -89,6 +89,7 @@ class Restore:
             server.check_options(way.base, self.options)
             if position is None:
                 compare_extensions(conn, server.read_meta(way.base), self.talk.warn)
+                server.warn_of_older(conn, server.read_meta(way.base), self.talk.warn)
             if self.arguments.dry_run:
                 self.talk.info("nothing stands in the way; nothing was changed")
                 return None
@@ -126,13 +127,24 @@ class Restore:
         if target.is_end and not arguments.include_spool and (size := count_bytes(self.archive)):
             self.talk.note(f"{size} bytes of the spool are in no segment yet; --include-spool applies them too")
         stamp = None if arguments.base == "latest" else arguments.base
-        way = find_way(find_chains(self.archive, dict(self.identity)), target, stamp)
+        chains = find_chains(self.archive, dict(self.identity))
+        if arguments.resume and stamp is None:
+            chains = self._chains_of_target(conn, chains)
+        way = find_way(chains, target, stamp)
         if way.coarse:
             self.talk.warn(
                 f"the archive's decoder tells no LSN or time of single transactions: the restore stops at the last"
                 f" known point before {target}"
             )
         return way
+
+    def _chains_of_target(self, conn: psycopg.Connection[Any], chains: list[Chain]) -> list[Chain]:
+        """Leave out the bases that were taken after the place where the target stands: it did not begin with those."""
+        if server.database_oid(conn, self.name) is None:
+            return chains
+        with connect(dbname=self.name) as there:
+            state = server.read_position(there)
+        return chains if state is None else [c for c in chains if c.base.consistent_point <= state[0]] or chains
 
     def _look_at_target(self, way: Way, oid: int | None) -> int | None:
         """Return where an interrupted restore stands, None where a new one may begin. Raises ScribeError."""
@@ -196,7 +208,7 @@ class Restore:
             replayer.shared = self.options.shared
             try:
                 self._apply(replayer, way, resumed=resumed is not None)
-            except ScribeError:
+            except (ScribeError, KeyboardInterrupt):
                 self._say_where(conn, replayer)
                 raise
         for place in skips - {entry.place for entry in replayer.totals.skipped}:

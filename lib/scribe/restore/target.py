@@ -124,6 +124,13 @@ def check_privileges(conn: psycopg.Connection[Any], options: Options, *, with_gl
         )
 
 
+def warn_of_older(conn: psycopg.Connection[Any], meta: Mapping[str, Any], warn: Callable[[str], None]) -> None:
+    """Warn of a server older than the source's; meta: a base's."""
+    before, here = int(str(meta["server_version"]).split(".")[0]), conn.info.server_version // 10000
+    if here < before:
+        warn(f"the target server is PostgreSQL {here}, the source's was {before}: what only that one knows fails")
+
+
 def refuse_source(conn: psycopg.Connection[Any], name: str, oid: int, identity: Mapping[str, Any]) -> None:
     """Raise UsageError where the database is the one the archive is of."""
     here = fetch_value(conn, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
