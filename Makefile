@@ -83,6 +83,11 @@ check-faults: dev  ## kill anything at any instant: random but reproducible roun
 	@$(PY) tests/faults/harness.py $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record $(RECORD)) \
 	    $(if $(STEPS),--steps,--rounds $(or $(ROUNDS),20))
 
+.PHONY: check-chaos
+check-chaos: dev  ## everything at once, then every base restored to every later mark: MINUTES= SEED= DECODER=
+	@$(PY) tests/chaos/run.py --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(DECODER),--decoder $(DECODER))
+
 .PHONY: check-large
 check-large: dev  ## transactions and values larger than memory set aside for them; SCALE= of the full sizes
 	@$(PY) tests/large/run.py $(if $(SCALE),--scale $(SCALE))

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Chaos: everything at once on a source, then every base restored to every later mark, to transactions and to the end.
+
+usage: run.py [--minutes N] [--seed N] [--decoder NAME] [--keep]
+
+Sessions change rows and schema without a pause; rotations follow each other each second, bases come back to back, and
+now and then the stream is killed. At a pause everything stands still: a reference dump is made, and a mark written.
+At the end each base is restored to each later mark, to random transactions and to the end of the archive, and compared
+where there is a reference. The seed decides what each session does, not when: two runs are alike, not the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from cluster import Cluster, install_decoder
+from compare import State, assert_equal
+from sessions import SCHEMA, SESSIONS, Session
+from source import Scribe
+
+PAUSE = 20.0  # seconds of chaos between two references
+XIDS = 3  # transactions to restore to, for each base
+DATABASE, COPY = "chaos", "chaos_copy"
+
+
+class Program(threading.Thread):
+    """Runs one of our programs again and again; what it exits with is counted, 1 and 2 are failures."""
+
+    def __init__(self, scribe: Scribe, pause: float, *command: str) -> None:
+        super().__init__(daemon=True, name=command[0])
+        self.scribe, self.pause, self.command = scribe, pause, command
+        self.exits: Counter[int] = Counter()
+        self.failures: list[str] = []
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Run it until the end."""
+        while not self._ended.wait(self.pause):
+            result = self.scribe.run(*self.command, check=False, timeout=900)
+            self.exits[result.returncode] += 1
+            if result.returncode not in (0, 75):
+                self.failures.append(f"{' '.join(self.command)} exited {result.returncode}: {result.stderr[-600:]}")
+
+    def end(self) -> None:
+        """End after the run at hand."""
+        self._ended.set()
+        self.join()
+
+
+class Chaos:
+    """A cluster, a source, its archive, the sessions, and the references taken while they stood still."""
+
+    def __init__(self, cluster: Cluster, directory: Path, seed: int, decoder: str) -> None:
+        self.cluster, self.seed = cluster, seed
+        self.random = random.Random(seed)
+        self.scribe = Scribe(cluster, DATABASE, directory / "archive", {"SCRIBE_DECODER": decoder})
+        self.references: dict[str, tuple[str, State]] = {}
+        self.sessions: list[Session] = []
+        self.programs: list[Program] = []
+        self.faults: list[str] = []
+
+    def prepare(self) -> None:
+        """Make the source, its archive and the stream."""
+        self.cluster.psql("".join(f"CREATE ROLE chaos_{n};" for n in range(3)))
+        self.cluster.createdb(DATABASE)
+        self.cluster.psql(SCHEMA, DATABASE)
+        self.scribe.run("scribe-init")
+        self.scribe.start_stream()
+        self.sessions = [Session(self.cluster, DATABASE, name, self.seed) for name in SESSIONS]
+        self.programs = [
+            Program(self.scribe, 1.0, "scribe-rotate"),
+            Program(self.scribe, 0.1, "scribe-dump", "--no-prune"),
+        ]
+        for thread in (*self.sessions, *self.programs):
+            thread.start()
+
+    def rage(self, seconds: float) -> None:
+        """Let everything run for so long, and kill the stream once or twice."""
+        for session in self.sessions:
+            session.go()
+        kills = sorted(self.random.uniform(0, seconds) for _ in range(self.random.randrange(3)))
+        began = time.monotonic()
+        for at in kills:
+            time.sleep(max(0.0, began + at - time.monotonic()))  # chaos lasts for a time, nothing is waited for
+            self.scribe.kill_stream()
+            self.scribe.start_stream()
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+        for session in self.sessions:
+            session.hold()
+        for session in self.sessions:
+            session.wait_still()
+
+    def take_reference(self) -> None:
+        """Write a mark and dump the source; nobody changes anything."""
+        name = f"mark-{len(self.references)}"
+        lsn = self.scribe.run("scribe-restore", "--mark", name, "-d", DATABASE).stdout.strip()
+        self.references[name] = (lsn, self.cluster.dump(DATABASE))
+        print(f"{name} at {lsn}", flush=True)
+
+    def finish(self) -> None:
+        """End all that runs, and archive everything."""
+        for program in self.programs:
+            program.end()
+            self.faults += program.failures
+        for session in self.sessions:
+            session.end()
+        self.scribe.run("scribe-rotate", "--wait-lsn", "current")
+        done = {session.name: dict(session.done) for session in self.sessions}
+        print(f"sessions: {done}")
+        print(f"programs: { {program.name: dict(program.exits) for program in self.programs} }")
+
+    # --- restores -------------------------------------------------------------------------------------------------
+
+    def restore(self, base: str, *point: str) -> bool:
+        """Restore into COPY; what stops it is a fault."""
+        self.cluster.dropdb(COPY)
+        command = ("scribe-restore", "-q", "-d", COPY, "--base", base, *point)
+        result = self.scribe.run(*command, check=False, env={"PGDATABASE": ""}, timeout=1800)
+        if result.returncode:
+            self.faults.append(f"{' '.join(command)}: {result.stderr.strip()[-800:]}")
+        return result.returncode == 0
+
+    def compare(self, what: str, reference: State) -> None:
+        """Compare COPY with a reference."""
+        try:
+            assert_equal(reference, self.cluster.dump(COPY))
+        except AssertionError as error:
+            self.faults.append(f"{what}: {str(error)[:1500]}")
+
+    def restore_all(self) -> int:
+        """Restore each base to each later mark, to random transactions and to the end; return how many restores."""
+        bases = sorted((self.scribe.archive / "base").glob("*/manifest.json"))
+        xids = find_xids(self.scribe.archive)
+        made = 0
+        for manifest in self.random.sample(bases, min(len(bases), 12)):
+            base = manifest.parent.name
+            begun = parse(re.search(r'"consistent_point_lsn": "([^"]+)"', manifest.read_text()))
+            for name, (lsn, state) in self.references.items():
+                if parse(lsn) > begun:
+                    made += 1
+                    if self.restore(base, "--target-name", name):
+                        self.compare(f"base {base} to {name}", state)
+            later = [xid for commit, xid in xids if commit > begun]
+            for xid in self.random.sample(later, min(len(later), XIDS)):
+                made += 1
+                self.restore(base, "--target-xid", xid)
+            made += 1
+            if self.restore(base) and self.references:
+                self.compare(f"base {base} to the end", list(self.references.values())[-1][1])
+        return made
+
+
+def parse(lsn: str | re.Match[str] | None) -> int:
+    """Return an LSN as a number."""
+    text = lsn if isinstance(lsn, str) else (lsn[1] if lsn else "0/0")
+    high, _, low = text.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def find_xids(archive: Path) -> list[tuple[int, str]]:
+    """Return commit LSN and xid of every transaction in the segments."""
+    found = []
+    for path in sorted((archive / "incremental").glob("*.sql.zst")):
+        text = subprocess.run(["zstdcat", path], capture_output=True, check=True).stdout.decode(errors="replace")
+        found += [(parse(m[2]), m[1]) for m in re.finditer(r"(?m)^BEGIN; -- xid (\d+) commit (\S+) time", text)]
+    return found
+
+
+def main() -> int:
+    """Run chaos for so many minutes, then restore; return 1 if anything differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--decoder", default="scribe_decoder")
+    parser.add_argument("--keep", action="store_true", help="keep the cluster and the archive")
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    cluster = Cluster()
+    install_decoder(cluster.pg_config)
+    directory = Path(tempfile.mkdtemp(prefix="scribe-chaos-"))
+    chaos = Chaos(cluster, directory, arguments.seed, arguments.decoder)
+    try:
+        cluster.create(logical_decoding_work_mem="64kB", wal_sender_timeout="10s", deadlock_timeout="200ms")
+        chaos.prepare()
+        deadline = time.monotonic() + 60 * arguments.minutes
+        while time.monotonic() < deadline:
+            chaos.rage(PAUSE)
+            chaos.take_reference()
+        chaos.finish()
+        made = chaos.restore_all()
+        print(f"restores: {made}; faults: {len(chaos.faults)}")
+        for fault in chaos.faults:
+            print(f"FAULT {fault}\n")
+        return 1 if chaos.faults or not made else 0
+    finally:
+        chaos.scribe.kill_streams()
+        keep = arguments.keep or bool(chaos.faults)
+        cluster.remove(keep_files=keep)
+        print(f"the cluster is in {cluster.directory}, the archive in {directory}" if keep else "nothing is kept")
+        if not keep:
+            subprocess.run(["rm", "-rf", directory], check=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    sys.exit(main())
