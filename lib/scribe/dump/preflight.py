@@ -26,6 +26,7 @@ from scribe.source import capture
 from scribe.source import slot as slots
 from scribe.source.capture import GENERATED_KEYS, WITHOUT_IDENTITY
 from scribe.source.ownership import refuse_strangers
+from scribe.source.unqualified import find_unqualified
 
 OLDEST = 130000  # server_version_num
 TESTED = (15, 17, 18, 19)
@@ -434,6 +435,16 @@ def check_extensions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     return ok("extensions", f"{len(names)}, none that is known not to work")
 
 
+def check_functions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
+    """No function that a restore would run, and that then finds nothing: rows are loaded with an empty search path."""
+    name = "functions"
+    found = find_unqualified(conn)
+    if not found:
+        return ok(name, "none that a restore runs names others without their schema")
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return Check(name, "warning", f"{found[0].text}{more}: a restore stops there", f'run "{found[0].remedy}"')
+
+
 def check_unlogged(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     """Unlogged tables are in bases only."""
     rows = conn.execute(_UNLOGGED).fetchall()
@@ -480,6 +491,7 @@ PROBES: tuple[_Probe, ...] = (
     check_identities,
     check_generated,
     check_extensions,
+    check_functions,
     check_unlogged,
     check_large_objects,
     check_transactions,

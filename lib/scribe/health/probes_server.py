@@ -17,6 +17,7 @@ from scribe.health.findings import Finding, Limit, State, Value, count_text, wor
 from scribe.source.capture import GENERATED_KEYS, WITHOUT_IDENTITY, triggers_of
 from scribe.source.ownership import refuse_strangers
 from scribe.source.server import ANOTHER_DATABASE, ANOTHER_SERVER
+from scribe.source.unqualified import find_unqualified
 
 PROGRAMS = ("pg_recvlogical", "pg_dump")
 _INIT = 'Run "scribe-init": it puts right what is missing.'
@@ -177,6 +178,9 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
         limit.value("inexact_ddl", number, "Schema changes since the newest base that were not captured exactly."),
         Value("lost_ddl", lost, "Of these, the ones that are not in the stream at all."),
     ]
+    if not rows and (unqualified := find_unqualified(survey.conn)):
+        text = f"{unqualified[0].text} ({count_text(len(unqualified), 'function')}): a restore stops there"
+        return Finding("ddl", State.WARNING, text, f'Run "{unqualified[0].remedy}".', values)
     if not rows:
         return Finding("ddl", limit.judge(0), "every schema change since the newest base is exact", values=values)
     text = f"{count_text(number, 'schema change')} not captured exactly, {lost} of them not at all; the newest:"

@@ -1,0 +1,104 @@
+"""Functions that a restore runs, and that name others without their schema: rows are loaded with an empty search path.
+
+That is so for pg_dump's own restores too, since a path that users can change would let them put their objects in the
+place of others. Which names a function means is not known before it runs, so that this is a search of its text: names
+of users' functions before a parenthesis, of their tables after FROM and its like, and of their types after "::".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from scribe.common.dialect import quote_identifier
+
+# The functions that generated columns, indexes, CHECK constraints and domains use: their text, and where they are used.
+_USED = """
+SELECT p.oid::bigint, p.oid::pg_catalog.regprocedure::text, n.nspname, p.prosrc,
+  pg_catalog.min(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid))
+FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_proc AS p ON p.oid = d.refobjid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname IN ('sql', 'plpgsql')
+WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND pg_catalog.to_jsonb(p) ->> 'prosqlbody' IS NULL
+  AND NOT EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS c (entry) WHERE c.entry LIKE 'search\\_path=%%')
+  AND (EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indexrelid = d.objid
+         AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
+    OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'c'
+         AND d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass)
+    OR EXISTS (SELECT FROM pg_catalog.pg_attrdef AS f JOIN pg_catalog.pg_attribute AS a
+         ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attgenerated <> ''
+         WHERE f.oid = d.objid AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass))
+GROUP BY p.oid, n.nspname, p.prosrc ORDER BY 2
+"""
+_NAMES = """
+SELECT 'function', proname FROM pg_catalog.pg_proc
+  WHERE pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
+UNION SELECT 'relation', relname FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+  AND relnamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
+UNION SELECT 'type', typname FROM pg_catalog.pg_type
+  WHERE typnamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
+"""
+_TOKEN = re.compile(
+    r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|(?P<name>"(?:[^"]|"")*"|[A-Za-z_\x80-\U0010ffff][\w$]*)|::|\S""", re.DOTALL
+)
+_BEFORE_RELATION = {"from", "join", "into", "update", "only"}
+
+
+@dataclass(frozen=True)
+class Unqualified:
+    """A function, where it is used, and the first name that it needs a search path for."""
+
+    function: str
+    schema: str
+    used: str
+    name: str
+
+    @property
+    def text(self) -> str:
+        """What is wrong, in words."""
+        return f"function {self.function}, used by {self.used}, names {self.name} without its schema"
+
+    @property
+    def remedy(self) -> str:
+        """The statement that cures it."""
+        return f"ALTER FUNCTION {self.function} SET search_path = {quote_identifier(self.schema)}, pg_temp"
+
+
+def find_unqualified(conn: psycopg.Connection[Any]) -> list[Unqualified]:
+    """Return the functions that a restore is likely to stop at."""
+    used = conn.execute(_USED, []).fetchall()
+    if not used:
+        return []
+    names: dict[str, set[str]] = {"function": set(), "relation": set(), "type": set()}
+    for kind, name in conn.execute(_NAMES).fetchall():
+        names[kind].add(name)
+    found = []
+    for _, function, schema, text, where in used:
+        name = first_unqualified(text, names)
+        if name is not None:
+            found.append(Unqualified(function, schema, where, name))
+    return found
+
+
+def first_unqualified(text: str, names: dict[str, set[str]]) -> str | None:
+    """Return the first name in a function's text that stands without a schema and is a user's object's."""
+    tokens = [(match["name"], match[0]) for match in _TOKEN.finditer(text) if not match[0].startswith(("--", "/*"))]
+    for number, (word, _) in enumerate(tokens):
+        if word is None:
+            continue
+        name = word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
+        before = tokens[number - 1][1].lower() if number else ""
+        after = tokens[number + 1][1] if number + 1 < len(tokens) else ""
+        if before == "." or after == ".":
+            continue
+        if after == "(" and name in names["function"]:
+            return name
+        if (before in _BEFORE_RELATION and after != "(" and name in names["relation"]) or (
+            before == "::" and name in names["type"]
+        ):
+            return name
+    return None
