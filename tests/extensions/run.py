@@ -145,7 +145,7 @@ def play(case: Case, scribe: Scribe) -> str:
 
 def judge(case: Case, scribe: Scribe) -> str:
     """Ask scribe-check; return what is wrong with its answer."""
-    found = scribe.run("scribe-check", "--only", "capture", "--format", "json", check=False)
+    found = scribe.run("scribe-check", "--only", "capture,ddl", "--format", "json", check=False)
     if case.text("flagged"):
         files = "".join(read_segment(path) for path in sorted((scribe.archive / "incremental").glob("*.sql*")))
         if found.returncode == 0:

@@ -211,6 +211,7 @@ def test_statements_are_cut_where_they_begin() -> None:
         (b"DELETE FROM ONLY t; -- * rows\n", None),
         (b"DELETE FROM t; -- 0 rows\n", 0),
         (b"TRUNCATE ONLY t;\n", None),
+        (b"WITH v (image) AS (VALUES\n(1)\n), o AS (SELECT 1) UPDATE ONLY t SET a = 1; -- 3 rows\n", 3),
     ],
 )
 def test_a_statement_says_how_many_rows_it_acts_on(statement: bytes, rows: int | None) -> None:

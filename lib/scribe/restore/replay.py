@@ -44,7 +44,7 @@ _DATABASE_OWNER = b"  EXECUTE pg_catalog.format('ALTER DATABASE %I OWNER TO %I',
 _COMMENT_ON_EVENT_TRIGGER = re.compile(rb"(?i)(?:\A|\n)\s*COMMENT\s+ON\s+EVENT\s+TRIGGER\b")
 _OBJECT_OWNER = re.compile(rb"ALTER LARGE OBJECT \d+ OWNER TO ")
 _BETWEEN = re.compile(rb"(?<=\n)(?![()])")
-_ROW_STATEMENTS = (b"INSERT INTO ", b"UPDATE ", b"DELETE FROM ")
+_ROW_STATEMENTS = (b"INSERT INTO ", b"UPDATE ", b"DELETE FROM ", b"WITH v (image")
 _SKIPPED_TABLE = (
     "CREATE TABLE IF NOT EXISTS scribe.skipped (place text, file text, statement text,"
     " at timestamptz DEFAULT pg_catalog.clock_timestamp())"
