@@ -1304,7 +1304,7 @@ BEGIN
     END IF;
     -- What neither depends on who does it nor runs anybody's code is done by us: the role may have lost its privileges, or
     -- have them in the database's own, which another database need not have. Not a guess: who shaped it would have our rights.
-    IF exact AND caller <> current_user AND ((tag LIKE 'DROP %' AND tag <> 'DROP OWNED') OR tag IN ('COMMENT', 'CREATE PUBLICATION')
+    IF exact AND caller <> current_user AND ((tag LIKE 'DROP %' AND tag NOT IN ('DROP OWNED', 'DROP USER MAPPING')) OR tag IN ('COMMENT', 'CREATE PUBLICATION')
             OR (tag = 'CREATE SCHEMA' AND total = 1)
             OR (statement ~* '^ALTER\M.*\mOWNER\s+TO\s+\S+$' AND statement !~* '\m(CURRENT_USER|CURRENT_ROLE|SESSION_USER)$')) THEN
         as_role := current_user;

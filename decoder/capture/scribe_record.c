@@ -204,7 +204,8 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	row.role = GetUserNameFromId(statement->caller, false);
 	row.path = statement->path;
 	row.settings = statement->settings;
-	if (is_drop || strcmp(tag, "COMMENT") == 0)
+	/* DROP USER MAPPING FOR CURRENT_USER names who runs it */
+	if ((is_drop && strcmp(tag, "DROP USER MAPPING") != 0) || strcmp(tag, "COMMENT") == 0)
 		take_over(&row, statement->caller);
 	if (strcmp(tag, "CREATE TABLE AS") == 0)
 		row.kind = "create";

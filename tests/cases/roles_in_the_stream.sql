@@ -27,6 +27,13 @@ SET ROLE scribe_new_anna;
 CREATE TABLE annas.t (id int PRIMARY KEY);
 INSERT INTO annas.t VALUES (1);
 RESET ROLE;
+CREATE FOREIGN DATA WRAPPER wrapper;
+CREATE SERVER served FOREIGN DATA WRAPPER wrapper;
+GRANT USAGE ON FOREIGN SERVER served TO scribe_new_anna;
+SET ROLE scribe_new_anna;
+CREATE USER MAPPING FOR current_user SERVER served;
+DROP USER MAPPING FOR current_user SERVER served;
+RESET ROLE;
 -- within one transaction, in several states
 BEGIN;
 CREATE ROLE scribe_new_group;
