@@ -40,6 +40,7 @@ typedef struct Known
 	NameData	schema;
 	NameData	name;
 	uint64		seen;			/* transaction whose look at the schemas found it */
+	XLogRecPtr	since;			/* commit of the transaction in which it was found */
 } Known;
 
 /* callbacks cannot be taken back, so they look here; NULL outside decoding */
@@ -150,6 +151,7 @@ enter(Oid oid, char kind, const char *schema, const char *name, bool *found)
 	{
 		entry->member = entry->made = false;
 		entry->seen = 0;
+		entry->since = loaded && current ? current->txn->final_lsn : InvalidXLogRecPtr;
 	}
 	entry->kind = kind;
 	namestrcpy(&entry->schema, schema);
@@ -284,6 +286,16 @@ remember_gone(ScribeState *state, Known *entry)
 }
 
 /*
+ * An object that came with a transaction which committed while this one ran:
+ * this one's older snapshot does not show it, and so it has not gone.
+ */
+static bool
+may_be_younger(ScribeState *state, Known *entry)
+{
+	return entry->since > state->txn->first_lsn && entry->since != state->txn->final_lsn;
+}
+
+/*
  * Schemas that have appeared are made; those that have gone are remembered.
  */
 static void
@@ -319,7 +331,7 @@ look_at_schemas(ScribeState *state)
 	hash_seq_init(&status, known);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		if (entry->kind != KIND_SCHEMA || entry->seen == look)
+		if (entry->kind != KIND_SCHEMA || entry->seen == look || may_be_younger(state, entry))
 			continue;
 		if (!entry->member && is_users_schema(entry->oid, NameStr(entry->name)) &&
 			(!state->audited || (entry->made && !state->dropping)))
@@ -405,7 +417,7 @@ note_gone(ScribeState *state, Oid oid)
 {
 	Known	   *entry = hash_search(known, &oid, HASH_FIND, NULL);
 
-	if (entry == NULL)
+	if (entry == NULL || may_be_younger(state, entry))
 		return;
 	if (!entry->member &&
 		(!state->audited || entry->made || (!state->dropping && entry->kind != RELKIND_SEQUENCE)))
@@ -460,8 +472,8 @@ look_at_relation(ScribeState *state, Form_pg_class form)
 	entry->member = is_member(RelationRelationId, form->oid);
 	if (entry->member || list_member_oid(state->announced, form->oid))
 		return;
-	/* a row written before its command has ended does not name them yet */
-	if (form->relkind == RELKIND_SEQUENCE && state->altering && is_owned(form->oid))
+	/* a row written before its command has ended does not name them yet; one that rewrites tables comes before they are owned */
+	if (form->relkind == RELKIND_SEQUENCE && state->altering && (is_owned(form->oid) || state->emptying != NIL))
 		return;
 	if (state->vague)
 	{
