@@ -35,7 +35,10 @@ WITH keys AS (
 )
 SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
     'a', (SELECT coalesce(pg_catalog.json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute AS a
-        WHERE a.attrelid = c.oid AND a.attidentity = 'a' AND NOT a.attisdropped),
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+            AND (a.attidentity = 'a' OR EXISTS (  -- a partition has its parent's identity from 17 on, where it may be restored
+                SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) AS p JOIN pg_catalog.pg_attribute AS i
+                    ON i.attrelid = p.relid AND i.attname = a.attname AND i.attidentity = 'a'))),
     'g', (SELECT coalesce(pg_catalog.json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute AS a
         WHERE a.attrelid = c.oid AND a.attgenerated = 's' AND NOT a.attisdropped),
     'l', (SELECT coalesce(pg_catalog.json_object_agg(x.attname, x.needs_cast), '{}') FROM (

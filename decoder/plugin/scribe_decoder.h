@@ -27,6 +27,7 @@
 
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
 #include "utils/rel.h"
 
 /* how the text of a value is made */
@@ -100,6 +101,7 @@ typedef struct ScribeRelation
 	bool		image_delete;
 	bool		loose;			/* its order with other tables' rows is free */
 	struct ScribeRun *lane;		/* its lane if that still names it */
+	List	   *ancestors;		/* of a partition whose columns' identity is theirs: before 17 */
 	int			ntypes;
 	uint32	   *types;			/* syscache hashes of the types it names */
 

@@ -12,10 +12,11 @@
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
-#include "catalog/pg_extension.h"
+#include "catalog/partition.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
@@ -48,11 +49,14 @@ relation_changed(Datum arg, Oid relid)
 		relation = hash_search(relations, &relid, HASH_FIND, NULL);
 		if (relation)
 			relation->valid = false;
-		return;
+#if PG_VERSION_NUM >= 170000
+		return;					/* nothing is taken from ancestors */
+#endif
 	}
 	hash_seq_init(&status, relations);
 	while ((relation = hash_seq_search(&status)) != NULL)
-		relation->valid = false;
+		if (!OidIsValid(relid) || list_member_oid(relation->ancestors, relid))
+			relation->valid = false;
 }
 
 static void
@@ -260,6 +264,36 @@ build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute a
 		relation->types[relation->ntypes++] =
 			GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(getBaseType(att->atttypid)));
 }
+
+#if PG_VERSION_NUM < 170000
+/*
+ * Before 17 a partition does not have the identity of its parent's column; where it is restored, it may.
+ */
+static void
+inherit_identity(ScribeRelation *relation, Relation rel)
+{
+	ListCell   *cell;
+
+	relation->ancestors = rel->rd_rel->relispartition ? get_partition_ancestors(relation->relid) : NIL;
+	foreach(cell, relation->ancestors)
+	{
+		for (int i = 0; i < relation->natts; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+			HeapTuple	tuple;
+
+			if (att->attisdropped)
+				continue;
+			tuple = SearchSysCacheAttName(lfirst_oid(cell), NameStr(att->attname));
+			if (!HeapTupleIsValid(tuple))
+				continue;
+			relation->columns[i].always |=
+				((Form_pg_attribute) GETSTRUCT(tuple))->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
+			ReleaseSysCache(tuple);
+		}
+	}
+}
+#endif
 
 /*
  * INSERT and COPY up to the place where rows begin.
@@ -472,6 +506,9 @@ build(ScribeRelation *relation, Relation rel)
 		if (relation->columns[i].live)
 			relation->live[relation->nlive++] = i;
 	}
+#if PG_VERSION_NUM < 170000
+	inherit_identity(relation, rel);
+#endif
 	build_heads(relation);
 	build_switches(relation, rel);
 	find_identity(rel, relation);

@@ -22,6 +22,13 @@ pytestmark = [
     pytest.mark.skipif(not OLD, reason="place: PG_CONFIG_OLD does not name an older version"),
 ]
 
+# Up to 16 a partition does not have the identity of its parent, from 17 on it does.
+PARTITIONS = """
+CREATE TABLE numbered (id int GENERATED ALWAYS AS IDENTITY, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+CREATE TABLE numbered_1 PARTITION OF numbered FOR VALUES IN (1);
+INSERT INTO numbered (k) VALUES (1);
+"""
+
 
 class Upgraded:
     """The source before and after; its archive was made before."""
@@ -40,9 +47,11 @@ class Upgraded:
         old, before = self.old.create(), self.before
         old.createdb("shop")
         old.psql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'in the base')", "shop")
+        old.psql(PARTITIONS, "shop")
         before.run("scribe-init")
         before.start_stream()
         old.psql("INSERT INTO t VALUES (2, 'in a segment'); ALTER TABLE t ADD COLUMN w int DEFAULT 7", "shop")
+        old.psql("INSERT INTO numbered (k) VALUES (1), (1); UPDATE numbered SET id = DEFAULT WHERE id = 1", "shop")
         before.run("scribe-rotate", "--wait-lsn", "current")
 
     def upgrade(self) -> None:
