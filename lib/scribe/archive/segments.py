@@ -38,6 +38,7 @@ _NOT_SINGLE = re.compile(rb"\n(?!INSERT INTO |UPDATE |DELETE FROM |[()]|-- rows 
 _FRAME = re.compile(rb"\n(?=--|COPY |COMMIT; --|BEGIN; --)")
 _STATEMENT_END = re.compile(rb"; -- (?:\d+|\*) rows\n\Z")
 _COMMIT_FOUND = b"\n" + COMMIT_PREFIX
+_ASKER = re.compile(r"\A([A-Z ]+) by .*?(?= inexact: |\Z)")  # who asked, after the tag: nothing is decided by that
 _DDL_END = b"\n-- ddl end\n"
 
 
@@ -93,7 +94,7 @@ class CopyEnd:
 
 @dataclass(frozen=True, slots=True)
 class Ddl:
-    """A DDL block: what stands after `-- ddl `, and the statements between the frames."""
+    """A DDL block: what stands after `-- ddl ` but who asked, and the statements between the frames."""
 
     tag: str
     text: bytes
@@ -347,7 +348,7 @@ class Reader:
     def _ddl(self, line: bytes) -> Ddl:
         text = self._buffer.take(self._buffer.find(_DDL_END) + 1)
         self._buffer.line()
-        return Ddl(line[7:].decode("utf-8", "replace").strip(), text)
+        return Ddl(_ASKER.sub(r"\1", line[7:].decode("utf-8", "replace").strip()), text)
 
     def _large_objects(self) -> Iterator[LargeObjects]:
         lines: list[bytes] = []
