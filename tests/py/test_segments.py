@@ -35,7 +35,8 @@ BODIES = [
     "-- warning: COMMIT; -- end 0/1\nTRUNCATE ONLY public.t RESTART IDENTITY;\n-- rows 1 truncated\n",
     "COPY public.t (id, v) FROM stdin;\n1\t\\\\.\n\\BEGIN; -- xid 5\n\\COMMIT; -- end 0/1\n\\-- ddl\n\\N\tx\n\\.\n"
     "INSERT INTO public.t (id, v) VALUES\n(3, 'a'),\n(4, 'b'); -- 2 rows\n-- rows 6 inserted\n",
-    "-- ddl CREATE FUNCTION by al (x) from ::1 (psql) inexact: because\nSET LOCAL search_path = public;\nCREATE FUNCTION f() AS '\n-- no frame\n"
+    "-- ddl CREATE FUNCTION by al (x) from ::1 (psql) inexact: because\n"
+    "SET LOCAL search_path = public;\nCREATE FUNCTION f() AS '\n-- no frame\n"
     "RESET ROLE;\n(1);\n'\n;\nSET LOCAL search_path = '';\n-- ddl end\n-- rows 1 ddl\n",
     "COPY public.empty (id) FROM stdin;\n\\.\n",
 ]
