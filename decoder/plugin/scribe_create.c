@@ -36,27 +36,33 @@
 #include "utils/syscache.h"
 
 /*
+ * Did the transaction that is decoded, or a subtransaction of it, write this?
+ */
+bool
+of_this_transaction(ScribeState *state, TransactionId xid)
+{
+	dlist_iter	iter;
+
+	/* nearly always true: no look at the subtransactions needed */
+	if (!TransactionIdIsNormal(xid) || TransactionIdPrecedes(xid, state->txn->xid))
+		return false;
+	if (xid == state->txn->xid)
+		return true;
+	dlist_foreach(iter, &state->txn->subtxns)
+	{
+		if (dlist_container(ReorderBufferTXN, node, iter.cur)->xid == xid)
+			return true;
+	}
+	return false;
+}
+
+/*
  * Was the table created by this transaction, and not by DDL written so far?
  */
 bool
 created_here(ScribeState *state, ScribeRelation *relation)
 {
-	dlist_iter	iter;
-
-	/* nearly always true: no look at the subtransactions needed */
-	if (!TransactionIdIsNormal(relation->created) ||
-		TransactionIdPrecedes(relation->created, state->txn->xid))
-		return false;
-	if (list_member_oid(state->announced, relation->relid))
-		return false;
-	if (relation->created == state->txn->xid)
-		return true;
-	dlist_foreach(iter, &state->txn->subtxns)
-	{
-		if (dlist_container(ReorderBufferTXN, node, iter.cur)->xid == relation->created)
-			return true;
-	}
-	return false;
+	return !list_member_oid(state->announced, relation->relid) && of_this_transaction(state, relation->created);
 }
 
 void

@@ -235,6 +235,7 @@ extern bool has_control(const char *text);
 extern void relations_init(ScribeState *state);
 extern ScribeRelation *relation_lookup(ScribeState *state, Relation rel);
 extern char *type_name(Oid type);
+extern TransactionId creator_of_relation(Oid relid);
 
 /* scribe_identity.c */
 extern void find_identity(Relation rel, ScribeRelation *relation);
@@ -297,6 +298,7 @@ extern bool text_is_plain(const char *text);
 extern char *text_without_concurrently(const char *text, const char *tag);
 
 /* scribe_create.c */
+extern bool of_this_transaction(ScribeState *state, TransactionId xid);
 extern bool created_here(ScribeState *state, ScribeRelation *relation);
 extern void announce_oid(ScribeState *state, Oid oid);
 extern void write_create(ScribeState *state, Relation rel);

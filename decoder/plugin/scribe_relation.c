@@ -455,7 +455,7 @@ use_of_relation(Relation rel, const char *schema)
  * The transaction that created the table: the catalog's row of a system
  * column is written then and never again.
  */
-static TransactionId
+TransactionId
 creator_of_relation(Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid),

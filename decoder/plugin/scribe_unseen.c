@@ -8,7 +8,11 @@
  * row, and at the latest before the transaction ends; what was there and has
  * gone is dropped.
  *
- * Which objects a transaction touches is what its invalidations name.
+ * Which objects a transaction touches is what its invalidations name.  The
+ * server also hands it those of transactions that committed beside it, and
+ * a transaction that began early first sees a catalog older than what was
+ * decoded before it.  So that an object is visible or not says nothing of who
+ * made or dropped it: only the transaction that wrote the catalog's row does.
  */
 #include "scribe_decoder.h"
 
@@ -17,16 +21,19 @@
 #include "access/table.h"
 #include "access/transam.h"
 #include "catalog/dependency.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #define KIND_SCHEMA 'n'
@@ -40,7 +47,6 @@ typedef struct Known
 	NameData	schema;
 	NameData	name;
 	uint64		seen;			/* transaction whose look at the schemas found it */
-	XLogRecPtr	since;			/* commit of the transaction in which it was found */
 } Known;
 
 /* callbacks cannot be taken back, so they look here; NULL outside decoding */
@@ -151,7 +157,6 @@ enter(Oid oid, char kind, const char *schema, const char *name, bool *found)
 	{
 		entry->member = entry->made = false;
 		entry->seen = 0;
-		entry->since = loaded && current ? current->txn->final_lsn : InvalidXLogRecPtr;
 	}
 	entry->kind = kind;
 	namestrcpy(&entry->schema, schema);
@@ -272,6 +277,35 @@ schema_is_announced(ScribeState *state, const char *name)
 }
 
 /*
+ * Did this transaction delete the object's row of a catalog?  The row is there
+ * still: the slot keeps what a transaction that it has not read has deleted.
+ */
+static bool
+dropped_here(ScribeState *state, Oid catalog, Oid index, AttrNumber oid_column, Oid oid)
+{
+	Relation	rel = table_open(catalog, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		dropped = false;
+
+	ScanKeyInit(&key, oid_column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	scan = systable_beginscan(rel, index, true, SnapshotAny, 1, &key);
+	while (!dropped && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		HeapTupleHeader header = tuple->t_data;
+
+		/* an updated row points to its successor */
+		if ((header->t_infomask & HEAP_XMAX_INVALID) == 0 && !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+			ItemPointerEquals(&tuple->t_self, &header->t_ctid))
+			dropped = of_this_transaction(state, HeapTupleHeaderGetUpdateXid(header));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return dropped;
+}
+
+/*
  * To be dropped when the transaction ends.
  */
 static void
@@ -283,16 +317,6 @@ remember_gone(ScribeState *state, Known *entry)
 	*copy = *entry;
 	state->gone = lappend(state->gone, copy);
 	MemoryContextSwitchTo(old);
-}
-
-/*
- * An object that came with a transaction which committed while this one ran:
- * this one's older snapshot does not show it, and so it has not gone.
- */
-static bool
-may_be_younger(ScribeState *state, Known *entry)
-{
-	return entry->since > state->txn->first_lsn && entry->since != state->txn->final_lsn;
 }
 
 /*
@@ -319,6 +343,8 @@ look_at_schemas(ScribeState *state)
 		if (found || !is_users_schema(form->oid, NameStr(form->nspname)))
 			continue;
 		entry->member = is_member(NamespaceRelationId, form->oid);
+		if (!of_this_transaction(state, HeapTupleHeaderGetXmin(tuple->t_data)))
+			continue;
 		if (!entry->member && !schema_is_announced(state, NameStr(form->nspname)))
 		{
 			make_schema(state, NameStr(form->nspname), form->nspowner);
@@ -331,7 +357,8 @@ look_at_schemas(ScribeState *state)
 	hash_seq_init(&status, known);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
-		if (entry->kind != KIND_SCHEMA || entry->seen == look || may_be_younger(state, entry))
+		if (entry->kind != KIND_SCHEMA || entry->seen == look ||
+			!dropped_here(state, NamespaceRelationId, NamespaceOidIndexId, Anum_pg_namespace_oid, entry->oid))
 			continue;
 		if (!entry->member && is_users_schema(entry->oid, NameStr(entry->name)) &&
 			(!state->audited || (entry->made && !state->dropping)))
@@ -417,7 +444,7 @@ note_gone(ScribeState *state, Oid oid)
 {
 	Known	   *entry = hash_search(known, &oid, HASH_FIND, NULL);
 
-	if (entry == NULL || may_be_younger(state, entry))
+	if (entry == NULL || !dropped_here(state, RelationRelationId, ClassOidIndexId, Anum_pg_class_oid, oid))
 		return;
 	if (!entry->member &&
 		(!state->audited || entry->made || (!state->dropping && entry->kind != RELKIND_SEQUENCE)))
@@ -470,7 +497,8 @@ look_at_relation(ScribeState *state, Form_pg_class form)
 	if (found)
 		return;
 	entry->member = is_member(RelationRelationId, form->oid);
-	if (entry->member || list_member_oid(state->announced, form->oid))
+	if (entry->member || list_member_oid(state->announced, form->oid) ||
+		!of_this_transaction(state, creator_of_relation(form->oid)))
 		return;
 	/* a row written before its command has ended does not name them yet; one that rewrites tables comes before they are owned */
 	if (form->relkind == RELKIND_SEQUENCE && state->altering && (is_owned(form->oid) || state->emptying != NIL))
