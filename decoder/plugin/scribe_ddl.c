@@ -5,9 +5,7 @@
 #include "scribe_decoder.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_event_trigger.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "nodes/bitmapset.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -33,8 +31,6 @@ typedef struct Audit
 	char	  **settings;
 	int			nsettings;
 	List	   *relids;
-	char	  **quiet;
-	int			nquiet;
 } Audit;
 
 /* what the header of a segment sets; anything else goes back by RESET */
@@ -149,7 +145,6 @@ read_audit(Audit *audit, Relation rel, HeapTuple tuple)
 	audit->search_path = audit_text(rel, tuple, "search_path");
 	audit->settings = audit_texts(rel, tuple, "settings", &audit->nsettings);
 	audit->relids = audit_oids(rel, tuple, "relids");
-	audit->quiet = audit_texts(rel, tuple, "quiet", &audit->nquiet);
 	if (audit->tag == NULL)
 		audit->tag = "UNKNOWN";
 }
@@ -284,38 +279,14 @@ append_settings_back(StringInfo out, Audit *audit)
 }
 
 /*
- * ENABLE ALWAYS or REPLICA as the event trigger has it, or NULL.
+ * Which event triggers fire may change with the statement: as on the source
+ * while it runs, which fires none, and none again after it.
  */
-static const char *
-event_trigger_mode(const char *name)
-{
-	HeapTuple	tuple = SearchSysCache1(EVENTTRIGGERNAME, CStringGetDatum(name));
-	char		enabled;
-
-	if (!HeapTupleIsValid(tuple))
-		return NULL;
-	enabled = ((Form_pg_event_trigger) GETSTRUCT(tuple))->evtenabled;
-	ReleaseSysCache(tuple);
-	if (enabled == TRIGGER_FIRES_ALWAYS)
-		return "ENABLE ALWAYS";
-	if (enabled == TRIGGER_FIRES_ON_REPLICA)
-		return "ENABLE REPLICA";
-	return NULL;
-}
-
 static void
-append_event_triggers(StringInfo out, Audit *audit, bool disable)
+append_firing(StringInfo out, Audit *audit, bool fire)
 {
-	for (int i = 0; i < audit->nquiet; i++)
-	{
-		const char *mode = event_trigger_mode(audit->quiet[i]);
-
-		if (mode == NULL)
-			continue;
-		appendStringInfoString(out, "ALTER EVENT TRIGGER ");
-		append_identifier(out, audit->quiet[i]);
-		appendStringInfo(out, " %s;\n", disable ? "DISABLE" : mode);
-	}
+	if (strstr(audit->tag, "EVENT TRIGGER") || strstr(audit->tag, "EXTENSION"))
+		appendStringInfo(out, "SELECT scribe.fire_event_triggers(%s);\n", fire ? "true" : "false");
 }
 
 /*
@@ -511,7 +482,7 @@ write_block(ScribeState *state, Audit *audit)
 	}
 	appendStringInfoChar(out, '\n');
 
-	append_event_triggers(out, audit, true);
+	append_firing(out, audit, true);
 	if (audit->search_path)
 		append_search_path(out, audit->search_path);
 	append_settings(out, audit);
@@ -529,7 +500,7 @@ write_block(ScribeState *state, Audit *audit)
 	append_settings_back(out, audit);
 	if (audit->search_path)
 		appendStringInfoString(out, "SET LOCAL search_path = '';\n");
-	append_event_triggers(out, audit, false);
+	append_firing(out, audit, false);
 	appendStringInfoString(out, "-- ddl end");
 	state->ddl++;
 	output_end_line(state);

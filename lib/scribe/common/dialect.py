@@ -181,6 +181,63 @@ def _check_counts(changed: int) -> str:
     )
 
 
+# No event trigger of the database's own fires while a file is read. From 17 on a setting sees to that; before, those
+# that are ENABLE ALWAYS or REPLICA are disabled, and set back by fire_event_triggers(true).
+_SWITCH_OFF = """\
+  IF EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'event_triggers')
+    AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) THEN
+    PERFORM pg_catalog.set_config('event_triggers', 'off', false);
+  END IF;
+"""
+_DISABLE = """\
+  FOR found IN SELECT evtname, evtenabled FROM pg_catalog.pg_event_trigger WHERE evtenabled IN ('A', 'R')
+    AND pg_catalog.current_setting('event_triggers', true) IS DISTINCT FROM 'off' LOOP
+    EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I DISABLE', found.evtname);
+    {keep}
+  END LOOP;
+"""
+_REMEMBER = "names := names || found.evtname::text; modes := modes || found.evtenabled::text;"
+_ENABLE = (
+    "    EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE %s', found.name,"
+    " CASE found.mode WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END);\n"
+)
+QUIET = (
+    "DO LANGUAGE plpgsql $scribe$\n"
+    "DECLARE\n"
+    "  found record;\n"
+    "  names text[] := '{}';\n"
+    "  modes text[] := '{}';\n"
+    "BEGIN\n"
+    + _SWITCH_OFF
+    + "  IF pg_catalog.to_regprocedure('scribe.fire_event_triggers(boolean)') IS NOT NULL THEN\n"
+    "    PERFORM scribe.fire_event_triggers(false);\n"
+    "    RETURN;\n"
+    "  END IF;\n"
+    + _DISABLE.format(keep=_REMEMBER)
+    + "  CREATE TABLE scribe.quieted (name text PRIMARY KEY, mode text NOT NULL);\n"
+    "  INSERT INTO scribe.quieted SELECT * FROM unnest(names, modes);\n"
+    "  CREATE FUNCTION scribe.fire_event_triggers(fire boolean) RETURNS void LANGUAGE plpgsql AS $function$\n"
+    "DECLARE\n"
+    "  found record;\n"
+    "BEGIN\n"
+    "  FOR found IN SELECT q.* FROM scribe.quieted AS q JOIN pg_catalog.pg_event_trigger AS e ON e.evtname = q.name"
+    " WHERE fire LOOP\n"
+    + _ENABLE
+    + "  END LOOP;\n"
+    "  DELETE FROM scribe.quieted WHERE fire;\n"
+    "  IF fire THEN RETURN; END IF;\n"
+    + _DISABLE.format(
+        keep="INSERT INTO scribe.quieted VALUES (found.evtname, found.evtenabled)"
+        " ON CONFLICT (name) DO UPDATE SET mode = EXCLUDED.mode;"
+    )
+    + "END\n"
+    "$function$;\n"
+    "END\n"
+    "$scribe$;\n"
+)
+WAKE = "SELECT scribe.fire_event_triggers(true);\n"
+
+
 def build_header(*, database: str, decoder: str, server: str, encoding: str, from_lsn: int) -> str:
     """Return the text before a segment's first transaction.
 
@@ -211,7 +268,7 @@ def build_header(*, database: str, decoder: str, server: str, encoding: str, fro
         f"  RAISE EXCEPTION 'this file continues a database that stands at {position}, and this database %', here\n"
         "    USING HINT = 'Run each file once, in the order of the names, after the base; nothing was changed.';\n"
         "END\n"
-        "$scribe$;\n"
+        "$scribe$;\n" + QUIET
     )
 
 
@@ -236,6 +293,7 @@ def build_footer(*, sequences: Iterable[Sequence], to_lsn: int, changed: int | N
         + ("" if rows.isascii() else UTF8_LINE)
         + (positions if rows else "")
         + ("" if changed is None else _check_counts(changed))
+        + WAKE
         + f"UPDATE scribe.position SET lsn = '{format_lsn(to_lsn)}', inside = false;\n"
         + "COMMIT; -- footer\n"
         + f"-- to {format_lsn(to_lsn)}\n"
@@ -249,7 +307,10 @@ def build_base_header() -> str:
         "-- pg_scribe: what follows means the same whatever the settings of role, database and server are.\n"
         f"{settings}"
         "SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings"  # older servers know neither
-        " WHERE name IN ('transaction_timeout', 'idle_session_timeout');\n\n"
+        " WHERE name IN ('transaction_timeout', 'idle_session_timeout');\n"
+        "-- No event trigger fires.\n"
+        "SET session_replication_role = replica;\n"
+        "DO LANGUAGE plpgsql $scribe$\nBEGIN\n" + _SWITCH_OFF + "END\n$scribe$;\n\n"
     )
 
 
@@ -276,16 +337,32 @@ def build_epilogue(consistent_point: int) -> str:
     return (
         "\n-- pg_scribe: this copy is not captured; it stands at the base's consistent point.\n"
         "SET client_min_messages = warning;\n"
-        "DROP SCHEMA IF EXISTS scribe CASCADE;\n"
-        "CREATE SCHEMA scribe;\n"
-        "CREATE TABLE scribe.position (lsn pg_catalog.pg_lsn NOT NULL, inside boolean NOT NULL);\n"
-        "ALTER TABLE scribe.position REPLICA IDENTITY FULL;\n"  # or a publication of all tables would bar its UPDATE
-        "COMMENT ON TABLE scribe.position IS"
+        "SET session_replication_role = replica;\n"
+        "DO LANGUAGE plpgsql $scribe$\n"
+        "DECLARE\n"
+        "  found record;\n"
+        "  names text[] := '{}';\n"
+        "  modes text[] := '{}';\n"
+        "BEGIN\n"
+        + _SWITCH_OFF
+        + _DISABLE.format(keep=_REMEMBER)
+        + "  DROP SCHEMA IF EXISTS scribe CASCADE;\n"
+        "  CREATE SCHEMA scribe;\n"
+        "  CREATE TABLE scribe.position (lsn pg_catalog.pg_lsn NOT NULL, inside boolean NOT NULL);\n"
+        "  ALTER TABLE scribe.position REPLICA IDENTITY FULL;\n"  # or a publication of all tables would bar its UPDATE
+        "  COMMENT ON TABLE scribe.position IS"
         " 'where in the source''s WAL this copy stands; DROP SCHEMA scribe CASCADE when it is a database of its own';\n"
-        "CREATE TABLE scribe.made (kind text, name text, PRIMARY KEY (kind, name));\n"
-        "COMMENT ON TABLE scribe.made IS"
+        "  CREATE TABLE scribe.made (kind text, name text, PRIMARY KEY (kind, name));\n"
+        "  COMMENT ON TABLE scribe.made IS"
         " 'roles and tablespaces that this restore made, and its files may change; all others stay as they are';\n"
+        "  FOR found IN SELECT m.* FROM unnest(names, modes) AS m (name, mode)"
+        " JOIN pg_catalog.pg_event_trigger AS e ON e.evtname = m.name LOOP\n"
+        + _ENABLE
+        + "  END LOOP;\n"
+        "END\n"
+        "$scribe$;\n"
         + _TAKE_MARKS
+        + "RESET session_replication_role;\n"
         + end_of_epilogue(consistent_point)
     )
 
@@ -299,7 +376,10 @@ def end_of_epilogue(consistent_point: int) -> str:
 
 _TIMEOUT = re.compile(
     rb"\A((?:--[^\n]*\n|\\restrict [^\n]*\n|SET (?!transaction_timeout)[^\n]*\n"
-    rb"|SELECT pg_catalog\.set_config\([^\n]*\n|\n)*)SET transaction_timeout = 0;\n"
+    rb"|SELECT pg_catalog\.set_config\([^\n]*\n"
+    rb"|DO LANGUAGE plpgsql \$scribe\$\n(?:(?!\$scribe\$).)*\$scribe\$;\n|\n)*)"
+    rb"SET transaction_timeout = 0;\n",
+    re.DOTALL,
 )
 TIMEOUT_SINCE = 170000  # server_version_num
 

@@ -10,11 +10,20 @@ from typing import Any
 from scribe.archive.chains import Way, list_files
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import End, Reader, Small, Start, open_plain
-from scribe.common.dialect import TIMEOUT_SINCE, Begin
+from scribe.common.dialect import TIMEOUT_SINCE, WAKE, Begin
 from scribe.common.lsn import format_lsn
 from scribe.common.postgres import PINNED, WRITING
 from scribe.restore.sequences import ADVANCE
-from scribe.restore.target import Globals, Options, build_create, conninfo, globals_files, read_meta, restore_command
+from scribe.restore.target import (
+    EVENT_TRIGGERS_SINCE,
+    Globals,
+    Options,
+    build_create,
+    conninfo,
+    globals_files,
+    read_meta,
+    restore_command,
+)
 from scribe.source.globals_text import is_guarded
 
 # pg_dump 17 sets, before everything else, what an older server does not know.
@@ -32,6 +41,8 @@ def build_plan(
     target = shlex.quote(conninfo(name))
     base = way.base.path
     lines = ["#!/bin/sh", f"# base {way.base.stamp}, then {len(way.segments)} segments", "set -eu"]
+    if version >= EVENT_TRIGGERS_SINCE * 10000 and options.event_triggers:
+        lines.append("export PGOPTIONS='-c event_triggers=off'  # no event trigger fires, not even at login")
     # before anything else: of a pipe, sh sees only what psql says, which runs the beginning of a damaged file
     roles = _in_order(globals_files(archive, way)) if with_globals else []
     sums = list_files(way) + [(path, entry) for path, entry in roles if entry is not None]
@@ -89,7 +100,8 @@ def _base_commands(way: Way, target: str, options: Options, version: int) -> lis
     if way.base.manifest["format"] != "directory":
         return [_feed(way.base_file, target, older)]
     words = restore_command(way.base, options, version)
-    restore = f"PGOPTIONS={shlex.quote(f'{PINNED} {WRITING}')} {shlex.join(['pg_restore', *words[1:]])}"
+    pinned = f'PGOPTIONS="${{PGOPTIONS:-}} "{shlex.quote(f"{PINNED} {WRITING}")}'
+    restore = f"{pinned} {shlex.join(['pg_restore', *words[1:]])}"
     restore += (
         f" | LC_ALL=C sed {shlex.quote(_OLDER)} | {_STOP} -d {target}" if "--file=-" in words else f" -d {target}"
     )
@@ -108,7 +120,7 @@ def _segment_commands(way: Way, target: str) -> list[str]:
         lines.append("# the point is inside this file: it ends before the first transaction beyond")
         lines.append(_feed(segment.data, target, pattern))
         position = f"UPDATE scribe.position SET lsn = '{format_lsn(reached)}', inside = false;"
-        lines += [f"{_STOP} -d {target} <<'SQL'", position, ADVANCE.rstrip("\n"), "SQL"]
+        lines += [f"{_STOP} -d {target} <<'SQL'", position, ADVANCE.rstrip("\n"), WAKE.rstrip("\n"), "SQL"]
         break
     return lines
 

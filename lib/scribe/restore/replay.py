@@ -540,7 +540,8 @@ def without_quieting(text: bytes) -> bytes:
     return b"".join(line for i, line in enumerate(lines) if first <= i <= last or not line.startswith(_QUIETING))
 
 
-_QUIETING = b"ALTER EVENT TRIGGER "
+_QUIETING = b"ALTER EVENT TRIGGER "  # in segments of older versions
+_FIRING = b"SELECT scribe.fire_event_triggers("
 
 
 def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:
@@ -549,9 +550,9 @@ def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:
     owners: without, lines that change the role are left out (before the statement and after it, never within).
     """
     lines = text.splitlines(keepends=True)
-    first = next((i for i, line in enumerate(lines) if not line.startswith(b"SET LOCAL ")), len(lines))
+    first = next((i for i, line in enumerate(lines) if not line.startswith((b"SET LOCAL ", _FIRING))), len(lines))
     last = len(lines)
-    while last > first and lines[last - 1].startswith((b"RESET ", b"SET LOCAL ")):
+    while last > first and lines[last - 1].startswith((b"RESET ", b"SET LOCAL ", _FIRING)):
         last -= 1
     before, after = lines[:first], lines[last:]
     if not owners:

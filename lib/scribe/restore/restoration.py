@@ -16,6 +16,7 @@ from scribe.archive.chains import Chain, Target, Way, check_files, find_chains, 
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.cli import Talk
+from scribe.common.dialect import QUIET, WAKE
 from scribe.common.errors import ScribeError, UsageError
 from scribe.common.lsn import format_lsn
 from scribe.common.postgres import WRITING, connect, export_connection, is_superuser
@@ -69,6 +70,10 @@ class Restore:
 
         way: where find_way() leads, if it was asked before.
         """
+        with server.connect_server() as conn, server.without_login_triggers(conn):
+            return self._run(way)
+
+    def _run(self, way: Way | None) -> dict[str, Any] | None:
         with server.connect_server() as conn:
             way = way or self.find_way(conn)
             if self.arguments.plan:
@@ -103,7 +108,7 @@ class Restore:
             way,
             self.name,
             conn.info.server_version,
-            self.options,
+            replace(self.options, event_triggers=is_superuser(conn)),
             with_globals=not self.arguments.no_globals,
             first=conn.info.dbname,
         )
@@ -229,11 +234,13 @@ class Restore:
             to_segment_end = False
         if not to_segment_end:
             replayer.session.run(ADVANCE.encode())
+            replayer.session.run(WAKE.encode())
 
     def _apply_spool(self, replayer: Replayer, way: Way) -> int:
         """Apply what is only in the spool; return how many transactions that was."""
         before = replayer.totals.transactions
         replayer.session.run(session_settings(self.identity["encoding"]))
+        replayer.session.run(QUIET.encode())
         last = way.segments[-1].to_lsn if way.segments else way.base.consistent_point
         with open_transactions(self.archive, self.identity, min(last, replayer.position)) as reader:
             replayer.apply(reader.events(), "the spool")
@@ -247,6 +254,7 @@ class Restore:
             if header.from_lsn != segment.from_lsn:
                 raise ScribeError(f'segment "{segment.data}" does not begin where its manifest says')
             replayer.session.run(header.settings)
+            replayer.session.run(QUIET.encode())
             return replayer.apply(reader.events(), segment.data.name)
 
     def _say_where(self, conn: psycopg.Connection[Any], replayer: Replayer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -39,6 +40,7 @@ from scribe.restore.roles import report_differences
 from scribe.source.globals_text import guard_globals
 from scribe.source.ownership import has_table
 
+EVENT_TRIGGERS_SINCE = 17  # has the setting that keeps them from firing, and those that fire at login
 LOCK = 0x7363726962650001  # the advisory lock of the one restore that may work on a database
 _LOCK_WAIT = 5  # seconds; a backend whose restore was killed may still be at its last statement
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
@@ -90,6 +92,20 @@ class Options:
     mapping: Mapping[str, str] = field(default_factory=dict)  # directories of tablespaces: old -> new
     event_triggers: bool = True
     shared: bool = True  # what segments do to roles, tablespaces and the database itself
+
+
+@contextlib.contextmanager
+def without_login_triggers(conn: psycopg.Connection[Any]) -> Iterator[None]:
+    """Let no event trigger of the target's fire where this process and its children connect; conn: to the server."""
+    before = os.environ.get("PGOPTIONS")
+    if conn.info.server_version >= EVENT_TRIGGERS_SINCE * 10000 and is_superuser(conn):
+        os.environ["PGOPTIONS"] = f"{before or ''} -c event_triggers=off".strip()
+    try:
+        yield
+    finally:
+        os.environ.pop("PGOPTIONS", None)
+        if before is not None:
+            os.environ["PGOPTIONS"] = before
 
 
 def connect_server() -> psycopg.Connection[Any]:
@@ -388,6 +404,7 @@ def restore_command(base: Base, options: Options, version: int) -> list[str]:
 
 def _restore_directory(base: Base, name: str, options: Options, version: int) -> None:
     command = restore_command(base, options, version)
+    env = child_environment("-c session_replication_role=replica")  # materialized views are refreshed at the end
     with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile() as chosen:
         if not options.event_triggers:
             listing = [command[0], "--list", str(base.path / "base.dir")]
@@ -396,7 +413,7 @@ def _restore_directory(base: Base, name: str, options: Options, version: int) ->
             chosen.flush()
             command.insert(1, f"--use-list={chosen.name}")
         if "--file=-" in command:
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=child_environment()) as process:
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=env) as process:
                 out = process.stdout
                 assert out is not None
                 text = known_settings(iter(lambda: out.read(BLOCK), b""), version)
@@ -404,7 +421,7 @@ def _restore_directory(base: Base, name: str, options: Options, version: int) ->
             status = process.returncode
         else:
             command += ["-d", conninfo(name)]
-            status = subprocess.run(command, stderr=said, env=child_environment(), check=False).returncode
+            status = subprocess.run(command, stderr=said, env=env, check=False).returncode
         said.seek(0)
         lines = said.read().decode("utf-8", "replace").strip().splitlines()
     if status != 0:
@@ -419,9 +436,12 @@ def conninfo(name: str) -> str:
     return psycopg.conninfo.make_conninfo("", dbname=name)
 
 
-def child_environment() -> dict[str, str]:
-    """Return the environment for pg_restore: quiet, English messages, no waiting for each commit."""
-    options = f"{PINNED} {WRITING} -c synchronous_commit=off -c client_min_messages=warning -c lc_messages=C"
+def child_environment(more: str = "") -> dict[str, str]:
+    """Return the environment for pg_restore: quiet, English messages, no waiting for each commit.
+
+    more: further server options.
+    """
+    options = f"{PINNED} {WRITING} -c synchronous_commit=off -c client_min_messages=warning -c lc_messages=C {more}"
     return os.environ | {"PGOPTIONS": f"{os.environ.get('PGOPTIONS', '')} {options}".strip()}
 
 

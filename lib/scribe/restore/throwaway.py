@@ -24,7 +24,7 @@ from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.process import die_with
 from scribe.restore.preloads import Preloads
-from scribe.restore.target import read_meta
+from scribe.restore.target import EVENT_TRIGGERS_SINCE, read_meta
 
 ROLE = "scribe_rehearsal"  # the bootstrap superuser; no name a source is likely to have
 PREFIX = "scribe-rehearsal-"
@@ -172,6 +172,7 @@ def _start(cluster: Cluster, preloads: Preloads) -> subprocess.Popen[bytes]:
         options = [f"--{name}={value}" for name, value in SETTINGS.items()]
         options += [f"--unix_socket_directories={cluster.sockets}", *preloads.options()]
         options += ["--unix_socket_permissions=0770"] if cluster.shared else []
+        options += ["--event_triggers=off"] if _major(cluster.bindir) >= EVENT_TRIGGERS_SINCE else []
         with cluster.log.open("ab") as log:
             server = cluster.popen([str(cluster.bindir / "postgres"), "-D", str(cluster.data), *options], log.fileno())
         try:

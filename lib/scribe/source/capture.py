@@ -142,7 +142,8 @@ def install(
         conn.execute("SET LOCAL client_min_messages = warning")
         if is_restored(conn) and not is_installed(conn):
             conn.execute("DROP TABLE scribe.position")
-            conn.execute("DROP TABLE IF EXISTS scribe.made")
+            conn.execute("DROP TABLE IF EXISTS scribe.made, scribe.quieted")
+            conn.execute("DROP FUNCTION IF EXISTS scribe.fire_event_triggers(boolean)")
             _drop_empty_schema(conn)
         try:
             with conn.transaction():

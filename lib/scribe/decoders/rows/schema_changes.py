@@ -54,7 +54,6 @@ class Audit:
     search_path: str | None
     settings: list[str]
     relids: list[int]
-    quiet: list[str]
     session_role: str | None = None
     client_addr: str | None = None
     application_name: str | None = None
@@ -87,7 +86,6 @@ def read_audit(relation: Relation, row: Row) -> Audit:
         search_path=texts.get("search_path"),
         settings=parse_array(texts.get("settings")),
         relids=[int(item) for item in parse_array(texts.get("relids")) if item],
-        quiet=parse_array(texts.get("quiet")),
         session_role=texts.get("session_role"),
         client_addr=texts.get("client_addr"),
         application_name=texts.get("application_name"),
@@ -135,15 +133,11 @@ def _settings(settings: list[str]) -> tuple[bytes, bytes]:
     return there, back
 
 
-def _event_triggers(quiet: list[str]) -> tuple[bytes, bytes]:
-    """quiet: the mode (ALWAYS or REPLICA), a blank and the name of each."""
-    off, on = b"", b""
-    for entry in quiet:
-        mode, _, name = entry.partition(" ")
-        head = b"ALTER EVENT TRIGGER " + quote_name(name)
-        off += head + b" DISABLE;\n"
-        on += head + b" ENABLE " + mode.encode() + b";\n"
-    return off, on
+def _firing(tag: str, fire: bool) -> bytes:
+    """Return the line around a statement with which the event triggers that fire may change."""
+    if "EVENT TRIGGER" not in tag and "EXTENSION" not in tag:
+        return b""
+    return b"SELECT scribe.fire_event_triggers(" + (b"true" if fire else b"false") + b");\n"
 
 
 def _executed(text: str) -> bytes:
@@ -191,9 +185,8 @@ def ddl_block(audit: Audit, text: str, inexact: str | None) -> bytes:
         head = b"-- pg_scribe: " + one_line(audit.reason.removeprefix(_OWN)) + b"\n" + head
     if inexact is not None:
         head += b" inexact: " + one_line(inexact or "no reason given")
-    off, on = _event_triggers(audit.quiet)
     there, back = _settings(audit.settings)
-    block = head + b"\n" + off
+    block = head + b"\n" + _firing(audit.tag, True)
     block += _search_path(audit.search_path) if audit.search_path is not None else b""
     block += there
     block += b"SET LOCAL ROLE " + quote_name(audit.role) + b";\n" if audit.role is not None else b""
@@ -201,7 +194,7 @@ def ddl_block(audit: Audit, text: str, inexact: str | None) -> bytes:
     block += b"RESET ROLE;\n" if audit.role is not None else b""
     block += back
     block += b"SET LOCAL search_path = '';\n" if audit.search_path is not None else b""
-    return block + on + b"-- ddl end\n"
+    return block + _firing(audit.tag, False) + b"-- ddl end\n"
 
 
 def create_block(create: str, owner: str | None, inexact: str | None = None) -> bytes:
