@@ -234,13 +234,10 @@ BEGIN
         settings := '{}';
     END IF;
     INSERT INTO scribe.ddl_history AS h (kind, tag, object_type, object_identity, statement, exact, reason, role,
-        search_path, settings, relids, quiet)
+        search_path, settings, relids)
     VALUES (kind, tag, object_type, object_identity, statement, exact, nullif(reason, ''),
         coalesce(role, nullif(current_setting('scribe.role', true), ''), session_user),
-        path, settings, coalesce(relids, '{}'),
-        ARRAY(SELECT evtname::text FROM pg_event_trigger
-            WHERE tag !~ 'EVENT TRIGGER$' AND evtenabled IN ('A', 'R')  -- commands on event triggers fire none
-                AND evtname !~ '^scribe_'));
+        path, settings, coalesce(relids, '{}'));
 END
 $function$;
 
@@ -385,10 +382,13 @@ BEGIN
 END
 $function$;
 
--- Event trigger sql_drop: notes for the end of the command what went.
+-- Event trigger sql_drop: notes for the end of the command what went. A DROP is recorded at once: other event triggers of
+-- sql_drop may make again what it dropped.
 CREATE OR REPLACE FUNCTION scribe.note_drop() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
 SET standard_conforming_strings = on AS $function$
+DECLARE
+    done boolean;
 BEGIN
     PERFORM scribe.note('scribe.dropped', (
         SELECT json_build_object(
@@ -405,9 +405,15 @@ BEGIN
         DELETE FROM scribe.left_out AS l USING pg_event_trigger_dropped_objects() AS o
             WHERE l.classid = o.classid AND l.objid = o.objid;
     END IF;
-EXCEPTION WHEN OTHERS THEN
-    RAISE WARNING 'pg_scribe could not note what % dropped: %', tg_tag, SQLERRM;
-    PERFORM scribe.record_failure(tg_tag, SQLERRM);
+    IF tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED' THEN
+        done := scribe.record_ended(tg_tag);  -- an assignment adds nothing to the call stack
+    END IF;
+EXCEPTION
+    WHEN SQLSTATE 'SC001' THEN
+        RAISE;  -- the refusal that SCRIBE_REPLICA_IDENTITY=refuse asks for
+    WHEN OTHERS THEN
+        RAISE WARNING 'pg_scribe could not note what % dropped: %', tg_tag, SQLERRM;
+        PERFORM scribe.record_failure(tg_tag, SQLERRM);
 END
 $function$;
 
@@ -604,7 +610,7 @@ DECLARE
     known record;
 BEGIN
     GET DIAGNOSTICS stack = PG_CONTEXT;
-    stack := regexp_replace(stack, '^.*?\nPL/pgSQL function scribe\.(?:command_end|note_rewrite)\(\)[^\n]*(?:\n|$)', '');  -- our own frames
+    stack := regexp_replace(stack, '^.*?\nPL/pgSQL function scribe\.(?:command_end|note_rewrite|note_drop)\(\)[^\n]*(?:\n|$)', '');  -- our own frames
     statement := regexp_replace(current_query(), '[\s;]+$', '');
     reason := 'run by a function whose text is not known';
     IF stack = '' THEN  -- sent by the client itself
@@ -1390,11 +1396,9 @@ BEGIN
 END
 $function$;
 
--- Event trigger ddl_command_end: record the command, then whatever must follow it. Names are looked at as they are
--- quoted by default, in the call stack, too. Nobody waits for long because of us.
-CREATE OR REPLACE FUNCTION scribe.command_end() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
-SET standard_conforming_strings = on AS $function$
+-- Record a command that has ended, then whatever must follow it; called by event triggers.
+CREATE OR REPLACE FUNCTION scribe.record_ended(tg_tag text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     dropped json;
     is_drop constant boolean := tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED';
@@ -1414,7 +1418,7 @@ BEGIN
         '{"named": [], "temporary": 0, "keys": 0}')::json;
     PERFORM scribe.note('scribe.dropped', '');
     IF NOT scribe.is_active() THEN
-        RETURN;
+        RETURN true;
     END IF;
     SELECT count(*), count(*) FILTER (WHERE NOT (coalesce(scribe.schema_of(schema_name, classid, objid, objsubid)
                     ~ '^pg_temp(_\d+)?$', false)
@@ -1430,32 +1434,32 @@ BEGIN
             WHERE scribe.depends_on_temporary(e.classid, e.objid) ON CONFLICT DO NOTHING;
     END IF;
     IF extension OR (total > 0 AND (kept = 0 OR ours = total)) THEN
-        RETURN;
+        RETURN true;
     END IF;
     IF tg_tag = 'REINDEX' THEN
         PERFORM scribe.record_reindex(tables, current_query() ~* '\mTABLESPACE\M');
-        RETURN;
+        RETURN true;
     END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND total = 0 THEN
         PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
-        RETURN;
+        RETURN true;
     END IF;
     IF (CASE WHEN is_drop THEN json_array_length(dropped->'named') = 0 
             -- ALTER PUBLICATION ... DROP shows only in what it dropped
             ELSE total = 0 AND json_array_length(dropped->'named') = 0 AND tg_tag <> 'DROP OWNED' END) THEN
-        RETURN;
+        RETURN true;
     END IF;
     IF is_drop AND NOT EXISTS (SELECT FROM json_array_elements(dropped->'named') AS d
             WHERE NOT coalesce((d->>'ours')::boolean, false)) THEN
-        RETURN;
+        RETURN true;
     END IF;
     facts := scribe.statement_facts(tg_tag);
     IF (facts->>'temporary')::boolean OR (facts->>'in_extension')::boolean THEN
-        RETURN;
+        RETURN true;
     END IF;
     SELECT * INTO first FROM pg_event_trigger_ddl_commands() LIMIT 1;
     IF lower(first.object_type) = 'large object' THEN
-        RETURN;  -- rotation sends large objects with their owner, privileges and comment
+        RETURN true;  -- rotation sends large objects with their owner, privileges and comment
     END IF;
     IF NOT EXISTS (SELECT FROM scribe.rewritten AS r WHERE r.recorded AND r.pid = pg_backend_pid()
             AND r.xact = pg_current_xact_id() AND r.relid = ANY (scribe.rewritten_by(scribe.with_children(coalesce(tables, '{}'))))) THEN
@@ -1504,6 +1508,7 @@ BEGIN
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') OR (tg_tag <> 'DROP TABLE' AND (dropped->>'keys')::int > 0) THEN
         PERFORM scribe.mend_identity(ARRAY(SELECT scribe.without_identity()));
     END IF;
+    RETURN true;
 EXCEPTION
     WHEN SQLSTATE 'SC001' THEN
         RAISE;  -- the refusal that SCRIBE_REPLICA_IDENTITY=refuse asks for
@@ -1511,6 +1516,19 @@ EXCEPTION
         RAISE WARNING 'pg_scribe could not record %: %', tg_tag, SQLERRM
             USING HINT = 'Take a new base with scribe-dump.';
         PERFORM scribe.record_failure(tg_tag, SQLERRM);
+        RETURN false;
+END
+$function$;
+
+-- Event trigger ddl_command_end. Names are looked at as they are quoted by default, in the call stack, too. Nobody waits for
+-- long because of us.
+CREATE OR REPLACE FUNCTION scribe.command_end() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
+SET standard_conforming_strings = on AS $function$
+DECLARE
+    done boolean;
+BEGIN
+    done := scribe.record_ended(tg_tag);  -- an assignment adds nothing to the call stack
 END
 $function$;
 
@@ -1590,7 +1608,8 @@ BEGIN
         CASE WHEN obj_description(e.oid, 'pg_event_trigger') IS NOT NULL THEN
             format('COMMENT ON EVENT TRIGGER %I IS %L', e.evtname, obj_description(e.oid, 'pg_event_trigger')) END], NULL)
     FROM pg_event_trigger AS e
-    WHERE e.evtname !~ '^scribe_' AND NOT EXISTS (SELECT FROM pg_depend AS d
+    WHERE NOT EXISTS (SELECT FROM pg_proc AS f WHERE f.oid = e.evtfoid AND f.pronamespace = 'scribe'::regnamespace)
+        AND NOT EXISTS (SELECT FROM pg_depend AS d
         WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e');
 END
 $function$;
@@ -1819,7 +1838,8 @@ END
 $function$;
 
 -- ENABLE ALWAYS, since loaders and subscribers run DDL under session_replication_role = replica.
--- The names matter: triggers of one event fire in the order of their names.
+-- The names matter: triggers of one event fire in the order of their names, compared bytewise, and what a user's does stands
+-- after the command that fired it.
 CREATE OR REPLACE FUNCTION scribe.install_event_trigger(trigger_name name, event text, handler name) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
@@ -1847,16 +1867,22 @@ END
 $function$;
 
 DO $install$
+DECLARE
+    before name;
 BEGIN
     PERFORM scribe.set_privileges();
-    DROP EVENT TRIGGER IF EXISTS scribe_1_caller_start;  -- of older versions: the library has to be loaded before
-    PERFORM scribe.install_event_trigger('scribe_2_start', 'ddl_command_start', 'command_start');
-    PERFORM scribe.install_event_trigger('scribe_3_caller_start', 'ddl_command_start', 'note_caller');
-    PERFORM scribe.install_event_trigger('scribe_1_caller_rewrite', 'table_rewrite', 'note_caller');
-    PERFORM scribe.install_event_trigger('scribe_2_rewrite', 'table_rewrite', 'note_rewrite');
-    PERFORM scribe.install_event_trigger('scribe_2_drop', 'sql_drop', 'note_drop');
-    PERFORM scribe.install_event_trigger('scribe_3_caller_end', 'ddl_command_end', 'note_caller');
-    PERFORM scribe.install_event_trigger('scribe_4_end', 'ddl_command_end', 'command_end');
+    FOR before IN SELECT e.evtname FROM pg_catalog.pg_event_trigger AS e JOIN pg_catalog.pg_proc AS f ON f.oid = e.evtfoid
+            WHERE f.pronamespace = 'scribe'::pg_catalog.regnamespace AND e.evtname ~ '^scribe_' LOOP
+        EXECUTE pg_catalog.format('DROP EVENT TRIGGER %I', before);  -- as they were called once
+    END LOOP;
+    PERFORM scribe.install_event_trigger('!scribe_1_caller_drop', 'sql_drop', 'note_caller');
+    PERFORM scribe.install_event_trigger('!scribe_2_start', 'ddl_command_start', 'command_start');
+    PERFORM scribe.install_event_trigger('!scribe_3_caller_start', 'ddl_command_start', 'note_caller');
+    PERFORM scribe.install_event_trigger('!scribe_1_caller_rewrite', 'table_rewrite', 'note_caller');
+    PERFORM scribe.install_event_trigger('!scribe_2_rewrite', 'table_rewrite', 'note_rewrite');
+    PERFORM scribe.install_event_trigger('!scribe_2_drop', 'sql_drop', 'note_drop');
+    PERFORM scribe.install_event_trigger('!scribe_3_caller_end', 'ddl_command_end', 'note_caller');
+    PERFORM scribe.install_event_trigger('!scribe_4_end', 'ddl_command_end', 'command_end');
 END
 $install$;
 

@@ -49,11 +49,11 @@ DO $install$
 BEGIN
     PERFORM scribe.set_privileges();
     PERFORM scribe.run_own('GRANT EXECUTE ON FUNCTION scribe.write_mark(text) TO PUBLIC');
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = 'scribe_3_names') THEN
-        CREATE EVENT TRIGGER scribe_3_names ON ddl_command_end
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = '!scribe_3_names') THEN
+        CREATE EVENT TRIGGER "!scribe_3_names" ON ddl_command_end
             WHEN TAG IN ('ALTER SCHEMA', 'ALTER TYPE', 'ALTER DOMAIN', 'ALTER EXTENSION')
             EXECUTE FUNCTION scribe.note_names();
     END IF;
-    ALTER EVENT TRIGGER scribe_3_names ENABLE ALWAYS;
+    ALTER EVENT TRIGGER "!scribe_3_names" ENABLE ALWAYS;
 END
 $install$;

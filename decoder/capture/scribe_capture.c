@@ -43,16 +43,25 @@ running_statement(void)
 	return running;
 }
 
+/* What the statement dropped is recorded, or left to the functions in PL/pgSQL. */
 void
-free_statement(Statement *statement)
+forget_dropped(Statement *statement)
 {
-	char	   *strings[] = {
-		statement->text, statement->path, statement->dropped.note, statement->dropped.type, statement->dropped.identity
-	};
+	char	   *strings[] = {statement->dropped.note, statement->dropped.type, statement->dropped.identity};
 
 	for (int i = 0; i < (int) lengthof(strings); i++)
 		if (strings[i])
 			pfree(strings[i]);
+	statement->dropped = (Dropped) {0};
+}
+
+void
+free_statement(Statement *statement)
+{
+	forget_dropped(statement);
+	pfree(statement->text);
+	if (statement->path)
+		pfree(statement->path);
 	list_free_deep(statement->touched);
 	if (statement->settings)
 		pfree(statement->settings);

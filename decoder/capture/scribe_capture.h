@@ -59,6 +59,7 @@ typedef struct Statement
 } Statement;
 
 /* scribe_capture.c */
+extern void forget_dropped(Statement *statement);
 extern Statement *running_statement(void);	/* the innermost in progress, NULL where none passed the hook */
 extern void free_statement(Statement *statement);	/* its strings */
 

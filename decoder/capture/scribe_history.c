@@ -21,10 +21,8 @@
 #include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_am.h"
-#include "catalog/pg_event_trigger.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -44,9 +42,6 @@
 
 #include "compat.h"
 #include "scribe_record.h"
-
-static bool quiet_known = false;
-static List *quiet = NIL;
 
 /* ----------------------------------------------------------------
  *		the capture tables
@@ -236,49 +231,6 @@ client_address(void)
 	return fcinfo->isnull ? NULL : TextDatumGetCString(DirectFunctionCall1(network_host, address));
 }
 
-static void
-event_trigger_changed(Datum arg, int cacheid, uint32 hashvalue)
-{
-	quiet_known = false;
-}
-
-/* What was looked up in a transaction that is rolled back does not count. */
-void
-forget_event_triggers(void)
-{
-	quiet_known = false;
-}
-
-/* Event triggers of others that would fire at replay: looked up again when one has changed. */
-static List *
-quiet_event_triggers(void)
-{
-	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	if (quiet_known)
-		return quiet;
-	list_free_deep(quiet);
-	quiet = NIL;
-	quiet_known = true;
-	rel = table_open(EventTriggerRelationId, AccessShareLock);
-	scan = systable_beginscan(rel, EventTriggerNameIndexId, true, NULL, 0, NULL);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_event_trigger form = (Form_pg_event_trigger) GETSTRUCT(tuple);
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-		if ((form->evtenabled == TRIGGER_FIRES_ALWAYS || form->evtenabled == TRIGGER_FIRES_ON_REPLICA) &&
-			strncmp(NameStr(form->evtname), "scribe_", 7) != 0)
-			quiet = lappend(quiet, pstrdup(NameStr(form->evtname)));
-		MemoryContextSwitchTo(old);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return quiet;
-}
-
 /* One row of scribe.ddl_history, opened by the caller; false where it has not the columns we know. */
 bool
 write_row(Relation history, Row *row)
@@ -303,7 +255,7 @@ write_row(Relation history, Row *row)
 		{"search_path", row->path, 0},
 		{"settings", NULL, row->settings ? PointerGetDatum(row->settings) : text_array(NIL)},
 		{"relids", NULL, oid_array(row->relids)},
-		{"quiet", NULL, text_array(quiet_event_triggers())},
+		{"quiet", NULL, text_array(NIL)},
 		{"session_role", GetUserNameFromId(GetSessionUserId(), false), 0},
 		{"client_addr", client_address(), 0},
 		{"application_name", application_name, 0}
@@ -323,10 +275,4 @@ write_row(Relation history, Row *row)
 		isnull[i] = values[i] == 0 && TupleDescAttr(desc, i)->atttypid == TEXTOID;
 	}
 	return insert_row(history, values, isnull);
-}
-
-void
-history_init(void)
-{
-	CacheRegisterSyscacheCallback(EVENTTRIGGEROID, event_trigger_changed, (Datum) 0);
 }

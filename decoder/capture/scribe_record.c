@@ -251,7 +251,6 @@ try_to_record(const char *tag, Statement *statement)
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		forget_event_triggers();
 		done = false;
 	}
 	PG_END_TRY();

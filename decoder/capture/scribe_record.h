@@ -77,12 +77,10 @@ extern Need need_of_table(Oid relation, bool made, Config *config);
 extern bool is_valid_index(Oid index);
 
 /* scribe_history.c */
-extern void history_init(void);
 extern Relation open_table(const char *name, LOCKMODE mode);
 extern bool is_empty(const char *name, bool *empty);
 extern bool read_config(Config *config);
 extern bool insert_row(Relation rel, Datum *values, bool *isnull);
 extern bool write_row(Relation history, Row *row);
-extern void forget_event_triggers(void);
 
 #endif							/* SCRIBE_RECORD_H */

@@ -22,6 +22,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -42,10 +43,12 @@
  * ----------------------------------------------------------------
  */
 
+/* An event trigger of ours, by the name it has now or had once. */
 static bool
 is_ours(const char *name)
 {
-	return strncmp(name, "scribe_", 7) == 0;
+	return strncmp(name, "!scribe_", 8) == 0 ||
+		(strncmp(name, "scribe_", 7) == 0 && name[7] >= '1' && name[7] <= '5' && name[8] == '_');
 }
 
 /* CLUSTER t USING i, or REPACK t USING INDEX i, leaves a mark in the schema: the statement that sets the same mark, else NULL.  role: who may. */
@@ -305,6 +308,8 @@ record_rest(Statement *statement, Oid role)
 	Oid			owner;
 	char	   *mark = cluster_mark(tree, &owner);
 
+	if (creating_extension)
+		return;					/* the extension's script runs it again */
 	if (mark != NULL)
 		record_plain("CLUSTER", mark, owner);
 	else if (explained != NULL && !statement->explains_existing)

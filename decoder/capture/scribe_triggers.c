@@ -238,6 +238,12 @@ note_settings(Statement *statement)
 }
 
 static bool
+is_drop(const char *tag)
+{
+	return strncmp(tag, "DROP ", 5) == 0 && strcmp(tag, "DROP OWNED") != 0;
+}
+
+static bool
 begins(FunctionCallInfo fcinfo)
 {
 	return CALLED_AS_EVENT_TRIGGER(fcinfo) &&
@@ -295,7 +301,17 @@ c_note_drop(PG_FUNCTION_ARGS)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	statement->drop_left = !read_dropped(statement);
 	PopActiveSnapshot();
-	return statement->drop_left ? leave(fcinfo) : (Datum) 0;
+	if (!statement->drop_left && is_drop(tag_of(fcinfo)))
+	{
+		/* at once: other event triggers may make again what it dropped */
+		statement->drop_left = !OidIsValid(statement->caller) || !try_to_record(tag_of(fcinfo), statement);
+		forget_dropped(statement);
+	}
+	if (!statement->drop_left)
+		return (Datum) 0;
+	if (OidIsValid(statement->caller))
+		pass_notes(statement);
+	return leave(fcinfo);
 }
 
 /* scribe.note_rewrite() */
@@ -342,7 +358,6 @@ triggers_init(void)
 {
 	CacheRegisterSyscacheCallback(PROCOID, forget_ours, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_ours, (Datum) 0);
-	history_init();
 	previous_needs_hook = needs_fmgr_hook;
 	needs_fmgr_hook = needs_hook;
 	previous_fmgr_hook = fmgr_hook;

@@ -1,6 +1,6 @@
 """What two equal databases have in common, and a readable report of where they differ.
 
-A state leaves out what pg_scribe itself puts into a database: the schema scribe and the event triggers scribe_*.
+A state leaves out what pg_scribe itself puts into a database: the schema scribe and the event triggers !scribe_*.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UNLOGGED = """
     SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class AS c
     WHERE c.relpersistence = 'u' AND c.relkind IN ('r', 'S')"""
 
-_OURS = r'--\n-- Name: ((EVENT TRIGGER|PUBLICATION) )?"?scribe_[^;]*; Type: (EVENT TRIGGER|COMMENT|PUBLICATION)'
+_OURS = r'--\n-- Name: ((EVENT TRIGGER|PUBLICATION) )?"?!?scribe_[^;]*; Type: (EVENT TRIGGER|COMMENT|PUBLICATION)'
 _OUR_TRIGGER = re.compile(_OURS)
 _NOISE = re.compile(r"^(--.*)?$|^\\(un)?restrict |^SET |^SELECT pg_catalog.set_config")
 

@@ -58,7 +58,7 @@ _QUERIES = {
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, aclexplode(c.relacl) AS g
         WHERE {_OURS} AND g.grantee <> c.relowner AND g.privilege_type <> 'MAINTAIN'""",
     "large objects": "SELECT oid, pg_get_userbyid(lomowner), md5(lo_get(oid)) FROM pg_largeobject_metadata",
-    "event triggers": "SELECT evtname, evtevent, evtenabled FROM pg_event_trigger WHERE evtname NOT LIKE 'scribe%'",
+    "event triggers": "SELECT evtname, evtevent, evtenabled FROM pg_event_trigger WHERE evtname NOT LIKE '%scribe%'",
     "publications": "SELECT pubname, puballtables FROM pg_publication",
 }
 _RELATIONS = f"""

@@ -96,7 +96,7 @@ def test_the_role_in_effect_and_its_search_path_are_recorded(cluster: Cluster, c
         "SELECT replica_identity FROM scribe.config",
         "INSERT INTO scribe.at_work VALUES (pg_current_xact_id())",
         "UPDATE scribe.config SET database_oid = 0",
-        "ALTER EVENT TRIGGER scribe_4_end DISABLE",
+        "ALTER EVENT TRIGGER \"!scribe_4_end\" DISABLE",
         "CREATE TABLE scribe.mine (x int)",
     ],
 )

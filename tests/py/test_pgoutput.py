@@ -179,13 +179,14 @@ def test_rows_of_a_table_that_nothing_told_of_are_carried_and_flagged(source: Sc
     source.start_stream()
     with source.cluster.connect(source.dbname) as conn:
         conn.execute("EXPLAIN ANALYZE CREATE TABLE t AS SELECT 1 AS id, 'x'::text AS v")
-        conn.execute("ALTER EVENT TRIGGER scribe_4_end DISABLE; ALTER EVENT TRIGGER scribe_3_facts DISABLE")
+        conn.execute("ALTER EVENT TRIGGER \"!scribe_4_end\" DISABLE; ALTER EVENT TRIGGER \"!scribe_3_facts\" DISABLE")
         conn.execute("ALTER FUNCTION scribe.reconcile() RENAME TO elsewhere")
         report = json.loads(source.run("scribe-rotate", "--wait-lsn", "current", "--json").stdout)
         warnings = [text for segment in report["segments"] for text in segment["warnings"]]
         assert any("no event trigger recorded how it was made" in text for text in warnings), warnings
         conn.execute("ALTER FUNCTION scribe.elsewhere() RENAME TO reconcile")
-        conn.execute("ALTER EVENT TRIGGER scribe_4_end ENABLE ALWAYS; ALTER EVENT TRIGGER scribe_3_facts ENABLE ALWAYS")
+        for trigger in ("!scribe_4_end", "!scribe_3_facts"):
+            conn.execute(f'ALTER EVENT TRIGGER "{trigger}" ENABLE ALWAYS')
     source.run("scribe-rotate", "--wait-lsn", "current")
     source.cluster.psql("UPDATE t SET v = 'y'", source.dbname)
     source.run("scribe-rotate", "--wait-lsn", "current")
@@ -197,7 +198,7 @@ def test_what_was_being_made_while_capture_came_is_in_the_base_alone(source: Scr
     with source.cluster.connect(source.dbname, autocommit=False) as conn:
         conn.execute("CREATE TABLE early AS SELECT 1 AS x; ALTER TABLE early ADD PRIMARY KEY (x)")
         program = subprocess.Popen([str(ROOT / "bin/scribe-init"), "-q"], env=source.env)
-        there = "SELECT 1 FROM pg_event_trigger WHERE evtname = 'scribe_4_end'"
+        there = "SELECT 1 FROM pg_event_trigger WHERE evtname = '!scribe_4_end'"
         poll(lambda: source.cluster.query(there, source.dbname), 60, "the event triggers")
         conn.commit()
     assert program.wait(120) == 0

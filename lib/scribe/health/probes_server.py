@@ -26,7 +26,15 @@ _SHOWN = 3  # names in one line
 
 _TRIGGERS = """
 SELECT evtname::text AS name, evtenabled::text AS enabled FROM pg_catalog.pg_event_trigger
-WHERE evtname LIKE 'scribe\\_%'
+WHERE evtname LIKE '!scribe\\_%'
+"""
+# Those of others that fire before ours: what they do is recorded before the command that fired them.
+_EARLIER = """
+SELECT u.evtname::text AS name FROM pg_catalog.pg_event_trigger AS u
+WHERE u.evtenabled <> 'D' AND u.evtname !~ '^!?scribe_'
+  AND u.evtevent IN ('ddl_command_end', 'sql_drop', 'table_rewrite')
+  AND u.evtname::text COLLATE "C" < '!scribe_'
+ORDER BY 1
 """
 # Of ddl_history, scribe_monitor may read these columns (sql/monitor.sql).
 _DDL = """
@@ -92,11 +100,16 @@ def check_capture(survey: Survey, limit: Limit) -> Finding:
     for name in names:
         if found[name] != "A":
             word = "disabled" if found[name] == "D" else "not ENABLE ALWAYS"
-            hint = _again(f'Run "ALTER EVENT TRIGGER {name} ENABLE ALWAYS".')
+            hint = _again(f"Run 'ALTER EVENT TRIGGER \"{name}\" ENABLE ALWAYS'.")
             return Finding("capture", State.CRITICAL, f"event trigger {name} is {word}", hint)
     if survey.setting("event_triggers") == "off":
         hint = _again('Run "ALTER SYSTEM RESET event_triggers", then "SELECT pg_reload_conf()".')
         return Finding("capture", State.CRITICAL, "event triggers are switched off (event_triggers)", hint)
+    earlier = [row["name"] for row in survey.rows(_EARLIER)]
+    if earlier:
+        text = f"event trigger {quote_identifier(earlier[0])} fires before those of capture"
+        hint = "Rename it to what begins with a letter or a digit: what it does is recorded before what fired it."
+        return Finding("capture", State.WARNING, text, hint)
     return Finding("capture", State.OK, f"{len(names)} event triggers fire always")
 
 

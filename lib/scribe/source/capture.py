@@ -41,17 +41,18 @@ WHERE c.relreplident = 'i' AND c.relkind = 'r' AND c.relpersistence = 'p'
 ORDER BY 1, 2
 """
 TRIGGERS = (
-    "scribe_2_drop",
-    "scribe_1_caller_rewrite",
-    "scribe_2_rewrite",
-    "scribe_2_start",
-    "scribe_3_caller_end",
-    "scribe_3_caller_start",
-    "scribe_4_end",
+    "!scribe_1_caller_drop",
+    "!scribe_2_drop",
+    "!scribe_1_caller_rewrite",
+    "!scribe_2_rewrite",
+    "!scribe_2_start",
+    "!scribe_3_caller_end",
+    "!scribe_3_caller_start",
+    "!scribe_4_end",
 )
 _MORE_TRIGGERS = {
-    "pgoutput": ("scribe_2_facts", "scribe_3_facts"),
-    "decoder_raw": ("scribe_2_facts", "scribe_3_facts", "scribe_3_guard", "scribe_3_names", "scribe_5_guard"),
+    "pgoutput": ("!scribe_1_facts", "!scribe_3_facts"),
+    "decoder_raw": ("!scribe_1_facts", "!scribe_3_facts", "!scribe_3_guard", "!scribe_3_names", "!scribe_5_guard"),
 }
 # Tables whose UPDATE and DELETE a publication bars, or sends too little of: a key with a generated column before 18;
 # from 18 on a virtual one where the whole row is, or would be, the identity.
@@ -66,6 +67,12 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname <> 'information_s
         THEN a.attgenerated = 'v' AND i.indexrelid IS NULL ELSE a.attgenerated = 's' AND a.attnum = ANY (i.indkey) END)
 ORDER BY 1, 2
 """
+# What is installed is no change of the user's: the user's event triggers, such as one that switches row security on for
+# each new table, let it be. Only a superuser's capture has event triggers, and may say so.
+_AT_REST = (
+    "SELECT pg_catalog.set_config('session_replication_role', 'replica', true)"
+    " FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER AND rolsuper"
+)
 # How a table's replica identity is set and remembered; and taken back, unseen by capture, which would mend it at once.
 _SET = (
     sql.SQL("ALTER TABLE ONLY {table} REPLICA IDENTITY FULL"),
@@ -140,6 +147,7 @@ def install(
 
     def work() -> None:
         conn.execute("SET LOCAL client_min_messages = warning")
+        conn.execute(_AT_REST)
         if is_restored(conn) and not is_installed(conn):
             conn.execute("DROP TABLE scribe.position")
             conn.execute("DROP TABLE IF EXISTS scribe.made, scribe.quieted")
