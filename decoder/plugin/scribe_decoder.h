@@ -114,7 +114,6 @@ typedef struct ScribeRelation
 
 	/* serial numbers of what was last done; they survive a rebuild */
 	uint64		touched;		/* transaction that looked at it */
-	uint64		suppressed;		/* transaction whose rows are not written */
 	uint64		warned;			/* transaction that was warned of */
 	uint64		quieted;		/* stretch in which its triggers are off */
 } ScribeRelation;

@@ -525,7 +525,6 @@ rebuild(ScribeRelation *relation, Relation rel)
 		MemoryContextDelete(relation->cxt);
 	fresh.relid = relation->relid;
 	fresh.touched = relation->touched;
-	fresh.suppressed = relation->suppressed;
 	fresh.warned = relation->warned;
 	fresh.quieted = relation->quieted;
 	fresh.cxt = AllocSetContextCreate(relations_cxt, "scribe relation", ALLOCSET_SMALL_SIZES);

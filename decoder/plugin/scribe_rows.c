@@ -59,29 +59,31 @@ restore_triggers(ScribeState *state)
 	state->stretch++;
 }
 
+static bool
+is_of_extension(ScribeRelation *relation)
+{
+	return OidIsValid(getExtensionOfObject(RelationRelationId, relation->relid));
+}
+
 /*
  * Look at a relation before its rows are written.  Says false where they are
- * not: rows of an extension's table created by its own script come back with
- * CREATE EXTENSION.
+ * not: rows that an extension's script writes into extensions' tables come
+ * back with CREATE EXTENSION.  Into other tables, a user's event trigger writes
+ * while the script runs.
  */
 bool
 relation_is_written(ScribeState *state, Relation rel, ScribeRelation *relation)
 {
-	if (relation->use != RELATION_ROWS || state->script > 0)
+	if (relation->use != RELATION_ROWS || (state->script > 0 && is_of_extension(relation)))
 		return false;
 
 	if (relation->touched != state->serial)
 	{
 		relation->touched = state->serial;
-		if (created_here(state, relation))
-		{
-			if (OidIsValid(getExtensionOfObject(RelationRelationId, relation->relid)))
-				relation->suppressed = state->serial;
-			else
-				write_create(state, rel);
-		}
+		if (created_here(state, relation) && !is_of_extension(relation))
+			write_create(state, rel);
 	}
-	return relation->suppressed != state->serial;
+	return true;
 }
 
 /*
