@@ -41,7 +41,7 @@ def extension(cluster: Cluster) -> Iterator[str]:
     directory = Path(share) / "extension"
     if not os.access(directory, os.W_OK):
         pytest.skip("place: the server's directory of extensions cannot be written to")
-    name = "scribe_case"
+    name = f"scribe_case_{os.getpid()}"  # tests may run beside each other
     texts = {
         f"{name}.control": "default_version = '1'\nrelocatable = true\n",
         f"{name}--1.sql": SCRIPT,
