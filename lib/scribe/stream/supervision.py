@@ -46,6 +46,14 @@ UNDECODABLE = (
     ' libraries are newer; if it stops there again, run "scribe-init --remove" and "scribe-init" to begin a new chain.'
 )
 
+# What the server says where a table was dropped whose rows it takes for a catalog's: every plugin meets it, each time.
+LOST_CATALOG = "could not find pg_class entry"
+USER_CATALOG = (
+    "This is PostgreSQL's own fault: a table with user_catalog_table was filled and dropped before the stream had come"
+    ' there, and no decoder gets past it. Run "scribe-init --remove" and "scribe-init" for a new chain, and'
+    ' "ALTER TABLE ... RESET (user_catalog_table)" before such a table gets rows.'
+)
+
 
 class Talk(Protocol):
     """How the supervisor speaks; see scribe.cli.Talk."""
@@ -84,7 +92,8 @@ class Receiver:
     @property
     def undecodable(self) -> bool:
         """Whether the decoder met something that it will meet again; for want of memory it may well not."""
-        return "output plugin" in self.last and " callback" in self.last and "out of memory" not in self.last
+        in_plugin = "output plugin" in self.last and " callback" in self.last and "out of memory" not in self.last
+        return in_plugin or LOST_CATALOG in self.last
 
     @property
     def dropped(self) -> bool:
@@ -146,7 +155,8 @@ class Supervisor:
                     )
                 stuck = (stuck + 1 if receiver.position == reached else 1) if receiver.undecodable else 0
                 if stuck >= REFUSALS:
-                    raise ScribeError(f"the server cannot decode a transaction: {receiver.last}", UNDECODABLE)
+                    hint = USER_CATALOG if LOST_CATALOG in receiver.last else UNDECODABLE
+                    raise ScribeError(f"the server cannot decode a transaction: {receiver.last}", hint)
                 if receiver.position > reached or (receiver.initiated and time.monotonic() - began > 10):
                     delay = FIRST_DELAY
                 reached = max(reached, receiver.position)
