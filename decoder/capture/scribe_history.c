@@ -102,7 +102,7 @@ read_at_work(bool *at_work)
 	*at_work = false;
 	if (RelationGetNumberOfBlocks(rel) > 0)
 	{
-		scan = table_beginscan(rel, GetActiveSnapshot(), 0, NULL);
+		scan = beginscan_table(rel, GetActiveSnapshot());
 		while (!*at_work && (tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 		{
 			bool		isnull;
