@@ -505,13 +505,23 @@ BEGIN
 END
 $function$;
 
+-- Whether the running command has made a foreign key anew that points to one of the tables from another one, as a change of the
+-- key's type does: at its end it looks for every referenced row, also in a copy.
+CREATE OR REPLACE FUNCTION scribe.must_keep_rows(tables oid[]) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN EXISTS (SELECT FROM pg_constraint AS c WHERE c.contype = 'f' AND c.convalidated AND c.confrelid = ANY (tables)
+        AND c.conrelid <> ALL (tables) AND scribe.is_ours(c.xmin));
+END
+$function$;
+
 -- Record a command at the first table it rewrites, before the rows that it makes.
 CREATE OR REPLACE FUNCTION scribe.record_rewrite(tag text, relation oid, why int, facts json) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     altered constant regclass := scribe.altered_by(tag, relation);
     known constant boolean := facts->>'statement' IS NOT NULL;
-    beforehand constant boolean := known AND NOT coalesce((facts->>'switches_triggers')::boolean, false);
+    beforehand boolean;
     tables oid[] := ARRAY[relation];
 BEGIN
     IF (facts->>'in_extension')::boolean OR (facts->'touched' IS NULL AND scribe.in_script()) THEN
@@ -525,6 +535,7 @@ BEGIN
     IF why & 6 <> 0 THEN
         tables := coalesce(scribe.rewritten_with(relation, facts->'touched'), tables);
     END IF;
+    beforehand := known AND NOT coalesce((facts->>'switches_triggers')::boolean, false) AND NOT scribe.must_keep_rows(tables);
     IF beforehand THEN
         PERFORM scribe.empty_tables(tag, tables, true);
     END IF;
