@@ -124,6 +124,8 @@ def test_an_older_target_is_reported_before_anything_runs(cluster: Cluster) -> N
     warnings: list[str] = []
     with cluster.connect() as conn:
         warn_of_older(conn, {"server_version": "12.3"}, warnings.append)
+        warn_of_older(conn, {"server_version": "12beta2"}, warnings.append)
         assert warnings == []
-        warn_of_older(conn, {"server_version": "99.1"}, warnings.append)
-    assert len(warnings) == 1 and "the source's was 99" in warnings[0]
+        for version in ("99.1", "99rc1", "99devel"):
+            warn_of_older(conn, {"server_version": version}, warnings.append)
+    assert len(warnings) == 3 and all("the source's was 99" in warning for warning in warnings)

@@ -16,6 +16,8 @@ from compare import assert_equal
 from source import Scribe
 from test_runbook import play
 
+from scribe.common.postgres import major_of_server
+
 OLD = os.environ.get("PG_CONFIG_OLD")
 pytestmark = [
     pytest.mark.slow,
@@ -149,4 +151,4 @@ def test_a_new_archive_goes_on_with_a_slot_and_capture_that_work(upgraded):
 def new_major(pg_config: str | None) -> str:
     """Return the major version that a pg_config belongs to."""
     text = subprocess.check_output([str(pg_config), "--version"], text=True)
-    return text.split()[1].split(".")[0]
+    return str(major_of_server(text.split()[1]))

@@ -255,6 +255,14 @@ def program_version(name: str) -> int:
     return int(match[1])
 
 
+def major_of_server(version: str) -> int:
+    """Return the major version in a server_version, also in one such as "19beta2" or "20devel". Raises ScribeError."""
+    match = re.match(r"\d+", version)
+    if match is None:
+        raise ScribeError(f'could not read server version "{version}"')
+    return int(match[0])
+
+
 # Anybody may take any advisory lock, and keep it: who has it says whether it means anything.
 _HELD_BY_OURS = """
 SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid

@@ -21,7 +21,7 @@ from scribe.archive.layout import Archive
 from scribe.common.cli import Talk
 from scribe.common.dialect import quote_identifier
 from scribe.common.errors import ScribeError, UsageError
-from scribe.common.postgres import connect
+from scribe.common.postgres import connect, major_of_server
 from scribe.restore import target as server
 from scribe.restore.feeding import feed
 from scribe.restore.owners import without_owners
@@ -74,7 +74,7 @@ class PartRestore:
                     raise ScribeError(f'database "{self.name}" does not exist', hint)
                 when = server.read_time(conn, when) if when is not None else None
         chains = find_chains(self.archive, dict(self.identity))
-        major = max((int(c.base.manifest["server_version"].split(".")[0]) for c in chains), default=0)
+        major = max((major_of_server(c.base.manifest["server_version"]) for c in chains), default=0)
         self.version = major * 10000
         preloads = find_preloads(server.read_meta(chains[-1].base), DATABASE) if chains else Preloads()
         with throwaway(major, self.arguments.directory, preloads) as cluster:

@@ -23,7 +23,7 @@ from scribe.archive.chains import find_chain
 from scribe.archive.layout import Archive, Base
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn, parse_lsn
-from scribe.common.postgres import PINNED, find_program
+from scribe.common.postgres import PINNED, find_program, major_of_server
 from scribe.dump.base import Talker
 from scribe.dump.contents import TEXT_OPTIONS, Contents, describe_difference, from_json, read_contents, read_roots
 from scribe.dump.guard import Table, read_tables
@@ -76,7 +76,7 @@ def rehearse(
     result = Rehearsal(base.stamp, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
     began = time.monotonic()
     preloads = find_preloads(read_meta(base), DATABASE)
-    major = int(base.manifest["server_version"].split(".")[0])
+    major = major_of_server(base.manifest["server_version"])
     if launcher is None:
         user = find_user() or pwd.getpwuid(os.geteuid())
         talk.warn(f"code that users of the source have written runs as {user.pw_name}; docs/security.md, Rehearsals")
@@ -240,8 +240,8 @@ def compare_schema(cluster: Cluster, recorded: Mapping[str, Any], result: Rehear
     text = _dump_schema(cluster, result)
     if text is None:
         return
-    here, there = (major_of(text), result.server_version or ""), (recorded["pg_dump"], recorded["server_version"])
-    if here[0] != there[0] or here[1].split(".")[0] != there[1].split(".")[0]:
+    here, there = (major_of(text), str(result.server_version)), (recorded["pg_dump"], recorded["server_version"])
+    if here[0] != there[0] or major_of_server(here[1]) != major_of_server(there[1]):
         result.compared.append(
             f"{where}, the schema was not compared: it was recorded by pg_dump {there[0]} of server {there[1]},"
             f" and this is {here[0]} of {here[1]}"

@@ -31,6 +31,7 @@ from scribe.common.postgres import (
     find_program,
     is_locked_by_ours,
     is_superuser,
+    major_of_server,
     program_version,
 )
 from scribe.common.sqltext import whole_statements
@@ -142,7 +143,7 @@ def check_privileges(conn: psycopg.Connection[Any], options: Options, *, with_gl
 
 def warn_of_older(conn: psycopg.Connection[Any], meta: Mapping[str, Any], warn: Callable[[str], None]) -> None:
     """Warn of a server older than the source's; meta: a base's."""
-    before, here = int(str(meta["server_version"]).split(".")[0]), conn.info.server_version // 10000
+    before, here = major_of_server(str(meta["server_version"])), conn.info.server_version // 10000
     if here < before:
         warn(f"the target server is PostgreSQL {here}, the source's was {before}: what only that one knows fails")
 
