@@ -622,6 +622,7 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 		announce(state, audit.relids);
 		unseen_look(state);
 		write_block(state, &audit);
+		warn_regrouped(state, audit.tag, audit.identity, audit.statement, audit.relids);
 	}
 	else if (strcmp(audit.kind, "create") == 0)
 	{

@@ -9,6 +9,7 @@
  *	  scribe_identity.c	how a row of a relation is found again
  *	  scribe_rows.c		row changes as single statements
  *	  scribe_runs.c		runs of row changes as set-based statements
+ *	  scribe_routes.c	partitions whose rows lie in others in a copy
  *	  scribe_lanes.c	runs of several tables side by side
  *	  scribe_images.c	runs of changes under REPLICA IDENTITY FULL
  *	  scribe_pieces.c	rows too large for one statement
@@ -79,8 +80,11 @@ typedef struct ScribeRelation
 	bool		valid;
 	MemoryContext cxt;			/* everything below that is a pointer */
 	RelationUse use;
-	const char *name;			/* schema-qualified, quoted */
+	const char *name;			/* what statements on its rows name: schema-qualified, quoted */
 	const char *only;			/* "ONLY " where the table has children */
+	const char *place;			/* what tells a row from all others: "ctid", or with its partition */
+	const char *own_name;		/* its own name: that of the route differs */
+	Oid			route;			/* the ancestor through which its rows go, or InvalidOid */
 	const char *insert_head;	/* up to and with "VALUES " */
 	const char *copy_head;		/* the whole COPY line */
 	const char *quiet;			/* lines that disable triggers and rules, or NULL */
@@ -101,7 +105,7 @@ typedef struct ScribeRelation
 	bool		image_delete;
 	bool		loose;			/* its order with other tables' rows is free */
 	struct ScribeRun *lane;		/* its lane if that still names it */
-	List	   *ancestors;		/* of a partition whose columns' identity is theirs: before 17 */
+	List	   *relatives;		/* relations of which something here was taken */
 	int			ntypes;
 	uint32	   *types;			/* syscache hashes of the types it names */
 
@@ -236,10 +240,20 @@ extern ScribeRelation *relation_lookup(ScribeState *state, Relation rel);
 extern char *type_name(Oid type);
 extern TransactionId creator_of_relation(Oid relid);
 
+extern uint64 *quieted_of(ScribeRelation *relation);
+extern bool was_routed(const char *name);
+
 /* scribe_identity.c */
 extern void find_identity(Relation rel, ScribeRelation *relation);
 extern void append_same(StringInfo buf, ScribeRelation *relation, bool *compared, Datum *values, bool *nulls);
 extern bool has_clean_image(Oid type);
+
+/* scribe_routes.c */
+extern Oid	find_route(Oid relid);
+extern bool is_key_of_route(ScribeRelation *relation, Oid index);
+extern bool is_whole_route(ScribeRelation *relation, List *relids);
+extern void warn_regrouped(ScribeState *state, const char *tag, const char *identity, const char *statement,
+						   List *relids);
 
 /* scribe_rows.c */
 extern void write_insert(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTuple newtuple);

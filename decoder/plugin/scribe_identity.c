@@ -284,7 +284,7 @@ find_identity(Relation rel, ScribeRelation *relation)
 			find_lead(rel, relation, index);
 			other_unique |= index->rd_index->indisunique || index->rd_index->indisexclusion;
 		}
-		else if (lfirst_oid(cell) == replica)
+		else if (lfirst_oid(cell) == replica && is_key_of_route(relation, replica))
 			find_key(rel, relation, index);
 		else if (index->rd_index->indisunique || index->rd_index->indisexclusion)
 			other_unique = true;

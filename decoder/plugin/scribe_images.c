@@ -135,11 +135,13 @@ append_tail(StringInfo out, ScribeRun *run)
 {
 	ScribeRelation *relation = run->relation;
 	const char *separator = "";
+	bool		routed = OidIsValid(relation->route);
+	const char *only = routed ? "" : "ONLY ";
 	int			n = 0;
 
-	appendStringInfoString(out, "), o AS (SELECT *, row_number() OVER (PARTITION BY image) AS n FROM v),"
-						   " r AS (SELECT ctid, image, row_number() OVER (PARTITION BY image) AS n"
-						   " FROM (SELECT ctid, ROW(");
+	appendStringInfo(out, "), o AS (SELECT *, row_number() OVER (PARTITION BY image) AS n FROM v),"
+					 " r AS (SELECT %s, image, row_number() OVER (PARTITION BY image) AS n"
+					 " FROM (SELECT %s, ROW(", relation->place, relation->place);
 	for (int i = 0; i < relation->natts; i++)
 	{
 		if (!relation->columns[i].stored)
@@ -147,13 +149,13 @@ append_tail(StringInfo out, ScribeRun *run)
 		appendStringInfo(out, "%s%s", separator, relation->columns[i].name);
 		separator = ", ";
 	}
-	appendStringInfo(out, ")::text COLLATE \"C\" AS image FROM ONLY %s) AS s"
-					 " WHERE image IN (SELECT image FROM v))", relation->name);
+	appendStringInfo(out, ")::text COLLATE \"C\" AS image FROM %s%s) AS s"
+					 " WHERE image IN (SELECT image FROM v))", only, relation->name);
 	if (run->kind == RUN_DELETE_IMAGES)
-		appendStringInfo(out, " DELETE FROM ONLY %s AS t USING", relation->name);
+		appendStringInfo(out, " DELETE FROM %s%s AS t USING", only, relation->name);
 	else
 	{
-		appendStringInfo(out, " UPDATE ONLY %s AS t SET ", relation->name);
+		appendStringInfo(out, " UPDATE %s%s AS t SET ", only, relation->name);
 		separator = "";
 		for (int i = 0; i < relation->natts; i++)
 		{
@@ -164,7 +166,8 @@ append_tail(StringInfo out, ScribeRun *run)
 		}
 		appendStringInfoString(out, " FROM");
 	}
-	appendStringInfo(out, " r JOIN o USING (image, n) WHERE t.ctid = r.ctid; -- " INT64_FORMAT " rows", run->rows);
+	appendStringInfo(out, " r JOIN o USING (image, n) WHERE t.ctid = r.ctid%s; -- " INT64_FORMAT " rows",
+					 routed ? " AND t.tableoid = r.tableoid" : "", run->rows);
 }
 
 /*

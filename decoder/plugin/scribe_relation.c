@@ -17,6 +17,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
@@ -35,6 +36,7 @@
 static HTAB *relations = NULL;
 static MemoryContext relations_cxt = NULL;
 static ScribeRelation *latest = NULL;
+static bool have_relatives = false;
 
 static void
 relation_changed(Datum arg, Oid relid)
@@ -49,13 +51,12 @@ relation_changed(Datum arg, Oid relid)
 		relation = hash_search(relations, &relid, HASH_FIND, NULL);
 		if (relation)
 			relation->valid = false;
-#if PG_VERSION_NUM >= 170000
-		return;					/* nothing is taken from ancestors */
-#endif
+		if (!have_relatives)
+			return;
 	}
 	hash_seq_init(&status, relations);
 	while ((relation = hash_seq_search(&status)) != NULL)
-		if (!OidIsValid(relid) || list_member_oid(relation->ancestors, relid))
+		if (!OidIsValid(relid) || list_member_oid(relation->relatives, relid))
 			relation->valid = false;
 }
 
@@ -272,10 +273,11 @@ build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute a
 static void
 inherit_identity(ScribeRelation *relation, Relation rel)
 {
+	List	   *ancestors = rel->rd_rel->relispartition ? get_partition_ancestors(relation->relid) : NIL;
 	ListCell   *cell;
 
-	relation->ancestors = rel->rd_rel->relispartition ? get_partition_ancestors(relation->relid) : NIL;
-	foreach(cell, relation->ancestors)
+	relation->relatives = list_concat_unique_oid(relation->relatives, ancestors);
+	foreach(cell, ancestors)
 	{
 		for (int i = 0; i < relation->natts; i++)
 		{
@@ -323,32 +325,60 @@ build_heads(ScribeRelation *relation)
 	relation->copy_head = psprintf("COPY %s (%s) FROM stdin;", relation->name, columns.data);
 }
 
+static char *
+name_of_relation(Relation rel)
+{
+	const char *schema = get_namespace_name(RelationGetNamespace(rel));
+	StringInfoData name;
+
+	if (schema == NULL)
+		elog(ERROR, "cache lookup failed for schema %u", RelationGetNamespace(rel));
+	initStringInfo(&name);
+	append_qualified(&name, schema, RelationGetRelationName(rel));
+	return name.data;
+}
+
+/*
+ * How statements on the relation's rows call it.  A partition whose rows may
+ * lie in another one in a copy is called by the ancestor that finds them.
+ */
 static void
-append_switch(StringInfo quiet, StringInfo loud, ScribeRelation *relation,
+build_name(ScribeRelation *relation, Relation rel)
+{
+	relation->own_name = name_of_relation(rel);
+	relation->name = relation->own_name;
+	relation->only = rel->rd_rel->relhassubclass ? "ONLY " : "";
+	relation->place = "ctid";
+	relation->route = rel->rd_rel->relispartition ? find_route(relation->relid) : InvalidOid;
+	if (OidIsValid(relation->route) && rel->rd_rel->relkind == RELKIND_RELATION)
+	{
+		Relation	route = RelationIdGetRelation(relation->route);
+
+		if (!RelationIsValid(route))
+			elog(ERROR, "could not open relation %u, a partition's ancestor", relation->route);
+		relation->name = name_of_relation(route);
+		relation->only = "";
+		relation->place = "tableoid, ctid";
+		RelationClose(route);
+	}
+}
+
+static void
+append_switch(StringInfo quiet, StringInfo loud, const char *table,
 			  char enabled, const char *what, const char *name)
 {
 	StringInfoData quoted;
 
 	initStringInfo(&quoted);
 	append_identifier(&quoted, name);
-	appendStringInfo(quiet, "ALTER TABLE %s DISABLE %s %s;\n", relation->name, what, quoted.data);
-	appendStringInfo(loud, "ALTER TABLE %s ENABLE %s %s %s;\n", relation->name,
+	appendStringInfo(quiet, "ALTER TABLE %s DISABLE %s %s;\n", table, what, quoted.data);
+	appendStringInfo(loud, "ALTER TABLE %s ENABLE %s %s %s;\n", table,
 					 enabled == TRIGGER_FIRES_ALWAYS ? "ALWAYS" : "REPLICA", what, quoted.data);
 }
 
-/*
- * Triggers and rules that fire even under session_replication_role = replica
- * did their work on the source already.
- */
 static void
-build_switches(ScribeRelation *relation, Relation rel)
+append_switches(StringInfo quiet, StringInfo loud, const char *table, Relation rel)
 {
-	StringInfoData quiet;
-	StringInfoData loud;
-
-	initStringInfo(&quiet);
-	initStringInfo(&loud);
-
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
@@ -356,7 +386,7 @@ build_switches(ScribeRelation *relation, Relation rel)
 		if (!trigger->tgisinternal &&
 			(trigger->tgenabled == TRIGGER_FIRES_ALWAYS ||
 			 trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA))
-			append_switch(&quiet, &loud, relation, trigger->tgenabled, "TRIGGER", trigger->tgname);
+			append_switch(quiet, loud, table, trigger->tgenabled, "TRIGGER", trigger->tgname);
 	}
 
 	if (rel->rd_rel->relhasrules)
@@ -367,7 +397,7 @@ build_switches(ScribeRelation *relation, Relation rel)
 		HeapTuple	tuple;
 
 		ScanKeyInit(&key, Anum_pg_rewrite_ev_class, BTEqualStrategyNumber, F_OIDEQ,
-					ObjectIdGetDatum(relation->relid));
+					ObjectIdGetDatum(RelationGetRelid(rel)));
 		scan = systable_beginscan(rewrite, RewriteRelRulenameIndexId, true, NULL, 1, &key);
 		while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 		{
@@ -375,11 +405,44 @@ build_switches(ScribeRelation *relation, Relation rel)
 
 			if (form->ev_enabled == TRIGGER_FIRES_ALWAYS ||
 				form->ev_enabled == TRIGGER_FIRES_ON_REPLICA)
-				append_switch(&quiet, &loud, relation, form->ev_enabled, "RULE",
+				append_switch(quiet, loud, table, form->ev_enabled, "RULE",
 							  NameStr(form->rulename));
 		}
 		systable_endscan(scan);
 		table_close(rewrite, AccessShareLock);
+	}
+}
+
+/*
+ * Triggers and rules that fire even under session_replication_role = replica
+ * did their work on the source already.  In a copy, a row that goes through a
+ * route may wake those of any partition.
+ */
+static void
+build_switches(ScribeRelation *relation, Relation rel)
+{
+	StringInfoData quiet;
+	StringInfoData loud;
+	ListCell   *cell;
+
+	initStringInfo(&quiet);
+	initStringInfo(&loud);
+	if (!OidIsValid(relation->route))
+		append_switches(&quiet, &loud, relation->own_name, rel);
+	else
+	{
+		List	   *family = find_all_inheritors(relation->route, NoLock, NULL);
+
+		relation->relatives = list_concat_unique_oid(relation->relatives, family);
+		foreach(cell, family)
+		{
+			Relation	member = RelationIdGetRelation(lfirst_oid(cell));
+
+			if (!RelationIsValid(member))
+				continue;
+			append_switches(&quiet, &loud, name_of_relation(member), member);
+			RelationClose(member);
+		}
 	}
 
 	if (quiet.len > 0)
@@ -474,7 +537,6 @@ build(ScribeRelation *relation, Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	const char *schema = get_namespace_name(RelationGetNamespace(rel));
-	StringInfoData name;
 
 	if (schema == NULL)
 		elog(ERROR, "cache lookup failed for schema %u", RelationGetNamespace(rel));
@@ -483,10 +545,7 @@ build(ScribeRelation *relation, Relation rel)
 	if (relation->use != RELATION_ROWS)
 		return;
 
-	initStringInfo(&name);
-	append_qualified(&name, schema, RelationGetRelationName(rel));
-	relation->name = name.data;
-	relation->only = rel->rd_rel->relhassubclass ? "ONLY " : "";
+	build_name(relation, rel);
 	relation->created = creator_of_relation(relation->relid);
 
 	relation->natts = desc->natts;
@@ -513,6 +572,7 @@ build(ScribeRelation *relation, Relation rel)
 	build_switches(relation, rel);
 	find_identity(rel, relation);
 	find_loose(rel, relation);
+	have_relatives |= relation->relatives != NIL;
 }
 
 static void
@@ -537,6 +597,45 @@ rebuild(ScribeRelation *relation, Relation rel)
 	MemoryContextSwitchTo(old);
 }
 
+static ScribeRelation *
+entry_of(Oid relid)
+{
+	bool		found;
+	ScribeRelation *relation = hash_search(relations, &relid, HASH_ENTER, &found);
+
+	if (!found)
+		memset((char *) relation + sizeof(Oid), 0, sizeof(ScribeRelation) - sizeof(Oid));
+	return relation;
+}
+
+/*
+ * In which stretch the relation's triggers were switched off; partitions of
+ * one route have that in common.
+ */
+uint64 *
+quieted_of(ScribeRelation *relation)
+{
+	return &(OidIsValid(relation->route) ? entry_of(relation->route) : relation)->quieted;
+}
+
+/*
+ * Whether a table that was dropped had its rows in other partitions of a copy,
+ * too: only of those whose rows were seen is that known.
+ */
+bool
+was_routed(const char *name)
+{
+	HASH_SEQ_STATUS status;
+	ScribeRelation *relation;
+	bool		found = false;
+
+	hash_seq_init(&status, relations);
+	while ((relation = hash_seq_search(&status)) != NULL)
+		found |= OidIsValid(relation->route) && strcmp(relation->own_name, name) == 0 &&
+			get_rel_relkind(relation->relid) == '\0' && get_rel_relkind(relation->route) != '\0';
+	return found;
+}
+
 /*
  * What we know of the relation.  An open run ends when that has changed.
  */
@@ -545,15 +644,9 @@ relation_lookup(ScribeState *state, Relation rel)
 {
 	Oid			relid = RelationGetRelid(rel);
 	ScribeRelation *relation = latest;
-	bool		found;
 
 	if (relation == NULL || relation->relid != relid)
-	{
-		relation = hash_search(relations, &relid, HASH_ENTER, &found);
-		if (!found)
-			memset((char *) relation + sizeof(Oid), 0, sizeof(ScribeRelation) - sizeof(Oid));
-		latest = relation;
-	}
+		latest = relation = entry_of(relid);
 	if (!relation->valid)
 	{
 		if (state->run.relation == relation || has_lane(relation))

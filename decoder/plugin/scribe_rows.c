@@ -11,6 +11,8 @@
 #include "utils/datum.h"
 #include "utils/relcache.h"
 
+#define ROUTE_ELSEWHERE "its rows may lie in other partitions of a copy; take a new base"
+
 /*
  * Once in a transaction for each relation.
  */
@@ -23,6 +25,12 @@ warn_lost(ScribeState *state, ScribeRelation *relation, const char *what, const 
 	output_warning(state, "%s of %s could not be carried: %s", what, relation->name, why);
 }
 
+static const char *
+why_lost(ScribeRelation *relation)
+{
+	return OidIsValid(relation->route) ? "no replica identity that is a key of the whole table" : "no replica identity";
+}
+
 /*
  * Switch off what would act a second time, until the next DDL or COMMIT.
  */
@@ -31,9 +39,11 @@ quiet_relation(ScribeState *state, ScribeRelation *relation)
 {
 	MemoryContext old;
 
-	if (relation->quiet == NULL || relation->quieted == state->stretch)
+	uint64	   *quieted;
+
+	if (relation->quiet == NULL || *(quieted = quieted_of(relation)) == state->stretch)
 		return;
-	relation->quieted = state->stretch;
+	*quieted = state->stretch;
 
 	run_end(state);
 	output_begin(state);
@@ -127,7 +137,10 @@ append_image_where(StringInfo buf, ScribeRelation *relation)
 	bool	   *compared = palloc(relation->natts * sizeof(bool));
 	bool		any = false;
 
-	appendStringInfo(buf, " WHERE ctid = (SELECT ctid FROM ONLY %s", relation->name);
+	if (OidIsValid(relation->route))
+		appendStringInfo(buf, " WHERE (%s) = (SELECT %s FROM %s", relation->place, relation->place, relation->name);
+	else
+		appendStringInfo(buf, " WHERE ctid = (SELECT ctid FROM ONLY %s", relation->name);
 	for (int i = 0; i < relation->natts; i++)
 		any |= compared[i] = relation->columns[i].stored;
 	if (any)
@@ -266,6 +279,7 @@ empty_relations(ScribeState *state, List *relids)
 {
 	ListCell   *cell;
 	MemoryContext old;
+	List	   *emptied = NIL;
 
 	foreach(cell, relids)
 	{
@@ -275,18 +289,21 @@ empty_relations(ScribeState *state, List *relids)
 		if (!RelationIsValid(rel))
 			continue;
 		relation = relation_lookup(state, rel);
-		if (relation_is_written(state, rel, relation))
+		if (!is_whole_route(relation, relids))
+			warn_lost(state, relation, "values of a rewritten partition", ROUTE_ELSEWHERE);
+		else if (relation_is_written(state, rel, relation))
 		{
 			quiet_relation(state, relation);
 			output_begin(state);
 			appendStringInfo(&state->out, "-- pg_scribe: %s is emptied, so that nothing is computed here\n"
-							 "DELETE FROM ONLY %s; -- * rows", relation->name, relation->name);
+							 "DELETE FROM ONLY %s; -- * rows", relation->own_name, relation->own_name);
 			output_end_line(state);
+			emptied = lappend_oid(emptied, RelationGetRelid(rel));
 		}
 		RelationClose(rel);
 	}
 	old = MemoryContextSwitchTo(state->txn_cxt);
-	state->rewriting = list_concat_unique_oid(state->rewriting, relids);
+	state->rewriting = list_concat_unique_oid(state->rewriting, emptied);
 	MemoryContextSwitchTo(old);
 	state->rewritten = InvalidOid;
 }
@@ -299,6 +316,11 @@ write_refill(ScribeState *state, ScribeRelation *relation, HeapTuple oldtuple, H
 {
 	bool		old_known = oldtuple != NULL && relation->full;
 
+	if (OidIsValid(relation->route))
+	{
+		warn_lost(state, relation, "refill", ROUTE_ELSEWHERE);
+		return;
+	}
 	for (int i = 0; i < relation->nlive; i++)
 	{
 		int			att = relation->live[i];
@@ -409,7 +431,7 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 	if (relation->full ? oldtuple == NULL :
 		relation->nkeys == 0 || (oldtuple == NULL && !take_key_from_new(relation)))
 	{
-		warn_lost(state, relation, "UPDATE", "no replica identity");
+		warn_lost(state, relation, "UPDATE", why_lost(relation));
 		return;
 	}
 	if (choose_set(relation, oldtuple != NULL, &replace) == 0)
@@ -459,7 +481,7 @@ write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 
 	if (oldtuple == NULL || (!relation->full && relation->nkeys == 0))
 	{
-		warn_lost(state, relation, "DELETE", "no replica identity");
+		warn_lost(state, relation, "DELETE", why_lost(relation));
 		return;
 	}
 	heap_deform_tuple(oldtuple, RelationGetDescr(rel),
@@ -487,6 +509,15 @@ write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 		pieces_end(state);
 }
 
+static bool
+is_listed(Oid relid, int nrelations, Relation relations[])
+{
+	for (int i = 0; i < nrelations; i++)
+		if (RelationGetRelid(relations[i]) == relid)
+			return true;
+	return false;
+}
+
 void
 write_truncate(ScribeState *state, int nrelations, Relation relations[],
 			   bool restart, bool cascade)
@@ -501,9 +532,14 @@ write_truncate(ScribeState *state, int nrelations, Relation relations[],
 		/* a partitioned table has no rows, but foreign keys; its partitions are in the list too */
 		if (!relation_is_written(state, relations[i], relation))
 			continue;
+		if (OidIsValid(relation->route) && !is_listed(relation->route, nrelations, relations))
+		{
+			warn_lost(state, relation, psprintf("TRUNCATE of %s, a part", relation->own_name), ROUTE_ELSEWHERE);
+			continue;
+		}
 		quiet_relation(state, relation);
 		appendStringInfo(&names, "%s %s%s", names.len > 0 ? "," : "",
-						 relations[i]->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ", relation->name);
+						 relations[i]->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ", relation->own_name);
 		state->truncated++;
 	}
 	if (names.len == 0)

@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg
 
+from scribe.dump.contents import read_roots
+
 State = dict[str, list[str]]
 DUMP_OPTIONS = "-c extra_float_digits=3 -c datestyle=iso -c timezone=utc -c bytea_output=hex -c search_path="
 # A table with more rows than this is compared by count and digest instead of row by row.
@@ -20,7 +22,7 @@ ROWS_COMPARED_AS_TEXT = 20_000
 LINES_SHOWN = 40
 
 _RELATIONS = """
-    SELECT c.oid::pg_catalog.regclass::text, c.relkind::text
+    SELECT c.oid::pg_catalog.regclass::text, c.relkind::text, pg_catalog.format('%I.%I', n.nspname, c.relname)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'm', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe')
       AND n.nspname !~ '^pg_' AND (c.relkind <> 'm' OR c.relispopulated)
@@ -43,12 +45,15 @@ def dump_state(conn: psycopg.Connection[Any], pg_dump: str, env: Mapping[str, st
     conn was opened with DUMP_OPTIONS; pg_dump runs in env, which names the same database.
     """
     state: State = {"schema": _dump_schema(pg_dump, env)}
-    for relation, kind in conn.execute(_RELATIONS).fetchall():
+    roots = read_roots(conn)
+    for relation, kind, name in conn.execute(_RELATIONS).fetchall():
         if kind == "S":
             row = conn.execute(f"SELECT last_value, is_called FROM {relation}").fetchone()
             state[f"sequence {relation}"] = [str(row)]
-        else:
-            state[f"rows of {relation}"] = _dump_rows(conn, relation)
+        elif name not in roots:
+            state[f"rows of {relation}"] = _dump_rows(conn, f"ONLY {relation}")
+    for root in set(roots.values()):  # in a copy, a row may lie in another partition
+        state[f"rows of {root}"] = _dump_rows(conn, root.removesuffix(" (all partitions)"))
     for oid, owner, digest in conn.execute(_LARGE_OBJECTS).fetchall():
         state[f"large object {oid}"] = [f"owner {owner} md5 {digest}"]
     return state
@@ -72,14 +77,14 @@ def _dump_schema(pg_dump: str, env: Mapping[str, str]) -> list[str]:
 
 def _dump_rows(conn: psycopg.Connection[Any], relation: str) -> list[str]:
     """Return a table's rows as sorted text, or, for a large one, their number and a digest that ignores their order."""
-    (count,) = conn.execute(f"SELECT count(*) FROM ONLY {relation}").fetchall()[0]
+    (count,) = conn.execute(f"SELECT count(*) FROM {relation}").fetchall()[0]
     if count > ROWS_COMPARED_AS_TEXT:
         sums = ", ".join(f"sum(hashtextextended(t::text, {seed})::numeric)" for seed in (1, 2))
-        digest = conn.execute(f"SELECT {sums} FROM ONLY {relation} t").fetchone()
+        digest = conn.execute(f"SELECT {sums} FROM {relation} t").fetchone()
         return [f"{count} rows, digest {digest}"]
     # unconverted where the database may hold bytes that are no characters
     encoding = "SQL_ASCII" if conn.info.parameter_status("server_encoding") == "SQL_ASCII" else "UTF8"
-    with conn.cursor().copy(f"COPY (SELECT * FROM ONLY {relation}) TO STDOUT (ENCODING '{encoding}')") as copy:
+    with conn.cursor().copy(f"COPY (SELECT * FROM {relation}) TO STDOUT (ENCODING '{encoding}')") as copy:
         text = b"".join(bytes(block) for block in copy)
     return sorted(line.decode(errors="backslashreplace") for line in text.split(b"\n")[:-1])
 

@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -43,6 +43,7 @@ from scribe.common.postgres import (
 from scribe.common.process import die_with
 from scribe.decoders.registry import decoder_of
 from scribe.dump.config_rows import build_config_rows
+from scribe.dump.contents import read_roots
 from scribe.dump.gate import SHARE, Gate, NoGate
 from scribe.dump.guard import Guard, MovedError, in_snapshot, read_tables
 from scribe.source.metadata import (
@@ -97,6 +98,7 @@ class Request:
     jobs: int = 1
     with_globals: bool = True
     gaps: tuple[str, ...] = ()  # names of what the decoder loses, for the manifest
+    by_root: bool = False  # partitions' rows are loaded through their roots
 
 
 @dataclass
@@ -123,6 +125,7 @@ class Written:
 def _dump_command(request: Request, snapshot: str, directory: Path) -> list[str]:
     command = [find_program("pg_dump"), "--no-password", f"--snapshot={snapshot}", "--exclude-table-data=scribe.*"]
     command += [f"--lock-wait-timeout={LOCK_WAIT * 1000}"]
+    command += ["--load-via-partition-root"] if request.by_root else []
     if request.format == "directory":
         command += ["--format=directory", f"--jobs={request.jobs}", f"--file={directory / 'base.dir'}"]
         command += ["--compress=0"] if request.compress == "none" else []
@@ -290,6 +293,8 @@ def _fill(
     with connect(options=options) as reader, in_snapshot(reader, export.snapshot):
         before = read_tables(reader)
         config_rows = build_config_rows(reader)
+        # from 16 on pg_dump sees to that by itself, but for enums within arrays, rows and ranges
+        request = replace(request, by_root=bool(read_roots(reader)))
     talk.note(f"dumping {len(before)} tables at {format_lsn(export.consistent_point)}")
     warnings = hidden_contents(conn)
     # pg_dump's output is in the database's own encoding

@@ -148,7 +148,8 @@ WHERE c.relispartition AND c.relkind = 'r' AND EXISTS (
   SELECT FROM pg_catalog.pg_partitioned_table AS p
   WHERE p.partstrat = 'h' AND pg_catalog.pg_partition_root(p.partrelid) = r.oid
     AND (0 = ANY (p.partattrs::pg_catalog.int2[]) OR EXISTS (
-      SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = p.partrelid AND a.atttypid >= 16384
+      SELECT FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+      WHERE a.attrelid = p.partrelid AND (t.oid >= 16384 OR t.typname ~ '^_?reg')
         AND a.attnum = ANY (p.partattrs::pg_catalog.int2[]))))
 """
 
@@ -156,7 +157,7 @@ WHERE c.relispartition AND c.relkind = 'r' AND EXISTS (
 def read_roots(conn: psycopg.Connection[Any]) -> dict[str, str]:
     """Return the roots of those partitions whose rows may lie in another one in a copy, by the partitions' names.
 
-    The hash of an enum is that of an OID; what else hashes so cannot be told, so that every type of a user's counts.
+    The hash of an enum is that of an OID, and so is that of a regclass; every type of a user's may be made of these.
     """
 
     def name(schema: str, relation: str) -> str:

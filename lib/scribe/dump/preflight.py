@@ -22,6 +22,7 @@ from scribe.common.postgres import (
     program_version,
 )
 from scribe.decoders.decoder_raw import trial as gaps
+from scribe.dump.contents import read_roots
 from scribe.source import capture
 from scribe.source import slot as slots
 from scribe.source.capture import GENERATED_KEYS, WITHOUT_IDENTITY
@@ -435,6 +436,15 @@ def check_extensions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     return ok("extensions", f"{len(names)}, none that is known not to work")
 
 
+def check_partitions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
+    """No rows that lie in other partitions of a copy, unless the decoder sends them through their root."""
+    name, roots = "hash partitions", sorted(set(read_roots(conn).values()))
+    if not roots or wanted.plugin == "scribe_decoder":
+        return ok(name, f"{len(roots)} tables whose rows a copy spreads otherwise, sent through their roots")
+    text = f"{len(roots)} tables whose rows may lie in other partitions of a copy: {', '.join(roots[:3])}"
+    return Check(name, "warning", f"{text}; a restore may stop there", "use SCRIBE_DECODER=scribe_decoder")
+
+
 def check_functions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     """No function that a restore would run, and that then finds nothing: rows are loaded with an empty search path."""
     name = "functions"
@@ -491,6 +501,7 @@ PROBES: tuple[_Probe, ...] = (
     check_identities,
     check_generated,
     check_extensions,
+    check_partitions,
     check_functions,
     check_unlogged,
     check_large_objects,
