@@ -36,7 +36,7 @@ from scribe.source.slot import Export, create_slot
 ATTEMPTS = 3
 _OBJECT = re.compile(rb"(?m)^--\n-- (?:Data for )?Name: (.*); Type: ([A-Z ]+); Schema: ([^;]*); Owner: .*$")
 _NOISE = re.compile(rb"(?m)^(?:--.*|\\(?:un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)?\n")
-_OWN = re.compile(r"(EVENT TRIGGER|PUBLICATION|COMMENT) - ((EVENT TRIGGER|PUBLICATION) )?\"?scribe_")
+_OWN = re.compile(r"(EVENT TRIGGER|PUBLICATION|COMMENT) - ((EVENT TRIGGER|PUBLICATION) )?\"?!?scribe_")
 _UNLOGGED = "SELECT oid::bigint FROM pg_catalog.pg_class WHERE relpersistence = 'u' AND relkind = 'r'"
 _DDL = "SELECT pg_catalog.count(*) FROM scribe.ddl_history"
 
