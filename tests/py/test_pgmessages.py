@@ -256,7 +256,7 @@ def test_what_is_not_known_is_written_in_forms_that_need_no_knowledge(tmp_path: 
     assert body(spool, {}) == [
         'INSERT INTO public."order" (id, "user") OVERRIDING SYSTEM VALUE VALUES (\'x\', true);',
         'UPDATE ONLY public."order" SET "user" = false WHERE ctid = (SELECT ctid FROM ONLY public."order"'
-        ' WHERE ROW(id::s."Mood")::record *= ROW(\'x\'::s."Mood") LIMIT 1);',
+        ' WHERE ROW(id::s."Mood")::text COLLATE "C" = (SELECT ROW(\'x\'::s."Mood")::text) LIMIT 1);',
     ]
 
 

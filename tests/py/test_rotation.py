@@ -41,7 +41,8 @@ def plain(segment: Segment) -> bytes:
     manifest = segment.manifest
     assert (manifest["bytes"], manifest["sha256"]) == (len(stored), hashlib.sha256(stored).hexdigest())
     assert (manifest["plain_bytes"], manifest["plain_sha256"]) == (len(text), hashlib.sha256(text).hexdigest())
-    return text[text.index(b"$scribe$;\n") + 10 : text.index(b"BEGIN; -- footer")]
+    footer = text.index(b"BEGIN; -- footer")
+    return text[text.index(b"BEGIN; -- ") : footer] if b"BEGIN; -- " in text[:footer] else b""
 
 
 def archived(archive: Archive) -> bytes:
