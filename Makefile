@@ -41,7 +41,7 @@ demo:  ## back up and restore a busy throw-away database, and prove the copies e
 	@echo 'make demo: installs what is missing (a PostgreSQL server, its headers, Python, zstd), then takes about a minute.'
 	@tools/install-dependencies.sh
 	@$(MAKE) -s build
-	@PYTHONPATH=tests/py $(PY) -P tools/demo.py
+	@PYTHONPATH=tests/py:lib $(PY) -P tools/demo.py
 
 .PHONY: check
 check:  ## lint and all tests, on one server version

@@ -59,7 +59,8 @@ void
 free_statement(Statement *statement)
 {
 	forget_dropped(statement);
-	pfree(statement->text);
+	if (statement->text)		/* the first of a session may not be known */
+		pfree(statement->text);
 	if (statement->path)
 		pfree(statement->path);
 	list_free_deep(statement->touched);
