@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,26 @@ def test_the_first_statement_of_a_session_is_exact_in_every_surrounding(cluster:
     ):
         cluster.query(call, captured)
     assert texts(cluster, captured)[3:] == [f"CREATE TABLE {name} (x int PRIMARY KEY)" for name in "spcde"]
+
+
+@pytest.mark.parametrize("query", ["SELECT 1 AS x", "SELECT 1 / 0 AS x"])
+def test_a_first_statement_whose_text_cannot_be_proved_costs_nothing(
+    cluster: Cluster, captured: str, query: str
+) -> None:
+    """The query has been analysed before the library is loaded; what was noted is freed also if it fails."""
+    with cluster.connect(captured) as conn:
+        conn.execute("BEGIN; SAVEPOINT s")
+        with contextlib.suppress(psycopg.errors.DivisionByZero):
+            conn.execute(f"CREATE MATERIALIZED VIEW seen AS {query}")
+        conn.execute("ROLLBACK TO s; CREATE TABLE after (x int PRIMARY KEY); COMMIT")
+    with cluster.connect(captured) as conn:
+        with contextlib.suppress(psycopg.errors.DivisionByZero):
+            conn.execute(f"CREATE MATERIALIZED VIEW seen AS {query}")
+        conn.execute("CREATE TABLE at_last (x int PRIMARY KEY)")
+    recorded = texts(cluster, captured)
+    assert recorded[0] == "CREATE TABLE after (x int PRIMARY KEY)"
+    assert recorded[-1] == "CREATE TABLE at_last (x int PRIMARY KEY)"
+    assert len(recorded) == (2 if "0" in query else 3)
 
 
 def test_the_extended_protocol_is_exact_too(cluster: Cluster, captured: str) -> None:
