@@ -377,8 +377,12 @@ append_switch(StringInfo quiet, StringInfo loud, const char *table,
 }
 
 static void
-append_switches(StringInfo quiet, StringInfo loud, const char *table, Relation rel)
+append_switches(StringInfo quiet, StringInfo loud, Relation rel)
 {
+	/* a partition's copy of a trigger may be enabled otherwise than the trigger */
+	char	   *table = psprintf("%s%s", rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "ONLY " : "",
+								 name_of_relation(rel));
+
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
@@ -428,7 +432,7 @@ build_switches(ScribeRelation *relation, Relation rel)
 	initStringInfo(&quiet);
 	initStringInfo(&loud);
 	if (!OidIsValid(relation->route))
-		append_switches(&quiet, &loud, relation->own_name, rel);
+		append_switches(&quiet, &loud, rel);
 	else
 	{
 		List	   *family = find_all_inheritors(relation->route, NoLock, NULL);
@@ -440,7 +444,7 @@ build_switches(ScribeRelation *relation, Relation rel)
 
 			if (!RelationIsValid(member))
 				continue;
-			append_switches(&quiet, &loud, name_of_relation(member), member);
+			append_switches(&quiet, &loud, member);
 			RelationClose(member);
 		}
 	}

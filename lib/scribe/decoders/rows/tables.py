@@ -161,7 +161,8 @@ class Table:
         self.copy_head = b"COPY " + self.name + b" (" + names + b") FROM stdin;\n"
         quiet, loud = b"", b""
         for what, name, mode in self.facts.get("q", []):
-            head, tail = b"ALTER TABLE " + self.name, what.encode() + b" " + quote_name(name) + b";\n"
+            only = b"ONLY " if self.partitioned else b""  # a partition's copy of a trigger may be enabled otherwise
+            head, tail = b"ALTER TABLE " + only + self.name, what.encode() + b" " + quote_name(name) + b";\n"
             quiet += head + b" DISABLE " + tail
             loud += head + b" ENABLE " + mode.encode() + b" " + tail
         self.quiet, self.loud = quiet, loud
