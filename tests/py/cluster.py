@@ -12,6 +12,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from compare import DUMP_OPTIONS, State, drop_unlogged, dump_state
 from psycopg import sql
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "lib"))  # for programs that do not run under pytest, which knows it
+
+from compare import DUMP_OPTIONS, State, drop_unlogged, dump_state  # noqa: E402
+
 SETTINGS = {
     "fsync": "off",
     "wal_level": "logical",
