@@ -627,6 +627,8 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 	else if (strcmp(audit.kind, "create") == 0)
 	{
 		unseen_look(state);
+		/* its rows came first and had the table made; what came after has statements of its own */
+		state->made = keep_oids(state, list_difference_oid(state->made, audit.relids));
 		write_created(state, &audit);
 	}
 	else if (strcmp(audit.kind, "fill") == 0)

@@ -20,3 +20,14 @@ BEGIN; SAVEPOINT s; CREATE TABLE sub AS SELECT g FROM generate_series(1, 5) g; R
 BEGIN; CREATE TABLE rolled AS SELECT 1; ROLLBACK;
 UPDATE cta SET v = 'changed' WHERE id = 1;
 DELETE FROM sel WHERE id = 2;
+-- a key that the same transaction adds
+BEGIN;
+CREATE TABLE keyed AS SELECT i AS id, 'v' || i AS v FROM generate_series(1, 30) i;
+ALTER TABLE keyed ADD PRIMARY KEY (id);
+CREATE INDEX ON keyed (v);
+UPDATE keyed SET v = 'changed' WHERE id = 3;
+COMMIT;
+BEGIN;
+SELECT 1 AS a, 'x' AS b INTO into_keyed;
+ALTER TABLE into_keyed ADD CONSTRAINT k UNIQUE (a), ALTER COLUMN b SET DEFAULT 'y';
+COMMIT;

@@ -24,6 +24,8 @@ ALLOWED_SKIPS = ("server version:", "not root:", "place:")
 # What "make check-quick" takes, besides what is marked as unit; the rest is slow and runs last.
 QUICK_MODULES = ("test_compare", "test_metadata", "test_rotation", "test_spool")
 QUICK_CASES = ("full_identity_duplicates", "hostile_names", "key_updates", "toast", "transactions", "values")
+# Modules that put files into the server's own directories, which all workers share.
+ONE_WORKER = ("test_extensions", "test_extension_rows", "test_preloads")
 _numbers = itertools.count(1)
 
 
@@ -42,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in filter(is_slow, items):
         item.add_marker("slow")
     for item in items:
-        if "module" in {definition[-1].scope for definition in _fixtures_of(item)}:
+        shares = "module" in {definition[-1].scope for definition in _fixtures_of(item)}
+        if shares or item.path.stem in ONE_WORKER:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=is_slow)
 
