@@ -320,8 +320,8 @@ LANGUAGE plpgsql AS $function$
 BEGIN
     EXECUTE pg_catalog.format('SET LOCAL scribe.role = %L; SET LOCAL scribe.path = %L', CURRENT_USER::pg_catalog.text,
         pg_catalog.current_setting('search_path'));
-    -- a rewrite is recorded before the end
-    IF TG_EVENT OPERATOR(pg_catalog.=) 'ddl_command_end' OR TG_TAG OPERATOR(pg_catalog.~) '^ALTER ' THEN
+    -- a rewrite is recorded before the end, and a DROP when it has dropped
+    IF TG_EVENT OPERATOR(pg_catalog.<>) 'ddl_command_start' OR TG_TAG OPERATOR(pg_catalog.~) '^ALTER ' THEN
         EXECUTE pg_catalog.format('SET LOCAL scribe.settings = %L', scribe.session_settings()::pg_catalog.text);
     END IF;
 EXCEPTION WHEN OTHERS THEN
