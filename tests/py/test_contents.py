@@ -143,7 +143,7 @@ def test_a_record_can_be_spread_over_runs(scribe: Scribe, cluster: Cluster) -> N
     found = records(scribe)
     names = [name for value in found for name in value["contents"]]  # type: ignore[attr-defined]
     assert set(names) == {f"public.{name}" for name in ("keyed", "keyless", "moods0", "moods1", "none")}
-    assert len(found) == 5 and not any(value["complete"] for value in found)
+    assert not any(value["complete"] for value in found)
     assert rehearse(scribe, 0) == []
     forge(scribe, "planted one", "planted 1")
     (line,) = rehearse(scribe, 1)

@@ -187,4 +187,11 @@ def choose_tables(
             break
         chosen.add(table.oid)
         size += sizes.get(table.oid, 0)
-    return chosen
+    return chosen | _siblings(conn, tables, chosen)
+
+
+def _siblings(conn: psycopg.Connection[Any], tables: dict[int, Table], chosen: set[int]) -> set[int]:
+    """Return the partitions without which those chosen cannot be compared: the others of their root."""
+    roots = read_roots(conn)
+    wanted = {roots.get(tables[oid].name_text) for oid in chosen} - {None}
+    return {oid for oid, table in tables.items() if roots.get(table.name_text) in wanted}
