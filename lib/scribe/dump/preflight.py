@@ -306,7 +306,7 @@ def check_schema(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
         return ok("schema scribe", "free")
     if "ddl_history" in names or "replica_identity" in names:
         return ok("schema scribe", "holds the capture objects")
-    if names == ["position"]:
+    if "position" in names and set(names) <= {"position", "made", "quieted", "skipped"}:
         return ok("schema scribe", "holds the position of a restored copy, which becomes a source of its own")
     remedy = 'rename it: "ALTER SCHEMA scribe RENAME TO ..."'
     return Check("schema scribe", "failed", "exists and is not pg_scribe's", remedy)

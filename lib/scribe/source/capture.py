@@ -149,7 +149,8 @@ def install(
         conn.execute("SET LOCAL client_min_messages = warning")
         conn.execute(_AT_REST)
         if is_restored(conn) and not is_installed(conn):
-            conn.execute("DROP TABLE scribe.position")
+            conn.execute("DROP TABLE IF EXISTS scribe.position, scribe.made, scribe.quieted, scribe.skipped")
+            conn.execute("DROP FUNCTION IF EXISTS scribe.fire_event_triggers(boolean)")
             conn.execute("DROP TABLE IF EXISTS scribe.made, scribe.quieted")
             conn.execute("DROP FUNCTION IF EXISTS scribe.fire_event_triggers(boolean)")
             _drop_empty_schema(conn)
