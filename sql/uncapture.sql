@@ -17,9 +17,12 @@ BEGIN
     IF pg_catalog.to_regclass('scribe.at_work') IS NOT NULL THEN
         INSERT INTO scribe.at_work VALUES (pg_catalog.pg_current_xact_id()) ON CONFLICT DO NOTHING;
     END IF;
-    PERFORM pg_catalog.set_config('session_replication_role', 'replica', true);
-    PERFORM pg_catalog.set_config('event_triggers', 'off', true) FROM pg_catalog.pg_settings WHERE name = 'event_triggers';
+    PERFORM pg_catalog.set_config('session_replication_role', 'replica', true)
+        FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) CURRENT_USER AND rolsuper;  -- a lesser one has no event triggers
+    PERFORM pg_catalog.set_config('event_triggers', 'off', true) FROM pg_catalog.pg_settings AS s, pg_catalog.pg_roles AS r
+        WHERE s.name OPERATOR(pg_catalog.=) 'event_triggers' AND r.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND r.rolsuper;
     FOR others IN SELECT evtname, evtenabled FROM pg_catalog.pg_event_trigger WHERE evtenabled IN ('A', 'R')
+            AND EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) CURRENT_USER AND rolsuper)
             AND pg_catalog.current_setting('event_triggers', true) IS DISTINCT FROM 'off'
             AND evtfoid NOT IN (SELECT oid FROM pg_catalog.pg_proc WHERE pronamespace = pg_catalog.to_regnamespace('scribe')) LOOP
         EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I DISABLE', others.evtname);

@@ -151,8 +151,6 @@ def install(
         if is_restored(conn) and not is_installed(conn):
             conn.execute("DROP TABLE IF EXISTS scribe.position, scribe.made, scribe.quieted, scribe.skipped")
             conn.execute("DROP FUNCTION IF EXISTS scribe.fire_event_triggers(boolean)")
-            conn.execute("DROP TABLE IF EXISTS scribe.made, scribe.quieted")
-            conn.execute("DROP FUNCTION IF EXISTS scribe.fire_event_triggers(boolean)")
             _drop_empty_schema(conn)
         try:
             with conn.transaction():
