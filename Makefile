@@ -27,7 +27,7 @@ VENV = .venv
 # Each worker of pytest has a cluster of its own.
 WORKERS ?= auto
 PY = $(VENV)/bin/python
-SHELL_FILES = $(shell grep -rlE '^.!/(usr/bin/env |bin/)(ba)?sh' bin tools .ci decoder bench tests etc 2>/dev/null) lib/scribe.sh
+SHELL_FILES = $(shell grep -rlE --exclude='*.sql' '^.!/(usr/bin/env |bin/)(ba)?sh' bin tools .ci decoder bench tests etc 2>/dev/null) lib/scribe.sh
 
 # Other users (postgres) run what is built here, whatever the umask of the person who builds it.
 BUILD = umask 022 && tools/build-decoder
