@@ -36,8 +36,26 @@ SET check_function_bodies = off;
 SET default_tablespace = '';
 SET default_table_access_method = heap;
 SET search_path = '';
+-- as a segment's header does
+CREATE SCHEMA IF NOT EXISTS scribe;
+CREATE TABLE scribe.quieted (name text PRIMARY KEY, mode text);
+CREATE FUNCTION scribe.fire_event_triggers(fire boolean) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE t record;
+BEGIN
+    IF fire THEN
+        FOR t IN DELETE FROM scribe.quieted RETURNING name, mode LOOP
+            EXECUTE format('ALTER EVENT TRIGGER %I ENABLE %s', t.name, t.mode);
+        END LOOP;
+        RETURN;
+    END IF;
+    FOR t IN INSERT INTO scribe.quieted SELECT evtname, CASE evtenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
+            FROM pg_event_trigger WHERE evtenabled IN ('A', 'R') RETURNING name LOOP
+        EXECUTE format('ALTER EVENT TRIGGER %I DISABLE', t.name);
+    END LOOP;
+END $$;
 EOF
 cat body.sql >>stream.sql
+echo 'SELECT scribe.fire_event_triggers(true);' >>stream.sql
 psql -qX -d copy -f stream.sql >replay.log
 
 for db in source copy; do

@@ -89,7 +89,7 @@ def transactions(archive: Path) -> list[bytes]:
         assert position is None or position == segment.from_lsn
         position = segment.to_lsn
         plain = zstandard.ZstdDecompressor().decompressobj().decompress(segment.data.read_bytes())
-        text += plain[plain.index(b"$scribe$;\n") + 10 : plain.index(b"BEGIN; -- footer")]
+        text += plain[plain.index(b"BEGIN; -- ") : plain.index(b"BEGIN; -- footer")]
     found = re.split(rb"(?<=\n)(?=BEGIN; -- xid )", text) if text else []
     assert all(re.search(rb"\nCOMMIT; -- end [0-9A-F/]+\n\Z", t) and t.count(b"COMMIT; --") == 1 for t in found)
     return found
