@@ -124,9 +124,6 @@ COMMIT;
 -- extension scripts
 BEGIN;
 SELECT scribe.note('script', 'CREATE EXTENSION');
-CREATE TABLE inscript (a int);
-INSERT INTO inscript VALUES (1);
-DROP TABLE inscript;
 SELECT scribe.note('scripted', 'CREATE EXTENSION');
 SELECT scribe.run('CREATE EXTENSION', 'CREATE EXTENSION hstore');
 COMMIT;
