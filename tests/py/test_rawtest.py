@@ -35,6 +35,7 @@ def guarded(cluster: Cluster, database: str) -> Iterator[psycopg.Connection[obje
     """A database with capture and the guard."""
     with cluster.connect(database) as conn:
         capture.install(conn, "full", "decoder_raw")
+        conn.execute("RESET search_path")  # the files have set their own
         yield conn
 
 
@@ -113,6 +114,7 @@ def test_the_server_survives_what_crashes_it_without_the_guard(
     allow = "SELECT set_config(name, 'decoder_raw', false) FROM pg_settings WHERE name = 'output_plugin_libraries'"
     guarded.execute(allow)
     guarded.execute("SELECT pg_create_logical_replication_slot('raw', 'decoder_raw', true)")
+    guarded.execute("RESET search_path")
     guarded.execute(INDEXED)
     guarded.execute("ALTER TABLE t DROP CONSTRAINT t_pkey; UPDATE t SET b = 'z' WHERE a = 1; DELETE FROM t WHERE a > 1")
     rows = guarded.execute("SELECT data FROM pg_logical_slot_get_changes('raw', NULL, NULL)").fetchall()
