@@ -78,6 +78,7 @@ def test_what_goes_with_another_table_is_guarded_too(guarded: psycopg.Connection
 def test_where_identities_are_refused_the_command_is(cluster: Cluster, database: str) -> None:
     with cluster.connect(database) as conn:
         capture.install(conn, "refuse", "decoder_raw")
+        conn.execute("RESET search_path")
         conn.execute(INDEXED)
         with pytest.raises(psycopg.Error, match="would have no usable replica identity"):
             conn.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
@@ -114,7 +115,6 @@ def test_the_server_survives_what_crashes_it_without_the_guard(
     allow = "SELECT set_config(name, 'decoder_raw', false) FROM pg_settings WHERE name = 'output_plugin_libraries'"
     guarded.execute(allow)
     guarded.execute("SELECT pg_create_logical_replication_slot('raw', 'decoder_raw', true)")
-    guarded.execute("RESET search_path")
     guarded.execute(INDEXED)
     guarded.execute("ALTER TABLE t DROP CONSTRAINT t_pkey; UPDATE t SET b = 'z' WHERE a = 1; DELETE FROM t WHERE a > 1")
     rows = guarded.execute("SELECT data FROM pg_logical_slot_get_changes('raw', NULL, NULL)").fetchall()
