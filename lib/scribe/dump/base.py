@@ -257,7 +257,7 @@ def take_base(
 ) -> Base:
     """Dump the database on an exported snapshot into a new base, which is complete or not there.
 
-    gate: is opened when pg_dump has its locks; announce: is told the base's name before it appears. Raises MovedError
+    gate: opened when pg_dump has its locks; announce: called with the base's name before it appears. Raises MovedError
     when the dump could not be trusted, ScribeError when it failed.
     """
     stamp = archive.base_stamp()

@@ -34,7 +34,7 @@ class Attempts:
     """Attempts at what needs locks, on one connection; blockers: who was in the way of the last one that failed."""
 
     def __init__(self, conn: psycopg.Connection[Any], tell: Callable[[str], None]) -> None:
-        """Prepare; tell: is told, once, who is in the way."""
+        """Prepare; tell: called once with a line that names who is in the way."""
         self.conn = conn
         self.blockers: list[str] = []
         self._tell = tell

@@ -198,7 +198,7 @@ def uninstall(
     """Take back the replica identities set, and remove the capture objects; return the tables that were locked.
 
     A table that stays locked keeps FULL. wait: seconds for transactions that have changed the schema, which hold locks
-    on the capture objects. Raises TryAgainError that names who is in the way; tell: is told that at once.
+    on the capture objects. Raises TryAgainError that names who is in the way; tell: called at once with that line.
     """
     left = list(_restore_identities(conn, tell)) if is_installed(conn) else []
 
@@ -235,7 +235,7 @@ def set_identities(
 ) -> list[str]:
     """Set REPLICA IDENTITY FULL on every table without a usable one, and remember that; return their names.
 
-    wait: seconds to go on trying for tables that are locked; tell: is told at once who locks them. Raises TryAgainError
+    wait: seconds to go on trying for tables that are locked; tell: called with who locks them. Raises TryAgainError
     that names both.
     """
     rows = [row for row in conn.execute(WITHOUT_IDENTITY).fetchall() if is_owner(conn, row)]
