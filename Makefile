@@ -26,6 +26,8 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VENV = .venv
 # Each worker of pytest has a cluster of its own.
 WORKERS ?= auto
+# Tests of one file share what they make, some of it in the server's directories; quick files come first.
+SPREAD = --dist loadfile --no-loadscope-reorder
 PY = $(VENV)/bin/python
 SHELL_FILES = $(shell grep -rlE --exclude='*.sql' '^.!/(usr/bin/env |bin/)(ba)?sh' bin tools .ci decoder bench tests etc 2>/dev/null) lib/scribe.sh
 
@@ -55,7 +57,7 @@ check-quick:  ## lint and the tests that take less than two minutes
 	@tools/install-dependencies.sh check
 	@$(MAKE) build dev
 	@$(MAKE) lint check-decoder
-	@$(PY) -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow'
+	@$(PY) -m pytest -n $(WORKERS) $(SPREAD) -m 'not slow'
 	@tests/bats/run tests/bats/launchers.bats tests/bats/scribe-init.bats tests/bats/scribe-stream.bats tests/bats/scribe-restore.bats
 
 .PHONY: lint
@@ -72,7 +74,7 @@ check-decoder:
 
 .PHONY: check-python
 check-python: dev
-	$(PY) -m pytest -n $(WORKERS) --dist loadgroup
+	$(PY) -m pytest -n $(WORKERS) $(SPREAD)
 
 .PHONY: check-bats
 check-bats:
@@ -94,7 +96,7 @@ check-large: dev  ## transactions and values larger than memory set aside for th
 
 .PHONY: check-attacks
 check-attacks: dev  ## what a role without rights may try: code planted in every spot, forged names and texts, settings
-	$(PY) -m pytest -n $(WORKERS) --dist loadgroup tests/py/test_shouting.py tests/py/test_forgery.py tests/py/test_hostile.py
+	$(PY) -m pytest -n $(WORKERS) $(SPREAD) tests/py/test_shouting.py tests/py/test_forgery.py tests/py/test_hostile.py
 
 .PHONY: check-fuzz
 check-fuzz: dev  ## random but reproducible DDL and DML, restored and compared: SEED= TRANSACTIONS= ASAN=1
@@ -136,7 +138,7 @@ check-versions: dev  ## the end-to-end tests once for each server in PG_CONFIGS=
 	    echo "== $$($$pg_config --version)"; \
 	    $(MAKE) build PG_CONFIG=$$pg_config && \
 	    $(MAKE) check-decoder PG_CONFIG=$$pg_config && \
-	    PG_CONFIG=$$pg_config $(PY) -m pytest -n $(WORKERS) --dist loadgroup -m 'not unit' && \
+	    PG_CONFIG=$$pg_config $(PY) -m pytest -n $(WORKERS) $(SPREAD) -m 'not unit' && \
 	    $(MAKE) check-bats PG_CONFIG=$$pg_config || exit 1; \
 	done
 

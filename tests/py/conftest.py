@@ -9,9 +9,8 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from checking import PROMPT
@@ -24,8 +23,6 @@ ALLOWED_SKIPS = ("server version:", "not root:", "place:")
 # What "make check-quick" takes, besides what is marked as unit; the rest is slow and runs last.
 QUICK_MODULES = ("test_compare", "test_metadata", "test_rotation", "test_spool")
 QUICK_CASES = ("full_identity_duplicates", "hostile_names", "key_updates", "toast", "transactions", "values")
-# Modules that put files into the server's own directories, which all workers share.
-ONE_WORKER = ("test_extensions", "test_extension_rows", "test_preloads")
 _numbers = itertools.count(1)
 
 
@@ -43,16 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the slow tests and put them last."""
     for item in filter(is_slow, items):
         item.add_marker("slow")
-    for item in items:
-        shares = "module" in {definition[-1].scope for definition in _fixtures_of(item)}
-        if shares or item.path.stem in ONE_WORKER:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     items.sort(key=is_slow)
-
-
-def _fixtures_of(item: pytest.Item) -> Iterable[Sequence[pytest.FixtureDef[Any]]]:
-    """What a module's tests share (an installed tree, a watched source) is made once: they run in one worker."""
-    return item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
 
 
 def remove_old_clusters() -> None:

@@ -47,7 +47,7 @@ def test_a_file_that_finds_its_rows_says_nothing(copied: tuple[Scribe, str]) -> 
 def test_a_row_that_is_missing_stops_it(copied: tuple[Scribe, str], damage: str) -> None:
     scribe, copy = copied
     if scribe.cluster.version_num < 150000:
-        pytest.skip("the statistics of a session are not exact before 15")
+        pytest.skip("server version: the statistics of a session are not exact before 15")
     scribe.cluster.psql(damage, copy)
     status, said = scribe.run_segments_with_psql(copy)
     assert status != 0
