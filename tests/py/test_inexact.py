@@ -58,7 +58,8 @@ def test_the_one_statement_is_picked_out_of_what_held_it(scribe: Scribe) -> None
     run_as_one(cluster, dbname, "DROP VIEW v1; DROP VIEW v2; CREATE TABLE last AS SELECT 1 AS a")
     text, warnings = rotated(scribe)
     assert ("SELECT make" in text, "BEGIN EXECUTE" in text) == (False, False)
-    assert sum(warning.startswith("inexact DDL: CREATE TABLE inexact: the library") for warning in warnings) == 5
+    guess = "inexact DDL: CREATE TABLE by postgres inexact: the library"
+    assert sum(warning.startswith(guess) for warning in warnings) == 4  # that of PL/pgSQL's one statement is proved
     source = cluster.dump(dbname)
     try:
         scribe.run("scribe-restore", "-d", "picked_restore", "--no-globals")

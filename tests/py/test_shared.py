@@ -164,8 +164,8 @@ def test_on_a_server_without_them_roles_and_tablespaces_are_made(begun: Scribe) 
         source = cluster.dump(name)
         state = (
             "SELECT rolname, rolpassword, ARRAY(SELECT roleid::regrole::text FROM pg_auth_members WHERE member = r.oid)"
-            " FROM pg_authid AS r WHERE rolname ~ '^scribe_far' UNION ALL SELECT spcname, NULL, NULL FROM pg_tablespace"
-            " ORDER BY 1"
+            " FROM pg_authid AS r WHERE rolname ~ '^scribe_far' UNION ALL"
+            " SELECT spcname, NULL, NULL FROM pg_tablespace WHERE spcname ~ '^scribe_far' ORDER BY 1"
         )
         with temporary_cluster() as other:
             there = Scribe(other, "copy", begun.archive)
