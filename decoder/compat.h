@@ -126,13 +126,6 @@ typedef ClusterStmt ClusterStatement;
 #define makes_table(creation) ((creation)->relkind == OBJECT_TABLE)
 #endif
 
-/* every setting there is; count: how many */
-#if PG_VERSION_NUM >= 160000
-#define all_settings(count) get_guc_variables(count)
-#else
-#define all_settings(count) (*(count) = GetNumConfigOptions(), get_guc_variables())
-#endif
-
 /* newer versions declare one or both themselves */
 #if PG_VERSION_NUM < 160000
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);

@@ -20,6 +20,7 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/json.h"
@@ -182,6 +183,17 @@ has_new_values(Relation rel)
 	return false;
 }
 
+bool
+is_valid_index(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	bool		valid = HeapTupleIsValid(tuple) && ((Form_pg_index) GETSTRUCT(tuple))->indisvalid;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return valid;
+}
+
 Need
 need_of_table(Oid relation, bool made, Config *config)
 {
@@ -198,21 +210,12 @@ need_of_table(Oid relation, bool made, Config *config)
 		if (!made && has_new_values(rel))
 			need = NEED_SQL;
 		else if (form->relreplident == REPLICA_IDENTITY_FULL)
-			need = OidIsValid(primary_key_index(rel)) ? NEED_SQL : NEED_NOTHING;
+			need = !OidIsValid(primary_key_index(rel)) ? NEED_NOTHING :
+				CheckRelationLockedByMe(rel, AccessExclusiveLock, true) && is_valid_index(primary_key_index(rel)) ?
+				NEED_NO_IDENTITY : NEED_SQL;
 		else if (!usable)
 			need = made && !config->refuse && form->relreplident == REPLICA_IDENTITY_DEFAULT ? NEED_IDENTITY : NEED_SQL;
 	}
 	table_close(rel, NoLock);
 	return need;
-}
-
-bool
-is_valid_index(Oid index)
-{
-	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	bool		valid = HeapTupleIsValid(tuple) && ((Form_pg_index) GETSTRUCT(tuple))->indisvalid;
-
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	return valid;
 }

@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
@@ -18,12 +20,14 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "scribe_capture.h"
 #include "scribe_record.h"
 
@@ -69,38 +73,71 @@ take_over(Row *row, Oid caller)
 	row->path = path.data;
 }
 
-/* Give a table that the running command made REPLICA IDENTITY FULL, and record that. */
+/*
+ * The note that REPLICA IDENTITY FULL of a table is ours is made, or taken away; changed: whether it was there to be taken.
+ * False where that cannot be done here.
+ */
 static bool
-set_identity(Relation history, Oid relation)
+note_identity(Oid relation, bool full, bool *changed)
 {
-	Relation	catalog;
-	Relation	mended = open_table("replica_identity", RowExclusiveLock);
-	HeapTuple	tuple;
-	Form_pg_class form;
+	Relation	notes = open_table("replica_identity", RowExclusiveLock);
 	Datum		value = ObjectIdGetDatum(relation);
 	bool		isnull = false;
-	Row			row = {"ddl", "ALTER TABLE", "table"};
 
-	if (mended == NULL || RelationGetDescr(mended)->natts != 1)
+	*changed = false;
+	if (notes == NULL || RelationGetDescr(notes)->natts != 1)
 		return false;
+	if (full)
+		*changed = insert_row(notes, &value, &isnull);
+	else
+	{
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_OIDEQ, value);
+		scan = systable_beginscan(notes, primary_key_index(notes), true, GetActiveSnapshot(), 1, &key);
+		tuple = systable_getnext(scan);
+		if (HeapTupleIsValid(tuple))
+		{
+			simple_heap_delete(notes, &tuple->t_self);
+			*changed = true;
+		}
+		systable_endscan(scan);
+	}
+	table_close(notes, NoLock);
+	return *changed || !full;
+}
+
+/* Give a table that the running command made REPLICA IDENTITY FULL, or take it from one that has a key now, and record that. */
+static bool
+set_identity(Relation history, Oid relation, bool full)
+{
+	Relation	catalog;
+	HeapTuple	tuple;
+	Form_pg_class form;
+	Row			row = {"ddl", "ALTER TABLE", "table"};
+	bool		changed;
+
+	if (!note_identity(relation, full, &changed))
+		return false;
+	if (!changed)
+		return true;			/* it is not ours, and stays */
 	catalog = table_open(RelationRelationId, RowExclusiveLock);
 	tuple = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(relation));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for relation %u", relation);
 	form = (Form_pg_class) GETSTRUCT(tuple);
-	form->relreplident = REPLICA_IDENTITY_FULL;
+	form->relreplident = full ? REPLICA_IDENTITY_FULL : REPLICA_IDENTITY_DEFAULT;
 	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
 	table_close(catalog, RowExclusiveLock);
 
 	row.identity = quote_qualified_identifier(get_namespace_name(form->relnamespace), NameStr(form->relname));
-	row.statement = psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL", row.identity);
-	row.reason = "own: no key tells the rows of the table apart";
+	row.statement = psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY %s", row.identity, full ? "FULL" : "DEFAULT");
+	row.reason = full ? "own: no key tells the rows of the table apart" : "own: a key tells the rows apart";
 	row.role = GetUserNameFromId(GetUserId(), false);
 	row.path = "\"\"";
 	row.relids = list_make1_oid(relation);
-	if (!insert_row(mended, &value, &isnull))
-		return false;
-	table_close(mended, NoLock);
 	CommandCounterIncrement();
 	return write_row(history, &row);
 }
@@ -115,6 +152,7 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	Row			row = {"ddl", tag};
 	List	   *commands = NIL;
 	List	   *keyless = NIL;
+	List	   *keyed = NIL;
 	ListCell   *cell;
 	Relation	history;
 	bool		is_drop = strncmp(tag, "DROP ", 5) == 0;
@@ -182,6 +220,9 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 					case NEED_IDENTITY:
 						keyless = lappend_oid(keyless, relation);
 						break;
+					case NEED_NO_IDENTITY:
+						keyed = lappend_oid(keyed, relation);
+						break;
 					case NEED_SQL:
 						return false;
 				}
@@ -216,7 +257,10 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	if (!write_row(history, &row))
 		return false;
 	foreach(cell, keyless)
-		if (!set_identity(history, lfirst_oid(cell)))
+		if (!set_identity(history, lfirst_oid(cell), true))
+			return false;
+	foreach(cell, keyed)
+		if (!set_identity(history, lfirst_oid(cell), false))
 			return false;
 	table_close(history, NoLock);
 	return true;

@@ -57,6 +57,7 @@ typedef enum Need
 {
 	NEED_NOTHING,
 	NEED_IDENTITY,				/* REPLICA IDENTITY FULL, and nobody else can see the table yet */
+	NEED_NO_IDENTITY,			/* the table that nobody else can use now has got a key: DEFAULT again, if FULL is ours */
 	NEED_SQL
 } Need;
 

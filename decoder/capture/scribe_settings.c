@@ -122,13 +122,62 @@ add_setting(ArrayBuildState **state, const char *name, const char *value)
 	*state = accumArrayResult(*state, CStringGetTextDatum(value), false, TEXTOID, CurrentMemoryContext);
 }
 
+#if PG_VERSION_NUM >= 160000
+static int
+by_name(const void *a, const void *b)
+{
+	return pg_strcasecmp((*(struct config_generic *const *) a)->name, (*(struct config_generic *const *) b)->name);
+}
+
+/*
+ * The settings that are not at their default, and perhaps some that are.  The server lists them for its parallel workers, as
+ * RestoreGUCState() reads them; its list of all would be made and sorted anew for each statement, and cost more than
+ * everything else that is done here.
+ */
+static struct config_generic **
+set_settings(int *count)
+{
+	Size		size = EstimateGUCStateSpace();
+	char	   *state = palloc(size);
+	struct config_generic **found = palloc(sizeof(struct config_generic *) * (size / 16 + 1));
+	char	   *p = state + sizeof(Size);
+	Size		used;
+
+	SerializeGUCState(size, state);
+	memcpy(&used, state, sizeof(Size));
+	*count = 0;
+	for (char *end = p + used; p < end;)
+	{
+		struct config_generic *setting = find_option(p, false, true, DEBUG5);
+		bool		in_file;
+
+		if (setting != NULL)
+			found[(*count)++] = setting;
+		p += strlen(p) + 1;		/* the name */
+		p += strlen(p) + 1;		/* the value */
+		in_file = *p != '\0';
+		p += strlen(p) + 1;		/* the file */
+		p += (in_file ? sizeof(int) : 0) + sizeof(GucSource) + sizeof(GucContext) + sizeof(Oid);
+	}
+	qsort(found, *count, sizeof(*found), by_name);
+	return found;
+}
+#else
+static struct config_generic **
+set_settings(int *count)
+{
+	*count = GetNumConfigOptions();
+	return get_guc_variables();
+}
+#endif
+
 /* Names and values as text[]. */
 Datum
 session_settings(void)
 {
 	ArrayBuildState *state = initArrayResult(TEXTOID, CurrentMemoryContext, false);
 	int			count;
-	struct config_generic **settings = all_settings(&count);
+	struct config_generic **settings = set_settings(&count);
 
 	for (int i = 0; i < (int) lengthof(pinned); i++)
 	{
