@@ -126,6 +126,25 @@ audit_oids(Relation rel, HeapTuple tuple, const char *name)
 	return oids;
 }
 
+/*
+ * Is it the setting that 19 cannot change?  Statements are written so that it
+ * is of no account to their texts.
+ */
+static bool
+is_of_strings(const char *name)
+{
+	return pg_strcasecmp(name, "standard_conforming_strings") == 0;
+}
+
+static bool
+has_standard_strings(Audit *audit)
+{
+	for (int i = 0; i + 1 < audit->nsettings; i += 2)
+		if (is_of_strings(audit->settings[i]) && pg_strcasecmp(audit->settings[i + 1], "on") != 0)
+			return false;
+	return true;
+}
+
 static void
 read_audit(Audit *audit, Relation rel, HeapTuple tuple)
 {
@@ -147,6 +166,12 @@ read_audit(Audit *audit, Relation rel, HeapTuple tuple)
 	audit->relids = audit_oids(rel, tuple, "relids");
 	if (audit->tag == NULL)
 		audit->tag = "UNKNOWN";
+	if (audit->statement != NULL && !has_standard_strings(audit))
+	{
+		audit->statement = text_with_escape_strings(audit->statement);
+		if (audit->statement == NULL)
+			audit->reason = "its strings could not be read";
+	}
 }
 
 /*
@@ -240,7 +265,7 @@ append_settings(StringInfo out, Audit *audit)
 	for (int i = 0; i + 1 < audit->nsettings; i += 2)
 	{
 		const char *name = audit->settings[i];
-		bool		plain = header_value(name) != NULL;
+		bool		plain = header_value(name) != NULL && !is_of_strings(name);
 
 		if (!is_setting_name(name))
 		{
@@ -253,6 +278,8 @@ append_settings(StringInfo out, Audit *audit)
 		append_literal(out, audit->settings[i + 1], strlen(audit->settings[i + 1]));
 		if (!plain)
 			appendStringInfoString(out, ", true)");
+		if (is_of_strings(name))
+			appendStringInfoString(out, " WHERE pg_catalog.current_setting('server_version_num')::int < 190000");
 		if (!is_everywhere(name))
 			appendStringInfo(out, " FROM pg_catalog.pg_settings WHERE name = '%s'", name);
 		appendStringInfoString(out, ";\n");
@@ -339,16 +366,6 @@ append_executed(StringInfo out, const char *text)
 	appendStringInfo(out, "; END%s;\n", tag.data);
 }
 
-static bool
-has_standard_strings(Audit *audit)
-{
-	for (int i = 0; i + 1 < audit->nsettings; i += 2)
-		if (pg_strcasecmp(audit->settings[i], "standard_conforming_strings") == 0 &&
-			pg_strcasecmp(audit->settings[i + 1], "on") != 0)
-			return false;
-	return true;
-}
-
 /*
  * A statement that the decoder itself makes, as that role where one is named.
  */
@@ -388,7 +405,7 @@ append_statement(StringInfo out, Audit *audit)
 		appendStringInfoString(out, "-- CONCURRENTLY left out\n");
 		text = inside;
 	}
-	if (has_standard_strings(audit) && text_is_plain(text))
+	if (text_is_plain(text))
 		appendStringInfo(out, "%s\n;\n", text);
 	else
 		append_executed(out, text);
@@ -537,8 +554,7 @@ write_inexact(ScribeState *state, Audit *audit)
 	const char *reason = audit->reason ? audit->reason : "no reason given";
 
 	if (audit->statement != NULL)
-		statement = pick_statement(audit->statement, has_standard_strings(audit), audit->tag, audit->identity,
-								   audit->relids, &fitting);
+		statement = pick_statement(audit->statement, audit->tag, audit->identity, audit->relids, &fitting);
 	if (statement != NULL)
 	{
 		audit->statement = statement;

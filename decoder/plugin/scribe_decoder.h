@@ -303,12 +303,13 @@ extern void write_ddl(ScribeState *state, Relation rel, HeapTuple tuple);
 extern void write_own(ScribeState *state, const char *tag, const char *role, const char *text);
 
 /* scribe_pick.c */
-extern char *pick_statement(const char *text, bool standard_strings, const char *tag, const char *identity,
+extern char *pick_statement(const char *text, const char *tag, const char *identity,
 							List *relids, int *fitting);
 
 /* scribe_text.c */
 extern bool text_is_plain(const char *text);
 extern char *text_without_concurrently(const char *text, const char *tag);
+extern char *text_with_escape_strings(const char *text);
 
 /* scribe_create.c */
 extern bool of_this_transaction(ScribeState *state, TransactionId xid);

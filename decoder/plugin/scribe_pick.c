@@ -22,15 +22,13 @@
  * The text's statements; NIL where it cannot be read.
  */
 static List *
-parse(const char *text, bool standard_strings)
+parse(const char *text)
 {
 	int			level = NewGUCNestLevel();
 	MemoryContext context = CurrentMemoryContext;
 	List	   *volatile statements = NIL;
 
-	(void) set_config_option("standard_conforming_strings", standard_strings ? "on" : "off",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("escape_string_warning", "off",
+	(void) set_config_option("standard_conforming_strings", "on",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	PG_TRY();
 	{
@@ -137,10 +135,9 @@ may_be_it(Node *stmt, const char *identity, List *relids)
  * there were.
  */
 char *
-pick_statement(const char *text, bool standard_strings, const char *tag, const char *identity,
-			   List *relids, int *fitting)
+pick_statement(const char *text, const char *tag, const char *identity, List *relids, int *fitting)
 {
-	List	   *statements = parse(text, standard_strings);
+	List	   *statements = parse(text);
 	List	   *left = NIL;
 	ListCell   *cell;
 

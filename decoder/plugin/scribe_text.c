@@ -1,6 +1,7 @@
 /*
  * scribe_text.c
- *	  Can psql be trusted to send a statement's text as it is?
+ *	  Can psql be trusted to send a statement's text as it is?  And how is it
+ *	  written so that every server reads it alike?
  *
  * A small scanner with PostgreSQL's rules for quotes and comments (that is,
  * with standard_conforming_strings on).  Whatever it is not sure of makes the
@@ -339,4 +340,102 @@ text_without_concurrently(const char *text, const char *tag)
 				token.start--;
 		return psprintf("%.*s%s", (int) (token.start - text), text, rest);
 	}
+}
+
+/*
+ * The quote that goes on with the literal before at, or NULL: it stands on a
+ * later line.
+ */
+static const char *
+next_part(const char *at)
+{
+	bool		newline = false;
+
+	for (;; at++)
+	{
+		if (at[0] == '-' && at[1] == '-')
+			at += strcspn(at, "\n\r");
+		if (*at == '\'')
+			return newline ? at : NULL;
+		if (!is_blank(*at))
+			return NULL;
+		newline |= *at == '\n' || *at == '\r';
+	}
+}
+
+/*
+ * After a literal with all its parts, or NULL where it does not end.
+ */
+static const char *
+skip_parts(const char *at, bool escapes)
+{
+	const char *part;
+
+	for (at = skip_quoted(at, escapes); at != NULL && (part = next_part(at)) != NULL;)
+		at = skip_quoted(part, escapes);
+	return at;
+}
+
+/*
+ * After what begins at at, literals aside; NULL where it does not end.
+ */
+static const char *
+skip_other(const char *at)
+{
+	if (*at == '"')
+		return skip_quoted(at, false);
+	if (at[0] == '-' && at[1] == '-')
+		return at + strcspn(at, "\n\r");
+	if (at[0] == '/' && at[1] == '*')
+		return skip_block_comment(at);
+	if (*at == '$')
+	{
+		const char *end = skip_dollar_quoted(at);
+
+		return end == at ? at + 1 : end;
+	}
+	return at + 1;
+}
+
+/*
+ * A text that was read with standard_conforming_strings off, as one that means
+ * the same whatever that setting is, which 19 cannot switch off: E'' for ''.
+ * NULL if it cannot be read.
+ */
+char *
+text_with_escape_strings(const char *text)
+{
+	StringInfoData out;
+	const char *at = text;
+
+	initStringInfo(&out);
+	while (at != NULL && *at)
+	{
+		const char *start = at;
+
+		if (is_name_start(*at))
+		{
+			while (is_name_part(*at))
+				at++;
+			if (*at == '\'' && at == start + 1 && strchr("eEbBxX", *start))
+				at = skip_parts(at, *start == 'e' || *start == 'E');
+			else if (*at == '\'' && at == start + 1 && (*start == 'n' || *start == 'N'))
+			{
+				appendStringInfoString(&out, "NCHAR");
+				start = at;
+			}
+			else if (at[0] == '&' && at[1] == '\'' && at == start + 1 && (*start == 'u' || *start == 'U'))
+				return NULL;
+		}
+		else if (*at == '\'')
+		{
+			at = skip_parts(at, true);
+			appendStringInfoString(&out, start > text && is_name_part(start[-1]) ? " E" : "E");
+		}
+		else
+			at = skip_other(at);
+		if (at != NULL)
+			appendBinaryStringInfo(&out, start, at - start);
+	}
+	return at == NULL ? NULL : out.data;
 }

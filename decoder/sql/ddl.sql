@@ -50,7 +50,8 @@ INSERT INTO scribe.ddl_history (kind, tag, statement) VALUES
 	('ddl', 'X', '/* nested /* ; */ '' */ SELECT (((1)))');
 SELECT * FROM stream;
 INSERT INTO scribe.ddl_history (kind, tag, statement, settings) VALUES
-	('ddl', 'X', 'SELECT 1', '{standard_conforming_strings,off}');
+	('ddl', 'X', $x$SELECT 'a\'b', date'2024-01-01', n'\\', E'\'', b'1', 'c' -- it's
+	'\d', 1 AS "it's", $$'\$$ /* ' /* ' */ */$x$, '{standard_conforming_strings,off}');
 SELECT * FROM stream;
 
 -- CONCURRENTLY as a word only

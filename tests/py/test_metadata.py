@@ -112,7 +112,10 @@ def test_database_sql_carries_over_under_another_name(scribe: Scribe, cluster: C
             " ORDER BY 1) FROM pg_database AS d WHERE datname = '{}'"
         )
         assert cluster.query(query.format(target))[0][2] == cluster.query(query.format(name))[0][2]
-        cluster.psql((base.path / "database.sql").read_text(), target)
+        text = (base.path / "database.sql").read_text()
+        unknown = text.replace('SET "my"."setting"', 'SET "no_such_setting"', 1)
+        assert "no_such_setting" in cluster.psql(unknown, target).stderr
+        cluster.psql(text, target)
         assert cluster.query(query.format(target)) == cluster.query(query.format(name))
     finally:
         cluster.dropdb(target)

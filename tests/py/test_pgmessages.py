@@ -13,7 +13,7 @@ from scribe.common.errors import ScribeError
 from scribe.decoders.pgmessages import BinaryScan, end_after, find_start, frames_after
 from scribe.decoders.pgoutput import PgOutput
 from scribe.decoders.pgstream import MessageTranslator
-from scribe.decoders.rows.plaintext import is_plain, without_concurrently
+from scribe.decoders.rows.plaintext import is_plain, with_escape_strings, without_concurrently
 from scribe.decoders.rows.statements import NotSureError, choose, last_name, statement_number
 from scribe.decoders.rows.text import Knowledge
 from scribe.spool import concatenation as tape_module
@@ -359,3 +359,25 @@ def test_the_word_concurrently_goes_and_no_other() -> None:
         "ALTER TABLE a DETACH PARTITION b"
     )
     assert without_concurrently("CREATE TABLE concurrently (x int)", "CREATE TABLE") is None
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("read", "written"),
+    [
+        (r"SELECT 'a\'b', 'x''\\'", r"SELECT E'a\'b', E'x''\\'"),
+        (r"SELECT date'2024-01-01'", r"SELECT date E'2024-01-01'"),
+        (r"SELECT e'\'', E'\\', b'01', X'f'", r"SELECT e'\'', E'\\', b'01', X'f'"),
+        (r"SELECT N'a\\'", r"SELECT NCHAR E'a\\'"),
+        ("SELECT 'a\\\\' -- it's\n 'b', 'c'", "SELECT E'a\\\\' -- it's\n 'b', E'c'"),
+        (r'SELECT "it\'s", $$\'$$ /* \' /* \' */ */ -- \'', r'SELECT "it\'s", $$\'$$ /* \' /* \' */ */ -- \''),
+        (r"SELECT $a$'$$'$a$'x', $1'y'", r"SELECT $a$'$$'$a$ E'x', $1 E'y'"),
+        (r"SELECT a$b'c'", r"SELECT a$b E'c'"),
+        (r"SELECT U&'a'", None),
+        (r"SELECT 'a\'", None),
+        ("SELECT $$", None),
+        ('SELECT "a', None),
+    ],
+)
+def test_a_text_with_escapes_reads_alike_everywhere(read: str, written: str | None) -> None:
+    assert with_escape_strings(read) == written

@@ -238,6 +238,17 @@ def test_without_owners_only_the_role_around_a_ddl_statement_is_left_out() -> No
 
 
 @pytest.mark.unit
+def test_a_setting_of_somebodys_own_does_not_hide_the_role_that_is_left_out() -> None:
+    text = (
+        b"SELECT pg_catalog.set_config('app.x', '1', true);\nSET LOCAL ROLE bob;\nCREATE TABLE t ()\n;\n"
+        b"RESET ROLE;\nRESET app.x;\n"
+    )
+    before, rest = split_ddl(text, owners=False)
+    assert before == b"SELECT pg_catalog.set_config('app.x', '1', true);\n"
+    assert rest == b"CREATE TABLE t ()\n;\nRESET app.x;\n"
+
+
+@pytest.mark.unit
 @pytest.mark.parametrize(
     ("stop", "excluded"),
     [

@@ -542,6 +542,7 @@ def without_quieting(text: bytes) -> bytes:
 
 _QUIETING = b"ALTER EVENT TRIGGER "  # in segments of older versions
 _FIRING = b"SELECT scribe.fire_event_triggers("
+_AROUND = (b"SET LOCAL ", b"SELECT pg_catalog.set_config(", _FIRING)  # what stands before a statement and after it
 
 
 def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:
@@ -550,9 +551,9 @@ def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:
     owners: without, lines that change the role are left out (before the statement and after it, never within).
     """
     lines = text.splitlines(keepends=True)
-    first = next((i for i, line in enumerate(lines) if not line.startswith((b"SET LOCAL ", _FIRING))), len(lines))
+    first = next((i for i, line in enumerate(lines) if not line.startswith(_AROUND)), len(lines))
     last = len(lines)
-    while last > first and lines[last - 1].startswith((b"RESET ", b"SET LOCAL ", _FIRING)):
+    while last > first and lines[last - 1].startswith((b"RESET ", *_AROUND)):
         last -= 1
     before, after = lines[:first], lines[last:]
     if not owners:

@@ -171,6 +171,12 @@ def _if_role(role: str | None, line: str) -> str:
     return f"  IF {known} THEN\n  {line}  END IF;\n"
 
 
+def _if_possible(clause: str, line: str) -> str:
+    """Return plpgsql that warns where the server refuses line, which sets clause: it may have no such setting."""
+    failed = f"RAISE WARNING '%: %', {quote_literal(clause)}, SQLERRM;"
+    return f"  BEGIN\n  {line}  EXCEPTION WHEN OTHERS THEN {failed}\n  END;\n"
+
+
 def _block(lines: Iterable[str]) -> str:
     """Return a DO statement around plpgsql lines, with a dollar quote they do not hold; "" when there are none."""
     body = "".join(lines)
@@ -226,10 +232,10 @@ def database_sql(conn: psycopg.Connection[Any]) -> str:
     for role, entry in conn.execute(_SETTINGS).fetchall():
         clause = _setting_clause(entry)
         if role is None:
-            lines.append(_on_database("ALTER DATABASE", clause))
+            lines.append(_if_possible(clause, _on_database("ALTER DATABASE", clause)))
         else:
             words = f"ALTER ROLE {quote_identifier(role, force=True)} IN DATABASE"
-            lines.append(_if_role(role, _on_database(words, clause)))
+            lines.append(_if_role(role, _if_possible(clause, _on_database(words, clause))))
     head = "-- pg_scribe: settings, privileges and comment of the database; for whatever database this is run in\n"
     return head + f"SET client_encoding = 'UTF8';\n{_block(lines)}{database_acl(conn)}"
 

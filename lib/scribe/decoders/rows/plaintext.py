@@ -1,5 +1,7 @@
 """Can psql be trusted to send a statement's text as it is? The same scanner as decoder/plugin/scribe_text.c.
 
+And how is it written so that every server reads it alike?
+
 It knows PostgreSQL's rules for quotes and comments (with standard_conforming_strings on); whatever it is not sure of
 makes the text unfit, and the caller writes it as a literal.
 """
@@ -134,3 +136,44 @@ def without_concurrently(text: str, tag: str) -> str | None:
         rest = text[token.end :].lstrip(" \t")
         return (text[: token.start] if rest else text[: token.start].rstrip()) + rest
     return None
+
+
+_LATER = r"(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\f\v\n\r]|--[^\n\r]*)*(?=')"  # a literal goes on on a later line
+_ESCAPED = rf"'(?:[^'\\]|\\.|'')*'(?:{_LATER}'(?:[^'\\]|\\.|'')*')*"
+_PLACE = re.compile(
+    rf"""
+    (?P<string> {_ESCAPED} )
+  | (?P<national> [nN](?=') )
+  | (?P<bad> ' | [uU]&' | "(?:[^"]|"")*\Z )
+  | (?P<block> /\* )
+  | (?P<dollar> \$(?:{_START}[A-Za-z0-9_\x80-\U0010ffff]*)?\$ )
+  | [eE]{_ESCAPED} | [bBxX]'[^']*'(?:{_LATER}'[^']*')* | "(?:[^"]|"")*" | --[^\n\r]* | {_START}{_PART}* | .
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def with_escape_strings(text: str) -> str | None:
+    """Return a text that was read with standard_conforming_strings off as one that means the same whatever that is.
+
+    19 cannot switch it off. None where the text cannot be read.
+    """
+    out, at = "", 0
+    while at < len(text):
+        match = _PLACE.match(text, at)
+        assert match is not None
+        kind, found, end = match.lastgroup, match[0], match.end()
+        if kind == "bad":
+            return None
+        if kind == "block":
+            end = _block_end(text, at)
+        elif kind == "dollar":
+            closing = text.find(found, end)
+            end = closing + len(found) if closing >= 0 else -1
+        elif kind == "string":
+            out += " E" if re.match(_PART, out[-1:]) else "E"
+        if end < 0:
+            return None
+        out += "NCHAR" if kind == "national" else text[at:end]
+        at = end
+    return out

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scribe.decoders.pgmessages import Relation, Row
-from scribe.decoders.rows.plaintext import is_plain, without_concurrently
+from scribe.decoders.rows.plaintext import is_plain, with_escape_strings, without_concurrently
 from scribe.decoders.rows.tables import CARRIER, quote_name, quote_value
 
 # what the header of a segment sets; anything else goes back by RESET
@@ -30,6 +29,8 @@ _HEADER = {
     "default_table_access_method": "heap",
     "check_function_bodies": "off",
 }
+STRINGS = "standard_conforming_strings"  # 19 cannot switch it off; statements are written so that it is of no account
+_IF_CHANGEABLE = b" WHERE pg_catalog.current_setting('server_version_num')::int < 190000;\n"
 _IF_THERE = b" FROM pg_catalog.pg_settings WHERE name = '%s';\n"
 _SETTING = re.compile(r"[A-Za-z0-9_.]+\Z")
 _OWN = "own: "  # how the reason of a row begins that is not a user's command
@@ -74,22 +75,32 @@ def read_audit(relation: Relation, row: Row) -> Audit:
         column.name: value.decode(CARRIER) if isinstance(value, bytes) else None
         for column, value in zip(relation.columns, row, strict=True)
     }
+    settings = parse_array(texts.get("settings"))
+    statement, reason = texts.get("statement"), texts.get("reason")
+    if statement is not None and not _has_standard_strings(settings):
+        statement = with_escape_strings(statement)
+        reason = reason if statement is not None else "its strings could not be read"
     return Audit(
         kind=texts.get("kind"),
         tag=texts.get("tag") or "UNKNOWN",
         identity=texts.get("object_identity"),
         pid=texts.get("pid") or "",
-        statement=texts.get("statement"),
+        statement=statement,
         exact=texts.get("exact") != "f",
-        reason=texts.get("reason"),
+        reason=reason,
         role=texts.get("role"),
         search_path=texts.get("search_path"),
-        settings=parse_array(texts.get("settings")),
+        settings=settings,
         relids=[int(item) for item in parse_array(texts.get("relids")) if item],
         session_role=texts.get("session_role"),
         client_addr=texts.get("client_addr"),
         application_name=texts.get("application_name"),
     )
+
+
+def _has_standard_strings(settings: list[str]) -> bool:
+    pairs = zip(settings[::2], settings[1::2], strict=False)
+    return all(value.lower() == "on" for name, value in pairs if name.lower() == STRINGS)
 
 
 def one_line(text: str) -> bytes:
@@ -120,11 +131,14 @@ def _settings(settings: list[str]) -> tuple[bytes, bytes]:
             continue
         plain, known = name.encode(), _HEADER.get(name.lower())
         if known is not None:
-            there += b"SET LOCAL " + plain + b" = " + literal(value) + b";\n"
             back += b"SET LOCAL " + plain + b" = '" + known.encode() + b"';\n"
-            continue
+            if name.lower() != STRINGS:
+                there += b"SET LOCAL " + plain + b" = " + literal(value) + b";\n"
+                continue
         there += b"SELECT pg_catalog.set_config('" + plain + b"', " + literal(value) + b", true)"
-        if "." in name:  # of somebody's own: every server takes it
+        if name.lower() == STRINGS:
+            there += _IF_CHANGEABLE
+        elif "." in name:  # of somebody's own: every server takes it
             there += b";\n"
             back += b"RESET " + plain + b";\n"
         else:
@@ -171,9 +185,7 @@ def _statement(audit: Audit, text: str) -> bytes:
     inside = without_concurrently(text, audit.tag)
     if inside is not None:
         note, text = b"-- CONCURRENTLY left out\n", inside
-    pairs: Mapping[str, str] = dict(zip([s.lower() for s in audit.settings[::2]], audit.settings[1::2], strict=False))
-    standard = pairs.get("standard_conforming_strings", "on").lower() == "on"
-    if standard and is_plain(text):
+    if is_plain(text):
         return note + text.encode(CARRIER) + b"\n;\n"
     return note + _executed(text)
 
