@@ -19,6 +19,7 @@ from scribe.common.postgres import connect, patient_options, plugin_options
 _T = TypeVar("_T")
 SNAPSHOT_OPTION_SINCE = 150000  # server_version_num
 FAILOVER_SINCE = 170000  # server_version_num
+REPACK_SINCE = 190000  # server_version_num
 
 _SLOT = """
 SELECT slot_name, plugin, database, active, active_pid, temporary, wal_status, confirmed_flush_lsn::text,
@@ -27,11 +28,13 @@ SELECT slot_name, plugin, database, active, active_pid, temporary, wal_status, c
 FROM pg_catalog.pg_replication_slots AS s WHERE slot_name = %s
 """
 
-# A walsender that creates a slot waits for every transaction that holds an xid, in any database.
+# A walsender that creates a slot waits for every transaction that holds an xid, in any database: REPACK (CONCURRENTLY)
+# holds one for as long as it runs.
 _BLOCKERS = """
-SELECT pg_catalog.format('process %%s (user %%s, database %%s, %%s for %%s s)', pid, usename, datname, state,
+SELECT pg_catalog.format('process %%s (user %%s, database %%s, %%s for %%s s)', pid, usename, datname,
+         coalesce((SELECT c.command FROM pg_catalog.{progress} AS c WHERE c.pid = a.pid), state),
          round(extract(epoch FROM pg_catalog.clock_timestamp() - xact_start)))
-FROM pg_catalog.pg_stat_activity
+FROM pg_catalog.pg_stat_activity AS a
 WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
   AND xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(seconds)s)
 ORDER BY xact_start
@@ -90,7 +93,9 @@ def drop_slot(conn: psycopg.Connection[Any], name: str) -> None:
 def find_blockers(conn: psycopg.Connection[Any], seconds: float = 0) -> list[str]:
     """Return a description of each transaction, older than seconds, that slot creation waits for."""
     parameters = {"seconds": seconds}
-    rows = conn.execute(_BLOCKERS, parameters).fetchall() + conn.execute(_PREPARED, parameters).fetchall()
+    view = "pg_stat_progress_repack" if conn.info.server_version >= REPACK_SINCE else "pg_stat_progress_cluster"
+    blockers = _BLOCKERS.replace("{progress}", view).encode()
+    rows = conn.execute(blockers, parameters).fetchall() + conn.execute(_PREPARED, parameters).fetchall()
     return [str(row[0]) for row in rows]
 
 
