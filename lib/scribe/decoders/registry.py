@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,6 @@ from scribe.common.errors import UsageError
 from scribe.common.lsn import parse_lsn
 from scribe.common.settings import Settings
 from scribe.decoders.base import Decoder, Text
-from scribe.decoders.decoder_raw.decoder import DecoderRaw
 from scribe.decoders.pgoutput import PgOutput
 from scribe.spool import contents as spool
 from scribe.spool.contents import FRAME, Scan, Spool, Tape
@@ -72,7 +72,23 @@ class ScribeDecoder(Decoder):
         return _PlainText(tape)
 
 
-DECODERS: dict[str, Decoder] = {decoder.plugin: decoder for decoder in (ScribeDecoder(), PgOutput(), DecoderRaw())}
+def _decoder_raw() -> Decoder:
+    from scribe.decoders.decoder_raw.decoder import DecoderRaw  # a tenth of a program's start, and few archives need it
+
+    return DecoderRaw()
+
+
+_MAKERS: dict[str, Callable[[], Decoder]] = {
+    ScribeDecoder.plugin: ScribeDecoder,
+    PgOutput.plugin: PgOutput,
+    "decoder_raw": _decoder_raw,
+}
+
+
+@functools.cache
+def decoder_named(plugin: str) -> Decoder:
+    """Return the decoder of an output plugin. Raises KeyError if none of that name is known here."""
+    return _MAKERS[plugin]()
 
 
 def plugin_of(identity: Mapping[str, Any]) -> str:
@@ -83,10 +99,10 @@ def plugin_of(identity: Mapping[str, Any]) -> str:
 def decoder_of(identity: Mapping[str, Any]) -> Decoder:
     """Return the decoder of an archive. Raises UsageError where archive.json names one that is not known here."""
     plugin = plugin_of(identity)
-    if plugin not in DECODERS:
-        known = ", ".join(DECODERS)
+    if plugin not in _MAKERS:
+        known = ", ".join(_MAKERS)
         raise UsageError(f'the archive was made with decoder "{plugin}"', f"This version of pg_scribe knows {known}.")
-    return DECODERS[plugin]
+    return decoder_named(plugin)
 
 
 def check_setting(identity: Mapping[str, Any], settings: Settings) -> None:

@@ -25,7 +25,7 @@ from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.postgres import advisory_unlock, connect, fetch_value, is_superuser, try_advisory_lock
 from scribe.decoders.decoder_raw import trial as gaps
-from scribe.decoders.registry import DECODERS, plugin_of
+from scribe.decoders.registry import decoder_named, plugin_of
 from scribe.dump.base import Request, Talker, take_aligned_base, take_stream_base
 from scribe.dump.gate import Gate, NoGate
 from scribe.dump.guard import in_snapshot
@@ -198,7 +198,7 @@ def initialise(archive: Archive, conn: psycopg.Connection[Any], options: Options
     Raises UsageError where archive or slot belong to something else, TryAgainError where others are in the way,
     ScribeError for failures; what was done is then undone.
     """
-    if options.failover and not DECODERS[options.plugin].failover:
+    if options.failover and not decoder_named(options.plugin).failover:
         raise UsageError(f"SCRIBE_FAILOVER is not for the decoder {options.plugin}", "Unset it: see docs/decoders.md.")
     check_directory(archive)
     check_slot(read_state(archive, conn, options.slot), conn, options)
@@ -225,7 +225,7 @@ def _initialise(archive: Archive, conn: psycopg.Connection[Any], options: Option
         talk.warn("schema changes made while the capture objects were missing are not in the stream")
         capture.install(conn, options.replica_identity, options.plugin, wait=options.wait, tell=talk.warn)
         with files.Lock(Spool(archive.spool).rotate_lock, "scribe-rotate is at work", wait=options.wait):
-            DECODERS[options.plugin].look_again(conn, Spool(archive.spool))
+            decoder_named(options.plugin).look_again(conn, Spool(archive.spool))
     identity = archive.identity()
     if _gaps(options) != identity.get("accepted_gaps", []):
         archive.write_identity(identity | {"accepted_gaps": _gaps(options)})
@@ -261,14 +261,14 @@ def _undo(archive: Archive, conn: psycopg.Connection[Any], intent: dict[str, Any
                 "Run the same command again when that process has ended.",
             )
         slot.drop_slot(conn, name)
-    DECODERS[intent.get("plugin", "scribe_decoder")].drop_slots(conn, name)
+    decoder_named(intent.get("plugin", "scribe_decoder")).drop_slots(conn, name)
     if intent.get("base"):
         with contextlib.suppress(FileNotFoundError):
             files.remove_tree(archive.bases_path / intent["base"])
     files.remove_leftovers(archive.bases_path)
     files.remove_file(largeobjects.state_path(archive.spool))
     if intent.get("captured"):
-        DECODERS[intent.get("plugin", "scribe_decoder")].retire(conn, name, lambda step: True)
+        decoder_named(intent.get("plugin", "scribe_decoder")).retire(conn, name, lambda step: True)
         capture.uninstall(conn)
 
 
@@ -299,7 +299,7 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
     ):
         if state.identity is not None and state.slot is not None:
             slot.drop_slot(conn, state.slot.name)
-            DECODERS[options.plugin].drop_slots(conn, state.slot.name)
+            decoder_named(options.plugin).drop_slots(conn, state.slot.name)
         files.write_json(intent_path(archive), intent)
         try:
             objects: dict[str, Any] = {}
@@ -336,7 +336,7 @@ def _create_parts(
         capture.install(conn, options.replica_identity, options.plugin, wait=options.wait, tell=talk.warn)
     if options.replica_identity == "full":
         capture.set_identities(conn, talk.note, options.wait, talk.warn)
-    decoder = DECODERS[options.plugin]
+    decoder = decoder_named(options.plugin)
     decoder.prepare(conn, options.slot)
     points: list[tuple[int, Callable[[Spool], None]]] = []
 
@@ -420,7 +420,7 @@ def describe(conn: psycopg.Connection[Any], options: Options, spool_id: str, beg
         "database_oid": server.database_oid,
         "slot": options.slot,
         "decoder": f"{options.plugin} {DECODER_VERSION}",
-        **DECODERS[options.plugin].describe(conn, options.slot),
+        **decoder_named(options.plugin).describe(conn, options.slot),
         **({"accepted_gaps": _gaps(options)} if options.accepted else {}),
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "spool_id": spool_id,
@@ -451,7 +451,7 @@ def remove(
             )
         if act(f'drop replication slot "{name}"'):
             slot.drop_slot(conn, name)
-    DECODERS[plugin].drop_slots(conn, name, act)
+    decoder_named(plugin).drop_slots(conn, name, act)
     others = conn.execute(
         "SELECT slot_name FROM pg_catalog.pg_replication_slots"
         " WHERE database = pg_catalog.current_database() AND plugin = %s AND NOT temporary"
@@ -460,7 +460,7 @@ def remove(
         " WHERE pg_catalog.obj_description(oid, 'pg_publication') LIKE 'pg\\_scribe:%%'))",
         [plugin, name, name],
     ).fetchall()
-    DECODERS[plugin].retire(conn, name, act)
+    decoder_named(plugin).retire(conn, name, act)
     if plugin == gaps.PLUGIN and gaps.is_left(conn) and act("drop the database that an unfinished scribe-init left"):
         gaps.remove_database(conn)
     if others:

@@ -40,7 +40,7 @@ from scribe.decoders.decoder_raw.output import (
 )
 from scribe.decoders.decoder_raw.trial_cases import PROBES, Change, Probe
 from scribe.decoders.pgmessages import MISSING, DamageError
-from scribe.decoders.registry import DECODERS
+from scribe.decoders.registry import decoder_named
 from scribe.decoders.rows.tables import CARRIER
 from scribe.source.capture import WITHOUT_IDENTITY
 from scribe.source.server import NOT_WAITING
@@ -196,14 +196,14 @@ def _run(work: psycopg.Connection[Any], probe: Probe) -> str:
 
 
 def _options(conn: psycopg.Connection[Any], wait: float) -> str:
-    pinned = DECODERS[PLUGIN].server_options({"encoding": "UTF8"})
+    pinned = decoder_named(PLUGIN).server_options({"encoding": "UTF8"})
     own = f"-c lock_timeout={max(1, int(wait * 1000))} -c search_path=public -c standard_conforming_strings=on"
     return f"{patient_options(conn)} {NOT_WAITING} {plugin_options(conn, PLUGIN)} {pinned} {own}"
 
 
 def _plugin_options() -> list[tuple[str, str]]:
     """Return the names and values of the options that pg_recvlogical will ask for."""
-    flags = [flag.removeprefix("--option=") for flag in DECODERS[PLUGIN].receiver_options({"encoding": "UTF8"})]
+    flags = [flag.removeprefix("--option=") for flag in decoder_named(PLUGIN).receiver_options({"encoding": "UTF8"})]
     return [(name, value) for name, _, value in (flag.partition("=") for flag in flags)]
 
 
