@@ -32,6 +32,7 @@
 #include "utils/syscache.h"
 
 #include "scribe_capture.h"
+#include "scribe_record.h"
 
 static char *facts_dummy = NULL;
 
@@ -156,7 +157,16 @@ bound_is_mutable(Node *tree)
 	return false;
 }
 
-/* Whether CREATE TABLE has a temporary table to be like. */
+/* Whether no copy has it: a temporary relation, or one of capture's own. */
+static bool
+is_foreign(Oid relation)
+{
+	Oid			schema = OidIsValid(relation) ? get_rel_namespace(relation) : InvalidOid;
+
+	return OidIsValid(schema) && (isAnyTempNamespace(schema) || schema == capture_schema());
+}
+
+/* Whether CREATE TABLE has a table to be like that no copy has. */
 static bool
 is_like_temporary(Statement *statement)
 {
@@ -174,7 +184,7 @@ is_like_temporary(Statement *statement)
 		{
 			Oid			relation = RangeVarGetRelid(((TableLikeClause *) lfirst(cell))->relation, NoLock, true);
 
-			if (OidIsValid(relation) && isAnyTempNamespace(get_rel_namespace(relation)))
+			if (is_foreign(relation))
 				return true;
 		}
 	return false;
@@ -199,7 +209,7 @@ detached_concurrently(Node *tree)
 	return InvalidOid;
 }
 
-/* Whether GRANT or REVOKE names temporary relations only (the event trigger does not tell). */
+/* Whether GRANT or REVOKE names relations only that no copy has (the event trigger does not tell). */
 static bool
 grants_on_temporary(Node *tree)
 {
@@ -213,7 +223,7 @@ grants_on_temporary(Node *tree)
 	{
 		Oid			relation = RangeVarGetRelid(lfirst_node(RangeVar, cell), NoLock, true);
 
-		if (!OidIsValid(relation) || !isAnyTempNamespace(get_rel_namespace(relation)))
+		if (!is_foreign(relation))
 			return false;
 	}
 	return true;
@@ -317,6 +327,8 @@ show_facts(void)
 	append_fact(&out, "in_extension", creating_extension);
 	append_fact(&out, "switches_triggers", switches_triggers(statement->tree));
 	append_touched(&out);
+	if (statement->tree != NULL && IsA(statement->tree, AlterTableStmt))
+		appendStringInfo(&out, ",\"actions\":%d", list_length(((AlterTableStmt *) statement->tree)->cmds));
 	appendStringInfo(&out, ",\"detached\":%u,\"attached\":%u}",
 					 detached_concurrently(statement->tree), attached_partition(statement->tree));
 	AtEOXact_GUC(true, level);

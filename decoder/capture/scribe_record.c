@@ -143,6 +143,19 @@ set_identity(Relation history, Oid relation, bool full)
 }
 
 /*
+ * Whether the command may have made something that uses what a copy does not have: temporary objects, those of capture, and what was
+ * left out for using them.
+ */
+static bool
+may_be_foreign(Statement *statement)
+{
+	bool		empty;
+
+	return has_temporary_schema() || strcasestr(statement->text, "scribe") != NULL ||
+		strcasestr(statement->path, "scribe") != NULL || !is_empty("left_out", &empty) || !empty;
+}
+
+/*
  * Record a command that has ended; false where SQL has to, and then nothing may stay written.
  */
 static bool
@@ -204,6 +217,8 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	}
 	if (temporary > 0)
 		return temporary == list_length(commands);
+	if (!is_drop && may_be_foreign(statement))
+		return false;
 
 	foreach(cell, row.relids)
 	{

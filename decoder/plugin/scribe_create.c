@@ -150,7 +150,7 @@ append_columns(StringInfo buf, Relation rel)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attisdropped || (!att->attislocal && !rel->rd_rel->relispartition))
+		if (att->attisdropped || (!att->attislocal && !rel->rd_rel->relispartition) || is_absent_type(att->atttypid))
 			continue;
 		if (!first)
 			appendStringInfoString(buf, ", ");

@@ -5,6 +5,7 @@
 #include "scribe_decoder.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "nodes/bitmapset.h"
 #include "utils/array.h"
@@ -469,9 +470,91 @@ append_asker(StringInfo out, Audit *audit)
 }
 
 static void
+append_do(StringInfo out, const char *body)
+{
+	StringInfoData tag;
+
+	initStringInfo(&tag);
+	append_free_tag(&tag, body);
+	appendStringInfo(out, "DO LANGUAGE plpgsql %sBEGIN %s END%s;\n", tag.data, body, tag.data);
+}
+
+/*
+ * Was the role a superuser when it ran the statement?  The one that made the
+ * cluster stays one.
+ */
+static bool
+was_superuser(const char *role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(role));
+	bool		super = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
+
+		super = form->rolsuper && form->oid != BOOTSTRAP_SUPERUSERID;
+		ReleaseSysCache(tuple);
+	}
+	return super;
+}
+
+static bool
+needs_database(const char *tag)
+{
+	return strcmp(tag, "CREATE EXTENSION") == 0 || strcmp(tag, "CREATE SCHEMA") == 0 || strcmp(tag, "ALTER SCHEMA") == 0;
+}
+
+/*
+ * What the role had when it ran the statement, and where the statement is run
+ * again may have no longer, or not have at all: to be a superuser, or CREATE on
+ * the database.  It is lent for the statement, within its transaction, so that
+ * nobody sees it and nothing stays.
+ */
+static bool
+append_loan(StringInfo out, Audit *audit, bool super)
+{
+	StringInfoData role;
+	StringInfoData body;
+
+	if (!super && !needs_database(audit->tag))
+		return false;
+	initStringInfo(&role);
+	append_literal(&role, audit->role, strlen(audit->role));
+	initStringInfo(&body);
+	appendStringInfoString(&body, "IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) AND EXISTS (SELECT FROM "
+						   "pg_catalog.pg_roles AS r WHERE r.rolname = ");
+	appendStringInfo(&body, super ? "%s AND NOT r.rolsuper) THEN EXECUTE pg_catalog.format('ALTER ROLE %%I SUPERUSER', %s);" :
+					 "%s AND NOT pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CREATE')) THEN "
+					 "EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %%I TO %%I', pg_catalog.current_database(), %s);",
+					 role.data, role.data);
+	appendStringInfo(&body, " PERFORM pg_catalog.set_config('scribe.lent', 'on', true); END IF;");
+	append_do(out, body.data);
+	return true;
+}
+
+static void
+append_loan_back(StringInfo out, Audit *audit, bool super)
+{
+	StringInfoData role;
+	StringInfoData body;
+
+	initStringInfo(&role);
+	append_literal(&role, audit->role, strlen(audit->role));
+	initStringInfo(&body);
+	appendStringInfoString(&body, "IF pg_catalog.current_setting('scribe.lent', true) = 'on' THEN EXECUTE pg_catalog.format(");
+	appendStringInfo(&body, super ? "'ALTER ROLE %%I NOSUPERUSER', %s);" :
+					 "'REVOKE CREATE ON DATABASE %%I FROM %%I', pg_catalog.current_database(), %s);", role.data);
+	appendStringInfo(&body, " PERFORM pg_catalog.set_config('scribe.lent', '', true); END IF;");
+	append_do(out, body.data);
+}
+
+static void
 write_block(ScribeState *state, Audit *audit)
 {
 	StringInfo	out = &state->out;
+	bool		super;
+	bool		lent = false;
 
 	if (audit->statement == NULL || audit->statement[strspn(audit->statement, " \t\r\n")] == '\0')
 	{
@@ -503,8 +586,10 @@ write_block(ScribeState *state, Audit *audit)
 	if (audit->search_path)
 		append_search_path(out, audit->search_path);
 	append_settings(out, audit);
+	super = audit->role && was_superuser(audit->role);
 	if (audit->role)
 	{
+		lent = append_loan(out, audit, super);
 		appendStringInfoString(out, "SET LOCAL ROLE ");
 		append_identifier(out, audit->role);
 		appendStringInfoString(out, ";\n");
@@ -514,6 +599,8 @@ write_block(ScribeState *state, Audit *audit)
 
 	if (audit->role)
 		appendStringInfoString(out, "RESET ROLE;\n");
+	if (lent)
+		append_loan_back(out, audit, super);
 	append_settings_back(out, audit);
 	if (audit->search_path)
 		appendStringInfoString(out, "SET LOCAL search_path = '';\n");

@@ -61,6 +61,8 @@ typedef struct ScribeColumn
 	bool		clean;			/* equal text has equal bytes */
 	const char *young;			/* "::schema.domain" of one that may hold values its constraints bar, or NULL */
 	bool		lost;			/* the type reads no values back: NULL is written */
+	Oid			names;			/* regclass or its like, aclitem: what the value or its elements are, or InvalidOid */
+	bool		names_array;
 	/* set where the column is a key or leads an index */
 	const char *equals;			/* " = " or " OPERATOR(schema.=) " */
 	const char *collate;		/* "" or " COLLATE schema.name" */
@@ -94,6 +96,7 @@ typedef struct ScribeRelation
 	int			natts;
 	ScribeColumn *columns;
 	bool		has_lost;
+	bool		has_privileges;	/* a column of aclitem, or of a list of them */
 	int			nlive;
 	int		   *live;			/* indexes of live columns */
 	int			nkeys;
@@ -327,6 +330,12 @@ extern void unseen_audit(ScribeState *state, const char *kind, const char *tag, 
 extern void unseen_look(ScribeState *state);
 extern void unseen_commit(ScribeState *state);
 extern const char *unseen_name(Oid type, Datum value);
+
+/* scribe_absent.c */
+extern bool is_absent_type(Oid type);
+extern char *value_text(ScribeColumn *column, Datum value);
+extern bool loses_privileges(ScribeColumn *column, Datum value);
+extern void find_names(ScribeColumn *column);
 
 /* scribe_shared.c */
 extern void shared_init(ScribeState *state);

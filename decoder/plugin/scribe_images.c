@@ -60,7 +60,7 @@ make_image(StringInfo buf, ScribeRelation *relation, Datum *values, bool *nulls)
 		appendStringInfoCharMacro(buf, separator);
 		separator = ',';
 		if (!nulls[i])
-			append_field(buf, OutputFunctionCall(&relation->columns[i].output, values[i]));
+			append_field(buf, value_text(&relation->columns[i], values[i]));
 	}
 	appendStringInfoCharMacro(buf, ')');
 }

@@ -233,7 +233,7 @@ append_value(StringInfo buf, ScribeColumn *column, Datum value)
 	}
 	else
 	{
-		text = OutputFunctionCall(&column->output, value);
+		text = value_text(column, value);
 		append_literal(buf, text, strlen(text));
 	}
 }
@@ -266,7 +266,7 @@ append_copy_value(StringInfo buf, ScribeColumn *column, Datum value)
 	}
 	else
 	{
-		text = OutputFunctionCall(&column->output, value);
+		text = value_text(column, value);
 		append_copy_text(buf, text, strlen(text));
 	}
 }

@@ -242,10 +242,12 @@ build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute a
 	column->type = att->atttypid;
 	column->len = att->attlen;
 	column->byval = att->attbyval;
-	column->live = att->attgenerated == '\0';
+	column->live = att->attgenerated == '\0' && !is_absent_type(att->atttypid);
 	column->domain = getBaseType(att->atttypid) != att->atttypid;
-	column->lost = is_unreadable(att->atttypid);
+	column->lost = is_unreadable(att->atttypid) || is_absent_type(att->atttypid);
+	find_names(column);
 	relation->has_lost |= column->lost;
+	relation->has_privileges |= column->names == ACLITEMOID;
 	column->stored = att->attgenerated != SCRIBE_GENERATED_VIRTUAL && !column->lost;
 	column->always = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
 	column->class = class_of_type(att->atttypid);

@@ -96,25 +96,36 @@ relation_is_written(ScribeState *state, Relation rel, ScribeRelation *relation)
 	return true;
 }
 
-/*
- * NULL for the values that nothing can read back.
- */
-static void
-forget_lost(ScribeState *state, ScribeRelation *relation)
-{
-	for (int i = 0; relation->has_lost && i < relation->natts; i++)
-	{
-		if (!relation->columns[i].lost || relation->nulls[i])
-			continue;
-		relation->nulls[i] = true;
-		warn_lost(state, relation, relation->columns[i].name, "its type reads no values");
-	}
-}
-
 static bool
 is_unchanged_toast(ScribeColumn *column, Datum value, bool isnull)
 {
 	return !isnull && column->len == -1 && VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(value));
+}
+
+/*
+ * NULL for the values that nothing can read back.
+ */
+static void
+forget_lost(ScribeState *state, ScribeRelation *relation, Datum *values, bool *nulls)
+{
+	for (int i = 0; (relation->has_lost || relation->has_privileges) && i < relation->natts; i++)
+	{
+		ScribeColumn *column = &relation->columns[i];
+
+		if (nulls[i])
+			continue;
+		if (column->lost)
+		{
+			nulls[i] = true;
+			warn_lost(state, relation, column->name,
+					  column->live ? "its type reads no values" : "a copy does not have its type");
+		}
+		else if (!is_unchanged_toast(column, values[i], false) && loses_privileges(column, values[i]))
+		{
+			nulls[i] = !column->names_array;
+			warn_lost(state, relation, column->name, "it has privileges of a role that is gone");
+		}
+	}
 }
 
 static bool
@@ -230,7 +241,7 @@ write_insert(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 	if (newtuple == NULL)
 		return;
 	heap_deform_tuple(newtuple, RelationGetDescr(rel), relation->values, relation->nulls);
-	forget_lost(state, relation);
+	forget_lost(state, relation, relation->values, relation->nulls);
 	quiet_relation(state, relation);
 	output_begin(state);
 	write_row(state, relation, NULL, newtuple);
@@ -418,10 +429,13 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 	if (newtuple == NULL)
 		return;
 	heap_deform_tuple(newtuple, RelationGetDescr(rel), relation->values, relation->nulls);
-	forget_lost(state, relation);
+	forget_lost(state, relation, relation->values, relation->nulls);
 	if (oldtuple)
+	{
 		heap_deform_tuple(oldtuple, RelationGetDescr(rel),
 						  relation->old_values, relation->old_nulls);
+		forget_lost(state, relation, relation->old_values, relation->old_nulls);
+	}
 
 	if (state->refill == relation->relid)
 	{
@@ -486,6 +500,7 @@ write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 	}
 	heap_deform_tuple(oldtuple, RelationGetDescr(rel),
 					  relation->old_values, relation->old_nulls);
+	forget_lost(state, relation, relation->old_values, relation->old_nulls);
 	quiet_relation(state, relation);
 	output_begin(state);
 	state->deleted++;

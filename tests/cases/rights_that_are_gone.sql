@@ -1,0 +1,35 @@
+-- Statements of roles that were superusers, or had CREATE on the database, when they ran them.
+DO $$ BEGIN CREATE ROLE scribe_case_once_super; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+DO $$ BEGIN CREATE ROLE "scribe case '%I $scribe$"; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+DO $$ BEGIN CREATE ROLE scribe_case_other; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+ALTER ROLE scribe_case_once_super SUPERUSER;
+CREATE TABLE t (id int PRIMARY KEY);
+CREATE TABLE others (id int PRIMARY KEY);
+ALTER TABLE others OWNER TO scribe_case_other;
+-- after init
+SET ROLE scribe_case_once_super;
+CREATE EXTENSION hstore;
+CREATE EXTENSION postgres_fdw;
+CREATE FUNCTION inc() RETURNS trigger LANGUAGE internal AS 'suppress_redundant_updates_trigger';
+CREATE TABLE sup (a int PRIMARY KEY);
+GRANT SELECT ON sup TO scribe_case_other;
+CREATE SERVER fs FOREIGN DATA WRAPPER postgres_fdw;
+CREATE ACCESS METHOD am TYPE TABLE HANDLER heap_tableam_handler;
+CREATE TYPE shell;
+ALTER TABLE others ADD x int DEFAULT 3;
+INSERT INTO others VALUES (1);
+ALTER DEFAULT PRIVILEGES FOR ROLE scribe_case_other GRANT SELECT ON TABLES TO scribe_case_once_super;
+CREATE SCHEMA his AUTHORIZATION scribe_case_other CREATE TABLE t1 (a int PRIMARY KEY) CREATE VIEW v1 AS SELECT a FROM t1;
+REASSIGN OWNED BY scribe_case_other TO scribe_case_once_super;
+RESET ROLE;
+ALTER ROLE scribe_case_once_super NOSUPERUSER;
+DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO %I', current_database(), 'scribe case ''%I $scribe$'); END $$;
+SET ROLE "scribe case '%I $scribe$";
+CREATE SCHEMA g1;
+ALTER SCHEMA g1 RENAME TO g2;
+CREATE EXTENSION citext SCHEMA g2;
+CREATE SCHEMA g3 CREATE TABLE t3 (a int PRIMARY KEY);
+RESET ROLE;
+DO $$ BEGIN EXECUTE format('REVOKE CREATE ON DATABASE %I FROM %I', current_database(), 'scribe case ''%I $scribe$'); END $$;
+INSERT INTO g3.t3 VALUES (1);
+INSERT INTO his.t1 VALUES (1);
