@@ -8,7 +8,7 @@ import pytest
 from cluster import Cluster
 from source import Scribe
 
-from scribe.source.unqualified import find_unqualified, first_unqualified
+from scribe.source.unqualified import find_unqualified, first_read, first_unqualified
 
 FUNCTIONS = """
 CREATE FUNCTION inner_one(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1';
@@ -45,6 +45,19 @@ def test_names_without_a_schema_are_found_in_a_text(text: str, name: str | None)
     assert first_unqualified(text, {"function": {"f"}, "relation": {"t"}, "type": {"e"}}) == name
 
 
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("SELECT EXISTS (SELECT FROM public.t WHERE a = $1)", "t"),
+        ('SELECT 1 FROM pg_class JOIN "T" ON true', "T"),
+        ("SELECT 'FROM t' /* FROM t */ FROM pg_class", None),
+    ],
+)
+def test_tables_that_a_function_reads_are_found_in_its_text(text: str, name: str | None) -> None:
+    assert first_read(text, {"t", "T"}) == name
+
+
 def test_they_are_reported_and_the_remedy_makes_the_database_restore(
     scribe: Scribe, cluster: Cluster, targets: tuple[str, str]
 ) -> None:
@@ -68,6 +81,9 @@ def test_they_are_reported_and_the_remedy_makes_the_database_restore(
     assert check.returncode == 1 and "a restore stops there" in check.stdout
     for entry in found:
         cluster.psql(entry.remedy, scribe.dbname)
+    check = scribe.run("scribe-check", "--only", "ddl", check=False)
+    assert check.returncode == 1 and "reads looked_up, which may hold something else in a restore" in check.stdout
+    cluster.psql("ALTER TABLE g DROP CONSTRAINT g_c_check", scribe.dbname)
     scribe.run("scribe-dump")
     cluster.dropdb(targets[0])
     scribe.run("scribe-restore", "-d", targets[0], "--no-globals")

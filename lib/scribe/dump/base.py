@@ -57,6 +57,7 @@ from scribe.source.metadata import (
 )
 from scribe.source.ownership import has_table
 from scribe.source.slot import Export, create_slot
+from scribe.source.unrestorable import find_absent
 from scribe.spool.contents import Spool
 
 ATTEMPTS = 8  # dumps thrown away before we give up
@@ -291,6 +292,7 @@ def _fill(
     started = utc_now()
     options = patient_options(conn)
     with connect(options=options) as reader, in_snapshot(reader, export.snapshot):
+        refuse_temporary(reader)
         before = read_tables(reader)
         config_rows = build_config_rows(reader)
         # from 16 on pg_dump sees to that by itself, but for enums within arrays, rows and ranges
@@ -404,6 +406,16 @@ def take_aligned_base(
         f"could not take a base in {ATTEMPTS} attempts: {fault.message if fault else ''}",
         f"Pause what changes the schema{_describe_changes(conn)}, then run the same command again.",
     )
+
+
+def refuse_temporary(conn: psycopg.Connection[Any]) -> None:
+    """Raise TryAgainError where part of the schema goes with a session: no dump of it can be restored."""
+    found = [absent for absent in find_absent(conn) if absent.temporary]
+    if found:
+        raise TryAgainError(
+            f"could not take a base that can be restored: {found[0].text}",
+            f"{found[0].remedy}, then run the same command again.",
+        )
 
 
 def refuse_older_programs(conn: psycopg.Connection[Any]) -> None:

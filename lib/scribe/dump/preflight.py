@@ -28,6 +28,7 @@ from scribe.source import slot as slots
 from scribe.source.capture import GENERATED_KEYS, WITHOUT_IDENTITY
 from scribe.source.ownership import refuse_strangers
 from scribe.source.unqualified import find_unqualified
+from scribe.source.unrestorable import find_absent, find_absent_values
 
 OLDEST = 130000  # server_version_num
 TESTED = (15, 17, 18, 19)
@@ -452,7 +453,21 @@ def check_functions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     if not found:
         return ok(name, "none that a restore runs names others without their schema")
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return Check(name, "warning", f"{found[0].text}{more}: a restore stops there", f'run "{found[0].remedy}"')
+    hint = found[0].hint[0].lower() + found[0].hint[1:].removesuffix(".")
+    return Check(name, "warning", f"{found[0].text}{more}: a restore stops there", hint)
+
+
+def check_absent(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
+    """Nothing uses what a copy does not have, and no value names it."""
+    name = "objects no copy has"
+    found = find_absent(conn)
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        return Check(name, "warning", f"{found[0].text}{more}", found[0].remedy[0].lower() + found[0].remedy[1:])
+    if columns := find_absent_values(conn):
+        text = f"a value of {columns[0]} names something that no copy has: a restore stops there"
+        return Check(name, "warning", text, "keep such values as text")
+    return ok(name, "none is used")
 
 
 def check_unlogged(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
@@ -503,6 +518,7 @@ PROBES: tuple[_Probe, ...] = (
     check_extensions,
     check_partitions,
     check_functions,
+    check_absent,
     check_unlogged,
     check_large_objects,
     check_transactions,

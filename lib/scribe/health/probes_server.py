@@ -18,6 +18,7 @@ from scribe.source.capture import GENERATED_KEYS, WITHOUT_IDENTITY, triggers_of
 from scribe.source.ownership import refuse_strangers
 from scribe.source.server import ANOTHER_DATABASE, ANOTHER_SERVER
 from scribe.source.unqualified import find_unqualified
+from scribe.source.unrestorable import find_absent, find_absent_values
 
 PROGRAMS = ("pg_recvlogical", "pg_dump")
 _INIT = 'Run "scribe-init": it puts right what is missing.'
@@ -193,7 +194,13 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
     ]
     if not rows and (unqualified := find_unqualified(survey.conn)):
         text = f"{unqualified[0].text} ({count_text(len(unqualified), 'function')}): a restore stops there"
-        return Finding("ddl", State.WARNING, text, f'Run "{unqualified[0].remedy}".', values)
+        return Finding("ddl", State.WARNING, text, unqualified[0].hint, values)
+    if not rows and (absent := find_absent(survey.conn)):
+        text = f"{absent[0].text} ({count_text(len(absent), 'part')})"
+        return Finding("ddl", State.WARNING, text, f"{absent[0].remedy}.", values)
+    if not rows and (columns := find_absent_values(survey.conn)):
+        text = f"a value of {columns[0]} names something that no copy has: a restore stops there"
+        return Finding("ddl", State.WARNING, text, "Keep such values as text, then take a new base.", values)
     if not rows:
         return Finding("ddl", limit.judge(0), "every schema change since the newest base is exact", values=values)
     text = f"{count_text(number, 'schema change')} not captured exactly, {lost} of them not at all; the newest:"

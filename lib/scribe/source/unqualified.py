@@ -1,8 +1,10 @@
-"""Functions that a restore runs, and that name others without their schema: rows are loaded with an empty search path.
+"""Functions that a restore runs, and that stop it there.
 
-That is so for pg_dump's own restores too, since a path that users can change would let them put their objects in the
-place of others. Which names a function means is not known before it runs, so that this is a search of its text: names
-of users' functions before a parenthesis, of their tables after FROM and its like, and of their types after "::".
+They name others without their schema: rows are loaded with an empty search path. That is so for pg_dump's own restores
+too, since a path that users can change would let them put their objects in the place of others. Which names a function
+means is not known before it runs, so that this is a search of its text: names of users' functions before a parenthesis,
+of their tables after FROM and its like, and of their types after "::". Or they refuse to work under
+session_replication_role = replica, or read tables that hold something else by then.
 """
 
 from __future__ import annotations
@@ -17,22 +19,24 @@ from scribe.common.dialect import quote_identifier
 
 # The functions that generated columns, indexes, CHECK constraints and domains use: their text, and where they are used.
 _USED = """
-SELECT p.oid::bigint, p.oid::pg_catalog.regprocedure::text, n.nspname, p.prosrc,
+SELECT p.oid::pg_catalog.regprocedure::text, n.nspname, p.prosrc,
+  EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS c (entry) WHERE c.entry LIKE 'search\\_path=%%'),
   pg_catalog.min(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid))
 FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_proc AS p ON p.oid = d.refobjid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
   JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname IN ('sql', 'plpgsql')
 WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND n.nspname NOT IN ('pg_catalog', 'information_schema')
   AND pg_catalog.to_jsonb(p) ->> 'prosqlbody' IS NULL
-  AND NOT EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS c (entry) WHERE c.entry LIKE 'search\\_path=%%')
   AND (EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indexrelid = d.objid
          AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
     OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'c'
          AND d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass)
+    OR EXISTS (SELECT FROM pg_catalog.pg_rewrite AS r JOIN pg_catalog.pg_class AS m ON m.oid = r.ev_class
+         WHERE m.relkind = 'm' AND r.oid = d.objid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass)
     OR EXISTS (SELECT FROM pg_catalog.pg_attrdef AS f JOIN pg_catalog.pg_attribute AS a
          ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attgenerated <> ''
          WHERE f.oid = d.objid AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass))
-GROUP BY p.oid, n.nspname, p.prosrc ORDER BY 2
+GROUP BY p.oid, n.nspname, p.prosrc, p.proconfig ORDER BY 1
 """
 _NAMES = """
 SELECT 'function', proname FROM pg_catalog.pg_proc
@@ -50,22 +54,32 @@ _BEFORE_RELATION = {"from", "join", "into", "update", "only"}
 
 @dataclass(frozen=True)
 class Unqualified:
-    """A function, where it is used, and the first name that it needs a search path for."""
+    """A function, where it is used, and why a restore stops there; name: what it needs a search path for, or None."""
 
     function: str
     schema: str
     used: str
-    name: str
+    name: str | None
+    reason: str
 
     @property
     def text(self) -> str:
         """What is wrong, in words."""
-        return f"function {self.function}, used by {self.used}, names {self.name} without its schema"
+        return f"function {self.function}, used by {self.used}, {self.reason}"
 
     @property
     def remedy(self) -> str:
-        """The statement that cures it."""
+        """The statement that cures it; empty if there is none."""
+        if self.name is None:
+            return ""
         return f"ALTER FUNCTION {self.function} SET search_path = {quote_identifier(self.schema)}, pg_temp"
+
+    @property
+    def hint(self) -> str:
+        """What to do about it."""
+        if self.remedy:
+            return f'Run "{self.remedy}".'
+        return f"Change {self.function}, or what uses it: a trigger can check the same, and does not act in a restore."
 
 
 def find_unqualified(conn: psycopg.Connection[Any]) -> list[Unqualified]:
@@ -77,11 +91,39 @@ def find_unqualified(conn: psycopg.Connection[Any]) -> list[Unqualified]:
     for kind, name in conn.execute(_NAMES).fetchall():
         names[kind].add(name)
     found = []
-    for _, function, schema, text, where in used:
-        name = first_unqualified(text, names)
+    for function, schema, text, has_path, where in used:
+        name = None if has_path else first_unqualified(text, names)
         if name is not None:
-            found.append(Unqualified(function, schema, where, name))
+            reason = f"names {name} without its schema"
+        elif "session_replication_role" in text.lower():
+            reason = 'asks for session_replication_role, which is "replica" in a restore'
+        elif _checks_rows(where) and (table := first_read(text, names["relation"])) is not None:
+            reason = f"reads {table}, which may hold something else in a restore"
+        else:
+            continue
+        found.append(Unqualified(function, schema, where, name, reason))
     return found
+
+
+def _checks_rows(used: str) -> bool:
+    """Whether it is a constraint, as pg_describe_object() says: what refuses rows."""
+    return used.startswith("constraint ")
+
+
+def first_read(text: str, relations: set[str]) -> str | None:
+    """Return the first of users' tables that a function reads, by its name with or without a schema."""
+    words = [match["name"] or match[0] for match in _TOKEN.finditer(text) if not match[0].startswith(("--", "/*", "'"))]
+    for number, word in enumerate(words):
+        if word.lower() not in ("from", "join"):
+            continue
+        place = number + 3 if words[number + 2 : number + 3] == ["."] else number + 1
+        if place < len(words) and _bare(words[place]) in relations:
+            return _bare(words[place])
+    return None
+
+
+def _bare(word: str) -> str:
+    return word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
 
 
 def first_unqualified(text: str, names: dict[str, set[str]]) -> str | None:
@@ -90,7 +132,7 @@ def first_unqualified(text: str, names: dict[str, set[str]]) -> str | None:
     for number, (word, _) in enumerate(tokens):
         if word is None:
             continue
-        name = word[1:-1].replace('""', '"') if word.startswith('"') else word.lower()
+        name = _bare(word)
         before = tokens[number - 1][1].lower() if number else ""
         after = tokens[number + 1][1] if number + 1 < len(tokens) else ""
         if before == "." or after == ".":

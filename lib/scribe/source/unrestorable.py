@@ -1,0 +1,107 @@
+"""What is in the database already and that a copy does not have: objects that use temporary ones, or pg_scribe's own.
+
+A dump that has the former cannot be restored, with psql or otherwise; they are gone when their session is. The latter
+go from a copy with the schema scribe. And values that nothing reads back elsewhere, at which a dump's COPY would stop.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+# Parts of users' objects that depend on objects of temporary schemas or of ours. users: in which schema each part lies.
+_USERS = """
+WITH absent (class, object, temporary) AS (
+  SELECT o.class, o.oid, n.nspname <> 'scribe' FROM pg_catalog.pg_namespace AS n JOIN (
+      SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relnamespace FROM pg_catalog.pg_class
+      UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typnamespace FROM pg_catalog.pg_type
+      UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace FROM pg_catalog.pg_proc
+      UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprnamespace FROM pg_catalog.pg_operator
+      UNION ALL SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, oid, collnamespace FROM pg_catalog.pg_collation
+      UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgnamespace FROM pg_catalog.pg_ts_config
+    ) AS o (class, oid, schema) ON o.schema = n.oid
+  WHERE n.nspname = 'scribe' OR n.nspname ~ '^pg_temp_[0-9]+$'),
+users (class, object, schema) AS (
+  SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relnamespace FROM pg_catalog.pg_class
+  UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace FROM pg_catalog.pg_proc
+  UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typnamespace FROM pg_catalog.pg_type
+  UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprnamespace FROM pg_catalog.pg_operator
+  UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, oid, stxnamespace
+    FROM pg_catalog.pg_statistic_ext
+  UNION ALL SELECT 'pg_catalog.pg_constraint'::pg_catalog.regclass, oid, connamespace FROM pg_catalog.pg_constraint
+  UNION ALL SELECT p.class, p.oid, c.relnamespace FROM pg_catalog.pg_class AS c JOIN (
+      SELECT 'pg_catalog.pg_attrdef'::pg_catalog.regclass, oid, adrelid FROM pg_catalog.pg_attrdef
+      UNION ALL SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, oid, ev_class FROM pg_catalog.pg_rewrite
+      UNION ALL SELECT 'pg_catalog.pg_trigger'::pg_catalog.regclass, oid, tgrelid FROM pg_catalog.pg_trigger
+      UNION ALL SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, oid, polrelid FROM pg_catalog.pg_policy
+    ) AS p (class, oid, relation) ON p.relation = c.oid)
+SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid),
+  pg_catalog.pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid), a.temporary
+FROM pg_catalog.pg_depend AS d JOIN absent AS a ON a.class = d.refclassid AND a.object = d.refobjid
+  JOIN users AS u ON u.class = d.classid AND u.object = d.objid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = u.schema AND n.nspname <> 'scribe' AND n.nspname !~ '^pg_(temp|toast)'
+WHERE d.deptype IN ('n', 'a') ORDER BY a.temporary DESC, 1, 2
+"""
+# Columns of types whose text names objects or roles, of tables that are read in no time.
+_COLUMNS = """
+SELECT n.nspname, c.relname, a.attname
+FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+  LEFT JOIN pg_catalog.pg_type AS e ON e.oid = t.typelem AND t.typcategory = 'A'
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe')
+  AND n.nspname !~ '^pg_' AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+  AND coalesce(e.typname, t.typname) = ANY ('{aclitem,regclass,regproc,regprocedure,regoper,regoperator,regtype,
+    regconfig,regdictionary,regcollation,regnamespace}')
+  AND coalesce(e.typnamespace, t.typnamespace) = 'pg_catalog'::pg_catalog.regnamespace
+  AND (NOT c.relrowsecurity OR (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER))
+  AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AND pg_catalog.pg_relation_size(c.oid) < 67108864
+ORDER BY 1, 2, 3
+"""
+# In a line of COPY: a name of a temporary schema, of pg_toast or of ours, or a role that is no more than a number.
+_ABSENT = re.compile(rb'(?:^|[{,"])(?:pg_temp_\d+(?:\.|$)|pg_toast\.|scribe\.|\d+=)|=[a-zA-Z*]*/\d+(?:[,}"]|$)')
+
+
+@dataclass(frozen=True)
+class Absent:
+    """A part of an object, and what it uses that a copy does not have."""
+
+    user: str
+    used: str
+    temporary: bool
+
+    @property
+    def text(self) -> str:
+        """What is wrong, in words."""
+        return f"{self.user} uses {self.used}, which no copy has"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, as a sentence without its full stop."""
+        if self.temporary:
+            return f"End the session that made {self.used}, or drop {self.user}"
+        return f"Drop {self.user}, or make it without what is in the schema scribe"
+
+
+def find_absent(conn: psycopg.Connection[Any]) -> list[Absent]:
+    """Return what users' objects use that a copy does not have, what is temporary first."""
+    return [Absent(*row) for row in conn.execute(_USERS).fetchall()]
+
+
+def find_absent_values(conn: psycopg.Connection[Any]) -> list[str]:
+    """Return the columns, with their tables, of which a value cannot be read back in a copy.
+
+    COPY, because a query over a user's table could run code of its owner.
+    """
+    found = []
+    for schema, table, column in conn.execute(_COLUMNS).fetchall():
+        relation = sql.Identifier(schema, table)
+        copy = sql.SQL("COPY {} ({}) TO STDOUT").format(relation, sql.Identifier(column))
+        with conn.cursor().copy(copy) as lines:
+            text = b"".join(bytes(block) for block in lines)
+        if any(_ABSENT.search(line) for line in text.split(b"\n")):
+            found.append(f"{sql.Identifier(schema, table, column).as_string(conn)}")
+    return found

@@ -1,0 +1,98 @@
+"""What no copy can have is reported: when it happens, and where it is already; none of it stops a restore silently."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+import pytest
+from cluster import Cluster
+from source import Scribe
+from test_inexact import rotated
+
+from scribe.source.unqualified import find_unqualified
+from scribe.source.unrestorable import find_absent, find_absent_values
+
+USES_OURS = """
+CREATE VIEW sv AS SELECT statement FROM scribe.ddl_history;
+CREATE TABLE s1 (a int PRIMARY KEY, b boolean DEFAULT scribe.is_active());
+INSERT INTO s1 (a) VALUES (1);
+CREATE FUNCTION sf(scribe.config) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE TABLE s2 (LIKE scribe.config);
+CREATE TABLE s4 (a int PRIMARY KEY, b scribe.config);
+INSERT INTO s4 VALUES (1, ROW(true, 1, 1, 'full'));
+CREATE TABLE s5 (a int PRIMARY KEY REFERENCES scribe.replica_identity);
+ALTER TABLE s1 ADD e boolean DEFAULT scribe.is_active();
+CREATE TABLE s7 (a regclass DEFAULT 'scribe.ddl_history');
+CREATE MATERIALIZED VIEW sm AS SELECT count(*) FROM scribe.ddl_history;
+CREATE POLICY spol ON s1 USING (EXISTS (SELECT FROM scribe.config));
+CREATE DOMAIN sd AS int CHECK (scribe.is_active());
+GRANT SELECT ON scribe.ddl_history TO PUBLIC;
+COMMENT ON VIEW sv IS 'mine';
+GRANT SELECT ON sv TO PUBLIC;
+CREATE ROLE scribe_gone;
+CREATE TABLE acls (a int PRIMARY KEY, item aclitem, items aclitem[], c regclass);
+INSERT INTO acls VALUES (1, 'scribe_gone=r/postgres', '{scribe_gone=r/postgres,=r/postgres}', 'acls');
+DROP ROLE scribe_gone;
+UPDATE acls SET a = 2;
+INSERT INTO acls (a, c) SELECT 3, reltoastrelid FROM pg_class WHERE relname = 'acls';
+CREATE TABLE last (a int PRIMARY KEY);
+"""
+REFUSES = """
+CREATE FUNCTION refuses(int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN IF current_setting('session_replication_role') = 'replica' THEN RAISE 'no'; END IF; RETURN true; END $$;
+CREATE TABLE r (a int CHECK (refuses(a)));
+"""
+
+
+def test_what_is_made_of_our_own_is_left_out_and_flagged_and_nothing_stops(scribe: Scribe, cluster: Cluster) -> None:
+    dbname, copy = scribe.dbname, f"{scribe.dbname}_copy"
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    cluster.psql(USES_OURS, dbname)
+    _, warnings = rotated(scribe)
+    default = "default value for column b of table public.s1 uses"
+    for what in ("view public.sv uses", default, "column b of table public.s4"):
+        assert [warning for warning in warnings if what in warning and "which no copy has" in warning] != [], warnings
+    assert [warning for warning in warnings if "privileges of a role that is gone" in warning] != []
+    assert not any("nothing told how" in warning for warning in warnings)
+    found = scribe.run("scribe-check", "--only", "ddl", check=False)
+    assert found.returncode == 2, found.stdout
+    scribe.run("scribe-restore", "-d", copy, "--no-globals")
+    try:
+        assert cluster.query("SELECT a, b, e FROM s1", copy) == [(1, True, True)]
+        assert cluster.query("SELECT a FROM s4", copy) == [(1,)]
+        acls = cluster.query("SELECT a, item::text, items::text, c::oid IS NULL FROM acls ORDER BY a", copy)
+        assert acls == [(2, None, "{=r/postgres}", False), (3, None, None, False)]
+        assert cluster.query("SELECT to_regclass('last')::text, to_regclass('sv')::text", copy) == [("last", None)]
+    finally:
+        cluster.dropdb(copy)
+    with cluster.connect(dbname, options="-c search_path=") as conn:
+        assert any(absent.text.startswith("rule _RETURN on view public.sv uses") for absent in find_absent(conn))
+        assert find_absent_values(conn) == ['"public"."acls"."c"', '"public"."acls"."item"', '"public"."acls"."items"']
+    said = scribe.run("scribe-init", "--check-only").stdout
+    assert re.search(r"(?m)^warning +objects no copy has: .*, which no copy has and \d+ more; drop ", said)
+
+
+def test_no_base_is_taken_while_a_session_s_objects_are_part_of_the_schema(scribe: Scribe, cluster: Cluster) -> None:
+    dbname = scribe.dbname
+    scribe.run("scribe-init")
+    with cluster.connect(dbname) as conn:
+        conn.execute("CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        conn.execute("CREATE TABLE p (a int PRIMARY KEY, b int DEFAULT pg_temp.f())")
+        refused = scribe.run("scribe-dump", check=False)
+        assert refused.returncode == 75
+        assert "default value for column b of table public.p uses function" in refused.stderr
+        assert re.search("hint: End the session that made function .*, or drop default value", refused.stderr)
+        conn.execute("DISCARD TEMP")
+        scribe.run("scribe-dump")
+
+
+def test_a_function_that_refuses_to_work_in_a_replica_is_reported(database: str, cluster: Cluster) -> None:
+    cluster.psql(REFUSES, database)
+    with cluster.connect(database, options="-c search_path=") as conn:
+        (found,) = find_unqualified(conn)
+    assert found.text.endswith('asks for session_replication_role, which is "replica" in a restore')
+    assert found.hint.startswith("Change public.refuses(integer), or what uses it")
+    with pytest.raises(psycopg.errors.RaiseException):
+        cluster.query("SET session_replication_role = replica; INSERT INTO r VALUES (1)", database)
