@@ -1507,10 +1507,12 @@ BEGIN
             OR concat(statement, current_setting('scribe.path', true)) ~* 'scribe') THEN
         RETURN false;
     ELSIF tag IN ('GRANT', 'REVOKE') THEN
-        SELECT min(i.identity) AS identity INTO parts FROM scribe.left_out AS l, LATERAL pg_identify_object(l.classid, l.objid, 0) AS i,
+        SELECT min(i.identity) AS identity INTO parts FROM (SELECT l.* FROM scribe.left_out AS l WHERE EXISTS (SELECT FROM pg_depend AS d
+            WHERE d.classid = l.classid AND d.objid = l.objid OFFSET 0)) AS l, LATERAL pg_identify_object(l.classid, l.objid, 0) AS i,
             LATERAL pg_identify_object_as_address(l.classid, l.objid, 0) AS a
             WHERE l.classid NOT IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass)
-                AND strpos(lower(statement), lower(a.object_names[cardinality(a.object_names)])) > 0;
+                AND statement ~* format('(?<![\w$])%s(?![\w$])',
+                    regexp_replace(a.object_names[cardinality(a.object_names)], '([^\w])', '\\\1', 'g'));
         IF parts.identity IS NULL THEN
             RETURN false;
         END IF;

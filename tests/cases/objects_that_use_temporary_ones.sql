@@ -56,6 +56,8 @@ ALTER TABLE before ADD m pg_temp.mood;
 INSERT INTO before VALUES (1, 'a');
 UPDATE before SET m = 'b';
 CREATE PROCEDURE proc(INOUT a pg_temp.mood) LANGUAGE sql AS 'SELECT $1';
+CREATE FUNCTION p(int DEFAULT pg_temp.f()) RETURNS int LANGUAGE sql AS 'SELECT 1';
+GRANT SELECT ON p1 TO PUBLIC;
 -- values that name something temporary
 CREATE TABLE names (a int PRIMARY KEY, c regclass, p regproc, t regtype, ca regclass[]);
 INSERT INTO names (a, c) VALUES (1, 'tt'), (2, 'names'), (3, 0), (4, 99999);
