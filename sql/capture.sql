@@ -169,10 +169,10 @@ $function$;
 -- database or a role.
 CREATE OR REPLACE FUNCTION scribe.custom_settings(statement text, known text[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT coalesce(array_agg(w), '{}') FROM (
+    SELECT coalesce(array_agg(w.word ORDER BY n.name, w.place), '{}') FROM (
         SELECT m[1] FROM regexp_matches(statement, 'current_setting\s*\(\s*''([A-Za-z0-9_]+\.[A-Za-z0-9_.]+)''', 'gi') AS m
         UNION SELECT split_part(entry, '=', 1) FROM pg_db_role_setting, unnest(setconfig) AS entry) AS n (name),
-        unnest(ARRAY[n.name, current_setting(n.name, true)]) AS w
+        unnest(ARRAY[n.name, current_setting(n.name, true)]) WITH ORDINALITY AS w (word, place)
     WHERE strpos(n.name, '.') > 0 AND n.name !~ '^scribe\.' AND n.name <> ALL (known) AND current_setting(n.name, true) <> ''
         AND NOT EXISTS (SELECT FROM pg_settings AS s WHERE s.name = n.name)
 $function$;
