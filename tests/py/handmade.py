@@ -53,8 +53,10 @@ class Handmade:
         path.write_bytes(content)
         return {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
-    def base(self, sql: str, *, globals_sql: str = "", database_sql: str = "", owner: str = "postgres") -> str:
-        """Write a base at the present LSN from the SQL of its schema and rows; return its stamp."""
+    def base(
+        self, sql: str, *, globals_sql: str = "", database_sql: str = "", owner: str = "postgres", **more: Any
+    ) -> str:
+        """Write a base at the present LSN from the SQL of its schema and rows; return its stamp; more: for meta."""
         when = _EPOCH + timedelta(seconds=self.xid - 700)
         directory = self.path / "base" / dialect.format_time(when)
         directory.mkdir()
@@ -72,6 +74,7 @@ class Handmade:
             "server_version": "15.18",
             "server_version_num": 150018,
             "system_identifier": self.system_identifier,
+            **more,
         }
         plain = BASE_SETTINGS + sql + dialect.build_epilogue(self.lsn)
         files = [

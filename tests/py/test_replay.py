@@ -237,6 +237,16 @@ def test_without_owners_only_the_role_around_a_ddl_statement_is_left_out() -> No
     )
 
 
+def test_an_older_segment_whose_strings_have_escapes_is_replayed_on_every_server(target: Target) -> None:
+    target.archive.base(TABLES)
+    literal = r"E'COMMENT ON TABLE public.t IS\n''\\\\a\\''ü$scribe1$'''"
+    body = f"DO LANGUAGE plpgsql $scribe$BEGIN EXECUTE {literal}; END$scribe$;"
+    settings = "SET LOCAL standard_conforming_strings = '{}';\n"
+    target.archive.segment([f"-- ddl COMMENT\n{settings.format('off')}{body}\n{settings.format('on')}-- ddl end\n"])
+    target.run()
+    assert target.rows("SELECT obj_description('public.t'::regclass)") == [("\\a'ü$scribe1$",)]
+
+
 @pytest.mark.unit
 def test_a_setting_of_somebodys_own_does_not_hide_the_role_that_is_left_out() -> None:
     text = (
@@ -287,7 +297,7 @@ def test_each_file_refuses_under_psql_what_it_does_not_continue(target: Target) 
     target.cluster.createdb(target.name)
     run(first, "was not restored from a pg_scribe base")
     run(base.replace(b"SET transaction_timeout = 0;\n", b""))
-    run(second, "stands at 0/1000000")
+    run(second, "stands at 0/")
     run(first)
     run(first, "stands at")
     run(third, "stands at")

@@ -127,8 +127,8 @@ def is_past_base(target: Target) -> bool:
     """Whether the base is there for good: the first transactions after it are."""
     try:
         there = target.exists() and target.rows("SELECT 1 FROM pg_class WHERE relname = 'position'")
-        found = target.rows("SELECT lsn::text FROM scribe.position") if there else []
-        return bool(found) and found != [(format_lsn(START),)]
+        found = target.rows(f"SELECT lsn <> '{format_lsn(START)}' FROM scribe.position") if there else []
+        return found == [(True,)]
     except psycopg.OperationalError:
         return False
 

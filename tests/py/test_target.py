@@ -210,3 +210,21 @@ def test_the_setting_of_a_newer_pg_dump_is_left_out_of_the_beginning_of_a_dump_o
     tail = b"SELECT pg_catalog.set_config('search_path', '', false);\nCOPY t (v) FROM stdin;\n" + line + b"\\.\n"
     assert drop_transaction_timeout(head + line + tail) == head + b"\n" + tail
     assert drop_transaction_timeout(head + tail) == head + tail
+
+
+def test_what_a_newer_server_refuses_is_named_before_anything_is_run(target: Target) -> None:
+    functions = [
+        {"function": "f()", "setting": "no_such_setting=off"},
+        {"function": "g(integer)", "setting": "role=postgres"},
+        {"function": "h()", "setting": "app.tenant=1"},
+        {"function": "s()", "setting": "standard_conforming_strings=off"},
+    ]
+    target.archive.base(TABLES, globals_sql='CREATE ROLE "one\n""two";\n', function_settings=functions)
+    said = target.refused("--no-globals", status=2)
+    assert "f() (no_such_setting=off)" in said
+    assert "g(" not in said
+    assert "h()" not in said
+    modern = target.cluster.version_num >= 190000
+    assert ("s() (standard_conforming_strings=off)" in said) == modern
+    assert ('role U&"one\\000A""two"' in target.refused(status=2)) == modern
+    assert not target.exists()

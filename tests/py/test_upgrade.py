@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cases import CASES, play_case
 from cluster import Cluster, find_pg_config, install_decoder
-from compare import assert_equal
+from compare import DUMP_OPTIONS, State, assert_equal, dump_state
 from source import Scribe
 from test_runbook import play
 
@@ -152,3 +153,47 @@ def new_major(pg_config: str | None) -> str:
     """Return the major version that a pg_config belongs to."""
     text = subprocess.check_output([str(pg_config), "--version"], text=True)
     return str(major_of_server(text.split()[1]))
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Cluster, Cluster]]:
+    """A server of each version."""
+    assert OLD
+    clusters = (Cluster(OLD), Cluster(find_pg_config()))
+    try:
+        for cluster in clusters:
+            install_decoder(cluster.pg_config)
+            cluster.create()
+        yield clusters
+    finally:
+        for cluster in clusters:
+            cluster.remove()
+
+
+def state_of(cluster: Cluster, dbname: str, pg_dump: str) -> State:
+    """Return a database's state as that pg_dump prints it, without the notes of 17.12 in options of columns."""
+    with cluster.connect(dbname, options=DUMP_OPTIONS) as conn:
+        state = dump_state(conn, pg_dump, cluster.env | {"PGDATABASE": dbname, "PGCLIENTENCODING": "UTF8"})
+    state["schema"] = [line for line in state["schema"] if " SET (pg_attver=" not in line]
+    return state
+
+
+@pytest.mark.skipif(os.environ.get("PG_SCRIBE_ALL_CASES") != "1", reason="place: PG_SCRIBE_ALL_CASES is not set")
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_an_archive_of_the_old_version_restores_equal_into_the_new_one(case, pair, tmp_path):
+    old, new = pair
+    name = f"case_{case.stem}"[:50]
+    before, after = Scribe(old, name, tmp_path / "archive"), Scribe(new, name, tmp_path / "archive")
+    old.createdb(name)
+    try:
+        play_case(case, before)
+        assert before.stop_stream() == 0
+        source = state_of(old, name, f"{new.bindir}/pg_dump")
+        after.run("scribe-restore", "-d", f"{name}_restore", env={"PGUSER": "postgres"})
+        assert_equal(source, new.dump(f"{name}_restore"), ("source", "scribe-restore"))
+        after.restore_with_psql(f"{name}_psql")
+        assert_equal(source, new.dump(f"{name}_psql"), ("source", "psql alone"))
+    finally:
+        before.close()
+        for target in (f"{name}_restore", f"{name}_psql"):
+            new.dropdb(target)

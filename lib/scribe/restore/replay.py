@@ -29,6 +29,7 @@ from scribe.archive.segments import (
 from scribe.common.dialect import UTF8_LINE, Begin, quote_literal
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn
+from scribe.restore.escapes import read_alike
 from scribe.restore.session import ServerError, Session
 
 BATCH_BYTES = 256 << 10
@@ -123,6 +124,7 @@ class Replayer:
     owners: bool = True
     event_triggers: bool = True
     shared: bool = True  # roles, tablespaces and the database itself
+    standard_strings: bool = False  # the target knows no others
     file: str = ""
     totals: Totals = field(default_factory=Totals)
     tick: Callable[[int], None] = lambda done: None
@@ -371,7 +373,8 @@ class Replayer:
                 self._number += 1
                 return
             event = Ddl(event.tag, without_quieting(event.text))
-        texts = split_ddl(event.text, owners=self.owners)
+        text = read_alike(event.text) if self.standard_strings else event.text
+        texts = split_ddl(text, owners=self.owners)
         if self._passed_over(_Part(begin, None, texts[-1], self._number)):
             return
         self._settle()

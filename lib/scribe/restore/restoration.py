@@ -24,6 +24,7 @@ from scribe.common.progress import Progress
 from scribe.restore import target as server
 from scribe.restore.extensions import compare_extensions
 from scribe.restore.plan import build_plan
+from scribe.restore.refused import STANDARD_STRINGS_ONLY, check_function_settings, check_names
 from scribe.restore.replay import Replayer, Totals
 from scribe.restore.sequences import ADVANCE
 from scribe.restore.session import Session
@@ -76,6 +77,8 @@ class Restore:
     def _run(self, way: Way | None) -> dict[str, Any] | None:
         with server.connect_server() as conn:
             way = way or self.find_way(conn)
+            if not self.arguments.no_globals:
+                check_names(conn, [path for path, _ in server.globals_files(self.archive, way)])
             if self.arguments.plan:
                 self._print_plan(conn, way)
                 return None
@@ -94,6 +97,7 @@ class Restore:
             server.check_options(way.base, self.options)
             if position is None:
                 compare_extensions(conn, server.read_meta(way.base), self.talk.warn)
+                check_function_settings(conn, server.read_meta(way.base))
                 server.warn_of_older(conn, server.read_meta(way.base), self.talk.warn)
             if self.arguments.dry_run:
                 self.talk.info("nothing stands in the way; nothing was changed")
@@ -211,6 +215,7 @@ class Restore:
             )
             replayer.event_triggers = self.options.event_triggers
             replayer.shared = self.options.shared
+            replayer.standard_strings = conn.info.server_version >= STANDARD_STRINGS_ONLY
             try:
                 self._apply(replayer, way, resumed=resumed is not None)
             except (ScribeError, KeyboardInterrupt):

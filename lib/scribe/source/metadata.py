@@ -298,6 +298,13 @@ _LISTS_OF: dict[str, str] = {
     "sequences": """
         SELECT schemaname AS schema, sequencename AS name, data_type::text, start_value, increment_by, cycle
         FROM pg_catalog.pg_sequences WHERE schemaname <> 'scribe' AND schemaname !~ '^pg_temp' ORDER BY 1, 2""",
+    "function_settings": """
+        SELECT p.oid::pg_catalog.regprocedure::text AS function, s.entry AS setting
+        FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace,
+          pg_catalog.unnest(p.proconfig) AS s (entry)
+        WHERE p.oid >= 16384 AND n.nspname <> 'scribe' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+          WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e')
+        ORDER BY 1, 2""",
     "subscriptions": """
         SELECT subname AS name, subenabled AS enabled FROM pg_catalog.pg_subscription
         WHERE subdbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
