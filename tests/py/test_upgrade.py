@@ -62,7 +62,7 @@ class Upgraded:
         self.old.stop()  # while the stream runs, so that the slot, if it is there, has consumed everything
         if self.before.streams:
             assert self.before.stop_stream() == 0
-        if int(new_major(self.new.pg_config)) >= 18:  # whose initdb switches checksums on
+        if int(new_major(OLD)) < 18 <= int(new_major(self.new.pg_config)):  # whose initdb switches checksums on
             self.old.server_program("pg_checksums", "--enable", "-D", self.old.data)
         new = self.new.create()
         plugins = "pgoutput, test_decoding, scribe_decoder"
