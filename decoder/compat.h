@@ -126,6 +126,13 @@ typedef ClusterStmt ClusterStatement;
 #define makes_table(creation) ((creation)->relkind == OBJECT_TABLE)
 #endif
 
+/* a role's privilege on a schema; needs pg_namespace.h and acl.h */
+#if PG_VERSION_NUM >= 160000
+#define namespace_aclcheck(schema, role, mode) object_aclcheck(NamespaceRelationId, schema, role, mode)
+#else
+#define namespace_aclcheck(schema, role, mode) pg_namespace_aclcheck(schema, role, mode)
+#endif
+
 /* newer versions declare one or both themselves */
 #if PG_VERSION_NUM < 160000
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);

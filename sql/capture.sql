@@ -199,6 +199,18 @@ BEGIN
 END
 $function$;
 
+-- A search_path without the schemas that are not there or that a role may not use: the server passes over those for it, and a
+-- replay by another role would find in them what the role never saw.
+CREATE OR REPLACE FUNCTION scribe.usable_path(path text, role name) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT coalesce(string_agg(quote_ident(p.name), ', ' ORDER BY m.place), '""')
+    FROM regexp_matches(path, '"((?:[^"]|"")*)"|([^",\s]+)', 'g') WITH ORDINALITY AS m (found, place),
+        LATERAL (VALUES (coalesce(replace(m.found[1], '""', '"'), lower(m.found[2])))) AS w (word),
+        LATERAL (VALUES (CASE w.word WHEN '$user' THEN role ELSE w.word END)) AS p (name)
+    WHERE p.name = 'pg_temp' OR EXISTS (SELECT FROM pg_namespace AS n, pg_roles AS r
+        WHERE n.nspname = p.name AND r.rolname = role AND has_schema_privilege(r.oid, n.oid, 'USAGE'))
+$function$;
+
 -- Write one row; the statement's role, search_path and settings come from scribe.note_caller(). Texts that capture has made itself, for
 -- the path "", are read with standard_conforming_strings on.
 CREATE OR REPLACE FUNCTION scribe.write_row(
@@ -208,9 +220,12 @@ CREATE OR REPLACE FUNCTION scribe.write_row(
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     most constant int := 200000000;  -- escaped, it has to fit into a gigabyte
+    own constant boolean := coalesce(path = '""', false);
     settings text[] := '{}';
 BEGIN
-    path := CASE WHEN kind = 'lost' THEN '' ELSE coalesce(path, current_setting('scribe.path', true), '') END;
+    role := coalesce(role, nullif(current_setting('scribe.role', true), ''), session_user);
+    path := CASE WHEN kind = 'lost' THEN ''
+        ELSE scribe.usable_path(coalesce(path, current_setting('scribe.path', true), ''), role) END;
     IF NOT exact THEN
         statement := scribe.without_passwords(statement);
         IF statement IS NULL AND kind <> 'lost' THEN
@@ -221,7 +236,7 @@ BEGIN
     END IF;
     IF kind IN ('ddl', 'create') THEN
         settings := coalesce(nullif(current_setting('scribe.settings', true), ''), '{}');
-        IF path = '""' AND settings[1] = 'standard_conforming_strings' THEN
+        IF own AND settings[1] = 'standard_conforming_strings' THEN
             settings := settings[3:];
         END IF;
         settings := settings || scribe.custom_settings(statement, settings);
@@ -237,8 +252,7 @@ BEGIN
     INSERT INTO scribe.ddl_history AS h (kind, tag, object_type, object_identity, statement, exact, reason, role,
         search_path, settings, relids)
     VALUES (kind, tag, object_type, object_identity, statement, exact, nullif(reason, ''),
-        coalesce(role, nullif(current_setting('scribe.role', true), ''), session_user),
-        path, settings, coalesce(relids, '{}'));
+        role, path, settings, coalesce(relids, '{}'));
 END
 $function$;
 
@@ -1343,7 +1357,7 @@ BEGIN
             OR (tag = 'CREATE SCHEMA' AND total = 1)
             OR (statement ~* '^ALTER\M.*\mOWNER\s+TO\s+\S+$' AND statement !~* '\m(CURRENT_USER|CURRENT_ROLE|SESSION_USER)$')) THEN
         as_role := current_user;
-        as_path := replace(current_setting('scribe.path', true), '"$user"', quote_ident(caller));
+        as_path := coalesce(nullif(scribe.usable_path(current_setting('scribe.path', true), caller), '""'), '');
     END IF;
     IF tag LIKE '% SUBSCRIPTION' AND tag <> 'COMMENT' THEN
         PERFORM scribe.record_subscription(tag, facts, dropped);

@@ -52,25 +52,9 @@ static void
 take_over(Row *row, Oid caller)
 {
 	Oid			owner = GetUserId();	/* of the event trigger function */
-	char	   *name;
-	StringInfoData path;
 
-	if (caller == owner)
-		return;
-	name = GetUserNameFromId(caller, false);
-	row->role = GetUserNameFromId(owner, false);
-	initStringInfo(&path);
-	for (const char *p = row->path; *p;)
-	{
-		if (strncmp(p, "\"$user\"", 7) == 0)
-		{
-			appendStringInfoString(&path, quote_identifier(name));
-			p += 7;
-		}
-		else
-			appendStringInfoChar(&path, *p++);
-	}
-	row->path = path.data;
+	if (caller != owner)
+		row->role = GetUserNameFromId(owner, false);
 }
 
 /*

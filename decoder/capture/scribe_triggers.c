@@ -31,6 +31,7 @@
 #include "miscadmin.h"
 #include "parser/parser.h"
 #include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -38,6 +39,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 #include "compat.h"
 #include "scribe_capture.h"
@@ -250,6 +252,38 @@ begins(FunctionCallInfo fcinfo)
 		strcmp(((EventTriggerData *) fcinfo->context)->event, "ddl_command_start") == 0;
 }
 
+/* Whether the user in effect may use a schema. */
+static bool
+may_use(const char *schema)
+{
+	Oid			oid = get_namespace_oid(schema, true);
+
+	return OidIsValid(oid) && namespace_aclcheck(oid, GetUserId(), ACL_USAGE) == ACLCHECK_OK;
+}
+
+/* scribe.usable_path() of the search_path and the user in effect */
+static char *
+usable_path(void)
+{
+	StringInfoData path;
+	List	   *names;
+	ListCell   *cell;
+
+	if (!SplitIdentifierString(pstrdup(namespace_search_path), ',', &names))
+		return namespace_search_path;
+	initStringInfo(&path);
+	foreach(cell, names)
+	{
+		const char *name = lfirst(cell);
+
+		if (strcmp(name, "$user") == 0)
+			name = GetUserNameFromId(GetUserId(), false);
+		if (strcmp(name, "pg_temp") == 0 || may_use(name))
+			appendStringInfo(&path, "%s%s", path.len > 0 ? ", " : "", quote_identifier(name));
+	}
+	return path.len > 0 ? path.data : "\"\"";
+}
+
 /* scribe.note_caller(): runs as the user.  The statement that loaded the library passed no hook; it is noted here. */
 static Datum
 c_note_caller(PG_FUNCTION_ARGS)
@@ -263,12 +297,9 @@ c_note_caller(PG_FUNCTION_ARGS)
 	statement->caller = GetUserId();
 	if (statement->settings == NULL)
 		note_settings(statement);
-	if (statement->path == NULL || strcmp(statement->path, namespace_search_path) != 0)
-	{
-		if (statement->path)
-			pfree(statement->path);
-		statement->path = MemoryContextStrdup(TopMemoryContext, namespace_search_path);
-	}
+	if (statement->path)
+		pfree(statement->path);
+	statement->path = MemoryContextStrdup(TopMemoryContext, usable_path());
 	return (Datum) 0;
 }
 

@@ -77,11 +77,7 @@ announce_oid(ScribeState *state, Oid oid)
 static bool
 may_create(Oid schema, Oid role)
 {
-#if PG_VERSION_NUM >= 160000
-	return object_aclcheck(NamespaceRelationId, schema, role, ACL_CREATE) == ACLCHECK_OK;
-#else
-	return pg_namespace_aclcheck(schema, role, ACL_CREATE) == ACLCHECK_OK;
-#endif
+	return namespace_aclcheck(schema, role, ACL_CREATE) == ACLCHECK_OK;
 }
 
 static void

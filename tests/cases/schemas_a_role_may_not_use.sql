@@ -1,0 +1,38 @@
+-- Names are looked up as for the role that ran the statement, which schemas of its path it may not use do not count for.
+DO $$ BEGIN CREATE ROLE scribe_case_mallory; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+DO $$ BEGIN CREATE ROLE scribe_case_victim; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+CREATE SCHEMA victim AUTHORIZATION scribe_case_victim;
+CREATE SCHEMA mallory AUTHORIZATION scribe_case_mallory;
+CREATE SCHEMA "x""$user""y";
+CREATE TABLE victim.important (a int PRIMARY KEY);
+CREATE TABLE victim.dear (a int PRIMARY KEY);
+CREATE SEQUENCE victim.numbers;
+CREATE VIEW victim.seen AS SELECT 1 AS a;
+CREATE FUNCTION victim.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE TYPE victim.mood AS ENUM ('a');
+INSERT INTO victim.important VALUES (1);
+-- after init
+SET ROLE scribe_case_mallory;
+CREATE TABLE mallory.important (a int PRIMARY KEY);
+CREATE TABLE mallory.dear (a int PRIMARY KEY);
+CREATE SEQUENCE mallory.numbers;
+CREATE VIEW mallory.seen AS SELECT 1 AS a;
+CREATE FUNCTION mallory.f() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE TYPE mallory.mood AS ENUM ('a');
+SET search_path = victim, "x""$user""y", absent, mallory, pg_temp;
+COMMENT ON TABLE important IS 'of mallory';
+COMMENT ON VIEW seen IS 'of mallory';
+ALTER TABLE important OWNER TO scribe_case_mallory;
+ALTER TABLE dear ADD COLUMN b int;
+DROP TABLE important;
+DROP SEQUENCE numbers;
+DROP VIEW seen;
+DROP FUNCTION f();
+DROP TYPE mood;
+DO $$ BEGIN DROP TABLE IF EXISTS important, dear; END $$;
+CREATE TABLE made (a int PRIMARY KEY);
+SET search_path = victim, "$user", mallory;
+CREATE TABLE again (a int PRIMARY KEY);
+CREATE TEMP TABLE passing (a int);
+ALTER TABLE again ADD COLUMN b int;
+DROP TABLE again, passing;
