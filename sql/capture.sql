@@ -9,22 +9,9 @@
 -- and a flagged row. And no user can write a row: whatever inserts into ddl_history is an event trigger function,
 -- which SQL cannot call, or a function only the owner may execute.
 
-SET search_path = pg_catalog, pg_temp;
-SET standard_conforming_strings = on;
+\set ON_ERROR_STOP on
+\ir ours.sql
 
-DO $check$
-BEGIN
-    -- who owns the schema could have made its tables and functions, and would be obeyed as a superuser
-    IF EXISTS (SELECT FROM pg_catalog.pg_namespace AS n JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
-            WHERE n.nspname OPERATOR(pg_catalog.=) 'scribe' AND NOT r.rolsuper
-                AND r.rolname OPERATOR(pg_catalog.<>) CURRENT_USER) THEN
-        RAISE EXCEPTION 'schema scribe belongs to another role, which is no superuser'
-            USING HINT = 'Look at what is in it, then run "DROP SCHEMA scribe CASCADE".';
-    END IF;
-END
-$check$;
-
-CREATE SCHEMA IF NOT EXISTS scribe;
 COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.ddl_history';
 
 -- id is no sequence: taking a number from one would change what lastval() says in the user's session. The end of the WAL
@@ -114,54 +101,6 @@ CREATE OR REPLACE FUNCTION scribe.note(setting text, value text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     EXECUTE format('SET LOCAL %s = %L', setting, coalesce(value, ''));
-END
-$function$;
-
--- The settings of the session under which a statement runs, as names and values; the lists and their reasons are in
--- decoder/capture/scribe_settings.c. Runs as the user, before anything of capture's own has changed one. What is listed by no view,
--- settings that no extension defines, is found by name: see scribe.write_row().
-CREATE OR REPLACE FUNCTION scribe.session_settings() RETURNS text[]
-LANGUAGE plpgsql STABLE AS $function$
-DECLARE
-    pinned constant pg_catalog.text[] := ARRAY[
-        ['standard_conforming_strings', 'on'], ['DateStyle', 'ISO, MDY'], ['IntervalStyle', 'postgres'],
-        ['TimeZone', 'UTC|Etc/UTC|Etc/UCT|UCT|Zulu|Universal'], ['array_nulls', 'on'], ['backslash_quote', 'safe_encoding'],
-        ['bytea_output', 'hex'], ['default_table_access_method', 'heap'], ['default_tablespace', ''],
-        ['default_toast_compression', 'pglz'], ['extra_float_digits', '1|2|3'], ['lc_monetary', 'C'],
-        ['quote_all_identifiers', 'off'], ['timezone_abbreviations', 'Default'], ['transform_null_equals', 'off'],
-        ['xmlbinary', 'base64'], ['xmloption', 'content']];
-    harmless constant pg_catalog.text[] := '{
-        application_name, auto_explain.%, backend_flush_after, backtrace_functions, check_function_bodies, client_%,
-        commit_%, compute_query_id, constraint_exclusion, cpu_%, createrole_self_grant, cursor_tuple_fraction,
-        deadlock_timeout, debug_%, default_statistics_target, default_transaction_%, dynamic_library_path, effective_%,
-        enable_%, escape_string_warning, event_triggers, exit_on_error, force_parallel_mode, from_collapse_limit, geqo%,
-        gin_%, hash_mem_multiplier, idle_%, ignore_%, io_%, jit%, join_collapse_limit, lc_messages, lc_numeric, lc_time,
-        lo_compat_privileges, local_preload_libraries, lock_timeout, log_%, logical_decoding_work_mem, maintenance_%,
-        max_parallel_%, max_stack_depth, min_parallel_%, output_plugin_libraries, parallel_%, password_encryption,
-        pg_hint_plan.%, pg_stat_statements.%, pgaudit.%, plan_cache_mode, random_page_cost, recursive_worktable_factor,
-        restrict_nonsystem_relation_kind, role, row_security, scribe.%, search_path, seed, seq_page_cost, session_%,
-        set_user.%, statement_timeout, stats_%, synchronize_seqscans, synchronous_commit, tcp_%, temp_%, trace_%, track_%,
-        transaction_%, update_process_title, vacuum_%, wal_%, work_mem, zero_damaged_pages}';
-    found pg_catalog.text[] := '{}';
-    value pg_catalog.text;
-    other record;
-BEGIN
-    FOR i IN 1 .. pg_catalog.array_length(pinned, 1) LOOP
-        value := pg_catalog.current_setting(pinned[i][1], true);
-        IF pg_catalog.strpos(pg_catalog.concat('|', pinned[i][2], '|'), pg_catalog.concat('|', value, '|'))
-                OPERATOR(pg_catalog.=) 0 AND value IS NOT NULL THEN
-            found := found OPERATOR(pg_catalog.||) ARRAY[pinned[i][1], value];
-        END IF;
-    END LOOP;
-    FOR other IN SELECT s.name FROM pg_catalog.pg_settings AS s
-        WHERE s.source OPERATOR(pg_catalog.=) ANY ('{global,database,user,"database user",client,interactive,test,session}')
-            AND s.context OPERATOR(pg_catalog.=) ANY ('{user,superuser}')
-            AND NOT s.name OPERATOR(pg_catalog.=) ANY (pinned)
-            AND NOT pg_catalog.lower(s.name) OPERATOR(pg_catalog.~~) ANY (harmless)
-    LOOP
-        found := found OPERATOR(pg_catalog.||) ARRAY[other.name, pg_catalog.current_setting(other.name)];
-    END LOOP;
-    RETURN found;
 END
 $function$;
 
@@ -328,17 +267,65 @@ BEGIN
 END
 $function$;
 
--- Event trigger, runs as the user, touches nothing: notes who the user is in effect and the search_path. Whoever the user is,
--- what is noted is himself; nothing of his runs between this and scribe.command_end().
+-- Event trigger, runs as the user, touches nothing: notes who the user is in effect, the search_path and, as names and values, the
+-- settings of the session; the lists and their reasons are in decoder/capture/scribe_settings.c. What is listed by no view, settings that
+-- no extension defines, is found by name: see scribe.write_row(). Whoever the user is, what is noted is himself; nothing of his runs
+-- between this and scribe.command_end(). One function, since a user may use nothing in this schema and so can call no other.
+DO $$  -- of older versions, which let users call it, and so make objects of theirs depend on it
+BEGIN
+    DROP FUNCTION IF EXISTS scribe.session_settings();
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    NULL;
+END
+$$;
 CREATE OR REPLACE FUNCTION scribe.note_caller() RETURNS event_trigger
 LANGUAGE plpgsql AS $function$
+DECLARE
+    pinned constant pg_catalog.text[] := ARRAY[
+        ['standard_conforming_strings', 'on'], ['DateStyle', 'ISO, MDY'], ['IntervalStyle', 'postgres'],
+        ['TimeZone', 'UTC|Etc/UTC|Etc/UCT|UCT|Zulu|Universal'], ['array_nulls', 'on'], ['backslash_quote', 'safe_encoding'],
+        ['bytea_output', 'hex'], ['default_table_access_method', 'heap'], ['default_tablespace', ''],
+        ['default_toast_compression', 'pglz'], ['extra_float_digits', '1|2|3'], ['lc_monetary', 'C'],
+        ['quote_all_identifiers', 'off'], ['timezone_abbreviations', 'Default'], ['transform_null_equals', 'off'],
+        ['xmlbinary', 'base64'], ['xmloption', 'content']];
+    harmless constant pg_catalog.text[] := '{
+        application_name, auto_explain.%, backend_flush_after, backtrace_functions, check_function_bodies, client_%,
+        commit_%, compute_query_id, constraint_exclusion, cpu_%, createrole_self_grant, cursor_tuple_fraction,
+        deadlock_timeout, debug_%, default_statistics_target, default_transaction_%, dynamic_library_path, effective_%,
+        enable_%, escape_string_warning, event_triggers, exit_on_error, force_parallel_mode, from_collapse_limit, geqo%,
+        gin_%, hash_mem_multiplier, idle_%, ignore_%, io_%, jit%, join_collapse_limit, lc_messages, lc_numeric, lc_time,
+        lo_compat_privileges, local_preload_libraries, lock_timeout, log_%, logical_decoding_work_mem, maintenance_%,
+        max_parallel_%, max_stack_depth, min_parallel_%, output_plugin_libraries, parallel_%, password_encryption,
+        pg_hint_plan.%, pg_stat_statements.%, pgaudit.%, plan_cache_mode, random_page_cost, recursive_worktable_factor,
+        restrict_nonsystem_relation_kind, role, row_security, scribe.%, search_path, seed, seq_page_cost, session_%,
+        set_user.%, statement_timeout, stats_%, synchronize_seqscans, synchronous_commit, tcp_%, temp_%, trace_%, track_%,
+        transaction_%, update_process_title, vacuum_%, wal_%, work_mem, zero_damaged_pages}';
+    found pg_catalog.text[] := '{}';
+    value pg_catalog.text;
+    other record;
 BEGIN
     EXECUTE pg_catalog.format('SET LOCAL scribe.role = %L; SET LOCAL scribe.path = %L', CURRENT_USER::pg_catalog.text,
         pg_catalog.current_setting('search_path'));
     -- a rewrite is recorded before the end, and a DROP when it has dropped
-    IF TG_EVENT OPERATOR(pg_catalog.<>) 'ddl_command_start' OR TG_TAG OPERATOR(pg_catalog.~) '^ALTER ' THEN
-        EXECUTE pg_catalog.format('SET LOCAL scribe.settings = %L', scribe.session_settings()::pg_catalog.text);
+    IF TG_EVENT OPERATOR(pg_catalog.=) 'ddl_command_start' AND TG_TAG OPERATOR(pg_catalog.!~) '^ALTER ' THEN
+        RETURN;
     END IF;
+    FOR i IN 1 .. pg_catalog.array_length(pinned, 1) LOOP
+        value := pg_catalog.current_setting(pinned[i][1], true);
+        IF pg_catalog.strpos(pg_catalog.concat('|', pinned[i][2], '|'), pg_catalog.concat('|', value, '|'))
+                OPERATOR(pg_catalog.=) 0 AND value IS NOT NULL THEN
+            found := found OPERATOR(pg_catalog.||) ARRAY[pinned[i][1], value];
+        END IF;
+    END LOOP;
+    FOR other IN SELECT s.name FROM pg_catalog.pg_settings AS s
+        WHERE s.source OPERATOR(pg_catalog.=) ANY ('{global,database,user,"database user",client,interactive,test,session}')
+            AND s.context OPERATOR(pg_catalog.=) ANY ('{user,superuser}')
+            AND NOT s.name OPERATOR(pg_catalog.=) ANY (pinned)
+            AND NOT pg_catalog.lower(s.name) OPERATOR(pg_catalog.~~) ANY (harmless)
+    LOOP
+        found := found OPERATOR(pg_catalog.||) ARRAY[other.name, pg_catalog.current_setting(other.name)];
+    END LOOP;
+    EXECUTE pg_catalog.format('SET LOCAL scribe.settings = %L', found::pg_catalog.text);
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not note who runs %: %', TG_TAG, SQLERRM;
 END
@@ -2019,16 +2006,55 @@ BEGIN
 END
 $function$;
 
--- What others may do, last: a GRANT names nothing by which an event trigger could tell that it is ours. The functions that
--- others may execute run as the user. Nobody may read a table, as who reads one keeps "scribe-init --remove" waiting.
+-- Trigger of each table of ours: a member of pg_write_all_data could else record what did not happen, or say that capture is at work.
+CREATE OR REPLACE FUNCTION scribe.refuse_write() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_class AS c, pg_roles AS r WHERE c.oid = tg_relid AND r.rolname = current_user
+            AND (r.rolsuper OR r.oid = c.relowner)) THEN
+        RAISE EXCEPTION 'only capture itself writes into %', tg_relid::regclass USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NULL;
+END
+$function$;
+
+-- What others may do with what is in the schema, last: a GRANT names nothing by which an event trigger could tell that it is ours.
+-- Nothing: who could name it would keep "scribe-init --remove" waiting by reading a table, or make objects of it that no copy has.
+-- Default privileges may have given more; whoever may put a trigger on a table of ours is a superuser. Kept is what sql/roles.sql and
+-- sql/monitor.sql give, and SELECT that somebody was given by name.
 CREATE OR REPLACE FUNCTION scribe.set_privileges() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
+    home constant oid := 'scribe'::regnamespace;
     command text;
 BEGIN
-    FOREACH command IN ARRAY ARRAY['GRANT USAGE ON SCHEMA scribe TO PUBLIC', 'REVOKE ALL ON ALL TABLES IN SCHEMA scribe FROM PUBLIC',
-        'REVOKE ALL (system_identifier, database_oid) ON scribe.config FROM PUBLIC',
-        'REVOKE ALL ON ALL FUNCTIONS IN SCHEMA scribe FROM PUBLIC', 'GRANT EXECUTE ON FUNCTION scribe.note_caller(), scribe.session_settings() TO PUBLIC']
+    FOR command IN
+        WITH privileges AS (
+            SELECT c.relowner AS owner, a.grantee, 'TABLE' AS kind, c.oid::regclass::text AS object, a.privilege_type AS privilege,
+                    a.privilege_type = 'SELECT' AND a.grantee <> 0 AND NOT EXISTS (
+                        SELECT FROM pg_default_acl AS d, aclexplode(d.defaclacl) AS g
+                        WHERE d.defaclrole = c.relowner AND d.defaclobjtype = 'r' AND g.grantee = a.grantee) AS kept
+                FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.relnamespace = home AND c.relkind IN ('r', 'v')
+            UNION ALL SELECT p.proowner, a.grantee, 'FUNCTION', p.oid::regprocedure::text, a.privilege_type,
+                    p.prosecdef AND p.prorettype <> 'event_trigger'::regtype
+                    AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = a.grantee AND r.rolreplication)
+                FROM pg_proc AS p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a WHERE p.pronamespace = home
+            UNION ALL SELECT t.typowner, a.grantee, 'TYPE', format_type(t.oid, NULL), a.privilege_type, false
+                FROM pg_type AS t, aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) AS a
+                WHERE t.typnamespace = home AND t.typcategory <> 'A'
+            UNION ALL SELECT n.nspowner, a.grantee, 'SCHEMA', 'scribe', a.privilege_type, a.privilege_type = 'USAGE' AND a.grantee <> 0
+                FROM pg_namespace AS n, aclexplode(n.nspacl) AS a WHERE n.oid = home)
+        SELECT format('REVOKE %s ON %s %s FROM %s', privilege, kind, string_agg(object, ', '), CASE grantee WHEN 0 THEN 'PUBLIC'
+                ELSE quote_ident(pg_get_userbyid(grantee)) END)
+            FROM privileges WHERE grantee <> owner AND NOT kept GROUP BY privilege, kind, grantee
+        UNION ALL SELECT DISTINCT format('GRANT USAGE ON SCHEMA scribe TO %I', pg_get_userbyid(a.grantee))  -- PUBLIC had it once
+            FROM pg_class AS c JOIN pg_attribute AS t ON t.attrelid = c.oid, aclexplode(t.attacl) AS a
+            WHERE c.relnamespace = home AND a.grantee NOT IN (0, c.relowner)
+        UNION ALL SELECT format(g.command, c.oid::regclass) FROM pg_class AS c, unnest(ARRAY[
+                'CREATE TRIGGER only_capture BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s EXECUTE FUNCTION scribe.refuse_write()',
+                'ALTER TABLE %s ENABLE ALWAYS TRIGGER only_capture']) AS g (command)
+            WHERE c.relnamespace = home AND c.relkind = 'r'
+                AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND t.tgname = 'only_capture')
     LOOP
         PERFORM scribe.run_own(command);
     END LOOP;

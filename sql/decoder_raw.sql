@@ -4,8 +4,8 @@
 -- rows of a table that nobody else may write, and whatever renames many things at once brings the facts up to date.
 -- Privilege: superuser. Oldest version: PostgreSQL 14.
 
-SET search_path = pg_catalog, pg_temp;
-SET standard_conforming_strings = on;
+\set ON_ERROR_STOP on
+\ir ours.sql
 
 CREATE TABLE IF NOT EXISTS scribe.mark (name text PRIMARY KEY);
 

@@ -1,9 +1,8 @@
 -- identities.sql: what is installed where the role may not make event triggers: the memory of replica identities set.
 --
 -- Safe to run again. sql/uncapture.sql takes it away. Privilege: CREATE on the database. Oldest version: PostgreSQL 14.
-SET search_path = pg_catalog, pg_temp;
-SET standard_conforming_strings = on;
-CREATE SCHEMA IF NOT EXISTS scribe;
+\set ON_ERROR_STOP on
+\ir ours.sql
 COMMENT ON SCHEMA scribe IS 'pg_scribe: replica identities that scribe-init has set';
 CREATE TABLE IF NOT EXISTS scribe.replica_identity (relid oid PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS scribe.config (one boolean PRIMARY KEY DEFAULT true CHECK (one),

@@ -6,8 +6,8 @@
 -- that makes a user's command fail where it must: a command refused is better than a server that does not stay up.
 -- Run after capture.sql; safe to run again. Privilege: superuser (event triggers). Oldest version: PostgreSQL 13.
 
-SET search_path = pg_catalog, pg_temp;
-SET standard_conforming_strings = on;
+\set ON_ERROR_STOP on
+\ir ours.sql
 
 -- Tables whose next UPDATE or DELETE would crash the server. Temporary and unlogged ones are not decoded.
 CREATE OR REPLACE FUNCTION scribe.endangered() RETURNS SETOF regclass

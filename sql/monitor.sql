@@ -9,11 +9,9 @@
 -- "DROP OWNED BY scribe_monitor; DROP ROLE scribe_monitor". The role has no password: let it in by pg_hba.conf.
 -- Privilege: superuser. Oldest version: PostgreSQL 13.
 
-SET standard_conforming_strings = on;
-\set ON_ERROR_STOP on
-
-SET search_path = pg_catalog, pg_temp;
 BEGIN;
+\set ON_ERROR_STOP on
+\ir ours.sql
 -- not a change of the user's: it must not be recorded and replayed
 INSERT INTO scribe.at_work VALUES (pg_current_xact_id());
 
@@ -63,6 +61,7 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
         ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND i.indimmediate AND i.indisvalid
             AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END) END;
 
+GRANT USAGE ON SCHEMA scribe TO scribe_monitor;
 GRANT SELECT ON scribe.slots, scribe.inexact_ddl, scribe.tables_without_key TO scribe_monitor;
 GRANT SELECT (id, at, kind, tag, object_type, object_identity, exact, reason) ON scribe.ddl_history TO scribe_monitor;
 GRANT SELECT (system_identifier, database_oid) ON scribe.config TO scribe_monitor;

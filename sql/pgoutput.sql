@@ -4,8 +4,8 @@
 -- statements' texts come from what SQL can tell; whatever is more than one statement is cut at rotation, by a parser.
 -- Privilege: superuser. Oldest version: PostgreSQL 14.
 
-SET search_path = pg_catalog, pg_temp;
-SET standard_conforming_strings = on;
+\set ON_ERROR_STOP on
+\ir ours.sql
 
 -- What a translator of the stream must know of each table; its rows travel in the stream, before the rows that need them.
 CREATE TABLE IF NOT EXISTS scribe.table_facts (relid oid PRIMARY KEY, facts text NOT NULL);

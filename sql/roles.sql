@@ -17,8 +17,9 @@
 -- database "DROP OWNED BY scribe_stream, scribe_dump, scribe_monitor", then "DROP ROLE ...".
 -- Privilege: superuser. Oldest version: PostgreSQL 14 (pg_read_all_data).
 
-SET standard_conforming_strings = on;
+BEGIN;
 \set ON_ERROR_STOP on
+\ir ours.sql
 \if :{?stream}
 \else
     \set stream scribe_stream
@@ -32,8 +33,6 @@ SET standard_conforming_strings = on;
     \set large_objects off
 \endif
 
-SET search_path = pg_catalog, pg_temp;
-BEGIN;
 -- not a change of the user's: it must not be recorded and replayed
 INSERT INTO scribe.at_work VALUES (pg_current_xact_id());
 

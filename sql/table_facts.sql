@@ -6,7 +6,8 @@
 -- values may be older than a constraint of it, with its schema and name; n how many columns it ever had.
 -- tables: their OIDs, NULL for all. Run after capture.sql and before pgoutput.sql; where nothing may be installed, only the query
 -- is run. Privilege: none. Oldest version: PostgreSQL 14.
-SET search_path = pg_catalog, pg_temp;
+\set ON_ERROR_STOP on
+\ir ours.sql
 
 CREATE OR REPLACE FUNCTION scribe.read_facts(tables oid[]) RETURNS TABLE (relid oid, facts text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$

@@ -2,8 +2,8 @@
 --
 -- Safe to run again. Privilege: superuser. Oldest version: PostgreSQL 13.
 
-SET search_path = pg_catalog, pg_temp;
-SET standard_conforming_strings = on;
+\set ON_ERROR_STOP on
+\ir ours.sql
 
 DO $remove$
 DECLARE
@@ -41,8 +41,9 @@ BEGIN
             EXECUTE pg_catalog.format('ALTER TABLE ONLY %s REPLICA IDENTITY DEFAULT', relation);
         END LOOP;
     END IF;
-    IF pg_catalog.to_regclass('scribe.replica_identity') IS NOT NULL THEN
-        DROP SCHEMA scribe CASCADE;
+    IF pg_catalog.to_regclass('scribe.replica_identity') IS NOT NULL
+            OR NOT EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = pg_catalog.to_regnamespace('scribe')) THEN
+        DROP SCHEMA IF EXISTS scribe CASCADE;
     END IF;
     FOREACH command IN ARRAY back LOOP
         EXECUTE command;

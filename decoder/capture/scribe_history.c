@@ -152,6 +152,18 @@ read_config(Config *config)
 	return found;
 }
 
+/* Whether a table of ours has triggers other than those that keep others from writing. */
+static bool
+has_other_triggers(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (get_func_namespace(triggers->triggers[i].tgfoid) != capture_schema())
+			return true;
+	return false;
+}
+
 /*
  * A row, without what a statement would cost.  The partial index of rows that are not exact has none of ours.  False,
  * and nothing is written, where the table is not as we made it.
@@ -164,7 +176,7 @@ insert_row(Relation rel, Datum *values, bool *isnull)
 	ListCell   *cell;
 	TupleTableSlot *slot;
 
-	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID || rel->rd_rel->relhastriggers)
+	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID || has_other_triggers(rel))
 		return false;
 	tuple = heap_form_tuple(RelationGetDescr(rel), values, isnull);
 	simple_heap_insert(rel, tuple);

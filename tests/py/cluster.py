@@ -213,9 +213,10 @@ class Cluster:
         return self.query(statement, dbname)[0][0]
 
     def psql(self, script: str, dbname: str = "postgres", check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a script through psql, unaligned, stopping at the first error."""
+        """Run a script through psql, unaligned, stopping at the first error; \\ir finds the files of sql/."""
         result = subprocess.run(
             [f"{self.bindir}/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", dbname, "-f", "-"],
+            cwd=ROOT / "sql",
             env=self.env,
             input=script,
             capture_output=True,

@@ -255,3 +255,23 @@ def test_functions_planted_after_removal_are_not_called(cluster: Cluster, captur
         cluster.psql("ALTER SCHEMA scribe OWNER TO postgres", captured)  # and functions in it that are another's
         admin.execute("REASSIGN OWNED BY mallory TO mallory")
     assert heard == []
+
+
+def test_who_may_write_all_data_writes_no_history(cluster: Cluster, captured: str) -> None:
+    """Neither a row of the history nor one that says that capture itself is at work."""
+    cluster.psql("CREATE ROLE writer LOGIN; GRANT pg_write_all_data TO writer")
+    try:
+        ours = "relnamespace = 'scribe'::regnamespace AND relkind = 'r'"
+        tables = cluster.query(f"SELECT oid::regclass::text FROM pg_class WHERE {ours}", captured)
+        with cluster.connect(captured, user="writer") as conn:
+            for (table,) in tables:
+                for statement in (f"INSERT INTO {table} DEFAULT VALUES", f"DELETE FROM {table}"):
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="only capture itself"):
+                        conn.execute(statement)
+        with cluster.connect(captured, user="mallory") as conn:
+            conn.execute("CREATE TABLE mallory.made (a int PRIMARY KEY)")
+        assert [row[:3] for row in recorded(cluster, captured)] == [
+            ("CREATE TABLE mallory.made (a int PRIMARY KEY)", True, "mallory")
+        ]
+    finally:
+        cluster.psql("DROP ROLE writer")

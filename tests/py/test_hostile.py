@@ -212,7 +212,7 @@ def test_capture_is_not_installed_into_a_schema_of_somebody_elses(cluster: Clust
     )
     result = cluster.psql(CAPTURE, ordinary, check=False)
     assert result.returncode != 0
-    assert "schema scribe belongs to another role" in result.stderr
+    assert "schema scribe belongs to role mallory" in result.stderr
     assert "evil" not in result.stderr
 
 

@@ -75,7 +75,20 @@ def test_settings_of_an_application_are_recorded(cluster: Cluster, captured: str
     assert last(cluster, captured, "settings") == (["app.region", "north"],)
 
 
-def test_sql_and_c_find_the_same(cluster: Cluster, database: str) -> None:
+def recorded_settings(conn: psycopg.Connection[tuple[object, ...]], name: str, value: str | None) -> object:
+    """What is recorded of a statement under another value of a setting; None where the session may not change it."""
+    try:
+        conn.execute("SELECT set_config(%s, %s, false)", [name, value])
+    except psycopg.Error:
+        return None
+    conn.execute("CREATE TABLE IF NOT EXISTS made (a int PRIMARY KEY)")
+    found = conn.execute("SELECT settings FROM scribe.ddl_history ORDER BY id DESC LIMIT 1").fetchone()
+    conn.execute("DROP TABLE made")
+    conn.execute(sql.SQL("RESET {}").format(sql.SQL(name)))
+    return found
+
+
+def test_sql_and_c_find_the_same(cluster: Cluster, database: str, request: pytest.FixtureRequest) -> None:
     """For every setting that a session may change, at a value that is not its own."""
     settings = cluster.query(
         "SELECT name, CASE vartype WHEN 'bool' THEN CASE setting WHEN 'on' THEN 'off' ELSE 'on' END"
@@ -86,22 +99,16 @@ def test_sql_and_c_find_the_same(cluster: Cluster, database: str) -> None:
         " ORDER BY name",
         database,
     )
-    cluster.psql(CAPTURE, database)
-    with cluster.connect(database) as conn:
+    without = f"{database}_sql"
+    cluster.createdb(without)
+    request.addfinalizer(lambda: cluster.dropdb(without))
+    for name in (database, without):
+        cluster.psql(CAPTURE, name)
+    hide_library(cluster, without)
+    with cluster.connect(database) as conn, cluster.connect(without) as other:
         conn.execute("CREATE TABLE first (a int PRIMARY KEY)")
-        differ = []
-        for name, value in settings:
-            try:
-                conn.execute("SELECT set_config(%s, %s, false)", [name, value])
-            except psycopg.Error:
-                continue
-            row = conn.execute("SELECT scribe.session_settings()").fetchone()
-            conn.execute("CREATE TABLE IF NOT EXISTS made (a int PRIMARY KEY)")
-            if row != last(cluster, database, "settings"):
-                differ.append((name, row, last(cluster, database, "settings")))
-            conn.execute("DROP TABLE made")
-            conn.execute(sql.SQL("RESET {}").format(sql.SQL(name)))
-    assert differ == []
+        found = [(name, *(recorded_settings(c, name, value) for c in (conn, other))) for name, value in settings]
+    assert [row for row in found if row[1] != row[2]] == []
 
 
 def test_who_asked_is_recorded(cluster: Cluster, captured: str) -> None:

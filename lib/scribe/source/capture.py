@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -90,6 +91,8 @@ SELECT EXISTS (
         AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
 """
 WITHOUT_LIBRARY = ("pgoutput", "decoder_raw")  # decoders for which nothing of ours is loaded by the server
+_INCLUDE = re.compile(rb"^\\ir (\S+)$", re.M)
+_SET_OF_PSQL = re.compile(rb"^\\set .*\n", re.M)
 _Commands = tuple[sql.SQL, sql.SQL]
 
 
@@ -164,13 +167,12 @@ def install(
 
 
 def _install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str) -> None:
-    conn.execute("CREATE SCHEMA IF NOT EXISTS scribe")  # from here on nobody else can make it
     refuse_strangers(conn)
     _run_file(conn, "capture.sql")
     if plugin == "pgoutput":
         _run_file(conn, "table_facts.sql")
     elif plugin == "decoder_raw":
-        facts = (SQL / "table_facts.sql").read_bytes()
+        facts = _read_file("table_facts.sql")
         conn.execute(facts.replace(b"scribe.read_facts(", b"scribe.read_base_facts("))
         _run_file(conn, "table_shape.sql")
     if plugin in WITHOUT_LIBRARY:
@@ -188,8 +190,14 @@ def _drop_empty_schema(conn: psycopg.Connection[Any]) -> None:
         conn.execute("DROP SCHEMA scribe")
 
 
+def _read_file(name: str) -> bytes:
+    """Return the SQL of a file, without what only psql needs: the file that it begins with stands in its place."""
+    included = _INCLUDE.sub(lambda found: _read_file(found[1].decode()), (SQL / name).read_bytes())
+    return _SET_OF_PSQL.sub(b"", included)
+
+
 def _run_file(conn: psycopg.Connection[Any], name: str) -> None:
-    conn.execute((SQL / name).read_bytes())
+    conn.execute(_read_file(name))
 
 
 def uninstall(
@@ -206,7 +214,8 @@ def uninstall(
         conn.execute("SET LOCAL client_min_messages = warning")
         if left:
             conn.execute("DELETE FROM scribe.replica_identity")
-        _run_file(conn, "uncapture.sql")
+        if fetch_value(conn, "SELECT pg_catalog.to_regnamespace('scribe')") is not None:
+            _run_file(conn, "uncapture.sql")
 
     run_briefly(conn, work, "remove the capture objects", wait=wait, tell=tell)
     return left

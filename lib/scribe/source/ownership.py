@@ -11,26 +11,13 @@ from typing import Any
 import psycopg
 
 from scribe.common.errors import UsageError
+from scribe.common.paths import SQL
 
 _HINT = 'Look at what is in it, then give all of it to a superuser or run "DROP SCHEMA scribe CASCADE".'
 # One statement, so that the answer about an object and the answer about the schema are of one moment.
-_LOOK = """
-WITH trusted AS (SELECT oid FROM pg_catalog.pg_roles WHERE rolsuper OR rolname = current_user),
-  home AS (SELECT oid, nspowner, nspacl FROM pg_catalog.pg_namespace WHERE nspname = 'scribe'),
-  owned AS (
-    SELECT 1 AS place, 'schema scribe' AS what, nspowner AS owner FROM home
-    UNION ALL SELECT 2, pg_catalog.format('relation scribe.%%I', c.relname), c.relowner
-      FROM home JOIN pg_catalog.pg_class AS c ON c.relnamespace = home.oid
-    UNION ALL SELECT 3, pg_catalog.format('function scribe.%%I', p.proname), p.proowner
-      FROM home JOIN pg_catalog.pg_proc AS p ON p.pronamespace = home.oid),
-  faults AS (
-    SELECT place, pg_catalog.format('%%s belongs to role %%I, which is no superuser', what,
-      pg_catalog.pg_get_userbyid(owner)) AS fault FROM owned WHERE owner NOT IN (SELECT oid FROM trusted)
-    UNION ALL SELECT 4, pg_catalog.format('%%s may create objects in schema scribe',
-      CASE a.grantee WHEN 0 THEN 'everybody'
-        ELSE pg_catalog.format('role %%I', pg_catalog.pg_get_userbyid(a.grantee)) END)
-      FROM home, pg_catalog.aclexplode(home.nspacl) AS a
-      WHERE a.privilege_type = 'CREATE' AND a.grantee NOT IN (SELECT oid FROM trusted))
+_FAULTS = (SQL / "ours.sql").read_text(encoding="utf-8").split("-- $faults$")[1].replace("%", "%%")
+_LOOK = f"""
+{_FAULTS}
 SELECT (SELECT fault FROM faults ORDER BY place, fault LIMIT 1),
   (SELECT c.relkind::text FROM home JOIN pg_catalog.pg_class AS c ON c.relnamespace = home.oid
     WHERE c.relname = %(name)s),
