@@ -1234,9 +1234,51 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT class NOT IN ('pg_class'::regclass, 'pg_namespace'::regclass) AND EXISTS (
         SELECT FROM pg_depend AS d LEFT JOIN pg_type AS t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
             LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+            LEFT JOIN pg_proc AS p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
             LEFT JOIN scribe.left_out AS l ON l.classid = d.refclassid AND l.objid = d.refobjid
         WHERE d.classid = class AND d.objid = object
-            AND (pg_my_temp_schema() IN (t.typnamespace, c.relnamespace) OR l.objid IS NOT NULL))
+            AND (pg_my_temp_schema() IN (t.typnamespace, c.relnamespace, p.pronamespace) OR l.objid IS NOT NULL))
+$function$;
+
+-- Objects, or parts of them, that are not temporary and depend on something that is: they go with it, and no event trigger fires.
+CREATE OR REPLACE FUNCTION scribe.hanging() RETURNS TABLE (classid oid, objid oid, part int, identity text)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $function$
+    WITH RECURSIVE passing (classid, objid) AS (
+        SELECT d.classid, d.objid FROM pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema()
+        UNION SELECT d.classid, d.objid FROM passing AS p JOIN pg_depend AS d ON d.refclassid = p.classid AND d.refobjid = p.objid
+        WHERE d.deptype = 'i' AND d.classid = 'pg_type'::regclass)
+    SELECT DISTINCT d.classid, d.objid, d.objsubid, i.type || ' ' || i.identity FROM passing AS p
+        JOIN pg_depend AS d ON d.refclassid = p.classid AND d.refobjid = p.objid AND d.deptype IN ('n', 'a'),
+        LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) AS i,
+        LATERAL pg_identify_object_as_address(d.classid, d.objid, d.objsubid) AS a
+    WHERE coalesce(scribe.schema_of(a.type, a.object_names), '') !~ '^pg_temp(_\d+)?$'
+        AND CASE WHEN d.objsubid > 0 THEN EXISTS (SELECT FROM pg_attribute AS c
+                WHERE c.attrelid = d.objid AND c.attnum = d.objsubid AND scribe.is_ours(c.xmin))
+            ELSE NOT EXISTS (SELECT FROM scribe.left_out AS l WHERE l.classid = d.classid AND l.objid = d.objid) END
+$function$;
+
+-- What the running command made depend on something temporary is left out. Flagged is what was there before, since it goes from the
+-- source and stays in a copy, and a table, which goes nowhere and loses a part. Says whether there is nothing else to record.
+CREATE OR REPLACE FUNCTION scribe.leave_out(tag text, relations boolean) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    hanging record;
+    known boolean;
+    left_out boolean := false;
+BEGIN
+    FOR hanging IN SELECT * FROM scribe.hanging() LOOP
+        known := tag <> 'CREATE INDEX' AND (relations OR tag !~ '^CREATE ' OR EXISTS (SELECT FROM pg_shdepend AS d
+            WHERE d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND d.classid = hanging.classid
+                AND d.objid = hanging.objid AND d.deptype = 'o' AND NOT scribe.is_ours(d.xmin)));  -- no REPLACE writes that anew
+        IF known AND NOT left_out THEN
+            PERFORM scribe.write_row('lost', tag, NULL, hanging.identity, '', false,
+                format('%s depends on something temporary and goes with it', hanging.identity), NULL);
+        END IF;
+        left_out := left_out OR known OR tag = 'CREATE INDEX';
+        INSERT INTO scribe.left_out SELECT hanging.classid, hanging.objid WHERE hanging.part = 0 ON CONFLICT DO NOTHING;
+    END LOOP;
+    RETURN left_out;
+END
 $function$;
 
 -- CREATE or ALTER EXTENSION with the version that came of it here, where the server offers that; another server may have only a
@@ -1580,6 +1622,9 @@ BEGIN
             array_agg(objid) FILTER (WHERE classid = 'pg_class'::regclass),
             array_agg(classid), array_agg(objid)
         INTO total, kept, ours, extension, tables, classes, objects FROM pg_event_trigger_ddl_commands();
+    IF total > 0 AND NOT extension AND pg_my_temp_schema() <> 0 AND scribe.leave_out(tg_tag, tables IS NOT NULL AND kept > 0) THEN
+        RETURN true;
+    END IF;
     IF total > 0 AND kept = 0 AND pg_my_temp_schema() <> 0 THEN
         INSERT INTO scribe.left_out SELECT e.classid, e.objid FROM pg_event_trigger_ddl_commands() AS e
             WHERE scribe.depends_on_temporary(e.classid, e.objid) ON CONFLICT DO NOTHING;

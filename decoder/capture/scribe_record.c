@@ -187,7 +187,7 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 
 		if (relation && command->schema && strcmp(command->schema, "pg_temp") == 0)
 			temporary++;
-		else if ((!relation && has_temporary_schema()) || strstr(command->identity, "pg_temp") != NULL ||
+		else if (has_temporary_schema() || strstr(command->identity, "pg_temp") != NULL ||
 				 (command->schema && strcmp(command->schema, "scribe") == 0) ||
 				 pg_strcasecmp(command->type, "large object") == 0)
 			return false;

@@ -257,6 +257,54 @@ def test_functions_planted_after_removal_are_not_called(cluster: Cluster, captur
     assert heard == []
 
 
+PERSISTENT = """
+CREATE FUNCTION mallory.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE POLICY pol ON mallory.t;
+CREATE DOMAIN mallory.dom AS int; CREATE TABLE mallory.w (a int PRIMARY KEY, b int)
+"""
+PASSING = """
+CREATE TEMP TABLE passing (a int); CREATE TYPE pg_temp.mood AS ENUM ('a');
+CREATE FUNCTION pg_temp.f(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 7';
+CREATE FUNCTION pg_temp.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'
+"""
+HANGING = (
+    "CREATE OR REPLACE FUNCTION mallory.f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT a FROM passing; END",
+    "ALTER POLICY pol ON mallory.t USING (EXISTS (SELECT FROM passing))",
+    "ALTER DOMAIN mallory.dom ADD CONSTRAINT c CHECK (pg_temp.f(value) > 0)",
+    "ALTER TABLE mallory.w ALTER b SET DEFAULT pg_temp.f(2)",
+    "ALTER TABLE mallory.w ADD CONSTRAINT c CHECK (pg_temp.f(a) > 0)",
+    "ALTER TABLE mallory.w ADD COLUMN m pg_temp.mood",
+    "ALTER TABLE mallory.w ADD COLUMN p passing[]",
+    "CREATE TABLE mallory.x (a int PRIMARY KEY, m pg_temp.mood)",
+)
+LEFT_OUT = (
+    "CREATE FUNCTION mallory.g(passing) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "CREATE TRIGGER fire BEFORE INSERT ON mallory.w FOR EACH ROW EXECUTE FUNCTION pg_temp.fire()",
+    "CREATE INDEX ON mallory.w (pg_temp.f(a))",
+    "CREATE POLICY passing ON mallory.t USING (EXISTS (SELECT FROM passing))",
+)
+
+
+def test_nothing_goes_with_a_session_unflagged(cluster: Cluster, captured: str) -> None:
+    """What depends on something temporary is dropped at the session's end, where no event trigger fires."""
+    if cluster.version_num < 140000:
+        pytest.skip("BEGIN ATOMIC came with PostgreSQL 14")
+    with cluster.connect(captured, user="mallory") as conn:
+        conn.execute(PERSISTENT)  # type: ignore[arg-type]
+        conn.execute(PASSING)  # type: ignore[arg-type]
+        recorded(cluster, captured)
+        for statement in HANGING:
+            conn.execute(statement)  # type: ignore[arg-type]
+            rows = recorded(cluster, captured)
+            assert [row[1] for row in rows] == [False] and rows[0][0] == "", (statement, rows)
+            assert rows[0][3].endswith("depends on something temporary and goes with it"), statement
+        for statement in LEFT_OUT:
+            conn.execute(statement)  # type: ignore[arg-type]
+            assert recorded(cluster, captured) == [], statement
+        conn.execute("CREATE TABLE mallory.y (a int PRIMARY KEY)")
+        conn.execute("ALTER TABLE mallory.w ADD COLUMN c int")
+        assert [row[1] for row in recorded(cluster, captured)] == [True, True]
+
+
 def test_who_may_write_all_data_writes_no_history(cluster: Cluster, captured: str) -> None:
     """Neither a row of the history nor one that says that capture itself is at work."""
     cluster.psql("CREATE ROLE writer LOGIN; GRANT pg_write_all_data TO writer")
