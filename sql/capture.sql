@@ -1622,7 +1622,8 @@ BEGIN
             array_agg(objid) FILTER (WHERE classid = 'pg_class'::regclass),
             array_agg(classid), array_agg(objid)
         INTO total, kept, ours, extension, tables, classes, objects FROM pg_event_trigger_ddl_commands();
-    IF total > 0 AND NOT extension AND pg_my_temp_schema() <> 0 AND scribe.leave_out(tg_tag, tables IS NOT NULL AND kept > 0) THEN
+    IF total > 0 AND NOT extension AND pg_my_temp_schema() <> 0 AND tg_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION')
+            AND scribe.leave_out(tg_tag, tables IS NOT NULL AND kept > 0) THEN
         RETURN true;
     END IF;
     IF total > 0 AND kept = 0 AND pg_my_temp_schema() <> 0 THEN

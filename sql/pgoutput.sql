@@ -205,6 +205,14 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
+-- Whether an extension's script runs. The setting spares a look at the history; a user who sets it only asks for one.
+CREATE OR REPLACE FUNCTION scribe.is_scripted() RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN CASE WHEN coalesce(current_setting('scribe.in_script', true), '') = '' THEN false ELSE scribe.in_script() END;
+END
+$function$;
+
 -- Event trigger sql_drop: notes of which tables the facts may have changed, before a DROP is recorded.
 CREATE OR REPLACE FUNCTION scribe.note_dropped_facts() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
@@ -217,7 +225,7 @@ BEGIN
     DELETE FROM scribe.table_facts AS f USING pg_event_trigger_dropped_objects() AS d
         WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND f.relid = d.objid;
     IF tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED' AND scribe.is_active()
-        AND coalesce(current_setting('scribe.in_script', true), '') = '' THEN
+        AND NOT scribe.is_scripted() THEN
         PERFORM scribe.catch_up(tg_tag, '{}');
     END IF;
 EXCEPTION WHEN OTHERS THEN
@@ -272,7 +280,7 @@ DECLARE
 BEGIN
     noted := coalesce(current_setting('scribe.facts_changed', true), '');
     PERFORM scribe.note('scribe.facts_changed', '');
-    IF scribe.is_active() AND coalesce(current_setting('scribe.in_script', true), '') = '' THEN
+    IF scribe.is_active() AND NOT scribe.is_scripted() THEN
         PERFORM scribe.catch_up(tg_tag, ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE objid IS NOT NULL));
     END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
@@ -440,7 +448,7 @@ BEGIN
     END IF;
     RETURN json_build_object('statement', text, 'exact', reason IS NULL, 'reason', reason,
         'switches_triggers', text ~* '\m(ENABLE|DISABLE)\M',
-        'temporary', temporary, 'in_extension', coalesce(current_setting('scribe.in_script', true), '') <> '',
+        'temporary', temporary, 'in_extension', scribe.is_scripted(),
         'detached', coalesce(detached, 0), 'attached', coalesce(partition, 0), 'bound_mutable', bound_mutable,
         'like_temporary', like_temporary);
 END
