@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import cast
 
+import pytest
 import zstandard
 from cases import assert_both_restores_equal
 from cluster import poll
 from source import Scribe
+
+from scribe.decoders.base import Decoder
+from scribe.stream.supervision import Receiver
 
 # EXTERNAL: not compressed, which would take most of the time
 TABLES = r"""
@@ -78,3 +84,19 @@ def test_a_value_that_no_text_can_hold_is_an_error_that_names_the_way_out(scribe
     said = scribe.log.read_text()
     assert "the server cannot decode a transaction" in said
     assert "scribe-stream: hint: " in said
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("said", "again"),
+    [
+        ("out of memory; DETAIL:  Failed on request of size 64 in memory context", False),
+        ("out of memory; DETAIL:  Cannot enlarge string buffer containing 1073741822 bytes by 1 more bytes.", True),
+        ("string buffer exceeds maximum allowed length (1073741823 bytes)", True),
+    ],
+)
+def test_a_text_beyond_a_gigabyte_is_no_want_of_memory(said: str, again: bool) -> None:
+    """A row of 34 composite types, each within another, has one: quoting doubles it each time."""
+    context = 'CONTEXT:  slot "s", output plugin "scribe_decoder", in the change callback, associated LSN 0/1'
+    receiver = Receiver(cast("subprocess.Popen[bytes]", None), 0, cast(Decoder, None), None, last=f"{said}; {context}")
+    assert receiver.undecodable is again

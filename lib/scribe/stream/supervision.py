@@ -92,8 +92,10 @@ class Receiver:
     @property
     def undecodable(self) -> bool:
         """Whether the decoder met something that it will meet again; for want of memory it may well not."""
-        in_plugin = "output plugin" in self.last and " callback" in self.last and "out of memory" not in self.last
-        return in_plugin or LOST_CATALOG in self.last
+        in_plugin = "output plugin" in self.last and " callback" in self.last
+        # PostgreSQL up to 17 says so of a text beyond 1 GB, too
+        want = "out of memory" in self.last and "Cannot enlarge string buffer" not in self.last
+        return (in_plugin and not want) or LOST_CATALOG in self.last
 
     @property
     def dropped(self) -> bool:
