@@ -1,0 +1,96 @@
+"""Each sentence of docs/security.md about a role, a program or a file of sql/ has tests that show it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from cluster import ROOT
+
+pytestmark = pytest.mark.unit
+
+TEXT = (ROOT / "docs/security.md").read_text()
+# The first words of a sentence, or of a row of a table; the tests that show it, as FILE:FUNCTION.
+SHOWN = {
+    # an ordinary role
+    "cannot have code of its own run": "shouting:test_no_shout_comes_with_more_rights_than_its_owners",
+    "cannot use anything in the schema": "planted:test_default_privileges_give_nobody_a_right_on_what_is_ours",
+    "cannot have a statement recorded that": "forgery:test_no_functions_name_makes_another_text_of_what_it_ran"
+    " forgery:test_no_text_is_cut_where_a_user_says_that_it_ends"
+    " forgery:test_a_guess_is_not_replayed_by_a_role_that_did_not_write_it",
+    "cannot hide a statement by a name": "hostile:test_no_name_hides_a_statement"
+    " forgery:test_no_setting_hides_a_statement_or_lends_a_role"
+    " forgery:test_settings_that_any_user_may_change_hide_nothing",
+    "cannot have a name mean another": "correctness:test_both_restores_equal_the_source",
+    "cannot hide what goes with its temporary": "forgery:test_nothing_goes_with_a_session_unflagged",
+    "cannot keep `scribe-init`": "strangers_locks:test_a_lock_counts_only_if_a_run_of_ours_may_have_it"
+    " strangers_locks:test_event_triggers_are_recorded_whatever_numbers_are_locked",
+    "can cause an alarm": "inexact:test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss",
+    "can do on the target what": "shouting:test_no_shout_comes_with_more_rights_than_its_owners",
+    # the owner of the database
+    "cannot have operators or": "hostile:test_a_databases_owner_cannot_put_operators_into_the_programs_queries"
+    " search_path:test_functions_and_operators_of_users_are_not_run",
+    "cannot have what it planted in a schema `scribe` run by a program": "ownership:"
+    "test_the_first_init_reads_nothing_that_a_stranger_has_planted"
+    " ownership:test_no_program_touches_what_took_the_place_of_capture",
+    "cannot have what it planted in a schema `scribe` run by a file": "planted:"
+    "test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
+    # others
+    "has none on what is in": "planted:test_default_privileges_give_nobody_a_right_on_what_is_ours",
+    "can read the texts": "privileges:test_password_hashes_are_in_the_globals_alone",
+    "cannot hide anything with what it reads": "hostile:test_who_reads_every_table_hides_nothing",
+    "cannot write into the tables": "forgery:test_who_may_write_all_data_writes_no_history",
+    "can read every change, and drop": "confirmation:test_a_slot_made_anew_under_the_same_name_breaks_the_chain",
+    "cannot run anything by the name of a role": "roles:test_names_of_roles_that_look_like_statements_are_names",
+    "is not given back": "roles:test_a_restore_on_the_sources_own_server_gives_no_right_back",
+    # programs
+    "`scribe-init`": "ownership:test_the_first_init_reads_nothing_that_a_stranger_has_planted"
+    " privileges:test_a_new_chain_needs_no_superuser",
+    "`scribe-stream`": "privileges:test_no_role_is_a_superuser",
+    "`scribe-rotate`": "privileges:test_what_changed_without_event_trigger_is_recorded_by_a_rotation_without_superuser",
+    "`scribe-dump`": "hostile:test_rows_are_counted_without_running_the_owners_code",
+    "`scribe-globals`": "privileges:test_globals_hold_the_password_hashes_where_the_role_may_read_them",
+    "`scribe-meta`": "search_path:test_functions_and_operators_of_users_are_not_run",
+    "`scribe-check`": "privileges:test_no_role_is_a_superuser",
+    "`scribe-restore`": "feeding:test_a_base_runs_no_command",
+    "`scribe-verify`": "units:test_rehearsals_run_as_a_user_of_their_own_without_network_archive_or_the_sources_socket",
+    "`scribe-prune`": "shouting:test_no_shout_comes_with_more_rights_than_its_owners",
+    # files
+    "`ours.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
+    "`capture.sql`": "planted:test_default_privileges_give_nobody_a_right_on_what_is_ours",
+    "`table_facts.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
+    "`identities.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
+    "`roles.sql`": "privileges:test_no_role_is_a_superuser",
+    "`uncapture.sql`": "privileges:test_removing_the_capture_takes_a_superuser_and_changes_nothing_without",
+    "`fingerprint.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
+}
+
+
+def sentences() -> list[str]:
+    """What stands in a list or a table of the sections that say who can do what."""
+    part = TEXT.partition("## What runs with which rights")[2].partition("\n## Roles\n")[0]
+    rows = [line.removeprefix("| ") for line in part.splitlines() if line.startswith("| `")]
+    return rows + [line.removeprefix("- ") for line in part.splitlines() if line.startswith("- ")]
+
+
+def shown_by(words: str) -> list[tuple[str, str]]:
+    """The file and the function of each test that shows a sentence."""
+    return [(f"test_{file}.py", name) for file, _, name in (entry.partition(":") for entry in SHOWN[words].split())]
+
+
+def test_every_sentence_has_its_tests() -> None:
+    without = [text for text in sentences() if sum(text.startswith(words) for words in SHOWN) != 1]
+    assert without == []
+    assert [words for words in SHOWN if not any(text.startswith(words) for text in sentences())] == []
+
+
+@pytest.mark.parametrize("words", SHOWN)
+def test_the_tests_are_there(words: str) -> None:
+    for file, name in shown_by(words):
+        assert re.search(rf"^def {name}\(", (ROOT / "tests/py" / file).read_text(), re.M), (file, name)
+
+
+def test_every_program_and_every_file_has_its_sentence() -> None:
+    part = TEXT.partition("## What runs with which rights")[2].partition("## What each role can do")[0]
+    names = {path.name for path in [*(ROOT / "bin").iterdir(), *(ROOT / "sql").glob("*.sql")]}
+    assert {name for name in names if f"`{name}`" not in part} == set()
