@@ -65,9 +65,9 @@ def _home(path: Path) -> Path:
 
 def _order(path: Path) -> tuple[int, str]:
     name = path.parent.name if path.name in ("up.sql", "migration.sql") else path.name
-    number = re.match(r"V?(\d+)", name)
-    # tools that count compare numbers; tools that use times have them in one width
-    return int(number[1]) if number else 0, name
+    # tools that count compare numbers; tools that use times have them in one width, Diesel's with or without hyphens
+    number = re.match(r"V?(\d[\d-]*)", name)
+    return int(number[1].replace("-", "")) if number else 0, name
 
 
 def _without_general(paths: list[Path]) -> list[Path]:
@@ -79,7 +79,7 @@ def _without_general(paths: list[Path]) -> list[Path]:
 def _step(path: Path, home: Path) -> Step:
     text = _TEMPLATE.sub(TEMPLATE_SCHEMA, path.read_text(errors="replace"))
     metadata = path.with_name("metadata.toml")
-    unwrapped = path.name == "migration.sql" or bool(_BARRED.search(text))
+    unwrapped = path.name == "migration.sql" or bool(_BARRED.search(text)) or "disable-transaction" in text
     if metadata.exists() and "run_in_transaction = false" in metadata.read_text():
         unwrapped = True
     return Step(str(path.relative_to(home)), text, not unwrapped)

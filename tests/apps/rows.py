@@ -48,19 +48,36 @@ class Rows:
         self.random = random.Random(seed)
         self.done: Counter[str] = Counter()
 
-    def change(self, conn: psycopg.Connection[Any], per_table: int = 2) -> None:
-        """Change a few rows of every table; conn is in autocommit mode."""
-        for oid, schema, name in conn.execute(_TABLES).fetchall():
+    def tables(self, conn: psycopg.Connection[Any]) -> list[tuple[int, str, str]]:
+        """OID, schema and name of every table of the application's."""
+        return conn.execute(_TABLES).fetchall()
+
+    def change(self, conn: psycopg.Connection[Any], per_table: int = 2, tables: int | None = None) -> None:
+        """Change a few rows of every table, or of so many tables; conn is in autocommit mode."""
+        found = self.tables(conn)
+        if tables is not None and tables < len(found):
+            found = self.random.sample(found, tables)
+        for oid, schema, name in found:
             table = sql.Identifier(schema, name)
             columns = conn.execute(_COLUMNS, [oid]).fetchall()
             if not columns:
                 continue
+            self._change_table(conn, table, columns, per_table)
+
+    def _change_table(
+        self, conn: psycopg.Connection[Any], table: sql.Identifier, columns: list[Any], inserts: int
+    ) -> None:
+        """In one transaction, which deferred constraints may refuse as a whole."""
+        before = self.done.copy()
+        try:
             with conn.transaction():
-                for _ in range(per_table):
+                for _ in range(inserts):
                     self._attempt(conn, "inserted", partial(self._insert, conn, table, columns))
                 self._attempt(conn, "updated", partial(self._update, conn, table, columns))
                 if self.random.random() < 0.2:
                     self._attempt(conn, "deleted", partial(self._delete, conn, table))
+        except psycopg.errors.IntegrityError:
+            self.done = before + Counter(refused=1)
 
     def _attempt(self, conn: psycopg.Connection[Any], what: str, act: Callable[[], int]) -> None:
         try:

@@ -15,6 +15,10 @@ SELECT pg_catalog.json_build_object(
       c.relispopulated AS populated,
       (SELECT p.partstrat FROM pg_catalog.pg_partitioned_table p WHERE p.partrelid = c.oid) AS strategy,
       EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid) AS parent,
+      EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) AS up (oid)
+        JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = up.oid AND p.partrelid <> c.oid AND p.partstrat = 'h'
+        JOIN pg_catalog.pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+        JOIN pg_catalog.pg_type t ON t.oid = a.atttypid AND t.typtype = 'e') AS elsewhere,
       (SELECT pn.nspname || '|' || p.relname FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class p ON p.oid = i.inhparent
         JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace WHERE i.inhrelid = c.oid ORDER BY i.inhseqno LIMIT 1) AS child_of,
       (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('name', i.relname, 'unique', x.indisunique, 'primary', x.indisprimary,
@@ -36,7 +40,9 @@ SELECT pg_catalog.json_build_object(
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'scribe')
-      AND c.relname NOT LIKE 'pg\\_%') AS r),
+      AND c.relname NOT LIKE 'pg\\_%'
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND d.objid = c.oid AND d.deptype = 'e')) AS r),
   'types', (SELECT pg_catalog.json_agg(r ORDER BY r.name COLLATE "C") FROM (
     SELECT pg_catalog.format('%I.%I', n.nspname, t.typname) AS name, t.typtype AS kind,
       (SELECT pg_catalog.json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid) AS labels,
@@ -48,6 +54,13 @@ SELECT pg_catalog.json_build_object(
       AND n.nspname NOT IN ('information_schema', 'scribe')) AS r),
   'extensions', (SELECT pg_catalog.json_agg(extname ORDER BY extname COLLATE "C") FROM pg_catalog.pg_extension
     WHERE extname IN ('hstore', 'citext')),
+  'roles', (SELECT pg_catalog.json_agg(rolname ORDER BY rolname COLLATE "C") FROM pg_catalog.pg_roles WHERE rolname ~ 'ro[0-9]+$'),
+  'tablespaces', (SELECT pg_catalog.json_agg(spcname ORDER BY spcname COLLATE "C") FROM pg_catalog.pg_tablespace
+    WHERE spcname ~ 'ts[0-9]+$'),
+  'event_triggers', (SELECT pg_catalog.json_agg(evtname ORDER BY evtname COLLATE "C") FROM pg_catalog.pg_event_trigger
+    WHERE evtname ~ 'ev[0-9]+$'),
+  'configured', (SELECT pg_catalog.json_build_object('version', e.extversion, 'schema', n.nspname)
+    FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'scribe_fuzz'),
   'schemas', (SELECT pg_catalog.json_agg(nspname ORDER BY nspname COLLATE "C") FROM pg_catalog.pg_namespace WHERE nspname ~ 'sch[0-9]+$'),
   'server', pg_catalog.current_setting('server_version_num')::int)
 """
@@ -67,6 +80,7 @@ class Relation:
         self.bare: str = raw["name"]
         self.name = f"{quote(raw['schema'])}.{quote(raw['name'])}"
         self.kind: str = raw["kind"]
+        self.elsewhere: bool = raw["elsewhere"]  # a hash of an enum decides that rows lie here: only in this database
         self.owner: str = raw["owner"]
         self.columns: list[dict[str, Any]] = raw["columns"] or []
         self.constraints: list[dict[str, Any]] = raw["constraints"] or []
@@ -94,6 +108,7 @@ class Catalog:
     def __init__(self, raw: dict[str, Any]) -> None:
         self.relations = [Relation(r) for r in raw["relations"] or []]
         self.types = Types()
+        self.attributes: dict[str, list[str]] = {}  # the names of composite types' columns
         for t in raw["types"] or []:
             if t["kind"] == "e":
                 if t["labels"]:
@@ -102,6 +117,11 @@ class Catalog:
                 self.types.domains[t["name"]] = t["base"]
             else:
                 self.types.composites[t["name"]] = [c[1] for c in t["columns"] or []]
+                self.attributes[t["name"]] = [c[0] for c in t["columns"] or []]
         self.extensions: list[str] = raw["extensions"] or []
         self.schemas: list[str] = raw["schemas"] or []
+        self.roles: list[str] = raw["roles"] or []
+        self.tablespaces: list[str] = raw["tablespaces"] or []
+        self.event_triggers: list[str] = raw["event_triggers"] or []
+        self.configured: dict[str, str] | None = raw["configured"]
         self.server: int = raw["server"]

@@ -39,7 +39,8 @@ class NothingToDo(Exception):
 class Draw:
     """The hand that draws. catalog is to be set before the first draw.
 
-    role: the one in effect, None where it is the session's own; alone: no other transaction is open.
+    role: the one in effect, None where it is the session's own; alone: no other transaction is open; streaming: capture
+    has begun.
     """
 
     catalog: Catalog
@@ -51,10 +52,11 @@ class Draw:
         self.counter = 0
         self.role: str | None = None
         self.alone = False
+        self.streaming = False
 
     def pick(self, kinds: str = "r", where: Callable[[Relation], bool] = lambda r: True) -> Relation:
         """Some relation; one the role in effect owns, if there is one. Raises NothingToDo."""
-        found = [r for r in self.catalog.relations if r.kind in kinds and where(r)]
+        found = [r for r in self.catalog.relations if r.kind in kinds and not r.elsewhere and where(r)]
         if self.role is not None:
             found = [r for r in found if r.owner == self.role]
         if not found:

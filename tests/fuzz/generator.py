@@ -4,7 +4,8 @@ A Generator looks at the catalog through the session that is about to act, so th
 looks at anything that differs between two runs (OIDs, times, contents). It yields steps, and is told what came of them.
 
 The modules, in the order of their imports: catalog (what there is), draw (objects, names and values at random); rows,
-tables and objects (statements, by what they act on), statements (any of them), surroundings (what they run in), this.
+tables, objects, shared and acting (statements, by what they act on), statements (any of them), surroundings (what they
+run in), this.
 """
 
 from __future__ import annotations
@@ -158,7 +159,7 @@ class Generator:
         self._look(session)
         guarded = session.guarded and session.planned > 0
         if session.planned and session.role is None and self.values.chance(0.06):
-            session.role = self.random.choice(ROLES)
+            session.role = self.random.choice(ROLES + self.draw.catalog.roles)
             return self._step(session, f"SET LOCAL ROLE {quote(session.role)}", guarded=False)
         if session.planned and self.values.chance(0.04):
             return self._step(session, setting(self.draw, "SET LOCAL"), guarded=guarded)

@@ -14,6 +14,7 @@ or a psql command, in several encodings. --asan: the server runs the decoder com
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import re
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lib"))
 
+import acting  # noqa: E402
 import minimise  # noqa: E402
 import psycopg  # noqa: E402
 from catalog import quote  # noqa: E402
@@ -56,7 +58,14 @@ CLUSTER = {
     "max_prepared_transactions": "50",
     "log_min_messages": "error",
     "deadlock_timeout": "10s",
+    "allow_in_place_tablespaces": "on",
 }
+# What a round has made for the whole server, memberships and settings of its own roles included.
+_SHARED = """
+    SELECT format('DROP TABLESPACE %I', spcname) FROM pg_tablespace WHERE spcname ~ 'ts[0-9]+$'
+    UNION ALL SELECT format('DROP ROLE %I', rolname) FROM pg_roles WHERE rolname ~ 'ro[0-9]+$'"""
+# What no server's log may say. (A pattern that takes in the line before it is quadratic in the length of lines.)
+_ALARM = re.compile(r"AddressSanitizer|runtime error:|terminated by signal|PANIC:|could not record")
 _SAVEPOINT, _RELEASE, _BACK = "SAVEPOINT guard", "RELEASE guard", "ROLLBACK TO guard"
 
 
@@ -197,7 +206,7 @@ class Round:
                 self._close(generator)
                 self.steps.append(INIT)
                 self.begin()
-                started = True
+                started = generator.draw.streaming = True
             if generator.transactions >= transactions:
                 break
             self._step(generator, generator.step())
@@ -330,11 +339,10 @@ class Round:
         said = self.cluster.log.read_text(errors="replace")
         for path in self.cluster.directory.glob("asan.*"):
             said += path.read_text(errors="replace")
-        found = re.search(
-            r"[^\n]*(AddressSanitizer|runtime error:|terminated by signal|PANIC:|could not record)[\s\S]{0,2500}", said
-        )
+        found = _ALARM.search(said)
         if found:
-            raise Failure("server " + _kind(found[0]), found[0])
+            line = said.rfind("\n", 0, found.start()) + 1
+            raise Failure("server " + _kind(said[line : found.end()]), said[line : found.end() + 2500])
 
     def close(self) -> None:
         """Remove the databases."""
@@ -349,6 +357,14 @@ class Round:
         self.scribe.close()
         for name in self.copies:
             self.cluster.dropdb(name)
+        if self.cluster.running():
+            self._drop_shared()
+
+    def _drop_shared(self) -> None:
+        """Drop what the round left to the whole server: the next one's names may be the same."""
+        with self.cluster.connect() as conn:
+            for statement in conn.execute(_SHARED).fetchall():
+                conn.execute(statement[0])
 
 
 def _kind(text: str) -> str:
@@ -382,6 +398,13 @@ class Run:
         self.total: Counter[str] = Counter()
         self.messages: Counter[str] = Counter()
         self.numbers = 0
+
+    def _install_extension(self) -> None:
+        """Give the server the extension of module acting; where that is not allowed, CREATE EXTENSION is rejected."""
+        share = subprocess.check_output([self.cluster.pg_config, "--sharedir"], text=True).strip()
+        for name, text in acting.FILES.items():
+            with contextlib.suppress(PermissionError):
+                (Path(share) / "extension" / name).write_text(text)
 
     def new_round(self, encoding: str) -> Round:
         """A round in a database of its own."""
@@ -459,6 +482,7 @@ class Run:
         """Everything that was asked for."""
         if not self.arguments.asan:
             install_decoder(self.cluster.pg_config)
+        self._install_extension()
         self.cluster.create(**CLUSTER)
         arguments = self.arguments
         if arguments.script:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import acting
 import objects
 import rows
+import shared
 import tables
 from draw import Draw, Kind, NothingToDo
 
-KINDS = rows.KINDS | tables.KINDS | objects.KINDS
+KINDS = rows.KINDS | tables.KINDS | objects.KINDS | acting.KINDS | shared.KINDS
 # What may stand in PL/pgSQL: nothing that returns rows, and no two statements in one.
 _NOT_PLAIN = (rows.sequence_value, rows.large_object, rows.message, tables.attach, objects.trigger, objects.ctas)
+_NOT_PLAIN += (*acting.SEVERAL, shared.database)
 PLAIN = {k: v for k, v in KINDS.items() if k not in _NOT_PLAIN}
 
 

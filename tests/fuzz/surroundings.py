@@ -6,6 +6,7 @@ from catalog import quote
 from draw import Draw
 from objects import comment
 from rows import insert_into
+from shared import tablespace
 from statements import PLAIN, one
 from tables import parent
 
@@ -22,6 +23,14 @@ SETTINGS = [
     "bytea_output = escape",
     "array_nulls = off",
     "xmloption = document",
+    "xmlbinary = hex",
+    "extra_float_digits = -3",
+    "app.tenant = 'one'",
+    "lc_time = 'C'",
+    "default_text_search_config = 'pg_catalog.german'",
+    "default_tablespace = ''",
+    "row_security = off",
+    "plpgsql.variable_conflict = use_column",
     "session_replication_role = replica",
     "default_toast_compression = pglz",
     "check_function_bodies = off",
@@ -36,7 +45,7 @@ def outside(draw: Draw) -> str:
     """What no transaction block allows. Raises NothingToDo."""
     t = draw.pick("rpm")
     index = [quote(i["name"]) for i in t.indexes]
-    match draw.random.randint(0, 8):
+    match draw.random.randint(0, 9):
         case 0:
             return f"CREATE INDEX CONCURRENTLY {draw.new('ix', False)} ON {t.name} ({draw.key(t)})"
         case 1 if index:
@@ -61,6 +70,8 @@ def outside(draw: Draw) -> str:
             return f"{comment(draw)}; CLUSTER {t.name} USING {draw.random.choice(index)}"
         case 7:
             return f"ANALYZE {t.name}"
+        case 8:
+            return tablespace(draw)
         case _:
             return f"CREATE UNIQUE INDEX CONCURRENTLY {draw.new('ix', False)} ON {t.name} ({draw.key(t)})"
 

@@ -220,6 +220,15 @@ def run(cluster: Cluster, tree: Path, arguments: argparse.Namespace) -> int:
     scribe = Scribe(cluster, DATABASE, cluster.directory / "archive")
     scribe.run("scribe-init")
     scribe.start_stream()
+    try:
+        return play(scribe, suite, arguments)
+    finally:
+        scribe.kill_streams()
+
+
+def play(scribe: Scribe, suite: Suite, arguments: argparse.Namespace) -> int:
+    """Run the suite on a source that streams, restore and compare; return the exit status."""
+    cluster = scribe.cluster
     began = time.monotonic()
     said = run_suite(cluster, suite)
     passed, failed = (len(re.findall(p, said, re.MULTILINE)) for p in (r"^ok |\.\.\. ok", r"^not ok |FAILED"))
