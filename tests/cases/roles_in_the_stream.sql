@@ -87,3 +87,10 @@ DROP ROLE scribe_new_cleo;
 DROP TABLE groups.t;
 DROP SCHEMA groups;
 DROP ROLE scribe_new_group;
+-- what only the database's new owner may do
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO scribe_new_anna2', current_database()); END $$;
+DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = "$user", annas', current_database()); END $$;
+DO $$ BEGIN EXECUTE format('COMMENT ON DATABASE %I IS ''hers, it''''s %% \ said''', current_database()); END $$;
+SET ROLE scribe_new_anna2;
+CREATE SCHEMA of_the_owner CREATE TABLE t (id int PRIMARY KEY);
+RESET ROLE;
