@@ -551,6 +551,10 @@ BEGIN
             RETURN;
         END IF;
         touched := scribe.with_children(touched) || ARRAY(SELECT inhparent FROM pg_inherits WHERE inhrelid = ANY (touched));
+        IF EXISTS (SELECT FROM scribe.table_facts AS f WHERE f.relid = ANY (touched) AND f.facts ~ '"h" ?: ?{') THEN  -- the whole family
+            touched := ARRAY(SELECT DISTINCT t.relid FROM unnest(touched) AS x (relid), pg_partition_tree(pg_partition_root(x.relid)) AS t
+                UNION SELECT unnest(touched));
+        END IF;
     END IF;
     INSERT INTO scribe.table_facts AS f
         SELECT r.relid, CASE WHEN tg_tag IN ('CREATE TABLE AS', 'SELECT INTO')
@@ -814,14 +818,17 @@ BEGIN
     FOR command IN SELECT c.command FROM scribe.invalid_constraints(relation, false) AS c WHERE c.own LOOP
         PERFORM scribe.run_own(command);
     END LOOP;
-    SELECT jsonb_build_object('q', f.facts::jsonb->'q') INTO switches FROM scribe.table_facts AS f WHERE f.relid = relation;
+    SELECT jsonb_object_agg(f.relid, jsonb_build_object('q', f.facts::jsonb->'q', 'h', f.facts::jsonb->'h')) INTO switches
+    FROM scribe.table_facts AS f
+    WHERE f.relid = relation OR f.relid IN (SELECT relid FROM pg_partition_tree(pg_partition_root(relation)));
     FOREACH command IN ARRAY coalesce(quieted, '{}') LOOP
         PERFORM scribe.run_own(command);
     END LOOP;
     IF identity <> 'f' THEN
         PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY FULL', relation));
     END IF;
-    UPDATE scribe.table_facts AS f SET facts = (f.facts::jsonb || switches)::text WHERE f.relid = relation;  -- they rest only here
+    UPDATE scribe.table_facts AS f SET facts = (f.facts::jsonb || (switches->f.relid::text))::text  -- they rest only here
+    WHERE switches ? f.relid::text;
     PERFORM scribe.write_row('refill', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);
     PERFORM scribe.run_as(owner, format('UPDATE ONLY %1$s SET %2$I = %2$I', relation, plain_column));
     PERFORM scribe.write_row('refilled', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);

@@ -3,7 +3,9 @@
 -- Columns: relid; facts (json text): a identity columns GENERATED ALWAYS; g stored generated columns; l columns that lead an index, and whether their
 -- literal needs a cast; k the replica identity's key, with operator, cast and collation; u another unique index watches
 -- the rows; q triggers and rules that fire during replay; s has children; p partitioned; o owner; d columns of a domain whose
--- values may be older than a constraint of it, with its schema and name; n how many columns it ever had.
+-- values may be older than a constraint of it, with its schema and name; n how many columns it ever had; h of a partition whose
+-- rows lie elsewhere in a copy, since a hash of OIDs (of an enum's labels, of reg* types) places them: the topmost table that hashes
+-- so (o, n), whether the key is one of all its rows (k), and the triggers and rules (q) that fire during replay on any table below it.
 -- tables: their OIDs, NULL for all. Run after capture.sql and before pgoutput.sql; where nothing may be installed, only the query
 -- is run. Privilege: none. Oldest version: PostgreSQL 14.
 \set ON_ERROR_STOP on
@@ -63,6 +65,33 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
             WITH RECURSIVE family (id) AS (SELECT t.oid UNION
                 SELECT f.typbasetype FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id WHERE f.typtype = 'd')
             SELECT FROM family JOIN pg_catalog.pg_constraint AS k ON k.contypid = family.id WHERE NOT k.convalidated)),
+    'h', (SELECT pg_catalog.json_build_object('o', w.oid::pg_catalog.int8, 'n', pg_catalog.json_build_array(rn.nspname, w.relname), 'k', EXISTS (
+            SELECT FROM pg_catalog.pg_partition_ancestors(r.indexrelid) AS k JOIN pg_catalog.pg_index AS i ON i.indexrelid = k.relid
+            WHERE i.indrelid = w.oid), 'q', (
+            SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(fn.nspname, f.relname, f.relkind = 'p', t.what, t.name, t.mode)
+                ORDER BY f.oid, t.what, t.name), '[]')
+            FROM pg_catalog.pg_partition_tree(w.oid) AS b JOIN pg_catalog.pg_class AS f ON f.oid = b.relid
+                JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace, LATERAL (
+                SELECT 'TRIGGER', g.tgname, CASE g.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
+                    FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = f.oid AND NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')
+                UNION ALL SELECT 'RULE', e.rulename, CASE e.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
+                    FROM pg_catalog.pg_rewrite AS e WHERE e.ev_class = f.oid AND e.ev_enabled IN ('A', 'R')) AS t (what, name, mode)))
+        FROM pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY AS up (relid, level)
+            JOIN pg_catalog.pg_partitioned_table AS p ON p.partrelid = up.relid AND p.partrelid <> c.oid AND p.partstrat = 'h'
+            JOIN pg_catalog.pg_class AS w ON w.oid = up.relid JOIN pg_catalog.pg_namespace AS rn ON rn.oid = w.relnamespace
+        WHERE c.relispartition AND EXISTS (
+            WITH RECURSIVE parts (id) AS (
+                SELECT a.atttypid FROM pg_catalog.pg_attribute AS a
+                WHERE a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs::pg_catalog.int2[])
+                UNION SELECT x.id FROM parts JOIN pg_catalog.pg_type AS y ON y.oid = parts.id, LATERAL (
+                    SELECT y.typbasetype UNION ALL SELECT y.typelem
+                    UNION ALL SELECT g.rngsubtype FROM pg_catalog.pg_range AS g WHERE y.oid IN (g.rngtypid, g.rngmultitypid)
+                    UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute AS a
+                    WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS x (id)
+                WHERE x.id <> 0)
+            SELECT FROM parts JOIN pg_catalog.pg_type AS y ON y.oid = parts.id
+            WHERE y.typtype = 'e' OR (y.oid < 16384 AND y.typname ~ '^reg'))
+        ORDER BY up.level DESC LIMIT 1),
     'n', c.relnatts, 's', c.relhassubclass, 'p', c.relkind = 'p', 'o', pg_catalog.pg_get_userbyid(c.relowner))::pg_catalog.text AS facts
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN LATERAL (SELECT i.indexrelid, i.indnkeyatts FROM pg_catalog.pg_index AS i

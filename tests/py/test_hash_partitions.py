@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from cases import assert_both_restores_equal
 from source import Scribe
 
 TABLES = """
@@ -73,9 +74,23 @@ def test_a_rewrite_of_one_partition_is_flagged_and_leaves_its_rows(source: Scrib
     assert warnings and all("values of a rewritten partition of public.moods" in text for text in warnings)
 
 
-def test_other_decoders_warn_by_name(scribe: Scribe) -> None:
-    scribe.cluster.psql(TABLES, scribe.dbname)
-    scribe.settings["SCRIBE_DECODER"] = "pgoutput"
+def test_pgoutput_flags_the_same(scribe: Scribe, targets: tuple[str, str]) -> None:
+    scribe.settings |= {"SCRIBE_DECODER": "pgoutput", "SCRIBE_COMPRESS": "none"}
+    scribe.cluster.psql(TABLES + "CREATE TABLE lower (v text) PARTITION BY HASH (lower(v));", scribe.dbname)
     said = scribe.run("scribe-init", "--check-only", check=False)
     lines = (said.stdout + said.stderr).splitlines()
-    assert any("hash partitions" in line and "public.moods (all partitions)" in line for line in lines), lines
+    assert any("hash partitions" in line and "1 tables" in line and ": public.lower;" in line for line in lines), lines
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    text, warnings = streamed(scribe, f"{FILL} UPDATE moods SET v = 'y' WHERE n < 4; TRUNCATE moods; {FILL}")
+    assert warnings == [] and "COPY public.moods (" in text and "COPY public.moods0" not in text
+    assert_both_restores_equal(scribe, targets)
+    _, warnings = streamed(
+        scribe,
+        "TRUNCATE moods1; ALTER TABLE moods0 SET UNLOGGED; ALTER TABLE moods0 SET LOGGED;"
+        "ALTER TABLE moods0 ADD PRIMARY KEY (n, m); ALTER TABLE moods0 REPLICA IDENTITY DEFAULT;"
+        "UPDATE moods SET v = 'z'; ALTER TABLE moods DETACH PARTITION moods0; DROP TABLE moods1;",
+    )
+    flagged = ("TRUNCATE of public.moods1", "values of a rewritten partition", "no replica identity", "attached to or")
+    for what in (*flagged, "DROP TABLE of partition public.moods1"):
+        assert any(what in text for text in warnings), (what, warnings)

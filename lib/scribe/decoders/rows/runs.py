@@ -199,13 +199,14 @@ class Images(Run):
         stored = b", ".join([table.columns[i] for i in table.stored])
         text = (
             head + b"), o AS (SELECT *, row_number() OVER (PARTITION BY image) AS n FROM v),"
-            b" r AS (SELECT ctid, image, row_number() OVER (PARTITION BY image) AS n FROM (SELECT ctid, ROW("
-            + stored + b')::text COLLATE "C" AS image FROM ONLY ' + table.name
+            b" r AS (SELECT " + table.place + b", image, row_number() OVER (PARTITION BY image) AS n FROM (SELECT "
+            + table.place + b", ROW(" + stored + b')::text COLLATE "C" AS image FROM ' + table.alone + table.name
             + b") AS s WHERE image IN (SELECT image FROM v))"
         )  # fmt: skip
         if self.updating:
             sets = b", ".join([table.columns[i] + b" = o.c%d" % n for n, i in enumerate(self.given, 1)])
-            text += b" UPDATE ONLY " + table.name + b" AS t SET " + sets + b" FROM"
+            text += b" UPDATE " + table.alone + table.name + b" AS t SET " + sets + b" FROM"
         else:
-            text += b" DELETE FROM ONLY " + table.name + b" AS t USING"
-        return text + b" r JOIN o USING (image, n) WHERE t.ctid = r.ctid; -- %d rows\n" % len(self.rows)
+            text += b" DELETE FROM " + table.alone + table.name + b" AS t USING"
+        same = b" AND t.tableoid = r.tableoid" if table.route else b""
+        return text + b" r JOIN o USING (image, n) WHERE t.ctid = r.ctid%s; -- %d rows\n" % (same, len(self.rows))

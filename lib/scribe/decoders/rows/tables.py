@@ -7,7 +7,7 @@ encoding uses an ASCII byte within a longer character.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,9 +99,14 @@ class Table:
         self.relation = relation
         self.relid = relation.relid
         self.facts = facts
-        self.name = quote_qualified(relation.schema, relation.name)
+        self.own_name = quote_qualified(relation.schema, relation.name)
+        # the table through which rows are written and found that lie in another partition in a copy
+        self.route: Mapping[str, Any] | None = facts.get("h")
+        self.name = quote_qualified(*self.route["n"]) if self.route else self.own_name
         self.partitioned = bool(facts.get("p"))
-        self.only = b"ONLY " if facts.get("s", True) else b""
+        self.only = b"ONLY " if facts.get("s", True) and not self.route else b""
+        self.alone = b"" if self.route else b"ONLY "
+        self.place = b"tableoid, ctid" if self.route else b"ctid"
         self.full = relation.identity == "f"
         columns = relation.columns
         self.columns = [quote_name(column.name) for column in columns]
@@ -127,7 +132,7 @@ class Table:
         place = {column.name: i for i, column in enumerate(columns)}
         known = facts.get("k") or []
         self.keys: list[Key] = []
-        if not self.full:
+        if not self.full and (self.route is None or self.route["k"]):
             flagged = {column.name for column in columns if column.key}
             names = {entry[0] for entry in known}
             if flagged < names:
@@ -160,12 +165,21 @@ class Table:
         self.insert_empty = b"INSERT INTO " + self.name + b" DEFAULT VALUES;\n"
         self.copy_head = b"COPY " + self.name + b" (" + names + b") FROM stdin;\n"
         quiet, loud = b"", b""
-        for what, name, mode in self.facts.get("q", []):
-            only = b"ONLY " if self.partitioned else b""  # a partition's copy of a trigger may be enabled otherwise
-            head, tail = b"ALTER TABLE " + only + self.name, what.encode() + b" " + quote_name(name) + b";\n"
+        for name, partitioned, what, trigger, mode in self._acting():
+            only = b"ONLY " if partitioned else b""  # a partition's copy of a trigger may be enabled otherwise
+            head, tail = b"ALTER TABLE " + only + name, what.encode() + b" " + quote_name(trigger) + b";\n"
             quiet += head + b" DISABLE " + tail
             loud += head + b" ENABLE " + mode.encode() + b" " + tail
         self.quiet, self.loud = quiet, loud
+
+    def _acting(self) -> Iterator[tuple[bytes, bool, str, str, str]]:
+        """Yield the triggers and rules that fire during replay: table, whether it is partitioned, kind, name, mode."""
+        if self.route is None:
+            for what, name, mode in self.facts.get("q", []):
+                yield self.own_name, self.partitioned, what, name, mode
+            return
+        for schema, table, partitioned, what, name, mode in self.route["q"]:
+            yield quote_qualified(schema, table), partitioned, what, name, mode
 
     def literal(self, index: int, value: Value) -> bytes:
         """Return a value of the column at index as SQL."""
@@ -211,7 +225,8 @@ class Table:
         return self._where(row, self.stored)
 
     def _where(self, row: Row, indexes: list[int]) -> bytes:
-        text = b" WHERE ctid = (SELECT ctid FROM ONLY " + self.name
+        place = b"(" + self.place + b")" if self.route else self.place
+        text = b" WHERE " + place + b" = (SELECT " + self.place + b" FROM " + self.alone + self.name
         if indexes:
             text += b" WHERE " + self._same(indexes, row)
         for i, cast in self.leads:

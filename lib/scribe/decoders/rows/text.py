@@ -21,13 +21,17 @@ from scribe.decoders.pgmessages import MISSING, DamageError, Relation, Row
 from scribe.decoders.rows.runs import Deletes, Images, Inserts, Run, Updates
 from scribe.decoders.rows.schema_changes import Audit, create_block, ddl_block, one_line, read_audit
 from scribe.decoders.rows.statements import NotSureError, choose, statement_number
-from scribe.decoders.rows.tables import CARRIER, Table
+from scribe.decoders.rows.tables import CARRIER, Table, quote_qualified
 from scribe.spool.concatenation import Tape
 
 FLUSH = 512 << 10  # bytes of the stream after which the SQL made of them is handed over
 _MARK = re.compile(rb"[A-Za-z0-9._-]{1,63}\Z")
 _CUT = re.compile(r"cut(?: (\d+))?: ")  # how capture says what the recorded text is: a string, or a function's body
 _CUT_AS = "cut as "  # then follows what the statement of the string did
+_EMPTIED = "own: emptied"  # how capture says that a table's rows went before a command
+_REGROUPED = re.compile(r"\b(ATTACH|DETACH)\b", re.IGNORECASE)
+_SPREAD = ", because they are spread by hashes of OIDs; take a new base"
+_ELSEWHERE = "its rows may lie in other partitions of a copy; take a new base"
 _KINDS = ("inserted", "updated", "deleted", "truncated", "ddl")
 
 
@@ -48,6 +52,10 @@ class Knowledge:
     made: set[int] = field(default_factory=set)
     publication: str = ""
     changed: bool = False
+
+
+def _no_identity(table: Table) -> str:
+    return "no replica identity that is a key of the whole table" if table.route else "no replica identity"
 
 
 class Translator(Text):
@@ -95,6 +103,8 @@ class Translator(Text):
         self._refill_begun = False
         self._loud: list[bytes] = []
         self._quieted: set[int] = set()
+        self._emptied: set[int] = set()  # tables whose rows went before a command that rewrites them
+        self._dropped: dict[str, int] = {}  # partitions with a route that are gone, and the route
         self._announced: set[int] = set()
         self._warned: set[int] = set()
         self._last_piece: dict[tuple[str, str], int] = {}  # session and string -> the last statement of it that ran
@@ -129,7 +139,7 @@ class Translator(Text):
     def _warn_lost(self, table: Table, what: str, why: str) -> None:
         if table.relid not in self._warned:
             self._warned.add(table.relid)
-            self._warn(f"{what} of {table.name.decode(CARRIER)} could not be carried: {why}")
+            self._warn(f"{what} of {table.own_name.decode(CARRIER)} could not be carried: {why}")
 
     def _quiet(self, table: Table) -> None:
         """Switch off what would act a second time, until the next DDL or COMMIT."""
@@ -219,9 +229,19 @@ class Translator(Text):
         self._known.changed = True
         self._tables.pop(relid, None)
         if facts is None:
-            self._known.facts.pop(relid, None)
+            gone = self._known.facts.pop(relid, None) or {}
+            relation = self._known.relations.get(relid)
+            if gone.get("h") and relation is not None:
+                self._dropped[quote_qualified(relation.schema, relation.name).decode(CARRIER)] = gone["h"]["o"]
         else:
             self._known.facts[relid] = facts
+
+    def _family(self, table: Table) -> set[int]:
+        """All partitions that rows of a routed table may lie in."""
+        if table.route is None:
+            return set()
+        route, facts = table.route["o"], self._known.facts
+        return {relid for relid, of in facts.items() if of.get("h") and of["h"]["o"] == route and not of.get("p")}
 
     def _forget_lost(self, table: Table, row: Row) -> None:
         for i in table.lost:
@@ -269,11 +289,11 @@ class Translator(Text):
             self._put_again(table, old, new)
             return
         if not table.full and not table.keys:
-            self._warn_lost(table, "UPDATE", "no replica identity")
+            self._warn_lost(table, "UPDATE", _no_identity(table))
             return
         if old is None:
             if table.full or any(not isinstance(new[key.index], bytes) for key in table.keys):
-                self._warn_lost(table, "UPDATE", "no replica identity")
+                self._warn_lost(table, "UPDATE", _no_identity(table))
                 return
             columns = [i for i in table.live if new[i] is not MISSING and not table.is_key[i]]
         else:
@@ -333,9 +353,12 @@ class Translator(Text):
                 new[i] = old[i]
         if not self._refill_begun:
             self._refill_begun = True
+            if not self._emptied >= self._family(table):
+                self._warn_lost(table, "values of a rewritten partition", _ELSEWHERE)
             self._quiet(table)
-            self._write(b"-- pg_scribe: rows of " + table.name + b" as the source made them\n")
-            self._write(b"DELETE FROM ONLY " + table.name + b"; -- * rows\n")
+            self._write(b"-- pg_scribe: rows of " + table.own_name + b" as the source made them\n")
+            if table.route is None:  # else all of them were emptied before, and rows of others lie here by now
+                self._write(b"DELETE FROM ONLY " + table.own_name + b"; -- * rows\n")
         self._put(table, new)
 
     def _delete(self, relid: int, old: Row, offset: int) -> None:
@@ -347,7 +370,7 @@ class Translator(Text):
         if table is None:
             return
         if not table.full and not table.keys:
-            self._warn_lost(table, "DELETE", "no replica identity")
+            self._warn_lost(table, "DELETE", _no_identity(table))
             return
         self._quiet(table)
         self._counts["deleted"] += 1
@@ -367,9 +390,11 @@ class Translator(Text):
         names = []
         for relid in relids:
             table = self._written(relid, offset)
-            if table is not None:
+            if table is not None and not set(relids) >= self._family(table):
+                self._warn_lost(table, "TRUNCATE", _ELSEWHERE)
+            elif table is not None:
                 self._quiet(table)
-                names.append((b" " if table.partitioned else b" ONLY ") + table.name)
+                names.append((b" " if table.partitioned else b" ONLY ") + table.own_name)
         if names:
             self._counts["truncated"] += len(names)
             # The message leaves out partitioned tables. CASCADE reaches them, and nothing that the source left alone:
@@ -437,8 +462,20 @@ class Translator(Text):
         text, why = audit.statement, None
         if not audit.exact:
             text, why = self._prove(audit)
+        self._warn_regrouped(audit, text)
+        if (audit.reason or "").startswith(_EMPTIED):
+            self._emptied.update(audit.relids)
         self._write(ddl_block(audit, text, why))
         self._counts["ddl"] += 1
+
+    def _warn_regrouped(self, audit: Audit, text: str) -> None:
+        """Flag partitions that take along, or bring, rows that a copy has in others."""
+        routed = {relid: facts["h"]["o"] for relid, facts in self._known.facts.items() if facts.get("h")}
+        if audit.tag == "DROP TABLE" and self._dropped.get(audit.identity or "") in routed.values():
+            self._warn(f"DROP TABLE of partition {audit.identity} drops other rows in a copy{_SPREAD}")
+        regrouped = audit.tag == "ALTER TABLE" and _REGROUPED.search(text)
+        if regrouped and any(relid in audit.relids or route in audit.relids for relid, route in routed.items()):
+            self._warn(f"a partition attached to or detached from {audit.identity} has other rows in a copy{_SPREAD}")
 
     def _prove(self, audit: Audit) -> tuple[str, str | None]:
         """Return the one statement that ran, and why it cannot be proved (None: it is)."""
