@@ -52,7 +52,8 @@ def test_the_whole_is_truncated_and_a_part_is_flagged(source: Scribe) -> None:
 
 
 def test_a_partition_that_leaves_is_flagged(source: Scribe) -> None:
-    _, warnings = streamed(source, f"{FILL} ALTER TABLE moods DETACH PARTITION moods0;")
+    # a hash of OIDs may leave a partition empty: TRUNCATE shows both to the decoder
+    _, warnings = streamed(source, f"TRUNCATE moods; {FILL} ALTER TABLE moods DETACH PARTITION moods0;")
     assert len(warnings) == 1 and "attached to moods or detached from it" in warnings[0]
     _, warnings = streamed(source, "INSERT INTO moods0 VALUES ('sad', 100); DROP TABLE moods1;")
     assert len(warnings) == 1 and "DROP TABLE of partition public.moods1" in warnings[0]
