@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 import pytest
 from cluster import Cluster
 
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
-from scribe.common.postgres import connect
+from scribe.common.postgres import _failure, connect
 
 
 @pytest.fixture
@@ -43,3 +44,13 @@ def test_servers_that_cannot_be_reached_are_tried_again(failure: Any, ports: lis
     error = failure(ports)
     assert isinstance(error, TryAgainError)
     assert error.message.count("Connection refused") == 1
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("rest", ["connection failed: FATAL:  no", "FATAL:  no"])
+def test_what_psycopg_puts_before_a_servers_words_is_not_told(rest: str) -> None:
+    error = psycopg.OperationalError(
+        "connection timeout expired\nMultiple connection attempts failed. All failures were:\n"
+        f"- host: None, port: '5432', hostaddr: None: {rest}\n- host: None, port: '5433', hostaddr: None: refused"
+    )
+    assert _failure(error, "host=/nowhere").message == "could not connect: FATAL: no"

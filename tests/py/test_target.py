@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
+from cluster import Cluster, poll
 from handmade import START, Handmade
 from restoring import TABLES, Target, insert, small_archive
 
@@ -228,3 +229,24 @@ def test_what_a_newer_server_refuses_is_named_before_anything_is_run(target: Tar
     assert ("s() (standard_conforming_strings=off)" in said) == modern
     assert ('role U&"one\\000A""two"' in target.refused(status=2)) == modern
     assert not target.exists()
+
+
+def test_roles_that_are_missing_and_that_nobody_creates_are_told_before_anything_runs(target: Target) -> None:
+    lines = "CREATE ROLE scribe_nowhere;\nALTER ROLE scribe_nowhere WITH NOSUPERUSER;\n"
+    target.archive.base(TABLES, globals_sql=lines)
+    said = target.run("-n", "--no-globals").stderr
+    assert 'the target lacks 1 roles of the source, and none is created: "scribe_nowhere"' in said
+    assert "lacks" not in target.run("-n").stderr
+    assert not target.exists()
+
+
+def test_a_restore_that_is_interrupted_in_its_base_says_what_to_do(target: Target) -> None:
+    target.archive.base(TABLES + "SELECT pg_catalog.pg_sleep(600);\n")
+    command, env = target.command("-d", target.name), target.cluster.env
+    restore = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    asleep = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{target.name}' AND wait_event = 'PgSleep'"
+    poll(lambda: target.cluster.query(asleep), 60, "the base being restored")
+    restore.send_signal(signal.SIGINT)
+    said = restore.communicate(timeout=60)[1]
+    assert restore.returncode == 1, said
+    assert f'a part of its base, with which --resume cannot go on; drop it ("DROP DATABASE {target.name}")' in said

@@ -76,13 +76,19 @@ def _unfold_service() -> None:
         os.environ[option.envvar.decode()] = (option.val or b"").decode()  # type: ignore[union-attr]
 
 
+# What psycopg puts before the words of libpq; where neither host nor port is given, it says None.
+_ATTEMPT = re.compile(
+    r"^(?:host: (?:None|'[^']*'), port: (?:None|'[^']*'), hostaddr: (?:None|'[^']*'): )?(?:connection failed: )?"
+)
+
+
 def _failure(error: psycopg.OperationalError, conninfo: str) -> ScribeError:
     # a server that refuses says "FATAL:  ..." in its own language; libpq's words have no two blanks there
     text = " ".join(re.sub(r"(?<=failed: )[^\s:]+(?=:  )", "FATAL", str(error)).split())
     # psycopg tries each address of each host, and lists the failures after the last one; a server's answer says most
     attempts = re.split(r" Multiple connection attempts failed\. All failures were:(?: - |$)| - (?=host: )", text)
     answer = next((attempt for attempt in attempts if "FATAL:" in attempt), None)
-    first = re.sub(r"^(host: .*?)?connection failed: ", "", answer or attempts[0])
+    first = _ATTEMPT.sub("", answer or attempts[0])
     if _DISTRUST.search(text):
         return UsageError(f"could not connect: {first}", "Check PGHOST, PGSSLMODE, PGSSLROOTCERT, or the service's.")
     if pq.PGconn.ping(conninfo.encode()) == pq.Ping.OK and not _is_busy(text, answer is not None, conninfo):

@@ -16,7 +16,7 @@ from scribe.archive.chains import Chain, Target, Way, check_files, find_chains, 
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.cli import Talk
-from scribe.common.dialect import QUIET, WAKE
+from scribe.common.dialect import QUIET, WAKE, quote_identifier
 from scribe.common.errors import ScribeError, UsageError
 from scribe.common.lsn import format_lsn
 from scribe.common.postgres import WRITING, connect, export_connection, is_superuser
@@ -99,6 +99,8 @@ class Restore:
                 compare_extensions(conn, server.read_meta(way.base), self.talk.warn)
                 check_function_settings(conn, server.read_meta(way.base))
                 server.warn_of_older(conn, server.read_meta(way.base), self.talk.warn)
+                if self.arguments.no_globals:
+                    server.warn_of_missing_roles(conn, self.archive, way, self.talk.warn)
             if self.arguments.dry_run:
                 self.talk.info("nothing stands in the way; nothing was changed")
                 return None
@@ -196,7 +198,14 @@ class Restore:
             server.create_database(conn, self.name, server.read_meta(way.base), self.options)
         self.talk.note(f"restoring base {way.base.stamp}")
         self.progress.start("base", 0)
-        server.restore_base(way, self.name, self.options, conn.info.server_version, self.progress.add)
+        try:
+            server.restore_base(way, self.name, self.options, conn.info.server_version, self.progress.add)
+        except KeyboardInterrupt:
+            self.talk.info(
+                f'database "{self.name}" holds a part of its base, with which --resume cannot go on;'
+                f' drop it ("DROP DATABASE {quote_identifier(self.name)}"), then run the same command again'
+            )
+            raise
         server.run_database_sql(way.base, self.name, self.talk.warn)
 
     def _replay(self, way: Way, resumed: int | None) -> dict[str, Any]:

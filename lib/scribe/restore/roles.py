@@ -46,6 +46,18 @@ def _words(attributes: set[str]) -> str:
     return ", ".join(words) or "nothing of that"
 
 
+def report_missing(conn: psycopg.Connection[Any], text: bytes, warn: Callable[[str], None]) -> None:
+    """Warn of roles in the source's globals that the target lacks, where nobody creates them."""
+    here = {row[0] for row in conn.execute("SELECT rolname FROM pg_catalog.pg_roles").fetchall()}
+    missing = sorted(read_roles(text).keys() - here)
+    if missing:
+        names = ", ".join(f'"{name}"' for name in missing[:5]) + (" and more" if len(missing) > 5 else "")
+        warn(
+            f"the target lacks {len(missing)} roles of the source, and none is created: {names};"
+            " a restore stops at the first that owns something or has a privilege"
+        )
+
+
 def report_differences(
     conn: psycopg.Connection[Any], text: bytes, roles: set[str], warn: Callable[[str], None]
 ) -> None:

@@ -37,7 +37,7 @@ from scribe.common.postgres import (
 from scribe.common.sqltext import whole_statements
 from scribe.restore.feeding import feed
 from scribe.restore.owners import without_owners
-from scribe.restore.roles import report_differences
+from scribe.restore.roles import report_differences, report_missing
 from scribe.source.globals_text import guard_globals
 from scribe.source.ownership import has_table
 
@@ -255,6 +255,15 @@ def check_globals(archive: Archive, way: Way, warn: Callable[[str], None]) -> No
             warn(f'"{path}" has no checksum: an older pg_scribe wrote it')
         else:
             check_file(path, entry["bytes"], entry["sha256"])
+
+
+def warn_of_missing_roles(
+    conn: psycopg.Connection[Any], archive: Archive, way: Way, warn: Callable[[str], None]
+) -> None:
+    """Warn of roles that the base may name, and that a restore without globals does not create."""
+    paths = [path for path, _ in globals_files(archive, way)]
+    if paths:
+        report_missing(conn, paths[0].read_bytes(), warn)
 
 
 def restore_globals(
