@@ -227,7 +227,7 @@ value_text(ScribeColumn *column, Datum value)
 		text = array_text(column->names, value);
 	else if (OidIsValid(column->names) && column->names != ACLITEMOID && is_absent(column->names, DatumGetObjectId(value)))
 		text = psprintf("%u", DatumGetObjectId(value));
-	return text != NULL ? text : OutputFunctionCall(&column->output, value);
+	return text != NULL ? text : output_text(column, value);
 }
 
 /*

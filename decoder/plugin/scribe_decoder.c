@@ -14,11 +14,13 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/varlena.h"
 
 PG_MODULE_MAGIC;
 
 #define KEEPALIVE_CHANGES 100
 #define LONGEST_LOSS 800
+#define LONGEST_KEY 60
 
 static void scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
 static void scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn);
@@ -49,6 +51,25 @@ _PG_output_plugin_init(OutputPluginCallbacks *cb)
 #endif
 }
 
+/*
+ * A table as "schema.table", or a column of one as "schema.table.column".
+ */
+static List *
+read_names(const char *value)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	if (!SplitIdentifierString(pstrdup(value), '.', &names) || list_length(names) < 2 || list_length(names) > 3)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" names neither a table nor a column", value),
+				 errhint("Write schema.table or schema.table.column.")));
+	foreach(cell, names)
+		lfirst(cell) = pstrdup(lfirst(cell));
+	return names;
+}
+
 static void
 read_options(ScribeState *state, List *options)
 {
@@ -59,6 +80,11 @@ read_options(ScribeState *state, List *options)
 		DefElem    *option = lfirst(cell);
 		const char *value = option->arg ? strVal(option->arg) : "true";
 
+		if (strcmp(option->defname, "leave-out") == 0)
+		{
+			state->left_out = lappend(state->left_out, read_names(value));
+			continue;
+		}
 		if (strcmp(option->defname, "include-position") != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -220,21 +246,68 @@ write_change(ScribeState *state, Relation rel, ReorderBufferChange *change)
 	}
 }
 
+/*
+ * A column of the row's key, as far as it can be shown without calling anything that may fail.
+ */
+static void
+append_key_column(StringInfo buf, ScribeColumn *column, Datum value, bool isnull)
+{
+	struct varlena *text = (struct varlena *) DatumGetPointer(value);
+
+	appendStringInfo(buf, "%s%s = ", buf->len > 0 ? ", " : "", column->name);
+	if (!isnull && column->class == VALUE_TEXT && (VARATT_IS_SHORT(text) || VARATT_IS_4B_U(text)) && !VARATT_IS_EXTERNAL(text))
+		append_literal(buf, VARDATA_ANY(text), Min(VARSIZE_ANY_EXHDR(text), LONGEST_KEY));
+	else if (!isnull && column->class != VALUE_TEXT && column->class != VALUE_OTHER)
+		append_value(buf, column, value);
+	else
+		appendStringInfoString(buf, "...");
+}
+
+/*
+ * Error context: a type whose output function fails ends the stream, at the same row each time.
+ */
+static void
+describe_change(void *arg)
+{
+	ScribeState *state = arg;
+	const char *column = column_in_work();
+	StringInfoData key;
+
+	if (column == NULL || state->at == NULL)
+		return;
+	initStringInfo(&key);
+	for (int i = 0; i < state->at->nkeys; i++)
+	{
+		int			att = state->at->keys[i];
+
+		append_key_column(&key, &state->at->columns[att], state->at_values[att], state->at_nulls[att]);
+	}
+	errcontext("text of column %s of a row of %s%s%s%s, committed at %X/%X", column, state->at->name,
+			   key.len > 0 ? " (" : "", key.data, key.len > 0 ? ")" : "", (uint32) (state->txn->end_lsn >> 32),
+			   (uint32) state->txn->end_lsn);
+	errhint("To go on without it, set SCRIBE_LEAVE_OUT=%s.%s and start scribe-stream again.", state->at->name, column);
+}
+
 static void
 scribe_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			  Relation rel, ReorderBufferChange *change)
 {
 	ScribeState *state = ctx->output_plugin_private;
+	ErrorContextCallback context = {NULL, describe_change, state};
 	MemoryContext old;
 
 	if (state->shared_dirty)
 		look_at_shared(state, shared_look_again);
 	old = MemoryContextSwitchTo(state->change_cxt);
+	state->at = NULL;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
 	if (OidIsValid(rel->rd_rel->relrewrite))
 		write_rewritten(state, rel, change_new_tuple(change));
 	else
 		write_change(state, rel, change);
 
+	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->change_cxt);
 	keep_alive(state);

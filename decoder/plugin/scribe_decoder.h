@@ -60,7 +60,7 @@ typedef struct ScribeColumn
 	bool		domain;
 	bool		clean;			/* equal text has equal bytes */
 	const char *young;			/* "::schema.domain" of one that may hold values its constraints bar, or NULL */
-	bool		lost;			/* the type reads no values back: NULL is written */
+	const char *lost;			/* why NULL is written in the place of values, or NULL */
 	Oid			names;			/* regclass or its like, aclitem: what the value or its elements are, or InvalidOid */
 	bool		names_array;
 	/* set where the column is a key or leads an index */
@@ -97,6 +97,7 @@ typedef struct ScribeRelation
 	ScribeColumn *columns;
 	bool		has_lost;
 	bool		has_privileges;	/* a column of aclitem, or of a list of them */
+	bool		left_out;		/* none of its rows are written */
 	int			nlive;
 	int		   *live;			/* indexes of live columns */
 	int			nkeys;
@@ -177,6 +178,10 @@ typedef struct ScribeState
 	MemoryContext change_cxt;	/* reset after each change */
 	MemoryContext txn_cxt;		/* reset at each transaction */
 	bool		include_position;
+	ScribeRelation *at;			/* the relation of the change in work, or NULL */
+	Datum	   *at_values;		/* and its row, or the row's old key */
+	bool	   *at_nulls;
+	List	   *left_out;		/* lists of two or three names: tables and columns that are left out */
 	int			guc_level;		/* 0 in a walsender */
 
 	StringInfoData out;			/* text not sent yet; lines end in \n */
@@ -228,6 +233,8 @@ extern void output_warning(ScribeState *state, const char *fmt,...) pg_attribute
 extern void append_one_line(StringInfo buf, const char *text);
 
 /* scribe_literal.c */
+extern char *output_text(ScribeColumn *column, Datum value);
+extern const char *column_in_work(void);
 extern void append_value(StringInfo buf, ScribeColumn *column, Datum value);
 extern void append_value_or_null(StringInfo buf, ScribeColumn *column, Datum value, bool isnull);
 extern void append_copy_row(StringInfo buf, ScribeRelation *relation);

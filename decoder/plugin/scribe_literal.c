@@ -197,6 +197,35 @@ integer_text(ScribeColumn *column, Datum value, char *text, int *len)
 	}
 }
 
+/* the column whose type is making a text, for whoever reports that it failed */
+static ScribeColumn *in_work = NULL;
+
+/*
+ * The text that a type makes of a value.
+ */
+char *
+output_text(ScribeColumn *column, Datum value)
+{
+	char	   *text;
+
+	in_work = column;
+	text = OutputFunctionCall(&column->output, value);
+	in_work = NULL;
+	return text;
+}
+
+/*
+ * The name of the column whose type was making a text when an error came up, or NULL; it is asked for once.
+ */
+const char *
+column_in_work(void)
+{
+	const char *name = in_work ? in_work->name : NULL;
+
+	in_work = NULL;
+	return name;
+}
+
 /*
  * A value that is not NULL as a literal without its type.
  */

@@ -109,7 +109,7 @@ write_pieces(ScribeState *state, ScribeColumn *column, Mark *mark)
 	}
 	else
 	{
-		data = OutputFunctionCall(&column->output, mark->value);
+		data = output_text(column, mark->value);
 		len = strlen(data);
 	}
 

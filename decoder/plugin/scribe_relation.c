@@ -226,6 +226,49 @@ is_young_domain(Oid type)
 	return young;
 }
 
+/*
+ * Whether the stream was told to leave out a table (column: NULL) or a column.
+ */
+static bool
+is_told_to_leave_out(List *left_out, const char *schema, const char *table, const char *column)
+{
+	ListCell   *cell;
+
+	foreach(cell, left_out)
+	{
+		List	   *names = lfirst(cell);
+
+		if (list_length(names) == (column ? 3 : 2) && strcmp(linitial(names), schema) == 0 &&
+			strcmp(lsecond(names), table) == 0 && (column == NULL || strcmp(lthird(names), column) == 0))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Take columns out that the stream was told to leave out: NULL stands in their place.  A table in which NULL may have
+ * no place there is left out as a whole; a key is such a column.
+ */
+static void
+leave_out(List *left_out, ScribeRelation *relation, Relation rel, const char *schema)
+{
+	const char *table = RelationGetRelationName(rel);
+
+	relation->left_out = is_told_to_leave_out(left_out, schema, table, NULL);
+	for (int i = 0; i < relation->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), i);
+		ScribeColumn *column = &relation->columns[i];
+
+		if (att->attisdropped || !is_told_to_leave_out(left_out, schema, table, NameStr(att->attname)))
+			continue;
+		relation->left_out |= att->attnotnull || column->domain;
+		column->lost = "it is left out, as the stream was told to; take a new base";
+		column->stored = false;
+		relation->has_lost = true;
+	}
+}
+
 static void
 build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute att)
 {
@@ -244,9 +287,10 @@ build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute a
 	column->byval = att->attbyval;
 	column->live = att->attgenerated == '\0' && !is_absent_type(att->atttypid);
 	column->domain = getBaseType(att->atttypid) != att->atttypid;
-	column->lost = is_unreadable(att->atttypid) || is_absent_type(att->atttypid);
+	column->lost = is_absent_type(att->atttypid) ? "a copy does not have its type" :
+		is_unreadable(att->atttypid) ? "its type reads no values" : NULL;
 	find_names(column);
-	relation->has_lost |= column->lost;
+	relation->has_lost |= column->lost != NULL;
 	relation->has_privileges |= column->names == ACLITEMOID;
 	column->stored = att->attgenerated != SCRIBE_GENERATED_VIRTUAL && !column->lost;
 	column->always = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
@@ -539,7 +583,7 @@ creator_of_relation(Oid relid)
 }
 
 static void
-build(ScribeRelation *relation, Relation rel)
+build(ScribeState *state, ScribeRelation *relation, Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	const char *schema = get_namespace_name(RelationGetNamespace(rel));
@@ -576,13 +620,15 @@ build(ScribeRelation *relation, Relation rel)
 #endif
 	build_heads(relation);
 	build_switches(relation, rel);
+	if (state->left_out != NIL)
+		leave_out(state->left_out, relation, rel, schema);
 	find_identity(rel, relation);
 	find_loose(rel, relation);
 	have_relatives |= relation->relatives != NIL;
 }
 
 static void
-rebuild(ScribeRelation *relation, Relation rel)
+rebuild(ScribeState *state, ScribeRelation *relation, Relation rel)
 {
 	ScribeRelation fresh = {0};
 	MemoryContext old;
@@ -599,7 +645,7 @@ rebuild(ScribeRelation *relation, Relation rel)
 	/* an invalidation that arrives while we read must count */
 	relation->valid = true;
 	old = MemoryContextSwitchTo(relation->cxt);
-	build(relation, rel);
+	build(state, relation, rel);
 	MemoryContextSwitchTo(old);
 }
 
@@ -657,7 +703,7 @@ relation_lookup(ScribeState *state, Relation rel)
 	{
 		if (state->run.relation == relation || has_lane(relation))
 			run_end(state);
-		rebuild(relation, rel);
+		rebuild(state, relation, rel);
 	}
 	return relation;
 }

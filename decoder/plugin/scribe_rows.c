@@ -25,6 +25,17 @@ warn_lost(ScribeState *state, ScribeRelation *relation, const char *what, const 
 	output_warning(state, "%s of %s could not be carried: %s", what, relation->name, why);
 }
 
+/*
+ * What an error that comes up is about: see describe_change().
+ */
+static void
+note_row(ScribeState *state, ScribeRelation *relation, Datum *values, bool *nulls)
+{
+	state->at = relation;
+	state->at_values = values;
+	state->at_nulls = nulls;
+}
+
 static const char *
 why_lost(ScribeRelation *relation)
 {
@@ -87,13 +98,15 @@ relation_is_written(ScribeState *state, Relation rel, ScribeRelation *relation)
 	if (relation->use != RELATION_ROWS || (state->script > 0 && is_of_extension(relation)))
 		return false;
 
+	if (relation->left_out)
+		warn_lost(state, relation, "rows", "they are left out, as the stream was told to; take a new base");
 	if (relation->touched != state->serial)
 	{
 		relation->touched = state->serial;
 		if (created_here(state, relation) && !is_of_extension(relation))
 			write_create(state, rel);
 	}
-	return true;
+	return !relation->left_out;
 }
 
 static bool
@@ -117,8 +130,7 @@ forget_lost(ScribeState *state, ScribeRelation *relation, Datum *values, bool *n
 		if (column->lost)
 		{
 			nulls[i] = true;
-			warn_lost(state, relation, column->name,
-					  column->live ? "its type reads no values" : "a copy does not have its type");
+			warn_lost(state, relation, column->name, column->lost);
 		}
 		else if (!is_unchanged_toast(column, values[i], false) && loses_privileges(column, values[i]))
 		{
@@ -163,7 +175,7 @@ append_image_where(StringInfo buf, ScribeRelation *relation)
 	{
 		ScribeColumn *column = &relation->columns[i];
 
-		if (!column->lead || relation->old_nulls[i])
+		if (!column->lead || column->lost || relation->old_nulls[i])
 			continue;
 		appendStringInfo(buf, " AND %s = ", column->name);
 		append_value(buf, column, relation->old_values[i]);
@@ -241,6 +253,7 @@ write_insert(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 	if (newtuple == NULL)
 		return;
 	heap_deform_tuple(newtuple, RelationGetDescr(rel), relation->values, relation->nulls);
+	note_row(state, relation, relation->values, relation->nulls);
 	forget_lost(state, relation, relation->values, relation->nulls);
 	quiet_relation(state, relation);
 	output_begin(state);
@@ -429,6 +442,7 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 	if (newtuple == NULL)
 		return;
 	heap_deform_tuple(newtuple, RelationGetDescr(rel), relation->values, relation->nulls);
+	note_row(state, relation, relation->values, relation->nulls);
 	forget_lost(state, relation, relation->values, relation->nulls);
 	if (oldtuple)
 	{
@@ -500,6 +514,7 @@ write_delete(ScribeState *state, Relation rel, ScribeRelation *relation, HeapTup
 	}
 	heap_deform_tuple(oldtuple, RelationGetDescr(rel),
 					  relation->old_values, relation->old_nulls);
+	note_row(state, relation, relation->old_values, relation->old_nulls);
 	forget_lost(state, relation, relation->old_values, relation->old_nulls);
 	quiet_relation(state, relation);
 	output_begin(state);

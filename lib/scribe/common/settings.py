@@ -83,6 +83,15 @@ def parse_slot(text: str) -> str:
     return text
 
 
+def parse_left_out(text: str) -> tuple[str, ...]:
+    """Return tables and columns, "schema.table" or "schema.table.column" as SQL writes names; raises ValueError."""
+    name = r'(?:"(?:[^"]|"")+"|[^\W\d][\w$]*)'
+    items = re.findall(rf"\s*({name}(?:\.{name}){{1,2}})\s*(?:,|\Z)", text)
+    if "'" in text or not items or re.sub(r"\s", "", ",".join(items)) != re.sub(r"\s", "", text):
+        raise ValueError("schema.table or schema.table.column is expected, several with commas between them")
+    return tuple(items)
+
+
 def parse_directory(text: str) -> Path:
     """Return an absolute path; raises ValueError for an empty one."""
     if not text:
@@ -105,6 +114,7 @@ KEYS: dict[str, Key] = {
     "SCRIBE_DECODER": Key(choice("scribe_decoder", "pgoutput", "decoder_raw"), "scribe_decoder"),
     "SCRIBE_STATUS_INTERVAL": Key(parse_interval, "10"),
     "SCRIBE_FSYNC_INTERVAL": Key(parse_interval, "10"),
+    "SCRIBE_LEAVE_OUT": Key(parse_left_out, None),
     "SCRIBE_COMPRESS": Key(choice("zstd", "none"), "zstd"),
     "SCRIBE_DUMP_FORMAT": Key(choice("plain", "directory"), "plain"),
     "SCRIBE_DUMP_JOBS": Key(parse_positive, "1"),

@@ -7,11 +7,12 @@ become the SQL of docs/format.md. Nothing that reads a segment knows which decod
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
 
+from scribe.common.errors import UsageError
 from scribe.common.settings import Settings
 from scribe.spool.contents import Scan, Spool, Tape
 from scribe.spool.switch_file import switch
@@ -73,6 +74,15 @@ class Decoder(ABC):
 
     def receiver_options(self, identity: Mapping[str, Any]) -> list[str]:
         """Return what pg_recvlogical is to ask of the plugin, as its flags; identity: archive.json."""
+        return []
+
+    def leave_out(self, items: Sequence[str]) -> list[str]:
+        """Return pg_recvlogical's flags for what SCRIBE_LEAVE_OUT names. Raises UsageError if the decoder has none."""
+        if items:
+            raise UsageError(
+                f"{self.plugin} cannot leave anything out",
+                "Unset SCRIBE_LEAVE_OUT; only scribe_decoder knows it.",
+            )
         return []
 
     def server_options(self, identity: Mapping[str, Any]) -> str:

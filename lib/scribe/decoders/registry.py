@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from scribe.common.dialect import BEGIN_PREFIX, COMMIT_LINE, parse_begin
@@ -32,6 +32,10 @@ class ScribeDecoder(Decoder):
     """Our own plugin: what it writes is the SQL of a segment already."""
 
     plugin = "scribe_decoder"
+
+    def leave_out(self, items: Sequence[str]) -> list[str]:
+        """See Decoder."""
+        return [f"--option=leave-out={item}" for item in items]
 
     def scan(self, tape: Tape, start: int, position: int = 0, tick: Callable[[], None] = lambda: None) -> Scan:
         """See Decoder."""

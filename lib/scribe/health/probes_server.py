@@ -203,7 +203,7 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
         return Finding("ddl", State.WARNING, text, "Keep such values as text, then take a new base.", values)
     if not rows:
         return Finding("ddl", limit.judge(0), "every schema change since the newest base is exact", values=values)
-    text = f"{count_text(number, 'schema change')} not captured exactly, {lost} of them not at all; the newest:"
+    text = f"{count_text(number, 'change')} not captured exactly, {lost} of them not at all; the newest:"
     text = f"{text} {rows[0]['tag']} at {rows[0]['at']} ({rows[0]['reason'] or 'no reason recorded'})"
     state = worst([limit.judge(number), State.CRITICAL if lost else State.OK])
     return Finding("ddl", state, text, _DUMP if state else "", values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ NOT_WAITING = "-c synchronous_commit=local"
 SEQUENCE_BATCH = 500  # sequences read by one query
 NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
 LOSS = "capture lost "  # how the decoder begins the warning that a change could not be recorded at all
+# Warnings about what is not in the stream, or is another thing in a copy, but stands in no row of scribe.ddl_history.
+_LOST = re.compile(
+    rf"{LOSS}|(?![A-Z ]+ could not be recorded: )"
+    r".*(?: could not be carried: |(?:made by no statement|in a copy).*take a new base\Z)",
+    re.DOTALL,
+)
 ANOTHER_SERVER = (
     "Check PGHOST and PGPORT; if this is the same database after pg_upgrade or on a rebuilt server,"
     ' set SCRIBE_ARCHIVE to a new directory and run "scribe-init": the old archive stays restorable.'
@@ -186,9 +193,9 @@ def reconcile(conn: psycopg.Connection[Any]) -> None:
 
 
 def flag_losses(conn: psycopg.Connection[Any], warnings: Iterable[str]) -> None:
-    """Let scribe-check see what capture could tell the stream only: of a segment's warnings, those that say so."""
-    for warning in warnings:
-        if warning.startswith(LOSS) and has_function(conn, "flag_lost"):
+    """Let scribe-check see what only the stream knows: the warnings of a segment that tell of a loss."""
+    for warning in dict.fromkeys(warnings):
+        if _LOST.match(warning) and has_function(conn, "flag_lost"):
             conn.execute("SELECT scribe.flag_lost(%s)", [warning.removeprefix(LOSS)])
 
 
