@@ -1750,7 +1750,7 @@ CREATE OR REPLACE FUNCTION scribe.flag_lost(message text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '2s' AS $function$
 BEGIN
     IF scribe.is_active() THEN
-        PERFORM scribe.write_row('lost', coalesce(substring(message FROM '^[A-Z ]+'), 'UNKNOWN'), NULL, NULL, '', false, message, NULL,
+        PERFORM scribe.write_row('lost', coalesce(rtrim(substring(message FROM '^[A-Z ]+')), 'UNKNOWN'), NULL, NULL, '', false, message, NULL,
             current_user, '');
     END IF;
 END

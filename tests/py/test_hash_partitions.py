@@ -59,7 +59,7 @@ def test_a_partition_that_leaves_is_flagged(source: Scribe) -> None:
     first, second = warnings  # the flag that rotation has put on the first one, and this one
     assert "could not be recorded: a partition with rows" in first and "DROP TABLE of partition public.moods1" in second
     _, warnings = streamed(source, "DROP TABLE moods; DROP TABLE moods0;")
-    assert warnings == []
+    assert len(warnings) == 1 and warnings[0].startswith("DROP TABLE could not be recorded: ")
 
 
 def test_a_key_of_one_partition_alone_finds_no_row(source: Scribe) -> None:
