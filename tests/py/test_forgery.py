@@ -305,7 +305,7 @@ def test_nothing_goes_with_a_session_unflagged(cluster: Cluster, captured: str) 
             conn.execute(statement)  # type: ignore[arg-type]
             assert recorded(cluster, captured) == [], statement
         conn.execute("CREATE TABLE mallory.y (a int PRIMARY KEY)")
-        conn.execute("ALTER TABLE mallory.w ADD COLUMN c int")
+        conn.execute("ALTER TABLE mallory.y ADD COLUMN c int")
         assert [row[1] for row in recorded(cluster, captured)] == [True, True]
 
 
