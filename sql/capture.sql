@@ -1240,44 +1240,24 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
             AND (pg_my_temp_schema() IN (t.typnamespace, c.relnamespace, p.pronamespace) OR l.objid IS NOT NULL))
 $function$;
 
--- Objects, or parts of them, that are not temporary and depend on something that is: they go with it, and no event trigger fires.
-CREATE OR REPLACE FUNCTION scribe.hanging() RETURNS TABLE (classid oid, objid oid, part int, identity text)
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $function$
-    WITH RECURSIVE passing (classid, objid) AS (
-        SELECT d.classid, d.objid FROM pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = pg_my_temp_schema()
-        UNION SELECT d.classid, d.objid FROM passing AS p JOIN pg_depend AS d ON d.refclassid = p.classid AND d.refobjid = p.objid
-        WHERE d.deptype = 'i' AND d.classid = 'pg_type'::regclass)
-    SELECT DISTINCT d.classid, d.objid, d.objsubid, i.type || ' ' || i.identity FROM passing AS p
-        JOIN pg_depend AS d ON d.refclassid = p.classid AND d.refobjid = p.objid AND d.deptype IN ('n', 'a'),
-        LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) AS i,
-        LATERAL pg_identify_object_as_address(d.classid, d.objid, d.objsubid) AS a
-    WHERE coalesce(scribe.schema_of(a.type, a.object_names), '') !~ '^pg_temp(_\d+)?$'
-        AND CASE WHEN d.objsubid > 0 THEN EXISTS (SELECT FROM pg_attribute AS c
-                WHERE c.attrelid = d.objid AND c.attnum = d.objsubid AND scribe.is_ours(c.xmin))
-            ELSE NOT EXISTS (SELECT FROM scribe.left_out AS l WHERE l.classid = d.classid AND l.objid = d.objid) END
-$function$;
-
--- What the running command made depend on something temporary is left out. Flagged is what was there before, since it goes from the
--- source and stays in a copy, and a table, which goes nowhere and loses a part. Says whether there is nothing else to record.
-CREATE OR REPLACE FUNCTION scribe.leave_out(tag text, relations boolean) RETURNS boolean
+-- Flag those of the objects that a command has made use something temporary and that were there before: they go from the source with it,
+-- without an event trigger, and stay in a copy. Who owns an object is written when it is made, and by no REPLACE.
+CREATE OR REPLACE FUNCTION scribe.flag_passing(tag text, classes oid[], objects oid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    hanging record;
-    known boolean;
-    left_out boolean := false;
+    passing record;
 BEGIN
-    FOR hanging IN SELECT * FROM scribe.hanging() LOOP
-        known := tag <> 'CREATE INDEX' AND (relations OR tag !~ '^CREATE ' OR EXISTS (SELECT FROM pg_shdepend AS d
-            WHERE d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND d.classid = hanging.classid
-                AND d.objid = hanging.objid AND d.deptype = 'o' AND NOT scribe.is_ours(d.xmin)));  -- no REPLACE writes that anew
-        IF known AND NOT left_out THEN
-            PERFORM scribe.write_row('lost', tag, NULL, hanging.identity, '', false,
-                format('%s depends on something temporary and goes with it', hanging.identity), NULL);
-        END IF;
-        left_out := left_out OR known OR tag = 'CREATE INDEX';
-        INSERT INTO scribe.left_out SELECT hanging.classid, hanging.objid WHERE hanging.part = 0 ON CONFLICT DO NOTHING;
+    FOR passing IN
+        SELECT DISTINCT o.class, o.id, i.type, i.identity FROM unnest(classes, objects) AS o (class, id),
+            LATERAL pg_identify_object(o.class, o.id, 0) AS i
+        WHERE scribe.depends_on_temporary(o.class, o.id)
+            AND NOT EXISTS (SELECT FROM scribe.left_out AS l WHERE l.classid = o.class AND l.objid = o.id)
+            AND (tag !~ '^CREATE ' OR EXISTS (SELECT FROM pg_shdepend AS d WHERE d.classid = o.class AND d.objid = o.id AND d.deptype = 'o'
+                AND d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND NOT scribe.is_ours(d.xmin)))
+    LOOP
+        PERFORM scribe.write_row('lost', tag, passing.type, passing.identity, '', false,
+            format('%s %s depends on something temporary and goes with it', passing.type, passing.identity), NULL);
     END LOOP;
-    RETURN left_out;
 END
 $function$;
 
@@ -1622,11 +1602,8 @@ BEGIN
             array_agg(objid) FILTER (WHERE classid = 'pg_class'::regclass),
             array_agg(classid), array_agg(objid)
         INTO total, kept, ours, extension, tables, classes, objects FROM pg_event_trigger_ddl_commands();
-    IF total > 0 AND NOT extension AND pg_my_temp_schema() <> 0 AND tg_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION')
-            AND scribe.leave_out(tg_tag, tables IS NOT NULL AND kept > 0) THEN
-        RETURN true;
-    END IF;
     IF total > 0 AND kept = 0 AND pg_my_temp_schema() <> 0 THEN
+        PERFORM scribe.flag_passing(tg_tag, classes, objects);
         INSERT INTO scribe.left_out SELECT e.classid, e.objid FROM pg_event_trigger_ddl_commands() AS e
             WHERE scribe.depends_on_temporary(e.classid, e.objid) ON CONFLICT DO NOTHING;
     END IF;

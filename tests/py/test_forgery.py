@@ -273,12 +273,6 @@ CREATE FUNCTION pg_temp.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN
 HANGING = (
     "CREATE OR REPLACE FUNCTION mallory.f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT a FROM passing; END",
     "ALTER POLICY pol ON mallory.t USING (EXISTS (SELECT FROM passing))",
-    "ALTER DOMAIN mallory.dom ADD CONSTRAINT c CHECK (pg_temp.f(value) > 0)",
-    "ALTER TABLE mallory.w ALTER b SET DEFAULT pg_temp.f(2)",
-    "ALTER TABLE mallory.w ADD CONSTRAINT c CHECK (pg_temp.f(a) > 0)",
-    "ALTER TABLE mallory.w ADD COLUMN m pg_temp.mood",
-    "ALTER TABLE mallory.w ADD COLUMN p passing[]",
-    "CREATE TABLE mallory.x (a int PRIMARY KEY, m pg_temp.mood)",
 )
 LEFT_OUT = (
     "CREATE FUNCTION mallory.g(passing) RETURNS int LANGUAGE sql AS 'SELECT 1'",
