@@ -238,10 +238,12 @@ def test_a_directory_in_use_is_refused(scribe: Scribe) -> None:
 
 @pytest.mark.slow
 def test_a_second_init_at_the_same_time_is_told_to_wait(scribe: Scribe, cluster: Cluster, tmp_path: Path) -> None:
-    env = scribe.env | wrap_program(tmp_path / "wrap", cluster, "pg_dump", f"touch {tmp_path}/there; sleep 3")
+    wait = f"touch {tmp_path}/there; until [ -e {tmp_path}/go ]; do sleep 0.1; done"
+    env = scribe.env | wrap_program(tmp_path / "wrap", cluster, "pg_dump", wait)
     with subprocess.Popen([ROOT / "bin/scribe-init", "-q"], env=env) as first:
         poll((tmp_path / "there").exists, 30, "the first one's pg_dump")
         result = scribe.run("scribe-init", check=False)
+        (tmp_path / "go").touch()
         assert result.returncode == 75
         assert "another scribe-init is at work" in result.stderr
         assert first.wait() == 0
