@@ -7,18 +7,42 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "commands/extension.h"
 #include "nodes/parsenodes.h"
 
 #include "scribe_capture.h"
 #include "scribe_record.h"
 
-/* Whether a text has a word that may become another time elsewhere. */
+static bool
+is_word(char c)
+{
+	return isalnum((unsigned char) c) || c == '_';
+}
+
+/*
+ * Whether a constant of the text may stand for another time elsewhere, as scribe.tells_time() has it: a word that means a time,
+ * and is not the name of a function that is called.  A letter beyond ASCII ends no word here, which leaves more to that.
+ */
 static bool
 may_tell_time(const char *text)
 {
-	return strcasestr(text, "now") || strcasestr(text, "today") || strcasestr(text, "tomorrow") ||
-		strcasestr(text, "yesterday");
+	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
+
+	for (int i = 0; i < (int) lengthof(words); i++)
+		for (const char *p = text; (p = strcasestr(p, words[i])) != NULL; p++)
+		{
+			const char *end = p + strlen(words[i]);
+
+			if ((p > text && is_word(p[-1])) || is_word(*end))
+				continue;
+			while (isspace((unsigned char) *end))
+				end++;
+			if (*end != '(')
+				return true;
+		}
+	return false;
 }
 
 /* Whether the statement itself is all that has to be recorded of it; SQL does the rest. */
