@@ -318,21 +318,21 @@ append_firing(StringInfo out, Audit *audit, bool fire)
 }
 
 /*
- * A dollar tag that a text does not have: $scribe$, or one with the lowest
- * number free.  Each number that the text has is noted in one pass; n tags
- * take up one of the first n numbers at most.
+ * A dollar tag that a text does not have: the start and $, or the start, the
+ * lowest number free and $.  Each number that the text has is noted in one
+ * pass; n tags take up one of the first n numbers at most.
  */
 static void
-append_free_tag(StringInfo out, const char *text)
+append_free_tag(StringInfo out, const char *start, const char *text)
 {
-	static const char start[] = "$scribe";
-	Size		most = strlen(text) / (sizeof(start) + 1) + 2;
+	Size		length_of_start = strlen(start);
+	Size		most = strlen(text) / (length_of_start + 2) + 2;
 	Bitmapset  *taken = NULL;
 	int			number = 0;
 
 	for (const char *p = strstr(text, start); p != NULL; p = strstr(p + 1, start))
 	{
-		const char *digits = p + sizeof(start) - 1;
+		const char *digits = p + length_of_start;
 		int			length = strspn(digits, "0123456789");
 
 		if (digits[length] == '$' && length < 10 && *digits != '0' && (Size) atoll(digits) <= most)
@@ -361,7 +361,7 @@ append_executed(StringInfo out, const char *text)
 	start = literal.data[0] == 'E' ? 1 : 0;
 
 	initStringInfo(&tag);
-	append_free_tag(&tag, text);
+	append_free_tag(&tag, "$scribe", text);
 	appendStringInfo(out, "DO LANGUAGE plpgsql %sBEGIN EXECUTE E", tag.data);
 	appendBinaryStringInfo(out, literal.data + start, literal.len - start);
 	appendStringInfo(out, "; END%s;\n", tag.data);
@@ -469,16 +469,6 @@ append_asker(StringInfo out, Audit *audit)
 	}
 }
 
-static void
-append_do(StringInfo out, const char *body)
-{
-	StringInfoData tag;
-
-	initStringInfo(&tag);
-	append_free_tag(&tag, body);
-	appendStringInfo(out, "DO LANGUAGE plpgsql %sBEGIN %s END%s;\n", tag.data, body, tag.data);
-}
-
 /*
  * Was the role a superuser when it ran the statement?  The one that made the
  * cluster stays one.
@@ -506,10 +496,25 @@ needs_database(const char *tag)
 }
 
 /*
+ * A block of the loan's, on one line that scribe-restore tells from others by
+ * its tag.
+ */
+static void
+append_loan_block(StringInfo out, const char *body)
+{
+	StringInfoData tag;
+
+	initStringInfo(&tag);
+	append_free_tag(&tag, "$scribe_loan", body);
+	appendStringInfo(out, "DO LANGUAGE plpgsql %sBEGIN %s END%s;\n", tag.data, body, tag.data);
+}
+
+/*
  * What the role had when it ran the statement, and where the statement is run
  * again may have no longer, or not have at all: to be a superuser, or CREATE on
  * the database.  It is lent for the statement, within its transaction, so that
- * nobody sees it and nothing stays.
+ * nobody sees it and nothing stays.  That it was lent is noted in a table, which
+ * code that the statement runs cannot write as it could a setting.
  */
 static bool
 append_loan(StringInfo out, Audit *audit, bool super)
@@ -528,8 +533,10 @@ append_loan(StringInfo out, Audit *audit, bool super)
 					 "%s AND NOT pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CREATE')) THEN "
 					 "EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %%I TO %%I', pg_catalog.current_database(), %s);",
 					 role.data, role.data);
-	appendStringInfo(&body, " PERFORM pg_catalog.set_config('scribe.lent', 'on', true); END IF;");
-	append_do(out, body.data);
+	appendStringInfo(&body, " IF pg_catalog.to_regclass('scribe.made') IS NULL THEN CREATE TABLE scribe.made "
+					 "(kind text, name text, PRIMARY KEY (kind, name)); END IF; INSERT INTO scribe.made VALUES ('loan', %s); END IF;",
+					 role.data);
+	append_loan_block(out, body.data);
 	return true;
 }
 
@@ -542,19 +549,25 @@ append_loan_back(StringInfo out, Audit *audit, bool super)
 	initStringInfo(&role);
 	append_literal(&role, audit->role, strlen(audit->role));
 	initStringInfo(&body);
-	appendStringInfoString(&body, "IF pg_catalog.current_setting('scribe.lent', true) = 'on' THEN EXECUTE pg_catalog.format(");
+	appendStringInfo(&body, "IF pg_catalog.to_regclass('scribe.made') IS NOT NULL THEN DELETE FROM scribe.made "
+					 "WHERE kind = 'loan' AND name = %s; IF FOUND THEN EXECUTE pg_catalog.format(", role.data);
 	appendStringInfo(&body, super ? "'ALTER ROLE %%I NOSUPERUSER', %s);" :
 					 "'REVOKE CREATE ON DATABASE %%I FROM %%I', pg_catalog.current_database(), %s);", role.data);
-	appendStringInfo(&body, " PERFORM pg_catalog.set_config('scribe.lent', '', true); END IF;");
-	append_do(out, body.data);
+	appendStringInfoString(&body, " END IF; END IF;");
+	append_loan_block(out, body.data);
 }
 
+/*
+ * The statement with what stands around it.  Our own lines are read before its
+ * search_path is set and after it is set back: an operator of a user's that the
+ * path finds before the server's would run with the rights of whoever restores.
+ */
 static void
 write_block(ScribeState *state, Audit *audit)
 {
 	StringInfo	out = &state->out;
 	bool		super;
-	bool		lent = false;
+	bool		lent;
 
 	if (audit->statement == NULL || audit->statement[strspn(audit->statement, " \t\r\n")] == '\0')
 	{
@@ -583,13 +596,13 @@ write_block(ScribeState *state, Audit *audit)
 	appendStringInfoChar(out, '\n');
 
 	append_firing(out, audit, true);
+	super = audit->role && was_superuser(audit->role);
+	lent = audit->role && append_loan(out, audit, super);
+	append_settings(out, audit);
 	if (audit->search_path)
 		append_search_path(out, audit->search_path);
-	append_settings(out, audit);
-	super = audit->role && was_superuser(audit->role);
 	if (audit->role)
 	{
-		lent = append_loan(out, audit, super);
 		appendStringInfoString(out, "SET LOCAL ROLE ");
 		append_identifier(out, audit->role);
 		appendStringInfoString(out, ";\n");
@@ -599,11 +612,11 @@ write_block(ScribeState *state, Audit *audit)
 
 	if (audit->role)
 		appendStringInfoString(out, "RESET ROLE;\n");
-	if (lent)
-		append_loan_back(out, audit, super);
-	append_settings_back(out, audit);
 	if (audit->search_path)
 		appendStringInfoString(out, "SET LOCAL search_path = '';\n");
+	append_settings_back(out, audit);
+	if (lent)
+		append_loan_back(out, audit, super);
 	append_firing(out, audit, false);
 	appendStringInfoString(out, "-- ddl end");
 	state->ddl++;

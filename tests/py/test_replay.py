@@ -237,6 +237,29 @@ def test_without_owners_only_the_role_around_a_ddl_statement_is_left_out() -> No
     )
 
 
+@pytest.mark.unit
+def test_a_users_path_is_in_force_for_no_line_of_ours() -> None:
+    older = (
+        b"SET LOCAL search_path = a, pg_catalog;\n"
+        b"SELECT pg_catalog.set_config('x', 'y', true) FROM pg_catalog.pg_settings WHERE name = 'x';\n"
+        b"SET LOCAL ROLE bob;\nCREATE SCHEMA s\n;\nRESET ROLE;\n"
+        b"RESET x;\nSET LOCAL search_path = '';\n"
+    )
+    before, rest = split_ddl(older, owners=True)
+    assert [line.split()[1] for line in before.splitlines()] == [b"pg_catalog.set_config('x',", b"LOCAL", b"LOCAL"]
+    assert before.endswith(b"SET LOCAL search_path = a, pg_catalog;\nSET LOCAL ROLE bob;\n")
+    assert rest == b"CREATE SCHEMA s\n;\nRESET ROLE;\nSET LOCAL search_path = '';\nRESET x;\n"
+
+
+@pytest.mark.unit
+def test_without_owners_nothing_is_lent_to_anybody() -> None:
+    loan = b"DO LANGUAGE plpgsql $scribe_loan1$BEGIN NULL; END$scribe_loan1$;\n"
+    text = loan + b"-- warning: setting left out: x\nSET LOCAL ROLE bob;\nCREATE SCHEMA s\n;\nRESET ROLE;\n" + loan
+    assert b"".join(split_ddl(text, owners=True)) == text
+    before, rest = split_ddl(text, owners=False)
+    assert (before, rest) == (b"-- warning: setting left out: x\n", b"CREATE SCHEMA s\n;\n")
+
+
 def test_an_older_segment_whose_strings_have_escapes_is_replayed_on_every_server(target: Target) -> None:
     target.archive.base(TABLES)
     literal = r"E'COMMENT ON TABLE public.t IS\n''\\\\a\\''ü$scribe1$'''"

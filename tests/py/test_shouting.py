@@ -195,6 +195,55 @@ def test_no_shout_comes_with_more_rights_than_its_owners(
     assert {"check", "generated", "index", "statistics", "policy", "trigger", "later_type"} <= found
 
 
+# Operators that a query finds before the server's own, for whoever has this schema before pg_catalog in his path.
+OPERATORS = "".join(
+    f"CREATE FUNCTION shouter.op({kind}, {kind}) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN"
+    f" RAISE LOG 'shout in % at operator as %', current_database(), current_user; RETURN true; END $$;"
+    f"CREATE OPERATOR shouter.{name} (LEFTARG = {kind}, RIGHTARG = {kind}, FUNCTION = shouter.op);"
+    for name, kind in (("=", "text"), ("=", "name"), ("<", "int"))
+)
+# A schema change of each kind that stands among lines of ours, with settings of each kind.
+UNDER_A_PATH = """
+SET search_path = shouter, pg_catalog;
+SET default_text_search_config = 'pg_catalog.german'; SET shouter.own = 'x'; SET lc_monetary = 'C.UTF-8';
+SET {strings} = off;
+CREATE SCHEMA hers; ALTER SCHEMA hers RENAME TO his; CREATE TABLE his.t (a int PRIMARY KEY);
+"""
+
+
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_a_replay_reads_no_line_of_ours_under_a_users_path(
+    cluster: Cluster, scribe: Scribe, targets: tuple[str, str], decoder: str
+) -> None:
+    scribe.settings["SCRIBE_DECODER"] = decoder
+    cluster.psql(
+        "DO $$ BEGIN CREATE ROLE shouter LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+        f"CREATE SCHEMA shouter AUTHORIZATION shouter; GRANT CREATE ON DATABASE {scribe.dbname} TO shouter;"
+        f"SET ROLE shouter; {OPERATORS}",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    modern = cluster.version_num >= 190000
+    strings = "array_nulls" if modern else "standard_conforming_strings"
+    cluster.psql(f"SET ROLE shouter; {UNDER_A_PATH.format(strings=strings)}", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    logs = [Log(cluster, target) for target in targets]
+    scribe.run("scribe-restore", "-d", targets[0], "--no-globals")
+    scribe.restore_with_psql(targets[1])
+    for target, log in zip(targets, logs, strict=True):
+        assert {role for _, role in log.shouts()} <= {"shouter"}, target
+        assert cluster.query("SELECT to_regclass('his.t')::text", target) == [("his.t",)]
+    # the operators are found before the server's own: where it is his statement that reads, it is he who shouts
+    with cluster.connect(targets[0], user="shouter") as conn:
+        conn.execute("SET search_path = shouter, pg_catalog")
+        conn.execute("SELECT FROM pg_catalog.pg_settings WHERE name = 'x'")
+    assert {role for _, role in logs[0].shouts()} == {"shouter"}
+    cluster.dropdb(targets[0])
+    scribe.run("scribe-restore", "-d", targets[0], "--no-globals", "--no-owner")
+    assert cluster.value("SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 't'", targets[0]) == "postgres"
+
+
 def drop_roles(cluster: Cluster, database: str) -> None:
     """Take away what OTHER_NAMES has made of the roles' files."""
     for role in ROLES:

@@ -545,7 +545,20 @@ def without_quieting(text: bytes) -> bytes:
 
 _QUIETING = b"ALTER EVENT TRIGGER "  # in segments of older versions
 _FIRING = b"SELECT scribe.fire_event_triggers("
-_AROUND = (b"SET LOCAL ", b"SELECT pg_catalog.set_config(", _FIRING)  # what stands before a statement and after it
+_LOAN = b"DO LANGUAGE plpgsql $scribe_loan"  # what a role had once is lent to it, and taken back
+_WARNING = b"-- warning: setting left out: "
+# What stands before a statement and after it.
+_AROUND = (b"SET LOCAL ", b"SELECT pg_catalog.set_config(", _FIRING, _LOAN, _WARNING)
+_PATH = (b"SET LOCAL search_path ", b"SELECT pg_catalog.set_config('search_path'")
+_ROLE = (b"SET LOCAL ROLE", b"RESET ROLE")
+
+
+def _inwards(line: bytes) -> int:
+    """How near to its statement a line stands: a user's path is in force for no other line of ours.
+
+    Older versions wrote the settings between path and role: an operator of the user's could come before the server's.
+    """
+    return 2 if line.startswith(_ROLE) else 1 if line.startswith(_PATH) else 0
 
 
 def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:
@@ -558,8 +571,9 @@ def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:
     last = len(lines)
     while last > first and lines[last - 1].startswith((b"RESET ", *_AROUND)):
         last -= 1
-    before, after = lines[:first], lines[last:]
+    before = sorted(lines[:first], key=_inwards)
+    after = sorted(lines[last:], key=_inwards, reverse=True)
     if not owners:
-        before = [line for line in before if not line.startswith(b"SET LOCAL ROLE")]
-        after = [line for line in after if not line.startswith((b"SET LOCAL ROLE", b"RESET ROLE"))]
+        before = [line for line in before if not line.startswith((*_ROLE, _LOAN))]
+        after = [line for line in after if not line.startswith((*_ROLE, _LOAN))]
     return [part for part in (b"".join(before), b"".join(lines[first:last] + after)) if part]

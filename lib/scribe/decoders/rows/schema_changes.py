@@ -199,13 +199,14 @@ def ddl_block(audit: Audit, text: str, inexact: str | None) -> bytes:
         head += b" inexact: " + one_line(inexact or "no reason given")
     there, back = _settings(audit.settings)
     block = head + b"\n" + _firing(audit.tag, True)
-    block += _search_path(audit.search_path) if audit.search_path is not None else b""
+    # ours are read before the path and after it: it may find a user's operator before the server's
     block += there
+    block += _search_path(audit.search_path) if audit.search_path is not None else b""
     block += b"SET LOCAL ROLE " + quote_name(audit.role) + b";\n" if audit.role is not None else b""
     block += _statement(audit, text)
     block += b"RESET ROLE;\n" if audit.role is not None else b""
-    block += back
     block += b"SET LOCAL search_path = '';\n" if audit.search_path is not None else b""
+    block += back
     return block + _firing(audit.tag, False) + b"-- ddl end\n"
 
 
