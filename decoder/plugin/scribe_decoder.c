@@ -256,7 +256,7 @@ append_key_column(StringInfo buf, ScribeColumn *column, Datum value, bool isnull
 
 	appendStringInfo(buf, "%s%s = ", buf->len > 0 ? ", " : "", column->name);
 	if (!isnull && column->class == VALUE_TEXT && (VARATT_IS_SHORT(text) || VARATT_IS_4B_U(text)) && !VARATT_IS_EXTERNAL(text))
-		append_literal(buf, VARDATA_ANY(text), Min(VARSIZE_ANY_EXHDR(text), LONGEST_KEY));
+		append_literal(buf, VARDATA_ANY(text), pg_mbcliplen(VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text), LONGEST_KEY));
 	else if (!isnull && column->class != VALUE_TEXT && column->class != VALUE_OTHER)
 		append_value(buf, column, value);
 	else
@@ -264,16 +264,18 @@ append_key_column(StringInfo buf, ScribeColumn *column, Datum value, bool isnull
 }
 
 /*
- * Error context: a type whose output function fails ends the stream, at the same row each time.
+ * Error context: a type whose output function fails ends the stream, at the same row each time.  What it only remarks on
+ * is no error.
  */
 static void
 describe_change(void *arg)
 {
 	ScribeState *state = arg;
 	const char *column = column_in_work();
+	int			category = ERRCODE_TO_CATEGORY(geterrcode());
 	StringInfoData key;
 
-	if (column == NULL || state->at == NULL)
+	if (column == NULL || state->at == NULL || category == ERRCODE_SUCCESSFUL_COMPLETION || category == ERRCODE_WARNING)
 		return;
 	initStringInfo(&key);
 	for (int i = 0; i < state->at->nkeys; i++)
@@ -282,10 +284,10 @@ describe_change(void *arg)
 
 		append_key_column(&key, &state->at->columns[att], state->at_values[att], state->at_nulls[att]);
 	}
-	errcontext("text of column %s of a row of %s%s%s%s, committed at %X/%X", column, state->at->name,
+	errcontext("text of column %s of a row of %s%s%s%s, committed at %X/%X", column, state->at->own_name,
 			   key.len > 0 ? " (" : "", key.data, key.len > 0 ? ")" : "", (uint32) (state->txn->end_lsn >> 32),
 			   (uint32) state->txn->end_lsn);
-	errhint("To go on without it, set SCRIBE_LEAVE_OUT=%s.%s and start scribe-stream again.", state->at->name, column);
+	errhint("To go on without it, set SCRIBE_LEAVE_OUT='%s.%s' and start scribe-stream again.", state->at->own_name, column);
 }
 
 static void
@@ -300,6 +302,7 @@ scribe_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		look_at_shared(state, shared_look_again);
 	old = MemoryContextSwitchTo(state->change_cxt);
 	state->at = NULL;
+	column_begins(NULL);
 	context.previous = error_context_stack;
 	error_context_stack = &context;
 	if (OidIsValid(rel->rd_rel->relrewrite))

@@ -234,6 +234,7 @@ extern void append_one_line(StringInfo buf, const char *text);
 
 /* scribe_literal.c */
 extern char *output_text(ScribeColumn *column, Datum value);
+extern void column_begins(ScribeColumn *column);
 extern const char *column_in_work(void);
 extern void append_value(StringInfo buf, ScribeColumn *column, Datum value);
 extern void append_value_or_null(StringInfo buf, ScribeColumn *column, Datum value, bool isnull);

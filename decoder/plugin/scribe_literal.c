@@ -208,22 +208,28 @@ output_text(ScribeColumn *column, Datum value)
 {
 	char	   *text;
 
-	in_work = column;
+	column_begins(column);
 	text = OutputFunctionCall(&column->output, value);
-	in_work = NULL;
+	column_begins(NULL);
 	return text;
 }
 
 /*
- * The name of the column whose type was making a text when an error came up, or NULL; it is asked for once.
+ * column: NULL where none is in work, also where an error left one behind.
+ */
+void
+column_begins(ScribeColumn *column)
+{
+	in_work = column;
+}
+
+/*
+ * The name of the column whose type is making a text, or NULL.
  */
 const char *
 column_in_work(void)
 {
-	const char *name = in_work ? in_work->name : NULL;
-
-	in_work = NULL;
-	return name;
+	return in_work ? in_work->name : NULL;
 }
 
 /*

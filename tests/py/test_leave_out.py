@@ -44,7 +44,7 @@ def test_a_type_that_fails_is_named_and_can_be_left_out(scribe: Scribe) -> None:
     )
     poll(lambda: "text of column" in said(scribe), 60, "the error")
     assert "text of column m of a row of public.t (id = 7, name = 'it''s'), committed at " in said(scribe)
-    assert "set SCRIBE_LEAVE_OUT=public.t.m and start scribe-stream again" in said(scribe)
+    assert "set SCRIBE_LEAVE_OUT='public.t.m' and start scribe-stream again" in said(scribe)
     scribe.stop_stream()
 
     scribe.settings["SCRIBE_LEAVE_OUT"] = 'public.t.m, public."Whole".m'
