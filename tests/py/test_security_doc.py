@@ -10,7 +10,8 @@ from cluster import ROOT
 pytestmark = pytest.mark.unit
 
 TEXT = (ROOT / "docs/security.md").read_text()
-# The first words of a sentence, or of a row of a table; the tests that show it, as FILE:FUNCTION.
+# The first words of a sentence, or of a row of a table; the tests that show it, as FILE:FUNCTION or FILE:FUNCTION[CASE], where
+# CASE is a file of tests/cases.
 SHOWN = {
     # an ordinary role
     "cannot have code of its own run": "shouting:test_no_shout_comes_with_more_rights_than_its_owners",
@@ -21,12 +22,13 @@ SHOWN = {
     "cannot hide a statement by a name": "hostile:test_no_name_hides_a_statement"
     " forgery:test_no_setting_hides_a_statement_or_lends_a_role"
     " forgery:test_settings_that_any_user_may_change_hide_nothing",
-    "cannot have a name mean another": "correctness:test_both_restores_equal_the_source",
+    "cannot have a name mean another": "correctness:test_both_restores_equal_the_source[schemas_a_role_may_not_use]",
     "cannot hide what goes with its temporary": "forgery:test_nothing_goes_with_a_session_unflagged",
     "cannot keep `scribe-init`": "strangers_locks:test_a_lock_counts_only_if_a_run_of_ours_may_have_it"
     " strangers_locks:test_event_triggers_are_recorded_whatever_numbers_are_locked",
     "can cause an alarm": "inexact:test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss",
-    "can do on the target what": "shouting:test_no_shout_comes_with_more_rights_than_its_owners",
+    "can do on the target what": "shouting:test_no_shout_comes_with_more_rights_than_its_owners"
+    " shouting:test_a_replay_reads_no_line_of_ours_under_a_users_path",
     # the owner of the database
     "cannot have operators or": "hostile:test_a_databases_owner_cannot_put_operators_into_the_programs_queries"
     " search_path:test_functions_and_operators_of_users_are_not_run",
@@ -86,8 +88,10 @@ def test_every_sentence_has_its_tests() -> None:
 
 @pytest.mark.parametrize("words", SHOWN)
 def test_the_tests_are_there(words: str) -> None:
-    for file, name in shown_by(words):
+    for file, test in shown_by(words):
+        name, _, case = test.partition("[")
         assert re.search(rf"^def {name}\(", (ROOT / "tests/py" / file).read_text(), re.M), (file, name)
+        assert not case or (ROOT / "tests/cases" / f"{case.removesuffix(']')}.sql").exists(), test
 
 
 def test_every_program_and_every_file_has_its_sentence() -> None:
