@@ -996,10 +996,14 @@ BEGIN
 END
 $function$;
 
--- Whether a text may hold a constant that stands for another time elsewhere: 'now'::timestamptz is one when it is read.
+-- Whether a text may hold a constant that stands for another time elsewhere: 'now'::timestamptz is one when it is read, and so is
+-- 'now()', because punctuation is of no account in a literal; now() is none. Where a literal may have other ends than these quotes, any
+-- such word counts. decoder/capture/scribe_plain.c asks the same.
 CREATE OR REPLACE FUNCTION scribe.tells_time(statement text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT statement ~* '\m(now|today|tomorrow|yesterday)\M(?!\s*\()'
+    SELECT statement ~* '\m(now|today|tomorrow|yesterday)\M' AND (statement ~ '[$\\]|--|/\*'
+        OR EXISTS (SELECT FROM regexp_matches(statement, '"[^"]*"|''([^'']*)''', 'g') AS m (found)
+            WHERE m.found[1] ~* '\m(now|today|tomorrow|yesterday)\M'))
 $function$;
 
 -- Statements that give what a command made the constants of date and time that such words became here: for each relation,

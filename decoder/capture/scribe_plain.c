@@ -7,41 +7,45 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "commands/extension.h"
 #include "nodes/parsenodes.h"
 
 #include "scribe_capture.h"
 #include "scribe_record.h"
 
+/* Whether a stretch of text has a word that means a time, or looks like one. */
 static bool
-is_word(char c)
-{
-	return isalnum((unsigned char) c) || c == '_';
-}
-
-/*
- * Whether a constant of the text may stand for another time elsewhere, as scribe.tells_time() has it: a word that means a time,
- * and is not the name of a function that is called.  A letter beyond ASCII ends no word here, which leaves more to that.
- */
-static bool
-may_tell_time(const char *text)
+has_time_word(const char *text, Size length)
 {
 	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
 
 	for (int i = 0; i < (int) lengthof(words); i++)
-		for (const char *p = text; (p = strcasestr(p, words[i])) != NULL; p++)
-		{
-			const char *end = p + strlen(words[i]);
-
-			if ((p > text && is_word(p[-1])) || is_word(*end))
-				continue;
-			while (isspace((unsigned char) *end))
-				end++;
-			if (*end != '(')
+		for (Size at = 0; at + strlen(words[i]) <= length; at++)
+			if (pg_strncasecmp(text + at, words[i], strlen(words[i])) == 0)
 				return true;
-		}
+	return false;
+}
+
+/*
+ * Whether a constant of the text may stand for another time elsewhere: see scribe.tells_time(), which has the last word.  A call
+ * of now() is no constant, and 'now()' is one.
+ */
+static bool
+may_tell_time(const char *text)
+{
+	if (!has_time_word(text, strlen(text)))
+		return false;
+	if (strpbrk(text, "$\\") != NULL || strstr(text, "--") != NULL || strstr(text, "/*") != NULL)
+		return true;
+	for (const char *p = text; (p += strcspn(p, "'\""), *p);)
+	{
+		const char *start = p + 1;
+		Size		length = strcspn(start, *p == '"' ? "\"" : "'");
+
+		if (*p == '\'' && has_time_word(start, length))
+			return true;
+		p = start + length + (start[length] != '\0');
+	}
 	return false;
 }
 

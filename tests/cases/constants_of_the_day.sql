@@ -6,6 +6,11 @@ CREATE TABLE t (id int PRIMARY KEY, a timestamptz DEFAULT 'now'::timestamptz, b 
 INSERT INTO t VALUES (1);
 ALTER TABLE old ADD COLUMN at timestamptz DEFAULT 'now'::timestamptz, ADD COLUMN day timestamp DEFAULT 'yesterday';
 ALTER TABLE old ALTER COLUMN at SET DEFAULT timestamptz 'now';
+-- a frequent mistake: the parentheses stand within the literal, whose punctuation is of no account
+CREATE TABLE mistaken (id int PRIMARY KEY, at timestamptz DEFAULT 'now()');
+CREATE TABLE "mistaken's" (id int PRIMARY KEY, at timestamptz DEFAULT now(), "it's" timestamp DEFAULT 'NOW ( )');
+ALTER TABLE old ADD COLUMN mistaken timestamptz DEFAULT 'now()';
+INSERT INTO mistaken (id) VALUES (1);
 CREATE TABLE parted (at timestamptz) PARTITION BY RANGE (at);
 CREATE TABLE parted_now PARTITION OF parted FOR VALUES FROM (current_timestamp) TO (current_timestamp + interval '1 day');
 INSERT INTO parted VALUES (now());

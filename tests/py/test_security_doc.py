@@ -10,8 +10,8 @@ from cluster import ROOT
 pytestmark = pytest.mark.unit
 
 TEXT = (ROOT / "docs/security.md").read_text()
-# The first words of a sentence, or of a row of a table; the tests that show it, as FILE:FUNCTION or FILE:FUNCTION[CASE], where
-# CASE is a file of tests/cases.
+# The first words of a sentence, or of a row of a table; the tests that show it, as FILE:FUNCTION, or as
+# FILE:FUNCTION[CASE] with a file of tests/cases.
 SHOWN = {
     # an ordinary role
     "cannot have code of its own run": "shouting:test_no_shout_comes_with_more_rights_than_its_owners",
