@@ -114,13 +114,19 @@ class Chaos:
         """End all that runs, and archive everything."""
         for program in self.programs:
             program.end()
-            self.faults += program.failures
+            for failure in program.failures:
+                self.note(failure)
         for session in self.sessions:
             session.end()
         self.scribe.run("scribe-rotate", "--wait-lsn", "current")
         done = {session.name: dict(session.done) for session in self.sessions}
         print(f"sessions: {done}")
         print(f"programs: { {program.name: dict(program.exits) for program in self.programs} }")
+
+    def note(self, fault: str) -> None:
+        """Take down a fault, and print it at once: a run that is ended early tells what it found."""
+        self.faults.append(fault)
+        print(f"FAULT {fault}\n", flush=True)
 
     # --- restores -------------------------------------------------------------------------------------------------
 
@@ -130,7 +136,7 @@ class Chaos:
         command = ("scribe-restore", "-q", "-d", COPY, "--base", base, *point)
         result = self.scribe.run(*command, check=False, env={"PGDATABASE": ""}, timeout=1800)
         if result.returncode:
-            self.faults.append(f"{' '.join(command)}: {result.stderr.strip()[-800:]}")
+            self.note(f"{' '.join(command)}: {result.stderr.strip()[-800:]}")
         return result.returncode == 0
 
     def compare(self, what: str, reference: State) -> None:
@@ -138,7 +144,7 @@ class Chaos:
         try:
             assert_equal(reference, self.cluster.dump(COPY))
         except AssertionError as error:
-            self.faults.append(f"{what}: {str(error)[:1500]}")
+            self.note(f"{what}: {str(error)[:1500]}")
 
     def restore_all(self) -> int:
         """Restore each base to each later mark, to random transactions and to the end; return how many restores."""
@@ -202,8 +208,6 @@ def main() -> int:
         chaos.finish()
         made = chaos.restore_all()
         print(f"restores: {made}; faults: {len(chaos.faults)}")
-        for fault in chaos.faults:
-            print(f"FAULT {fault}\n")
         return 1 if chaos.faults or not made else 0
     finally:
         chaos.scribe.kill_streams()
