@@ -33,6 +33,7 @@ from source import Scribe
 
 PAUSE = 20.0  # seconds of chaos between two references
 XIDS = 3  # transactions to restore to, for each base
+_UNREAD = "sequence public.numbers"  # no column uses it: between two rotations it stands as the first of them found it
 DATABASE, COPY = "chaos", "chaos_copy"
 
 
@@ -139,10 +140,11 @@ class Chaos:
             self.note(f"{' '.join(command)}: {result.stderr.strip()[-800:]}")
         return result.returncode == 0
 
-    def compare(self, what: str, reference: State) -> None:
-        """Compare COPY with a reference."""
+    def compare(self, what: str, reference: State, *without: str) -> None:
+        """Compare COPY with a reference, without what the point restored to does not promise."""
+        copy = self.cluster.dump(COPY)
         try:
-            assert_equal(reference, self.cluster.dump(COPY))
+            assert_equal(*({k: v for k, v in state.items() if k not in without} for state in (reference, copy)))
         except AssertionError as error:
             self.note(f"{what}: {str(error)[:1500]}")
 
@@ -158,7 +160,7 @@ class Chaos:
                 if parse(lsn) > begun:
                     made += 1
                     if self.restore(base, "--target-name", name):
-                        self.compare(f"base {base} to {name}", state)
+                        self.compare(f"base {base} to {name}", state, _UNREAD)
             later = [xid for commit, xid in xids if commit > begun]
             for xid in self.random.sample(later, min(len(later), XIDS)):
                 made += 1
