@@ -30,6 +30,7 @@ INSERT INTO moods SELECT (ARRAY['sad', 'ok', 'glad'])[1 + n % 3]::mood, n FROM g
 CREATE TABLE none ();
 INSERT INTO none DEFAULT VALUES;
 """
+RUNS = (["keyed"], ["keyless"], ["moods0", "moods1"], ["none"])  # what four runs of a tenth take along
 MORE = """
 INSERT INTO keyed (id, part, v) VALUES (1000, 'x', 'planted one');
 UPDATE keyed SET v = 'planted two' WHERE id = 7;
@@ -56,6 +57,8 @@ def test_order_does_not_matter_and_one_row_is_named() -> None:
     assert more == "1001 rows, 1000 were recorded: row (new) was not recorded"
     fewer = describe_difference(kept, contents({key: rows[key] for key in rows if key != "key 9"}))
     assert fewer == "999 rows, 1000 were recorded: row (key 9) is missing"
+    unclear = describe_difference(kept, contents(rows | {"key 1": "x", "key 3": "y", "key 4": "z", "key 6": "a"}))
+    assert unclear is not None and " is missing" not in unclear.replace("differs or is missing", "")
     swapped = describe_difference(kept, contents(rows | {"key 1": rows["key 2"], "key 2": rows["key 1"]}))
     assert swapped is not None and swapped.startswith("other contents")
     all_other = describe_difference(kept, contents(dict.fromkeys(rows, "x")))
@@ -122,14 +125,12 @@ def test_a_planted_value_is_found_in_any_row(scribe: Scribe, cluster: Cluster) -
     }
     assert rehearse(scribe, 0) == []
     where = f"at {recorded['lsn']} ({recorded['time']})"
-    for old, new, said in (
-        ("planted one", "planted 1", "table public.keyed: other contents: row (1000, x) differs"),
-        ("planted two", "planted 2", "table public.keyed: other contents: row (7, b) differs"),
-        ("planted three", "planted 3", "table public.keyless: other contents"),
-    ):
+    for old, new in (("planted one", "planted 1"), ("planted two", "planted 2"), ("planted three", "planted 3")):
         forge(scribe, old, new)
-        assert rehearse(scribe, 1) == [f"{said} {where}"]
-        forge(scribe, new, old)
+    assert rehearse(scribe, 1) == [
+        f"table public.keyed: other contents: row (1000, x) differs, row (7, b) differs {where}",
+        f"table public.keyless: other contents {where}",
+    ]
 
 
 def test_a_record_can_be_spread_over_runs(scribe: Scribe, cluster: Cluster) -> None:
@@ -138,13 +139,12 @@ def test_a_record_can_be_spread_over_runs(scribe: Scribe, cluster: Cluster) -> N
     scribe.run("scribe-init")
     scribe.start_stream()
     cluster.psql(MORE, scribe.dbname)
-    for _ in range(5):
+    for _ in range(4):
         scribe.run("scribe-rotate", "--record", "10%")
-    found = records(scribe)
-    names = [name for value in found for name in value["contents"]]  # type: ignore[attr-defined]
-    assert set(names) == {f"public.{name}" for name in ("keyed", "keyless", "moods0", "moods1", "none")}
-    assert not any(value["complete"] for value in found)
-    assert rehearse(scribe, 0) == []
+    found = [sorted(value["contents"]) for value in records(scribe)]  # type: ignore[call-overload]
+    # A tenth of this database is one table, or all partitions of one: a row may lie in another of them in a copy.
+    assert sorted(found) == [[f"public.{name}" for name in names] for names in RUNS]
+    assert not any(value["complete"] for value in records(scribe))
     forge(scribe, "planted one", "planted 1")
     (line,) = rehearse(scribe, 1)
     assert line.startswith("table public.keyed: other contents: row (1000, x) differs at ")

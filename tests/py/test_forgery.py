@@ -285,7 +285,7 @@ LEFT_OUT = (
 def test_nothing_goes_with_a_session_unflagged(cluster: Cluster, captured: str) -> None:
     """What depends on something temporary is dropped at the session's end, where no event trigger fires."""
     if cluster.version_num < 140000:
-        pytest.skip("BEGIN ATOMIC came with PostgreSQL 14")
+        pytest.skip("server version: BEGIN ATOMIC came with PostgreSQL 14")
     with cluster.connect(captured, user="mallory") as conn:
         conn.execute(PERSISTENT)  # type: ignore[arg-type]
         conn.execute(PASSING)  # type: ignore[arg-type]

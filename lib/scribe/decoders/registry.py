@@ -11,7 +11,6 @@ from scribe.common.errors import UsageError
 from scribe.common.lsn import parse_lsn
 from scribe.common.settings import Settings
 from scribe.decoders.base import Decoder, Text
-from scribe.decoders.pgoutput import PgOutput
 from scribe.spool import contents as spool
 from scribe.spool.contents import FRAME, Scan, Spool, Tape
 
@@ -76,15 +75,22 @@ class ScribeDecoder(Decoder):
         return _PlainText(tape)
 
 
+# The others are imported when an archive needs them: each is a tenth of a program's start.
+def _pgoutput() -> Decoder:
+    from scribe.decoders.pgoutput import PgOutput
+
+    return PgOutput()
+
+
 def _decoder_raw() -> Decoder:
-    from scribe.decoders.decoder_raw.decoder import DecoderRaw  # a tenth of a program's start, and few archives need it
+    from scribe.decoders.decoder_raw.decoder import DecoderRaw
 
     return DecoderRaw()
 
 
 _MAKERS: dict[str, Callable[[], Decoder]] = {
     ScribeDecoder.plugin: ScribeDecoder,
-    PgOutput.plugin: PgOutput,
+    "pgoutput": _pgoutput,
     "decoder_raw": _decoder_raw,
 }
 

@@ -116,17 +116,25 @@ def describe_difference(recorded: Contents, found: Contents) -> str | None:
     if (recorded.rows, recorded.digest) == (found.rows, found.digest):
         return None
     said = f"{found.rows} rows, {recorded.rows} were recorded" if found.rows != recorded.rows else "other contents"
-    lost, made = _odd_rows(recorded, found, -1), _odd_rows(recorded, found, 1)
+    (lost, some), (made, others) = _odd_rows(recorded, found, -1), _odd_rows(recorded, found, 1)
+    unclear = "differs or " if some & others else ""  # the other half of a change may be in a cell of several
     words = []
-    for text, keys in (("differs", lost & made), ("is missing", lost - made), ("was not recorded", made - lost)):
+    for text, keys in (
+        ("differs", lost & made),
+        (f"{unclear}is missing", lost - made),
+        (f"{unclear}was not recorded", made - lost),
+    ):
         words += [f"row {key} {text}" for key in sorted(keys)]
     more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
     return f"{said}: {', '.join(words[:_SHOWN])}{more}" if words else said
 
 
-def _odd_rows(recorded: Contents, found: Contents, sign: int) -> set[str]:
-    """Return the keys of rows that are alone in their cell in being in one of the two only. sign: 1 for found."""
-    keys = set()
+def _odd_rows(recorded: Contents, found: Contents, sign: int) -> tuple[set[str], set[int]]:
+    """Return the keys of rows that are alone in their cell in being in one of the two only, and the other odd cells.
+
+    sign: 1 for rows of found, -1 for rows of recorded.
+    """
+    keys, others = set(), set()
     for number in recorded.cells.keys() | found.cells.keys():
         before, after = (each.cells.get(number, [0, 0, 0, 0]) for each in (recorded, found))
         count, key, part, square = (sign * (b - a) for a, b in zip(before, after, strict=True))
@@ -134,7 +142,9 @@ def _odd_rows(recorded: Contents, found: Contents, sign: int) -> set[str]:
         if count == 1 and key >= 0 and part >> _SHIFT == number and part * part & _WORD == square & _WORD:
             text = key.to_bytes((key.bit_length() + 7) // 8, "big").decode("utf-8", "replace")
             keys.add(f"({text.replace(chr(9), ', ')})")
-    return keys
+        elif (count, key, part, square & _WORD) != (0, 0, 0, 0):
+            others.add(number)
+    return keys, others
 
 
 # --- partitions -------------------------------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 
-from scribe.decoders.rows.plaintext import with_escape_strings
-
 _SETTING = b"SET LOCAL standard_conforming_strings = 'off';\n"
 _EXECUTED = re.compile(
     rb"^(DO LANGUAGE plpgsql (\$scribe\d*\$)BEGIN EXECUTE )E'((?:[^'\\]|\\.|'')*)'(; END\2;)$", re.DOTALL | re.MULTILINE
@@ -26,6 +24,8 @@ def read_alike(text: bytes) -> bytes:
 
 
 def _rewrite(match: re.Match[bytes]) -> bytes:
+    from scribe.decoders.rows.plaintext import with_escape_strings  # a tenth of a program's start, and rarely needed
+
     statement = with_escape_strings(_ESCAPE.sub(_unescape, match[3].decode("latin-1")))
     if statement is None:
         return match[0]
