@@ -159,6 +159,23 @@ def test_gives_up_when_the_schema_never_rests(scribe: Scribe, cluster: Cluster, 
     assert slots == [(scribe.slot,)]
 
 
+def test_an_option_that_only_the_servers_own_pg_dump_leaves_out_is_refused(
+    scribe: Scribe, cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.psql(
+        "CREATE TABLE t (a int PRIMARY KEY); UPDATE pg_attribute SET attoptions = '{pg_attver=2}'"
+        " WHERE attrelid = 't'::regclass AND attname = 'a'",
+        scribe.dbname,
+    )
+    other = tmp_path / "pg_dump"
+    other.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 99.1'\n")
+    other.chmod(0o755)
+    result = scribe.run("scribe-init", check=False, env={"PATH": f"{tmp_path}:{cluster.env['PATH']}"})
+    assert result.returncode == 2
+    assert "(pg_attver)" in result.stderr
+    assert cluster.query(f"SELECT FROM pg_replication_slots WHERE slot_name = '{scribe.slot}'") == []
+
+
 def change_schema(cluster: Cluster, dbname: str, number: int, ended: threading.Event, waits: list[float]) -> None:
     """Make one schema change after the other; remember how long the longest took that needs no table of the base."""
     with cluster.connect(dbname) as conn:

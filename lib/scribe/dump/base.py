@@ -386,6 +386,7 @@ def take_aligned_base(
     begin: closes the gate it is given and creates a slot; discard: removes what begin made when no base came of it.
     Raises TryAgainError when DDL came in between ATTEMPTS times, otherwise as take_base() does.
     """
+    _refuse_noted_options(conn)
     fault: MovedError | None = None
     for attempt in range(ATTEMPTS):
         gate = NoGate() if attempt < UNAIDED else Gate()
@@ -425,6 +426,20 @@ def refuse_older_programs(conn: psycopg.Connection[Any]) -> None:
         raise UsageError(
             f"could not dump the database: pg_dump {found} is older than the server, PostgreSQL {major}",
             f"Add the bin directory of PostgreSQL {major} or newer to PATH first.",
+        )
+
+
+# 17.12 keeps a note among the options of columns, which no server takes back; its own pg_dump leaves that out.
+_NOTED = "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attoptions::text ~ 'pg_attver=')"
+
+
+def _refuse_noted_options(conn: psycopg.Connection[Any]) -> None:
+    """Raise UsageError if pg_dump, being of another major version, would write what no server accepts."""
+    major = conn.info.server_version // 10000
+    if program_version("pg_dump") != major and fetch_value(conn, _NOTED):
+        raise UsageError(
+            f"could not dump the database: its columns have an option (pg_attver) that only pg_dump {major} leaves out",
+            f"Add the bin directory of PostgreSQL {major} to PATH first.",
         )
 
 
