@@ -106,3 +106,38 @@ def test_an_unmounted_destination_is_no_success(shipped, tmp_path):
     command = [OFFSITE / "copy", "put", source.archive / "archive.json", "archive.json", tmp_path / "not-mounted"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1 and "is the file system mounted?" in result.stderr
+
+
+@pytest.fixture
+def other(shipped, tmp_path) -> Path:
+    """archive.json of another database's archive."""
+    source, _ = shipped
+    (tmp_path / "other").mkdir()
+    path = tmp_path / "other/archive.json"
+    path.write_text((source.archive / "archive.json").read_text().replace('"offsite"', '"another"'))
+    return path
+
+
+@pytest.mark.parametrize("tool", ["copy", "rclone", "age"])
+def test_two_archives_are_not_mixed_in_one_place(tool, shipped, other):
+    _, aways = shipped
+    if tool not in aways:
+        pytest.skip(f"place: there is no {tool} on this machine")
+    line = aways[tool].command.replace("%p", str(other)).replace("%r", "archive.json")
+    result = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert (result.returncode, "holds another database's archive" in result.stderr) == (1, True)
+
+
+def test_restic_fetches_the_archive_that_is_named(shipped, other, tmp_path):
+    source, aways = shipped
+    if "restic" not in aways:
+        pytest.skip("place: there is no restic on this machine")
+    away = aways["restic"]
+    line = away.command.replace("%p", str(other)).replace("%r", "archive.json")
+    subprocess.run(["sh", "-c", line], check=True, capture_output=True)  # the last one sent
+    command = [OFFSITE / "restic", "get", away.store, away.key, tmp_path / "fetched"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, "more than one archive" in result.stderr) == (1, True)
+    name = next(word for word in result.stderr.split() if word.startswith("offsite-"))
+    subprocess.run([*command, name], check=True, capture_output=True)
+    assert (tmp_path / "fetched/archive.json").read_bytes() == (source.archive / "archive.json").read_bytes()

@@ -115,4 +115,6 @@ def test_files_that_the_archive_command_does_not_take_are_told(watched):
     poll(lambda: state(watched, "shipping", "-w", "0") == "WARNING", 30, "the warning")
     assert check(watched, "shipping", "-w", "0")["values"]["unsent_files"] > 0
     watched.run("scribe-rotate", env={"SCRIBE_ARCHIVE_COMMAND": "true"})
+    found = check(watched, "shipping", SCRIBE_ARCHIVE_COMMAND="true elsewhere")
+    assert (found["state"], found["text"]) == ("WARNING", "another archive command has sent what is sent")
     assert state(watched, "shipping", "-w", "0") == "OK"

@@ -122,6 +122,30 @@ def test_what_was_finished_while_no_command_was_set_is_sent_once_one_is(tmp_path
     assert len(sent(log)) == len(set(sent(log)))
 
 
+def test_another_command_sends_everything_in_order(tmp_path):
+    archive, first, second = make_archive(tmp_path / "a"), tmp_path / "first", tmp_path / "second"
+    for commit in (0x200, 0x300):
+        add_segment(archive, commit, f"echo %r >> {first}")
+    assert Outbox(archive, f"echo %r >> {second}").is_new_command()
+    assert not Outbox(archive, f"echo %r >> {first}").is_new_command()
+    add_segment(archive, 0x400, f"echo %r >> {second}")
+    names = [name.removesuffix(".json") for name in archive.segment_names()]
+    expected = [f"incremental/{name}{end}" for name in names for end in (".sql.zst", ".json")]
+    assert sent(second) == ["archive.json", *expected]
+    add_segment(archive, 0x500, f"echo %r >> {second}")
+    assert len(sent(second)) == len(set(sent(second)))
+
+
+def test_a_record_from_before_commands_were_told_apart_sends_nothing_twice(tmp_path):
+    archive, log = make_archive(tmp_path / "a"), tmp_path / "log"
+    add_segment(archive, 0x200, f"echo %r >> {log}")
+    record = json.loads(Outbox(archive, "x").queued_path.read_text())
+    del record["command"]
+    Outbox(archive, "x").queued_path.write_text(json.dumps(record))
+    add_segment(archive, 0x300, f"echo %r >> {log}")
+    assert len(sent(log)) == len(set(sent(log)))
+
+
 def test_a_file_that_is_replaced_is_sent_again_when_it_changed(tmp_path):
     archive, log = make_archive(tmp_path / "a"), tmp_path / "log"
     add_segment(archive, 0x200, f"echo %r >> {log}")

@@ -117,7 +117,7 @@ class Archive:
         """Return how to go on where archive.json is missing: a new archive must not begin beside older segments."""
         if self.incremental.is_dir() and self.segment_names():
             return "There are segments: bring archive.json back from a copy of the archive."
-        return 'Run "scribe-init", or set SCRIBE_ARCHIVE to an archive.'
+        return 'Mount its file system, or set SCRIBE_ARCHIVE to an archive; "scribe-init" makes one where none was.'
 
     @property
     def broken_path(self) -> Path:

@@ -2,6 +2,7 @@
 
 A file is known as sent only after the command has ended with 0. It is run again for a file when we died in between, so
 it must not mind to find the file sent already. A file that is replaced (archive.json) is sent again when it changed.
+What is sent is known of one command: another one may send elsewhere, so everything is sent with it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ LOOSE = ("archive.json", "pruned.json", "meta.json")  # what is replaced when it
 
 class Outbox:
     """The finished files that the archive command has not taken yet, by their paths within the archive."""
+
+    _NOTHING: Mapping[str, Any] = {"to_lsn": "", "bases": [], "globals": [], "files": {}}
 
     def __init__(self, archive: Archive, command: str | None) -> None:
         self.archive = archive
@@ -63,15 +66,26 @@ class Outbox:
         if self.command:
             self._add([str(path.relative_to(self.archive.path)) for path in paths])
 
-    def _add(self, names: list[str]) -> None:
+    def _add(self, names: list[str], *, first: bool = False) -> None:
+        """Remember files; first: before what waits already, which is newer."""
         with self._editing() as known:
-            known += [name for name in dict.fromkeys(names) if name not in known]
+            known[:] = dict.fromkeys([*names, *known] if first else [*known, *names])
+
+    def is_new_command(self) -> bool:
+        """Whether what is known as sent was sent by another command, so that nothing is by this one."""
+        return bool(self.command) and self._read_queued().get("command", self._command_digest) != self._command_digest
+
+    @property
+    def _command_digest(self) -> str:
+        """What tells one command from another; the command itself may hold secrets."""
+        return hashlib.sha256((self.command or "").encode()).hexdigest()
 
     def catch_up(self) -> None:
-        """Remember what was finished and never named here: by other programs, or while no command was set."""
+        """Remember what was finished and never named here: by other programs, or while no other command was set."""
         if not self.command:
             return
-        known = self._read_queued()
+        elsewhere = self.is_new_command()
+        known = self._NOTHING if elsewhere else self._read_queued()
         segments = [name for name in self.archive.segment_names() if name[17:33] > known["to_lsn"]]
         stamps = [base.stamp for base in self.archive.bases()]
         loose = {name: digest for name in LOOSE if (digest := _digest(self.archive.path / name))}
@@ -83,8 +97,9 @@ class Outbox:
         for name in segments:
             paths = self.archive.incremental.glob(f"{name.removesuffix('.json')}.sql*")
             names += [f"incremental/{data.name}" for data in paths] + [f"incremental/{name}"]
-        self._add(names)
+        self._add(names, first=elsewhere)
         now = {
+            "command": self._command_digest,
             "to_lsn": segments[-1][17:33] if segments else known["to_lsn"],
             "bases": stamps,
             "globals": [path.name for path in self.archive.globals_files()],
@@ -93,13 +108,13 @@ class Outbox:
         if now != known:
             files.write_json(self.queued_path, now)
 
-    def _read_queued(self) -> dict[str, Any]:
-        nothing = {"to_lsn": "", "bases": [], "globals": [], "files": {}}
+    def _read_queued(self) -> Mapping[str, Any]:
         try:
             value = files.read_json(self.queued_path)
         except (FileNotFoundError, ScribeError):
-            return nothing
-        return value if isinstance(value, dict) and value.keys() == nothing.keys() else nothing
+            return self._NOTHING
+        whole = isinstance(value, dict) and value.keys() - {"command"} == self._NOTHING.keys()
+        return value if whole else self._NOTHING
 
     def _files_of_base(self, stamp: str) -> list[str]:
         """Return a base's files; its manifest, which makes it complete, comes last."""

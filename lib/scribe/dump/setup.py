@@ -146,8 +146,8 @@ def check_slot(state: State, conn: psycopg.Connection[Any], options: Options) ->
     if not ours:
         raise UsageError(
             f'replication slot "{found.name}" exists and does not belong to this archive',
-            f'Set SCRIBE_SLOT to another name, or, if nothing uses it, run "scribe-init --remove" or'
-            f" \"SELECT pg_drop_replication_slot('{found.name}')\" first.",
+            "Mount the file system of the slot's archive, or correct SCRIBE_ARCHIVE; for a second archive of this"
+            ' database set SCRIBE_SLOT; if that archive is given up, run "scribe-init --remove" first.',
         )
 
 

@@ -39,7 +39,8 @@ def check_archive(survey: Survey, limit: Limit) -> Finding:
         hint = error.hint or 'Bring "archive.json" back from a copy of the archive.'
         return Finding("archive", State.CRITICAL, error.message, hint)
     if missing:
-        return Finding("archive", State.CRITICAL, f'directory "{missing[0]}" is missing', _NEW_CHAIN)
+        hint = "Mount its file system, if it has one of its own; or bring it back from a copy of the archive."
+        return Finding("archive", State.CRITICAL, f'directory "{missing[0]}" is missing', hint)
     if not all(os.access(p, os.R_OK | os.X_OK) for p in (survey.archive.spool, survey.archive.incremental)):
         return Finding("archive", State.UNKNOWN, f'could not read what is in "{path}"', unreadable)
     text = f'database "{identity["database"]}", slot "{identity["slot"]}"'
@@ -209,10 +210,14 @@ def _archive_rate(survey: Survey) -> float:
 
 def check_shipping(survey: Survey, limit: Limit) -> Finding:
     """SCRIBE_ARCHIVE_COMMAND has taken every finished file."""
-    waiting = Outbox(survey.archive, "unused").waiting()
+    command = survey.settings["SCRIBE_ARCHIVE_COMMAND"]
+    outbox = Outbox(survey.archive, command)
+    waiting = outbox.waiting()
     values = [Value("unsent_files", len(waiting), "Finished files that the archive command has not taken.")]
+    if outbox.is_new_command():
+        hint = 'Run "scribe-rotate": it sends everything with the present command.'
+        return Finding("shipping", State.WARNING, "another archive command has sent what is sent", hint, values)
     if not waiting:
-        command = survey.settings["SCRIBE_ARCHIVE_COMMAND"]
         return Finding("shipping", State.OK, "nothing waits" if command else "no archive command is set", values=values)
     ages = [0.0]
     for name in waiting:
@@ -221,5 +226,5 @@ def check_shipping(survey: Survey, limit: Limit) -> Finding:
     values.insert(0, limit.value("unsent_age_seconds", max(ages), "Age of the oldest file that waits to be sent."))
     state = worst([limit.judge(max(ages))])
     text = f"{count_text(len(waiting), 'file')} not sent, the oldest {time_text(max(ages))} old"
-    hint = 'Mend SCRIBE_ARCHIVE_COMMAND, then run "scribe-rotate": it says why the command failed.' if state else ""
+    hint = 'Correct SCRIBE_ARCHIVE_COMMAND, then run "scribe-rotate": it says why the command failed.' if state else ""
     return Finding("shipping", state, text, hint, values)
