@@ -233,6 +233,7 @@ write_change(ScribeState *state, Relation rel, ReorderBufferChange *change)
 	switch (change->action)
 	{
 		case REORDER_BUFFER_CHANGE_INSERT:
+			end_rewritten(state, relation);
 			write_insert(state, rel, relation, newtuple);
 			break;
 		case REORDER_BUFFER_CHANGE_UPDATE:

@@ -274,6 +274,7 @@ extern void write_delete(ScribeState *state, Relation rel, ScribeRelation *relat
 extern void write_truncate(ScribeState *state, int nrelations, Relation relations[],
 						   bool restart, bool cascade);
 extern void write_rewritten(ScribeState *state, Relation heap, HeapTuple newtuple);
+extern void end_rewritten(ScribeState *state, ScribeRelation *relation);
 extern void empty_relations(ScribeState *state, List *relids);
 extern void quiet_relation(ScribeState *state, ScribeRelation *relation);
 extern void restore_triggers(ScribeState *state);

@@ -295,6 +295,22 @@ write_rewritten(ScribeState *state, Relation heap, HeapTuple newtuple)
 }
 
 /*
+ * Before a row that a statement inserts: it is none of those that are sent
+ * again, which nobody inserted.
+ */
+void
+end_rewritten(ScribeState *state, ScribeRelation *relation)
+{
+	if (state->rewritten != relation->relid)
+		return;
+	state->rewritten = InvalidOid;
+	run_end(state);
+	output_begin(state);
+	appendStringInfo(&state->out, "-- pg_scribe: rows of %s as statements inserted them", relation->name);
+	output_end_line(state);
+}
+
+/*
  * Empty tables whose rewritten rows are about to come, so that the command
  * finds nothing to compute.
  */

@@ -5,11 +5,15 @@ What stands before the line "-- after init" is in the source before pg_scribe co
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from cluster import ROOT
 from compare import assert_equal
 from source import Scribe
+
+from scribe.archive.layout import Archive
+from scribe.history.changes import Change, Ddl, read_segment
 
 CASES = sorted((ROOT / "tests/cases").glob("*.sql"))
 
@@ -22,6 +26,20 @@ def play_case(case: Path, scribe: Scribe) -> None:
     scribe.start_stream()
     scribe.cluster.psql(after, scribe.dbname)
     scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert_history_is_read(Archive(scribe.archive))
+
+
+def assert_history_is_read(archive: Archive) -> None:
+    """Every statement of every segment is read back, and into as many changes as the manifest counts."""
+    for segment in archive.segments():
+        found = Counter(
+            item.kind if isinstance(item, Change) else "ddl"
+            for item in read_segment(segment)
+            if isinstance(item, Change | Ddl)
+        )
+        counts = segment.manifest["counts"]
+        kinds = {"insert": "inserted", "update": "updated", "delete": "deleted", "truncate": "truncated", "ddl": "ddl"}
+        assert {kind: found[kind] for kind in kinds} == {kind: counts[count] for kind, count in kinds.items()}
 
 
 def assert_both_restores_equal(scribe: Scribe, targets: tuple[str, str]) -> None:

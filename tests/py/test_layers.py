@@ -14,7 +14,10 @@ from cluster import ROOT
 pytestmark = pytest.mark.unit
 
 LIB = ROOT / "lib"
-LAYERS = ("common", "archive", "source", "spool", "decoders", "stream", "dump", "restore", "health", "programs")
+LAYERS = (
+    *("common", "archive", "source", "spool", "decoders", "stream", "dump", "restore", "history", "health"),
+    "programs",
+)
 LIBRARIES = {"plugin": "capture", "capture": "plugin"}
 
 

@@ -38,7 +38,7 @@ _NOT_SINGLE = re.compile(rb"\n(?!INSERT INTO |UPDATE |DELETE FROM |[()]|-- rows 
 _FRAME = re.compile(rb"\n(?=--|COPY |COMMIT; --|BEGIN; --)")
 _STATEMENT_END = re.compile(rb"; -- (?:\d+|\*) rows\n\Z")
 _COMMIT_FOUND = b"\n" + COMMIT_PREFIX
-_ASKER = re.compile(r"\A([A-Z ]+) by .*?(?= inexact: |\Z)")  # who asked, after the tag: nothing is decided by that
+_ASKER = re.compile(rb"([A-Z ]+) by (.*?)(?= inexact: |\Z)")  # who asked, after the tag: nothing is decided by that
 _DDL_END = b"\n-- ddl end\n"
 
 
@@ -94,9 +94,17 @@ class CopyEnd:
 
 @dataclass(frozen=True, slots=True)
 class Ddl:
-    """A DDL block: what stands after `-- ddl ` but who asked, and the statements between the frames."""
+    """A DDL block: what stands after `-- ddl ` but who asked, the statements between the frames, and who asked."""
 
     tag: str
+    text: bytes
+    asked: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A comment line among the statements, with its newline: told only if asked for."""
+
     text: bytes
 
 
@@ -130,7 +138,9 @@ class LargeObjects:
     last: bool
 
 
-Event = LargeObjects | Small | Start | Statements | CopyStart | CopyData | CopyEnd | Ddl | Mark | End | Footer
+Event = (
+    LargeObjects | Small | Start | Statements | CopyStart | CopyData | CopyEnd | Ddl | Comment | Mark | End | Footer
+)
 
 
 def open_plain(path: Path, size: int | None = None) -> IO[bytes]:
@@ -176,6 +186,7 @@ class Buffer:
         self.name = name
         self.data = b"\n"
         self.at = 1
+        self.passed = -1  # bytes of the stream before data
         self._read: Callable[[int], bytes] = stream.read
 
     def more(self) -> bool:
@@ -187,6 +198,7 @@ class Buffer:
             block = self._read(min(max(BLOCK, len(held)), MOST))
         except zstandard.ZstdError as error:
             raise ScribeError(f'could not decompress "{self.name}": {error}', _DAMAGED) from None
+        self.passed += self.at - 1
         self.data, self.at = held + block, 1
         return bool(block)
 
@@ -226,10 +238,15 @@ _DAMAGED = "Compare the file with its manifest's sha256; restore to a point befo
 
 
 class Reader:
-    """A segment (or any stream of the decoder's transactions) as events. name: for messages."""
+    """A segment (or any stream of the decoder's transactions) as events. name: for messages.
 
-    def __init__(self, stream: IO[bytes], name: str) -> None:
+    comments: tell of comment lines, too. offset: where in the stream the text of the last event begins.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str, *, comments: bool = False) -> None:
         self.name = name
+        self.offset = 0
+        self._comments = comments
         self._buffer = Buffer(stream, name)
 
     def read_header(self) -> Header:
@@ -282,6 +299,7 @@ class Reader:
             yield Start(begin)
             yield from self._parts()
             return
+        self._note_offset()
         rows = buffer.data.rfind(b"\n-- rows", start, found)
         text = buffer.take((found if rows < 0 else rows) + 1)
         buffer.at = found + 1
@@ -298,11 +316,13 @@ class Reader:
         while True:
             match = _FRAME.search(buffer.data, buffer.at - 1)
             cut = self._last_end() if match is None else match.start() + 1
+            self._note_offset()
             if cut > buffer.at:
                 yield Statements(buffer.take(cut))
             if match is None:
                 buffer.need()
                 continue
+            self._note_offset()
             line = buffer.line()
             if line.startswith(b"COPY "):
                 yield from self.copy_block(line)
@@ -315,6 +335,11 @@ class Reader:
                 yield Mark(line[8:].decode("ascii", "replace").strip())
             elif not line.startswith(b"--"):
                 raise self._damaged(f"a statement was expected at {line[:60]!r}")
+            elif self._comments:
+                yield Comment(line)
+
+    def _note_offset(self) -> None:
+        self.offset = self._buffer.passed + self._buffer.at
 
     def _last_end(self) -> int:
         """The index after the last statement that is whole, as far as the window shows."""
@@ -348,7 +373,11 @@ class Reader:
     def _ddl(self, line: bytes) -> Ddl:
         text = self._buffer.take(self._buffer.find(_DDL_END) + 1)
         self._buffer.line()
-        return Ddl(_ASKER.sub(r"\1", line[7:].decode("utf-8", "replace").strip()), text)
+        head = line[7:].strip()
+        tag, asked = head, b""
+        if asker := _ASKER.match(head):
+            tag, asked = asker[1] + head[asker.end() :], asker[2]
+        return Ddl(tag.decode("utf-8", "replace"), text, asked)
 
     def _large_objects(self) -> Iterator[LargeObjects]:
         lines: list[bytes] = []

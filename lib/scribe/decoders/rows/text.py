@@ -101,6 +101,7 @@ class Translator(Text):
         self._script = 0
         self._refill = 0
         self._refill_begun = False
+        self._refilled = 0  # the table whose rows have just been sent again
         self._loud: list[bytes] = []
         self._quieted: set[int] = set()
         self._emptied: set[int] = set()  # tables whose rows went before a command that rewrites them
@@ -259,8 +260,12 @@ class Translator(Text):
             self._learn_facts(row)
             return
         table = self._written(relid, offset)
-        if table is not None:
-            self._put(table, row)
+        if table is None:
+            return
+        if relid == self._refilled:
+            self._refilled = 0
+            self._write(b"-- pg_scribe: rows of " + table.own_name + b" as statements inserted them\n")
+        self._put(table, row)
 
     def _put(self, table: Table, row: Row) -> None:
         """Write a new row."""
@@ -426,6 +431,7 @@ class Translator(Text):
         elif audit.kind == "refill":
             self._refill, self._refill_begun = audit.relids[0] if audit.relids else 0, False
         elif audit.kind == "refilled":
+            self._refilled = self._refill if self._refill_begun else 0
             self._refill = 0
         elif audit.kind == "lost":
             self._warn(f"{audit.tag} could not be recorded: {audit.reason or 'no reason given'}; take a new base")

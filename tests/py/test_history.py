@@ -1,0 +1,202 @@
+"""Changes read back out of segments: every form a change may stand in, against what triggers on the source saw."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster import Cluster
+from source import Scribe
+
+from scribe.archive.layout import Archive
+from scribe.archive.segments import Reader
+from scribe.common.errors import ScribeError
+from scribe.history.changes import (
+    Change,
+    Count,
+    Ddl,
+    Mark,
+    Range,
+    Transaction,
+    read_archive,
+    read_events,
+    whole,
+)
+from scribe.history.tokens import read_image
+
+# Every change of a row with its old and new row as text, by the settings that a segment's header has.
+AUDIT = """
+SET datestyle = 'ISO, MDY'; SET timezone = 'UTC'; SET extra_float_digits = 3; SET bytea_output = hex;
+CREATE UNLOGGED TABLE audit (n bigserial, xid bigint, what text, op text, columns text[], old text, new text);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+  INSERT INTO audit (xid, what, op, columns, old, new) SELECT pg_current_xact_id()::text::bigint, TG_TABLE_NAME,
+    lower(TG_OP), array_agg(attname ORDER BY attnum), OLD::text, NEW::text
+    FROM pg_attribute WHERE attrelid = TG_RELID AND attnum > 0 AND NOT attisdropped;
+  RETURN NULL; END $$;
+"""
+TABLES = """
+CREATE TYPE pair AS (a int, b text);
+CREATE TABLE keyed (id int PRIMARY KEY, v text, f float8, b bytea, on_ boolean, p pair, n int[]);
+CREATE TABLE two (a text, b int, v text, PRIMARY KEY (b, a));
+CREATE TABLE "odd ""name, (1)" (id int PRIMARY KEY, "select" text, "wéird ) AS v (" text);
+CREATE TABLE whole (a int, v text, p pair);
+CREATE TABLE led (a int, v text);
+CREATE INDEX ON led (a);
+CREATE TABLE identity_ (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v text);
+"""
+NAMES = ("keyed", "two", 'odd "name, (1)', "whole", "led", "identity_")
+STRANGE = """E'it''s \\\\ a "quote", (and)\\ttab\\nline; -- 5 rows\\n) AS v (\\nCOPY x\\x01'"""
+WORKLOAD = f"""
+INSERT INTO keyed VALUES (1, {STRANGE}, 'NaN', '\\x00ff5c', true, (1, 'x,")('), '{{1,NULL}}'),
+  (-2, NULL, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO keyed SELECT i, 'v' || i || chr(9) || '\\', i / 3.0, NULL, i % 2 = 0, (i, NULL)::pair, '{{}}'
+  FROM generate_series(3, 40) i;
+UPDATE keyed SET v = {STRANGE} WHERE id = 1;
+UPDATE keyed SET v = v || '!', on_ = NOT on_ WHERE id > 10;
+UPDATE keyed SET id = id + 1000 WHERE id BETWEEN 20 AND 22;
+DELETE FROM keyed WHERE id = 1;
+DELETE FROM keyed WHERE id BETWEEN 30 AND 35;
+INSERT INTO two SELECT 'k' || i % 3, i, {STRANGE} FROM generate_series(1, 30) i;
+UPDATE two SET v = NULL WHERE b > 20;
+DELETE FROM two WHERE b < 5;
+INSERT INTO "odd ""name, (1)" SELECT i, 'BEGIN; -- ' || i, E'\\\\.' FROM generate_series(1, 20) i;
+UPDATE "odd ""name, (1)" SET "wéird ) AS v (" = 'é' WHERE id > 5;
+INSERT INTO whole SELECT i / 2, CASE WHEN i > 3 THEN {STRANGE} END, (i, '')::pair FROM generate_series(1, 9) i;
+UPDATE whole SET v = 'same' WHERE a = 1;
+UPDATE whole SET p = (1, 'q"')::pair WHERE a > 1;
+DELETE FROM whole WHERE a = 2;
+DELETE FROM whole;
+INSERT INTO led SELECT i, 'v' FROM generate_series(1, 5) i;
+UPDATE led SET v = NULL WHERE a = 2;
+DELETE FROM led WHERE a < 4;
+INSERT INTO identity_ (v) SELECT 'v' FROM generate_series(1, 3);
+UPDATE identity_ SET id = DEFAULT WHERE id = 2;
+BEGIN;
+INSERT INTO keyed VALUES (2000, 'one transaction'); INSERT INTO two VALUES ('x', 2000, '');
+UPDATE keyed SET v = 'again' WHERE id = 2000; DELETE FROM keyed WHERE id = 2000;
+COMMIT;
+INSERT INTO keyed (id, v, b) SELECT 3000, repeat('large ', 2000000), decode(repeat('00ff5c', 3000000), 'hex');
+UPDATE keyed SET f = 2 WHERE id = 3000;
+"""
+AFTER = """
+INSERT INTO whole VALUES (7, 'old');
+BEGIN;
+ALTER TABLE whole ADD COLUMN r float8 DEFAULT random();
+INSERT INTO whole VALUES (8, 'new');
+INSERT INTO keyed (id) VALUES (4000);
+COMMIT;
+SET application_name = 'psql (mine)';
+TRUNCATE keyed, two RESTART IDENTITY CASCADE;
+COMMENT ON TABLE two IS E'one\\n;\\ntwo';
+SELECT pg_logical_emit_message(true, 'scribe.mark', 'here');
+"""
+
+
+@pytest.fixture(scope="module")
+def told(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scribe]:
+    """A source on which triggers have seen every change, and its archive."""
+    cluster.createdb("told")
+    scribe = Scribe(cluster, "told", tmp_path_factory.mktemp("told") / "archive")
+    triggers = [
+        f'CREATE TRIGGER z AFTER INSERT OR UPDATE OR DELETE ON "{name}" FOR EACH ROW EXECUTE FUNCTION note();'
+        for name in (name.replace('"', '""') for name in NAMES)
+    ]
+    cluster.psql(AUDIT + TABLES + "".join(triggers) + "INSERT INTO whole VALUES (0, 'first')", "told")
+    try:
+        scribe.run("scribe-init")
+        scribe.start_stream()
+        cluster.psql("TRUNCATE audit;" + AUDIT.splitlines()[1] + WORKLOAD, "told")
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+        cluster.psql(AFTER, "told")
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+        yield scribe
+    finally:
+        scribe.close()
+
+
+def row_of(columns: list[str], text: str | None) -> dict[str, str | None]:
+    """Return the columns of a row that a trigger noted as text."""
+    if text is None:
+        return {}
+    fields = [None if field is None else field.decode() for field in read_image(text.encode())]
+    return dict(zip(columns, fields, strict=True))
+
+
+def test_every_change_is_told_as_triggers_saw_it(told: Scribe) -> None:
+    seen: dict[tuple[int, str], list[tuple[str, list[str], str | None, str | None]]] = {}
+    for xid, what, op, columns, old, new in told.cluster.query(
+        "SELECT xid, what, op, columns, old, new FROM audit ORDER BY n", "told"
+    ):
+        seen.setdefault((xid, what), []).append((op, columns, old, new))
+    found: dict[tuple[int, str], list[Change]] = {}
+    for transaction in whole(read_archive(Archive(told.archive))):
+        for change in transaction.changes:
+            if change.table.name in NAMES and change.kind != "truncate":
+                found.setdefault((transaction.head.xid, change.table.name), []).append(change)
+    assert set(found) == set(seen)
+    for place, changes in found.items():
+        assert [change.kind for change in changes] == [op for op, *_ in seen[place]]
+        for change, (_, columns, before, after) in zip(changes, seen[place], strict=True):
+            old, new = row_of(columns, before), row_of(columns, after)
+            assert change.key.items() <= old.items()
+            assert bool(change.key) == (change.kind != "insert")
+            assert not change.whole or change.key == old
+            if change.kind == "insert":
+                assert change.values == new
+            elif change.kind == "update":
+                assert old | change.values == new
+
+
+def test_rows_that_were_sent_again_are_none_of_the_applications(told: Scribe) -> None:
+    transactions = list(whole(read_archive(Archive(told.archive))))
+    altered = next(t for t in transactions if any(isinstance(item, Ddl) for item in t.items))
+    inserted = [(change.table.name, next(iter(change.values.values()))) for change in altered.changes]
+    assert inserted == [("whole", "8"), ("keyed", "4000")]
+    resent = [item.values["a"] for item in altered.items if isinstance(item, Change) and item.resent]
+    assert resent == ["7"]
+
+
+def test_schema_changes_marks_and_truncates_are_told(told: Scribe) -> None:
+    items = [item for t in whole(read_archive(Archive(told.archive))) for item in t.items]
+    ddl = [item for item in items if isinstance(item, Ddl) and item.own is None]
+    assert [item.tag for item in ddl] == ["ALTER TABLE", "COMMENT"]
+    assert ddl[1].statement == "COMMENT ON TABLE two IS E'one\\n;\\ntwo'"
+    assert ddl[1].application == "psql ?mine?"
+    assert ddl[1].asked_by == told.cluster.env["PGUSER"]
+    emptied = [item for item in items if isinstance(item, Change) and item.kind == "truncate"]
+    assert [(item.table.name, item.options) for item in emptied] == [
+        ("keyed", "RESTART IDENTITY CASCADE"),
+        ("two", "RESTART IDENTITY CASCADE"),
+    ]
+    assert "here" in [item.name for item in items if isinstance(item, Mark)]
+
+
+def test_tables_that_are_not_wanted_are_counted_only(told: Scribe) -> None:
+    everything = list(read_archive(Archive(told.archive)))
+    counted = list(read_archive(Archive(told.archive), wanted=lambda table: False))
+    assert not any(isinstance(item, Change) and item.kind != "truncate" for item in counted)
+    for name in NAMES:
+        for kind in ("insert", "update", "delete"):
+            rows = sum(i.rows for i in counted if isinstance(i, Count) and (i.kind, i.table.name) == (kind, name))
+            assert rows == sum(isinstance(i, Change) and (i.kind, i.table.name) == (kind, name) for i in everything)
+
+
+def test_a_range_begins_and_ends_at_transactions(told: Scribe) -> None:
+    heads = [item for item in read_archive(Archive(told.archive)) if isinstance(item, Transaction)]
+    within = Range(from_lsn=heads[2].commit_lsn, to_lsn=heads[-2].commit_lsn)
+    assert [item for item in read_archive(Archive(told.archive), within) if isinstance(item, Transaction)] == heads[
+        2:-1
+    ]
+    within = Range(since=heads[3].time, until=heads[5].time)
+    assert [item for item in read_archive(Archive(told.archive), within) if isinstance(item, Transaction)] == heads[3:6]
+
+
+def test_a_line_that_is_none_of_the_dialects_is_named_with_its_place(tmp_path: Path) -> None:
+    text = (
+        b"BEGIN; -- xid 7 commit 0/1 time 2026-01-01 00:00:00.000000+00\n"
+        b"INSERT INTO public.t (a) VALUES (1);\nUPDATE public.t SET a = a + 1 WHERE a = 1;\nCOMMIT; -- end 0/2\n"
+    )
+    with pytest.raises(ScribeError, match=f'file "it" at byte {text.index(b"UPDATE")} of its SQL: UPDATE public.t'):
+        list(read_events(Reader(io.BytesIO(text), "it", comments=True), "utf-8"))
