@@ -47,7 +47,7 @@ def make_arguments() -> Parser:
         "--base", metavar="STAMP", default="latest", help="begin with this base (default: the latest that will do)"
     )
     parser.add_argument(
-        "-j", "--jobs", type=_positive, default=1, metavar="N", help="processes for a base in directory format"
+        "-j", "--jobs", type=_positive, default=1, metavar="N", help="connections over which a base is restored"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
     _add_points(parser)

@@ -52,7 +52,7 @@ def make_arguments() -> Parser:
         help="who makes it, as another user (default: the installed one, if any)",
     )
     parser.add_argument("--launch", action="store_true", help="be the launcher: orders come from standard input")
-    parser.add_argument("-j", "--jobs", metavar="N", default="1", help="processes for a base in directory format")
+    parser.add_argument("-j", "--jobs", metavar="N", default="1", help="connections over which a base is restored")
     parser.add_argument("-n", "--dry-run", action="store_true", help="do not write the result into the archive")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser

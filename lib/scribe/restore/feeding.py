@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import psycopg
 
@@ -15,6 +16,7 @@ from scribe.archive.cutting import Cutter, Piece
 from scribe.archive.segments import Reader
 from scribe.common.errors import ScribeError
 from scribe.common.postgres import WRITING, connect
+from scribe.restore.crew import Crew
 from scribe.restore.session import ServerError, Session
 
 THERE_ALREADY = {"42710", "42P04", "42P06"}
@@ -33,10 +35,13 @@ class _Chunks:
 
 
 class Feed:
-    """One file on its way to a server. what: the file, for messages; stop: at the first error."""
+    """One file on its way to a server. what: the file, for messages; stop: at the first error.
 
-    def __init__(self, session: Session, what: str, *, stop: bool) -> None:
-        self.session, self.what, self.stop = session, what, stop
+    crew: further connections, which may take what needs no order.
+    """
+
+    def __init__(self, session: Session, what: str, *, stop: bool, crew: Crew | None = None) -> None:
+        self.session, self.what, self.stop, self.crew = session, what, stop, crew
         self.messages: list[str] = []
 
     def note(self, said: psycopg.errors.Diagnostic) -> None:
@@ -49,13 +54,13 @@ class Feed:
         for piece in Cutter(Reader(_Chunks(chunks), self.what)).pieces():  # type: ignore[arg-type]
             self._refuse(piece)
             try:
-                if piece.copy is None:
-                    self.session.run(piece.text)
-                else:
-                    self._copy(piece.text, piece.copy)
+                if self.crew is None or not self._deal_out(self.crew, piece):
+                    self._run(piece)
             except ServerError as error:
                 self._failed(piece, error)
                 deque(piece.copy or (), maxlen=0)
+        if self.crew is not None:
+            self.crew.settle()
 
     def _refuse(self, piece: Piece) -> None:
         where = f"{self.what}, line {piece.line}"
@@ -65,9 +70,25 @@ class Feed:
         if piece.copy is None and b"copy" in piece.words:
             raise ScribeError(f"{where}: a COPY that does not read what follows it", _FOREIGN)
 
-    def _copy(self, statement: bytes, data: Iterator[bytes]) -> None:
-        self.session.start_copy(statement)
-        for block in data:
+    def _deal_out(self, crew: Crew, piece: Piece) -> bool:
+        """Give a piece to the crew if its place in the file does not matter; else wait for what the crew is doing."""
+        if piece.copy is None:
+            if crew.run(piece.line, piece.text):
+                return True
+        elif crew.takes_data(piece.text):
+            crew.copy(piece.line, piece.text, piece.copy)
+            return True
+        crew.settle()
+        if piece.words == {b"set"}:
+            crew.run_everywhere(piece.text)
+        return False
+
+    def _run(self, piece: Piece) -> None:
+        if piece.copy is None:
+            self.session.run(piece.text)
+            return
+        self.session.start_copy(piece.text)
+        for block in piece.copy:
             self.session.put_data(block)
         self.session.end_copy()
 
@@ -78,14 +99,19 @@ class Feed:
             self.messages.append(error.said)
 
 
-def feed(name: str, chunks: Iterator[bytes], *, what: str, stop: bool, hint: str, single: bool = False) -> list[str]:
+def feed(
+    name: str, chunks: Iterator[bytes], *, what: str, stop: bool, hint: str, single: bool = False, jobs: int = 1
+) -> list[str]:
     """Run SQL in a database; return what the server said of it: warnings, and errors where stop is not given.
 
     what: the file, for messages; stop: at the first error, which is raised as ScribeError, with hint; single: all of
-    it in one transaction. That something exists already is said by nobody.
+    it in one transaction; jobs: connections that work side by side. That something exists already is said by nobody.
     """
-    with connect(dbname=name, options=_OPTIONS) as conn:
-        sender = Feed(Session(conn), what, stop=stop)
+    with ExitStack() as stack:
+        conn = stack.enter_context(connect(dbname=name, options=_OPTIONS))
+        session = Session(conn)
+        crew = stack.enter_context(Crew(name, jobs, _OPTIONS, session)) if jobs > 1 else None
+        sender = Feed(session, what, stop=stop, crew=crew)
         conn.add_notice_handler(sender.note)
         try:
             if single:

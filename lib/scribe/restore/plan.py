@@ -23,6 +23,7 @@ from scribe.restore.target import (
     globals_files,
     read_meta,
     restore_command,
+    says_too_much,
 )
 from scribe.source.globals_text import is_guarded
 
@@ -99,7 +100,7 @@ def _base_commands(way: Way, target: str, options: Options, version: int) -> lis
     older = _OLDER if version < TIMEOUT_SINCE else None
     if way.base.manifest["format"] != "directory":
         return [_feed(way.base_file, target, older)]
-    words = restore_command(way.base, options, version)
+    words = restore_command(way.base, options, as_sql=says_too_much(version))
     pinned = f'PGOPTIONS="${{PGOPTIONS:-}} "{shlex.quote(f"{PINNED} {WRITING}")}'
     restore = f"{pinned} {shlex.join(['pg_restore', *words[1:]])}"
     restore += (

@@ -37,7 +37,7 @@ class Session:
         try:
             self._pgconn.send_query(sql)
         except psycopg.OperationalError as error:
-            raise _lost(str(error)) from None
+            raise lost(str(error)) from None
 
     def collect(self) -> list[int | None]:
         """Wait for the results of what was sent; return the row count of each (None where there is none).
@@ -90,14 +90,14 @@ class Session:
         try:
             self._pgconn.put_copy_data(data)
         except psycopg.OperationalError as error:
-            raise _lost(str(error)) from None
+            raise lost(str(error)) from None
 
     def end_copy(self) -> int:
         """End the data; return the number of rows the server took. Raises ServerError."""
         try:
             self._pgconn.put_copy_end()
         except psycopg.OperationalError as error:
-            raise _lost(str(error)) from None
+            raise lost(str(error)) from None
         counts = self.collect()
         return counts[0] or 0
 
@@ -109,11 +109,11 @@ class Session:
                 pgconn.consume_input()
             return pgconn.get_result()
         except psycopg.OperationalError as error:
-            raise _lost(str(error)) from None
+            raise lost(str(error)) from None
 
     def _failure(self, result: pq.abc.PGresult, index: int) -> ServerError:
         if self._pgconn.status == pq.ConnStatus.BAD:
-            raise _lost(result.get_error_message())
+            raise lost(result.get_error_message())
 
         def field(code: pq.DiagnosticField) -> str:
             return (result.error_field(code) or b"").decode("utf-8", "replace")
@@ -122,9 +122,10 @@ class Session:
         details = (field(pq.DiagnosticField.MESSAGE_DETAIL), field(pq.DiagnosticField.CONTEXT))
         sqlstate = field(pq.DiagnosticField.SQLSTATE)
         if sqlstate.startswith(("57P", "08")):
-            raise _lost(message)
+            raise lost(message)
         return ServerError(index, message, "; ".join(text for text in details if text), sqlstate)
 
 
-def _lost(text: str) -> ScribeError:
+def lost(text: str) -> ScribeError:
+    """Return the error of a connection that is gone. text: what libpq said."""
     return TryAgainError(f"lost the target server: {' '.join(text.split()) or 'no answer'}", _LOST)

@@ -9,8 +9,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psycopg
 from psycopg import sql
@@ -19,12 +20,17 @@ from scribe.archive import rolefiles
 from scribe.archive.chains import Way, check_file
 from scribe.archive.layout import Archive, Base
 from scribe.archive.segments import BLOCK, open_plain
-from scribe.common.dialect import TIMEOUT_SINCE, drop_transaction_timeout, quote_identifier, quote_literal
+from scribe.common.dialect import (
+    TIMEOUT_SINCE,
+    build_base_header,
+    drop_transaction_timeout,
+    quote_identifier,
+    quote_literal,
+)
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.files import read_json
 from scribe.common.lsn import parse_lsn
 from scribe.common.postgres import (
-    PINNED,
     WRITING,
     connect,
     fetch_value,
@@ -85,7 +91,7 @@ SELECT kind FROM (
 
 @dataclass(frozen=True)
 class Options:
-    """How a base is restored. jobs: processes for the directory format."""
+    """How a base is restored. jobs: connections that work side by side."""
 
     jobs: int = 1
     owners: bool = True
@@ -370,11 +376,23 @@ def restore_base(way: Way, name: str, options: Options, version: int, tick: Call
     Raises ScribeError.
     """
     if way.base.manifest["format"] == "directory":
-        _restore_directory(way.base, name, options, version)
+        with tempfile.TemporaryFile() as said:
+            text = chain(
+                [build_base_header().encode()], known_settings(_directory_as_sql(way.base, options, said), version)
+            )
+            _feed_base(name, text, "what pg_restore wrote", options, tick)
         run_file(way.base.path / "epilogue.sql", name)
     else:
-        text = known_settings(_plain_base(way, options, tick), version)
-        feed(name, text, what=str(way.base_file), stop=True, hint=_BASE)
+        _feed_base(name, known_settings(_plain_base(way, options), version), str(way.base_file), options, tick)
+
+
+def _feed_base(name: str, text: Iterator[bytes], what: str, options: Options, tick: Callable[[int], None]) -> None:
+    def counted() -> Iterator[bytes]:
+        for block in text:
+            tick(len(block))
+            yield block
+
+    feed(name, counted(), what=what, stop=True, hint=_BASE, jobs=options.jobs)
 
 
 def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:
@@ -386,55 +404,51 @@ def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:
     yield from chunks
 
 
-def _plain_base(way: Way, options: Options, tick: Callable[[int], None]) -> Iterator[bytes]:
+def _plain_base(way: Way, options: Options) -> Iterator[bytes]:
     path = way.base_file
     with open_plain(path, way.base_bytes) as stream:
         if options.owners:
-            blocks = iter(lambda: stream.read(BLOCK), b"")
+            yield from iter(lambda: stream.read(BLOCK), b"")
         else:
-            blocks = without_owners(stream, path.name, event_triggers=options.event_triggers)
-        for block in blocks:
-            tick(len(block))
-            yield block
+            yield from without_owners(stream, path.name, event_triggers=options.event_triggers)
 
 
-def restore_command(base: Base, options: Options, version: int) -> list[str]:
-    """Return pg_restore's command, without the database, for a server of that version.
-
-    pg_restore 17 sets what an older server does not know: it must write SQL then, from which that can be left out.
-    """
+def restore_command(base: Base, options: Options, *, as_sql: bool) -> list[str]:
+    """Return pg_restore's command, without the database. as_sql: it writes SQL, and restores nothing."""
     command = [find_program("pg_restore")]
     command += [] if options.owners else ["--no-owner"]
     command += [] if options.tablespaces else ["--no-tablespaces"]
-    if version < TIMEOUT_SINCE and program_version("pg_restore") * 10000 >= TIMEOUT_SINCE:
-        return [*command, "--file=-", str(base.path / "base.dir")]
-    command += ["--exit-on-error", "--no-password", f"--jobs={options.jobs}"]
+    command += ["--file=-"] if as_sql else ["--exit-on-error", "--no-password", f"--jobs={options.jobs}"]
     return [*command, str(base.path / "base.dir")]
 
 
-def _restore_directory(base: Base, name: str, options: Options, version: int) -> None:
-    command = restore_command(base, options, version)
-    env = child_environment("-c session_replication_role=replica")  # materialized views are refreshed at the end
-    with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile() as chosen:
+def says_too_much(version: int) -> bool:
+    """Whether pg_restore sets what a server of that version does not know: 17 does, by itself."""
+    return version < TIMEOUT_SINCE and program_version("pg_restore") * 10000 >= TIMEOUT_SINCE
+
+
+def _directory_as_sql(base: Base, options: Options, said: IO[bytes]) -> Iterator[bytes]:
+    """Yield a base in directory format as what pg_restore makes of it. said: where its messages go.
+
+    Raises ScribeError. pg_restore could restore it by itself, but deals out whole tables only, and slowly.
+    """
+    command = restore_command(base, options, as_sql=True)
+    with tempfile.NamedTemporaryFile() as chosen:
         if not options.event_triggers:
             listing = [command[0], "--list", str(base.path / "base.dir")]
             listed = subprocess.run(listing, stdout=subprocess.PIPE, check=True).stdout
             chosen.writelines(line for line in listed.splitlines(keepends=True) if not _ENTRY.match(line))
             chosen.flush()
             command.insert(1, f"--use-list={chosen.name}")
-        if "--file=-" in command:
-            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=env) as process:
-                out = process.stdout
-                assert out is not None
-                text = known_settings(iter(lambda: out.read(BLOCK), b""), version)
-                feed(name, text, what="what pg_restore wrote", stop=True, hint=_BASE)
-            status = process.returncode
-        else:
-            command += ["-d", conninfo(name)]
-            status = subprocess.run(command, stderr=said, env=env, check=False).returncode
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=said, env=os.environ | {"LC_ALL": "C"}
+        ) as process:
+            out = process.stdout
+            assert out is not None
+            yield from iter(lambda: out.read(BLOCK), b"")
+    if process.returncode != 0:
         said.seek(0)
         lines = said.read().decode("utf-8", "replace").strip().splitlines()
-    if status != 0:
         raise ScribeError(f"could not restore base {base.stamp}: {lines[0] if lines else 'pg_restore failed'}", _BASE)
 
 
@@ -444,15 +458,6 @@ _BASE = "Give the target what it lacks, drop the database and begin again: a bas
 def conninfo(name: str) -> str:
     """Return a connection string for a database name, whatever is in the name."""
     return psycopg.conninfo.make_conninfo("", dbname=name)
-
-
-def child_environment(more: str = "") -> dict[str, str]:
-    """Return the environment for pg_restore: quiet, English messages, no waiting for each commit.
-
-    more: further server options.
-    """
-    options = f"{PINNED} {WRITING} -c synchronous_commit=off -c client_min_messages=warning -c lc_messages=C {more}"
-    return os.environ | {"PGOPTIONS": f"{os.environ.get('PGOPTIONS', '')} {options}".strip()}
 
 
 def run_file(path: Path, name: str) -> list[str]:

@@ -1,0 +1,107 @@
+"""What of a table in the target decides whether the order of its rows' changes can matter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scribe.restore.session import Session
+
+# A call of a function is deparsed with its name right before the parenthesis. What is not immutable may look at other
+# rows, and so may what a user has made, whatever it claims to be.
+_CALLS = """EXISTS (SELECT FROM pg_catalog.regexp_matches(%s, '([[:alnum:]_$]+|")\\(', 'g') AS m (name)
+  LEFT JOIN pg_catalog.pg_proc AS p ON p.proname = m.name[1] AND p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+  WHERE p.provolatile IS DISTINCT FROM 'i')"""
+_USES = """EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+  WHERE d.classid = 'pg_catalog.%s'::pg_catalog.regclass AND d.objid = %s AND d.refobjid >= 16384
+    AND d.refclassid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass))"""
+
+
+def _calls(text: str) -> str:
+    return _CALLS % text
+
+
+def _uses(catalog: str, oid: str) -> str:
+    return _USES % (catalog, oid)
+
+
+# Whether rows of a table may decide what becomes of others, in this one or elsewhere.
+_LOOKS_AROUND = f"""(c.relkind <> 'r' OR c.relhasrules OR c.relrowsecurity OR {
+    _calls("pg_catalog.pg_get_partition_constraintdef(c.oid)")
+} OR EXISTS (
+  SELECT FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'c'
+     AND ({_calls("pg_catalog.pg_get_constraintdef(k.oid)")} OR {_uses("pg_constraint", "k.oid")})
+) OR EXISTS (
+  SELECT FROM pg_catalog.pg_attrdef AS e JOIN pg_catalog.pg_attribute AS a ON a.attrelid = e.adrelid
+    AND a.attnum = e.adnum
+   WHERE e.adrelid = c.oid AND a.attgenerated <> ''
+     AND ({_calls("pg_catalog.pg_get_expr(e.adbin, e.adrelid)")} OR {_uses("pg_attrdef", "e.oid")})
+) OR EXISTS (
+  SELECT FROM pg_catalog.pg_index AS i
+   WHERE i.indrelid = c.oid AND ({_calls("pg_catalog.pg_get_expr(i.indexprs, i.indrelid)")}
+      OR {_calls("pg_catalog.pg_get_expr(i.indpred, i.indrelid)")} OR {_uses("pg_class", "i.indexrelid")})
+) OR EXISTS (
+  SELECT FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+    LEFT JOIN pg_catalog.pg_type AS e ON e.oid = t.typelem AND t.typlen = -1
+   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND t.oid >= 16384
+     AND coalesce(e.typtype, t.typtype) IN ('d', 'c', 'r', 'm')))"""
+# Types of which equal values have one spelling, and unequal ones have not.
+_SPELT_ALIKE = (
+    "('bool', 'int2', 'int4', 'int8', 'oid', 'uuid', 'text', 'varchar', 'bytea', 'date', 'timestamp', 'timestamptz')"
+)
+_FROM = f"FROM pg_catalog.pg_class AS c WHERE c.oid = pg_catalog.to_regclass(:name) AND NOT {_LOOKS_AROUND}"
+_TABLE = f"""SELECT pg_catalog.json_build_object('types', (
+  SELECT pg_catalog.json_object_agg(a.attname,
+      pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname))
+    FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+), 'keys', (
+  SELECT pg_catalog.json_agg((
+    SELECT pg_catalog.json_agg(a.attname) FROM pg_catalog.unnest(i.indkey) WITH ORDINALITY AS k (attnum, n)
+      JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.attnum WHERE k.n <= i.indnkeyatts))
+    FROM pg_catalog.pg_index AS i
+   WHERE i.indrelid = c.oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indisready
+     AND i.indpred IS NULL AND i.indexprs IS NULL AND NOT EXISTS (
+       SELECT FROM ROWS FROM (pg_catalog.unnest(i.indkey), pg_catalog.unnest(i.indclass))
+         WITH ORDINALITY AS k (attnum, opclass, n)
+         JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = k.attnum
+         JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+         LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = a.attcollation
+        WHERE k.n <= i.indnkeyatts
+          AND (k.opclass >= 16384 OR NOT a.attnotnull OR NOT coalesce(l.collisdeterministic, true)
+          OR t.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace OR t.typname NOT IN {_SPELT_ALIKE}))
+)) {_FROM}
+"""
+_ALONE = f"SELECT 1 {_FROM}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of which the changes may be joined. types: of its columns; keys: sets of columns, in order of names, by
+    each of which a row is found, if its values are spelt as the source spells them."""
+
+    types: Mapping[bytes, bytes]
+    keys: frozenset[tuple[bytes, ...]]
+
+
+def stands_alone(session: Session, name: bytes) -> bool:
+    """Whether no row of a table decides what becomes of another one, in it or elsewhere. Raises ServerError."""
+    return bool(session.fetch(_named(_ALONE, name)))
+
+
+def find_table(session: Session, name: bytes) -> Table | None:
+    """Return what is known of a table, None if it does not stand alone. Raises ServerError."""
+    rows = session.fetch(_named(_TABLE, name))
+    if not rows:
+        return None
+    found: dict[str, Any] = json.loads(rows[0].decode("latin-1"))  # whatever the encoding, bytes stay bytes
+    types = {column.encode("latin-1"): text.encode("latin-1") for column, text in (found["types"] or {}).items()}
+    keys = [tuple(sorted(column.encode("latin-1") for column in key)) for key in found["keys"] or []]
+    return Table(types, frozenset(keys))
+
+
+def _named(query: str, name: bytes) -> bytes:
+    return query.encode().replace(b":name", b"'%b'" % name.replace(b"'", b"''"))
