@@ -94,6 +94,9 @@ def test_a_restore_to_a_point_can_go_further(target: Target) -> None:
         count = xid - 700 + 1 - (xid > 705)
         assert len(target.rows()) == count
     assert "Name a later target" in target.refused("--resume", "--target-xid", "702")
+    for point in (["--target-xid", "708"], ["--target-time", target.archive.time(708)]):  # in the segment it stands in
+        assert "which is beyond the target" in target.refused("--resume", *point)
+    assert len(target.rows()) == 9
     target.run("--resume")
     assert len(target.rows()) == 10
     assert target.rows("SELECT last_value FROM public.t_id_seq") == [(33,)]

@@ -311,6 +311,28 @@ def _commits(segment: Segment, target: Target) -> Iterator[int]:
                 yield lsn
 
 
+def goes_back(way: Way, position: int) -> bool:
+    """Whether a database that stands at position holds a transaction beyond the stop of way: it cannot be undone."""
+    if way.stop.is_end:
+        return False
+    held = (segment for segment in way.segments if segment.from_lsn < position)
+    if way.stop.lsn is not None:
+        held = (segment for segment in held if segment.to_lsn > way.stop.lsn)
+    return any(way.stop.excludes(begin) for segment in held for begin in _begins(segment, position))
+
+
+def _begins(segment: Segment, before: int) -> Iterator[Begin]:
+    """Yield the transactions of a segment whose commit record starts before an LSN."""
+    with open_plain(segment.data, segment.manifest["plain_bytes"]) as stream:
+        reader = Reader(stream, segment.data.name)
+        reader.read_header()
+        for event in reader.events():
+            if isinstance(event, Small | Start):
+                if event.begin.commit_lsn >= before:
+                    return
+                yield event.begin
+
+
 # Checksums
 
 

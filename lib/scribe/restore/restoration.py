@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from scribe.archive.chains import Chain, Target, Way, check_files, find_chains, find_way
+from scribe.archive.chains import Chain, Target, Way, check_files, find_chains, find_way, goes_back
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.cli import Talk
@@ -187,6 +187,11 @@ class Restore:
                 f'database "{self.name}" stands at {format_lsn(position)}, the way to the target leads from'
                 f" {format_lsn(way.base.consistent_point)} to {format_lsn(last)}",
                 "Name a later target, or with --base the base it began with, or restore into a new database.",
+            )
+        if goes_back(way, position):
+            raise ScribeError(
+                f'database "{self.name}" stands at {format_lsn(position)}, which is beyond the target',
+                "Name a later target, or restore into a new database.",
             )
         return position
 
