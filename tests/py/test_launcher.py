@@ -105,6 +105,11 @@ def test_code_of_the_sources_users_runs_as_the_launchers_user(
     assert said[0] == "nobody"
     assert "Permission denied" in said[1]
     assert (scribe.archive / "rehearsal.json").exists()
+    command = [ROOT / "bin/scribe-peek", "--launcher", acceptor.path, "-c", "TABLE visited", "--", "-At"]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
+    assert (run.stdout, "warning" in run.stderr) == ("x\n", False), run.stderr
+    assert mark.read_text().splitlines()[0] == "nobody"
+    mark.unlink()
 
 
 def test_a_launcher_that_cannot_is_heard(scribe: Scribe, tmp_path: Path) -> None:

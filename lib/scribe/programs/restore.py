@@ -44,13 +44,10 @@ def make_arguments() -> Parser:
     parser.add_argument("-d", "--dbname", metavar="TARGET", help="database to restore into (with --mark: the source)")
     parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
     parser.add_argument(
-        "--base", metavar="STAMP", default="latest", help="begin with this base (default: the latest that will do)"
-    )
-    parser.add_argument(
         "-j", "--jobs", type=_positive, default=1, metavar="N", help="connections over which a base is restored"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
-    _add_points(parser)
+    add_points(parser)
     _add_parts(parser)
     _add_objects(parser)
     modes = parser.add_argument_group("instead of a new restore")
@@ -63,7 +60,8 @@ def make_arguments() -> Parser:
     return parser
 
 
-def _add_points(parser: argparse.ArgumentParser) -> None:
+def add_points(parser: argparse.ArgumentParser) -> None:
+    """Add what says how far an archive is to be applied."""
     group = parser.add_argument_group("point to restore to (default: the end of the archive)")
     point = group.add_mutually_exclusive_group()
     point.add_argument("--target-time", metavar="TIME", help="the last transaction committed by then")
@@ -75,10 +73,9 @@ def _add_points(parser: argparse.ArgumentParser) -> None:
     edge = group.add_mutually_exclusive_group()
     edge.add_argument("--target-inclusive", action="store_true", help="with the target itself (default)")
     edge.add_argument("--target-exclusive", action="store_true", help="stop just before the target")
-
-
-def _add_parts(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what is restored")
+    group.add_argument(
+        "--base", metavar="STAMP", default="latest", help="begin with this base (default: the latest that will do)"
+    )
     spool = "after the last segment, apply the whole transactions that are only in the spool"
     group.add_argument("--include-spool", action="store_true", help=spool)
     group.add_argument(
@@ -90,6 +87,10 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
         help="pass over statement N of the transaction with that commit LSN, as the message that named it says;"
         " repeatable; recorded in the target's table scribe.skipped",
     )
+
+
+def _add_parts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is restored")
     group.add_argument("--no-globals", action="store_true", help="do not create roles and tablespaces")
     group.add_argument("--no-owner", action="store_true", help="everything belongs to the restoring role")
     group.add_argument("--no-tablespaces", action="store_true", help="everything goes to the default tablespace")

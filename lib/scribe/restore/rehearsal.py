@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import subprocess
 import sys
 import time
@@ -23,15 +22,15 @@ from scribe.archive.chains import find_chain
 from scribe.archive.layout import Archive, Base
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn, parse_lsn
-from scribe.common.postgres import PINNED, find_program, major_of_server
+from scribe.common.postgres import PINNED, major_of_server
 from scribe.dump.base import Talker
 from scribe.dump.contents import TEXT_OPTIONS, Contents, describe_difference, from_json, read_contents, read_roots
 from scribe.dump.guard import Table, read_tables
 from scribe.dump.source_record import digest_schema, dump_command, major_of
-from scribe.restore.launcher import launched
+from scribe.restore.copies import some_cluster
 from scribe.restore.preloads import find_preloads
 from scribe.restore.target import read_meta
-from scribe.restore.throwaway import Cluster, find_user, throwaway
+from scribe.restore.throwaway import Cluster
 
 DATABASE = "rehearsal"
 _MOST = 100  # differences listed
@@ -77,14 +76,8 @@ def rehearse(
     began = time.monotonic()
     preloads = find_preloads(read_meta(base), DATABASE)
     major = major_of_server(base.manifest["server_version"])
-    if launcher is None:
-        user = find_user() or pwd.getpwuid(os.geteuid())
-        talk.warn(f"code that users of the source have written runs as {user.pw_name}; docs/security.md, Rehearsals")
-    with launched(launcher, major, preloads) if launcher else throwaway(major, directory, preloads) as cluster:
-        talk.note(f"made a throw-away cluster with {cluster.bindir}")
+    with some_cluster(talk, major, preloads, directory=directory, launcher=launcher) as cluster:
         result.warnings = preloads.describe_missing()
-        for line in result.warnings:
-            talk.warn(line)
         with contextlib.suppress(_Failed):
             _rehearse_in(cluster, archive, base, result, talk, jobs=jobs)
     result.seconds = round(time.monotonic() - began, 3)
@@ -290,8 +283,7 @@ def _count_everything(conn: psycopg.Connection[Any], result: Rehearsal) -> None:
 
 def _dump_schema(cluster: Cluster, result: Rehearsal) -> bytes | None:
     """Return the restored schema as pg_dump writes it; that it cannot is a difference."""
-    program = str(cluster.bindir / "pg_dump") if (cluster.bindir / "pg_dump").exists() else find_program("pg_dump")
-    command = [*dump_command(program), "-d", DATABASE]
+    command = [*dump_command(cluster.find_program("pg_dump")), "-d", DATABASE]
     run = subprocess.run(command, env=cluster.env, capture_output=True, check=False)
     if run.returncode == 0:
         return run.stdout

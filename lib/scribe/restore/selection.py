@@ -250,6 +250,14 @@ def choose(
     return Part(tuple(names), tuple(relations), tuple(needs), tuple(roles), tuple(spaces)), notes
 
 
+def check_names(conn: psycopg.Connection[Any], schemas: Sequence[str], tables: Sequence[str]) -> None:
+    """Raise ScribeError for a pattern that names nothing in the copy behind conn."""
+    names = [_exactly(name) for pattern in schemas for name in _find_schemas(conn, pattern)]
+    for pattern in tables:
+        for _ in _find_relations(conn, pattern, names or [None]):
+            break
+
+
 def _choose_tables(conn: psycopg.Connection[Any], patterns: Sequence[str], schemas: Sequence[str]) -> list[Relation]:
     """Return what the patterns name, in these schemas if any are named, and the partitions of it."""
     places: list[str | None] = [*schemas] or [None]

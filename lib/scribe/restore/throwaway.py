@@ -22,6 +22,7 @@ from psycopg import pq
 from scribe.archive.layout import Base
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.common.postgres import find_program
 from scribe.common.process import die_with
 from scribe.restore.preloads import Preloads
 from scribe.restore.target import EVENT_TRIGGERS_SINCE, read_meta
@@ -60,7 +61,9 @@ class Cluster:
         """The environment of client programs: this cluster and its programs, none of the caller's settings."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "SCRIBE_"))}
         path = f"{self.bindir}:{os.environ.get('PATH', '/usr/bin:/bin')}"
-        return inherited | {"PGHOST": str(self.sockets), "PGPORT": "5432", "PGUSER": ROLE, "PATH": path}
+        # A server that an archive's code has taken over gets no password of the caller's by asking for one.
+        nothing = {"PGPASSFILE": str(self.directory / "no-passwords")}
+        return inherited | nothing | {"PGHOST": str(self.sockets), "PGPORT": "5432", "PGUSER": ROLE, "PATH": path}
 
     def make_directory(self, name: str) -> Path:
         """Make a directory (mode 0700) that belongs to the server's user."""
@@ -83,6 +86,7 @@ class Cluster:
             user=user.pw_uid if user else None,
             group=user.pw_gid if user else None,
             extra_groups=[] if user else None,
+            start_new_session=True,  # Ctrl-C at a terminal is for us alone
             preexec_fn=functools.partial(_confine, os.getpid()),  # noqa: PLW1509  (no thread has been started)
         )
 
@@ -102,6 +106,11 @@ class Cluster:
         """Return OLD=NEW for each of a base's tablespaces, below this cluster: the source's may be on this host."""
         spaces = [space["location"] for space in read_meta(base).get("tablespaces", []) if space.get("location")]
         return [f"{old}={self.make_directory(f'space{number}')}" for number, old in enumerate(spaces)]
+
+    def find_program(self, name: str) -> str:
+        """Return a client program's path: the server's own, else that on PATH. Raises UsageError."""
+        own = self.bindir / name
+        return str(own) if own.exists() else find_program(name)
 
     def lines(self) -> list[str]:
         """Return what the server's programs said."""
@@ -136,14 +145,16 @@ def throwaway(
     try:
         with files.DirectoryLock(path, "another program removes it", shared=False):
             path.chmod(0o711)  # the server's user has to pass through, and can see no name in it
-            with _running(Cluster(path, bindir, user, shared=shared), preloads or Preloads()) as cluster:
+            cluster = Cluster(path, bindir, user, shared=shared)
+            make_cluster(cluster)
+            with served(cluster, preloads or Preloads()):
                 yield cluster
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _running(cluster: Cluster, preloads: Preloads) -> Iterator[Cluster]:
+def make_cluster(cluster: Cluster) -> None:
+    """Make the files of a cluster in its directory. Raises ScribeError."""
     if len(str(cluster.sockets).encode()) > _SOCKET_PATH:
         raise UsageError(f'the path "{cluster.directory}" is too long for a socket', "Name a shorter one: --directory.")
     for name in ("data", "s"):
@@ -152,17 +163,28 @@ def _running(cluster: Cluster, preloads: Preloads) -> Iterator[Cluster]:
         cluster.sockets.chmod(0o710)
     with cluster.log.open("ab") as log:
         words = ["-D", str(cluster.data), "-A", "trust", "-U", ROLE, "-N", "-E", "UTF8", "--no-locale"]
-        if cluster.popen([str(cluster.bindir / "initdb"), *words], log.fileno()).wait() != 0:
+        initdb = cluster.popen([str(cluster.bindir / "initdb"), *words], log.fileno())
+        try:
+            status = initdb.wait()
+        except BaseException:
+            _end(initdb)
+            raise
+        if status != 0:
             raise ScribeError(f"could not make a cluster: {cluster.last_line()}")
+
+
+@contextlib.contextmanager
+def served(cluster: Cluster, preloads: Preloads, *, last: int = signal.SIGQUIT) -> Iterator[None]:
+    """Run the server of a cluster for one block. last: how it ends; by default at once, for nothing is to be kept."""
     server = _start(cluster, preloads)
     try:
-        yield cluster
+        yield
     finally:
-        _end(server)
+        _end(server, last)
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
-    server.send_signal(signal.SIGQUIT)  # at once: nothing here is worth a checkpoint
+def _end(server: subprocess.Popen[bytes], last: int = signal.SIGQUIT) -> None:
+    server.send_signal(last)
     server.wait()
 
 
@@ -172,7 +194,7 @@ def _start(cluster: Cluster, preloads: Preloads) -> subprocess.Popen[bytes]:
         options = [f"--{name}={value}" for name, value in SETTINGS.items()]
         options += [f"--unix_socket_directories={cluster.sockets}", *preloads.options()]
         options += ["--unix_socket_permissions=0770"] if cluster.shared else []
-        options += ["--event_triggers=off"] if _major(cluster.bindir) >= EVENT_TRIGGERS_SINCE else []
+        options += ["--event_triggers=off"] if major_of(cluster.bindir) >= EVENT_TRIGGERS_SINCE else []
         with cluster.log.open("ab") as log:
             server = cluster.popen([str(cluster.bindir / "postgres"), "-D", str(cluster.data), *options], log.fileno())
         try:
@@ -227,7 +249,7 @@ def find_bindir(major: int) -> Path:
     installed = sorted(glob.glob("/usr/lib/postgresql/*/bin") + glob.glob("/usr/pgsql-*/bin"), key=_number)
     for candidate in on_path + _by_pg_config() + installed:
         bindir = Path(candidate)
-        if (bindir / "initdb").exists() and (bindir / "postgres").exists() and _major(bindir) >= major:
+        if (bindir / "initdb").exists() and (bindir / "postgres").exists() and major_of(bindir) >= major:
             return bindir
     raise UsageError(
         f"could not find the programs of a PostgreSQL server of version {major} or newer",
@@ -245,7 +267,9 @@ def _number(path: str) -> int:
     return int(match[1]) if match else 0
 
 
-def _major(bindir: Path) -> int:
+def major_of(bindir: Path) -> int:
+    if not (bindir / "postgres").exists():
+        return 0
     said = subprocess.run([bindir / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
     match = re.search(r"\(PostgreSQL\) (\d+)", said)
     return int(match[1]) if match else 0

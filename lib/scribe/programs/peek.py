@@ -1,0 +1,108 @@
+"""scribe-peek: psql on the database as it was at any point, in a throw-away cluster."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scribe.archive.layout import Archive
+from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.common.errors import UsageError
+from scribe.programs import restore
+from scribe.restore.copies import Copy, Source, some_cluster
+from scribe.restore.kept import kept_copy
+from scribe.restore.launcher import find_launcher
+from scribe.restore.psql import Psql, run_psql
+from scribe.restore.selection import check_names, check_patterns
+
+PROGRAM = "scribe-peek"
+_EPILOG = """\
+Base and segments are restored into a throw-away cluster, made by the initdb on PATH (or of the newest PostgreSQL
+installed) and reached by a socket only; psql is run on it, and at psql's end all of it is gone. The source is not
+touched. What may be changed in the copy is gone with it, too.
+
+--keep keeps the cluster, stopped, for the next call with the same directory: one with the same point or a later one
+goes on from there, one with an earlier point begins again. psql's transactions are read-only there (by
+default_transaction_read_only), so that what is kept is what the source was.
+
+Without -c and -f, psql reads standard input: a prompt at a terminal, with your .psqlrc. With them, or when input comes
+from a file, it reads no .psqlrc and stops at the first error. What follows "--" is handed to psql: -- -At.
+
+Exit status: that of psql; before it starts, 1 failed, 2 wrong use, 75 the archive or the directory is in use: try again
+"""
+
+
+def make_arguments() -> Parser:
+    """Return the parser."""
+    parser = make_parser(PROGRAM, "Run psql on the database as it was at a point.", _EPILOG)
+    parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
+    parser.add_argument("-c", "--command", metavar="COMMAND", action=_Action, help="run this; repeatable")
+    parser.add_argument("-f", "--file", metavar="FILE", action=_Action, help="run what is in this file; repeatable")
+    parser.add_argument("--keep", metavar="DIR", help="keep the cluster in this directory for the next call")
+    parser.add_argument("--directory", metavar="DIR", help="where the cluster is made (default: $TMPDIR)")
+    parser.add_argument(
+        "--launcher", metavar="SOCKET", help="who makes it, as another user (default: the installed one, if any)"
+    )
+    restore.add_points(parser)
+    group = parser.add_argument_group("what is wanted (default: everything)")
+    group.add_argument("--table", metavar="PATTERN", action="append", default=[], help="these tables must be there")
+    group.add_argument("--schema", metavar="PATTERN", action="append", default=[], help="these schemas must be there")
+    return parser
+
+
+class _Action(argparse.Action):
+    """Collects -c and -f in their order, as psql runs them."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        actions: list[str] = getattr(namespace, "actions", None) or []
+        namespace.actions = [*actions, f"--{self.dest}={values}"]
+
+
+def body(argv: list[str]) -> int:
+    """Run the program; return its exit status."""
+    ours, more = (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    arguments = make_arguments().parse_args(ours)
+    check_patterns(arguments.schema, arguments.table, None)
+    if arguments.keep is not None and (arguments.directory or arguments.launcher):
+        raise UsageError("--keep excludes --directory and --launcher", "The cluster is made where it is kept.")
+    settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive})
+    archive = Archive(settings.archive)
+    identity = archive.identity()
+    defaults = argparse.Namespace(**vars(restore.make_arguments().parse_args([])) | vars(arguments))
+    talk = Talk(PROGRAM, arguments)
+    with open_copy(Source(archive, identity, defaults, talk), arguments) as copy:
+        with copy.connected() as conn:
+            check_names(conn, arguments.schema, arguments.table)
+        psql = Psql(getattr(arguments, "actions", []), more, read_only=arguments.keep is not None)
+        return run_psql(copy, psql)
+
+
+@contextlib.contextmanager
+def open_copy(source: Source, arguments: argparse.Namespace) -> Iterator[Copy]:
+    """Make the copy for one block, at the point that is asked for."""
+    preloads = source.find_preloads()
+    if arguments.keep is not None:
+        with kept_copy(Path(arguments.keep).absolute(), source, preloads, {}) as copy:
+            yield copy
+        return
+    launcher = find_launcher(arguments.launcher) if arguments.directory is None else None
+    with some_cluster(source.talk, source.major, preloads, directory=arguments.directory, launcher=launcher) as cluster:
+        copy = Copy(source, cluster)
+        copy.bring_to()
+        yield copy
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    stop_on_sigterm()
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+    return run(PROGRAM, body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
