@@ -127,6 +127,10 @@ check-apps: dev  ## migration histories of applications, restored and compared: 
 check-extensions: dev  ## the extensions people run, out of Debian's packages, for PG_CONFIG; EXTENSIONS="--only NAME,... --write"
 	@$(PY) tests/extensions/run.py $(EXTENSIONS)
 
+.PHONY: check-page
+check-page: dev  ## scribe-report's page in Chromium, wide and narrow, light and dark: PAGE= one of yours; screenshots in build/page
+	@$(PY) tests/page/run.py $(if $(PAGE),$(PAGE),--example) build/page
+
 .PHONY: check-booted
 check-booted:  ## docs/install.md's installation on a booted system: ROOTFS names a Debian root with systemd, BOOT a command that boots one
 	@ROOTFS='$(ROOTFS)' BOOT='$(BOOT)' tests/booted/run

@@ -117,9 +117,12 @@ def find_chain(base: Base, segments: list[Segment], pruned: int = 0) -> Chain:
     return Chain(base, tuple(later), None)
 
 
-def find_chains(archive: Archive, identity: dict[str, Any]) -> list[Chain]:
-    """Return the chain of every complete base, oldest first. Raises ScribeError for files of another database."""
-    segments = list(archive.segments())
+def find_chains(archive: Archive, identity: dict[str, Any], segments: list[Segment] | None = None) -> list[Chain]:
+    """Return the chain of every complete base, oldest first. Raises ScribeError for files of another database.
+
+    segments: all of the archive's, if they have been read already.
+    """
+    segments = list(archive.segments()) if segments is None else segments
     for segment in segments:
         _check_segment(segment, identity)
     bases = archive.bases()

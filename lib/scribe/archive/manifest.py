@@ -22,6 +22,12 @@ def _checker(kind: str) -> Callable[[Any], Any]:
     return checker
 
 
+def prepare_checkers() -> None:
+    """Compile every schema now, for whoever is about to fork."""
+    for path in SCHEMAS.glob("*.schema.json"):
+        _checker(path.name.removesuffix(".schema.json"))
+
+
 def check_value(kind: str, value: Any, where: Path) -> None:
     """Check value against schema/KIND.schema.json; raises ScribeError that names where and the first fault."""
     try:

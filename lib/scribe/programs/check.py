@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scribe.common import files
-from scribe.common.cli import Parser, make_parser, prepare, run
-from scribe.common.deadline import Outcome, collect
-from scribe.common.errors import ScribeError, UsageError
-from scribe.health.checks import BY_NAME, CHECKS, Check, default_limit, run_checks
-from scribe.health.facts import Survey
-from scribe.health.findings import Finding, Limit, State, parse_range
-from scribe.health.formats import FORMATS, Report, format_table
+from scribe.common.cli import Parser, make_parser, run
+from scribe.common.deadline import collect
+from scribe.common.errors import UsageError
+from scribe.health.checks import BY_NAME, CHECKS, Check
+from scribe.health.examination import assemble, examine, read_range, time_for_children
+from scribe.health.findings import Finding, State
+from scribe.health.formats import FLEET_FORMATS, FORMATS, Fleet, Report, format_table, format_table_fleet
+from scribe.health.instances import add_options, are_wanted, find_instances, look_at_all
 
 PROGRAM = "scribe-check"
 NO_PASSWORD = "no password"  # what -w says when it stands alone
-_MARGIN = 0.5  # seconds kept for printing
 _EPILOG = """\
 Exit status: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN (wrong use and settings too).
 
@@ -40,6 +40,7 @@ def make_arguments() -> Parser:
     own.add_argument("--format", choices=sorted(FORMATS), help="default: table on a terminal, else nagios")
     there = "write there, in one step; what is not OK is said in one line on stderr, too"
     own.add_argument("--output", metavar="FILE", type=Path, help=there)
+    add_options(own)
     own.add_argument("--no-heartbeat", action="store_true", help="do not write a mark into the source's WAL")
     one = "where one check is chosen"
     own.add_argument("-w", "--warning", metavar="RANGE", nargs="?", const=NO_PASSWORD, help=one)
@@ -65,18 +66,6 @@ def choose_checks(arguments: argparse.Namespace) -> list[Check]:
     return [check for check in CHECKS if check.name in names]
 
 
-def read_setting(text: str) -> dict[str, dict[str, str]]:
-    """Return the ranges in SCRIBE_CHECK_LIMITS: by the check's name, then by level. Raises UsageError."""
-    given: dict[str, dict[str, str]] = {}
-    for word in text.split():
-        name, _, level = word.partition("=")[0].replace("-", "_").rpartition("_")
-        if name not in BY_NAME or not BY_NAME[name].unit or level not in ("warning", "critical") or "=" not in word:
-            hint = 'Write NAME-warning=RANGE or NAME-critical=RANGE; "scribe-check --help" lists them.'
-            raise UsageError(f'SCRIBE_CHECK_LIMITS: there is no limit "{word}"', hint)
-        given.setdefault(name, {})[level] = _range(BY_NAME[name], level, word.partition("=")[2])
-    return given
-
-
 def read_limits(arguments: argparse.Namespace, checks: list[Check]) -> dict[str, dict[str, str]]:
     """Return the ranges given as flags: by the check's name, then by level. Raises UsageError."""
     given: dict[str, dict[str, str]] = {}
@@ -84,75 +73,29 @@ def read_limits(arguments: argparse.Namespace, checks: list[Check]) -> dict[str,
         for level in ("warning", "critical") if check.unit else ():
             text = getattr(arguments, f"{check.name}_{level}")
             if text is not None:
-                given.setdefault(check.name, {})[level] = _range(check, level, text)
+                given.setdefault(check.name, {})[level] = read_range(check, level, text)
     for level in ("warning", "critical"):
         text = getattr(arguments, level)
         if text not in (None, NO_PASSWORD):
             if len(checks) != 1 or not checks[0].unit:
                 what = "one check is chosen" if len(checks) != 1 else f'check "{checks[0].name}" measures something'
                 raise UsageError(f"-{level[0]} takes a range only where {what}", 'Choose with "--only NAME".')
-            given.setdefault(checks[0].name, {})[level] = _range(checks[0], level, text)
+            given.setdefault(checks[0].name, {})[level] = read_range(checks[0], level, text)
     return given
 
 
-def _range(check: Check, level: str, text: str) -> str:
-    try:
-        return parse_range(text, check.unit)
-    except ValueError as error:
-        raise UsageError(f"invalid {level} range for {check.name}: {error}", f'Try "{PROGRAM} --help".') from None
+def render(report: Report | Fleet, style: str) -> str:
+    """Return what is known in a format."""
+    width = shutil.get_terminal_size().columns
+    if isinstance(report, Fleet):
+        return format_table_fleet(report, width) if style == "table" else FLEET_FORMATS[style](report)
+    return format_table(report, width) if style == "table" else FORMATS[style](report)
 
 
-def examine(arguments: argparse.Namespace, timeout: float) -> Iterator[dict[str, str] | Finding]:
-    """Yield what is known of the subject, then each finding; wrong use and settings are findings too."""
-    try:
-        checks = choose_checks(arguments)
-        given = read_limits(arguments, checks)
-        settings = prepare(arguments)
-        configured = read_setting(settings["SCRIBE_CHECK_LIMITS"] or "")
-        survey = Survey(settings, timeout)
-    except ScribeError as error:
-        yield Finding("configuration", State.UNKNOWN, error.message, error.hint or f'Try "{PROGRAM} --help".')
-        return
-    yield {"archive": str(settings.archive)}
-    yield _subject(survey)
-    limits = {}
-    for check in checks:
-        default = default_limit(check, settings)
-        ranges = {"warning": default.warning, "critical": default.critical}
-        limits[check.name] = Limit(**(ranges | configured.get(check.name, {}) | given.get(check.name, {})))
-    yield from run_checks(checks, survey, limits)
-
-
-def _subject(survey: Survey) -> dict[str, str]:
-    try:
-        return {"database": str(survey.identity["database"]), "slot": survey.slot_name}
-    except (ScribeError, OSError):
-        return {"database": ""}  # check "archive" says why
-
-
-def complete(arguments: argparse.Namespace, found: list[dict[str, str] | Finding], outcome: Outcome) -> list[Finding]:
-    """Return the findings; where the run did not end in time, what hung is critical and the rest unknown."""
-    findings = [value for value in found if isinstance(value, Finding)]
-    if outcome == Outcome.DIED:
-        text = "the check ended before all was looked at"
-        return [*findings, Finding("internal", State.UNKNOWN, text, "Please report this; run it again with --only.")]
-    if outcome == Outcome.ENDED:
-        return findings
-    done = {finding.name for finding in findings}
-    left = [check for check in choose_checks(arguments) if check.name not in done]
-    archive_read = any(isinstance(value, dict) and "database" in value for value in found)
-    culprit = "server" if archive_read and any(check.server for check in left) else "archive"
-    text = f"did not answer within {arguments.timeout:g} s" if culprit == "server" else "could not be read in time"
-    hint = 'Check the server with "pg_isready".' if culprit == "server" else "See whether its file system hangs."
-    findings = [finding for finding in findings if finding.name != culprit]
-    findings.append(Finding(culprit, State.CRITICAL, f"the {culprit} {text}", hint))
-    return findings + [Finding(c.name, State.UNKNOWN, "not reached in time", hint) for c in left if c.name != culprit]
-
-
-def publish(arguments: argparse.Namespace, report: Report) -> None:
+def publish(arguments: argparse.Namespace, report: Report | Fleet) -> None:
     """Print the report, or write it to a file in one step. Raises OSError."""
     style = arguments.format or ("table" if sys.stdout.isatty() and not arguments.output else "nagios")
-    text = format_table(report, shutil.get_terminal_size().columns) if style == "table" else FORMATS[style](report)
+    text = render(report, style)
     if arguments.quiet and style in ("nagios", "table"):
         text = text.splitlines(keepends=True)[0 if style == "nagios" else -1]
     if arguments.output is None:
@@ -162,7 +105,25 @@ def publish(arguments: argparse.Namespace, report: Report) -> None:
     # what collects it is another user; nothing in it is secret
     files.write_file(arguments.output, text.encode(), mode=0o644)
     if report.state and not arguments.quiet:
-        print(FORMATS["nagios"](report).splitlines()[0].split(" | ")[0], file=sys.stderr)
+        print(render(report, "nagios").splitlines()[0].split(" | ")[0], file=sys.stderr)
+
+
+def look(arguments: argparse.Namespace) -> Report | Fleet:
+    """Return what is found, of one database or of all. Raises UsageError."""
+    checks = choose_checks(arguments)
+    given = read_limits(arguments, checks)
+    started, timeout = time.time(), arguments.timeout
+    seconds = time_for_children(timeout)
+
+    def work(own: argparse.Namespace) -> Iterator[object]:
+        return examine(own, checks, given, seconds * 0.8)
+
+    if not are_wanted(arguments):
+        return assemble(collect(lambda: work(arguments), seconds), checks, timeout, started)
+    instances = find_instances(arguments)
+    found = look_at_all(instances, arguments, work, seconds)
+    reports = [(i.name, assemble(one, checks, timeout, started)) for i, one in zip(instances, found, strict=True)]
+    return Fleet(reports, started, time.time() - started)
 
 
 def main(argv: list[str]) -> int:
@@ -172,21 +133,16 @@ def main(argv: list[str]) -> int:
         arguments = parser.parse_args(argv)
         if arguments.timeout <= 0:
             raise UsageError("the timeout must be more than 0 seconds", f'Try "{PROGRAM} --help".')
+        if arguments.list:
+            for check in CHECKS:
+                print(f"{check.name:<14}{check.purpose}")
+            return 0
+        report = look(arguments)
     except UsageError as error:
         arguments = parser.parse_args([])
         finding = Finding("configuration", State.UNKNOWN, error.message, error.hint or "")
         publish(arguments, Report([finding], time.time(), 0.0))
         return State.UNKNOWN
-    if arguments.list:
-        for check in CHECKS:
-            print(f"{check.name:<14}{check.purpose}")
-        return 0
-    started = time.time()
-    seconds = max(arguments.timeout * 0.5, arguments.timeout - _MARGIN)
-    found, outcome = collect(lambda: examine(arguments, seconds * 0.8), seconds)
-    subject = {key: text for value in found if isinstance(value, dict) for key, text in value.items()}
-    findings = complete(arguments, found, outcome)
-    report = Report(findings, started, time.time() - started, **subject)
     try:
         publish(arguments, report)
     except OSError as error:

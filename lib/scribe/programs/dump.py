@@ -17,6 +17,7 @@ from scribe.common.settings import Settings
 from scribe.decoders.registry import check_setting, plugin_of
 from scribe.dump import setup
 from scribe.dump.base import Request, take_stream_base
+from scribe.dump.turns import take_turn
 from scribe.source.server import open_source
 
 PROGRAM = "scribe-dump"
@@ -66,7 +67,7 @@ def body(argv: list[str]) -> int:
     check_setting(identity, settings)
     request = make_request(settings, arguments, identity)
     talk = Talk(PROGRAM, arguments)
-    with open_source(identity) as conn:
+    with take_turn(settings["SCRIBE_DUMPS_AT_ONCE"], talk.info), open_source(identity) as conn:
         make_patient(conn)
         state = setup.read_state(archive, conn, identity["slot"])
         if not state.chained:
