@@ -16,7 +16,8 @@ from scribe.archive.chains import Stop
 from scribe.archive.segments import open_plain
 from scribe.common.dialect import Begin, Sequence
 from scribe.common.lsn import format_lsn
-from scribe.restore.replay import expected_rows, show, split_ddl, split_statements
+from scribe.restore.replay import show, split_ddl
+from scribe.restore.statements import expected_rows, split_statements
 
 
 def test_every_kind_of_block_is_applied(target: Target) -> None:

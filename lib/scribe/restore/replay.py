@@ -29,14 +29,16 @@ from scribe.archive.segments import (
 from scribe.common.dialect import UTF8_LINE, Begin, quote_literal
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn
+from scribe.restore import net
 from scribe.restore.escapes import read_alike
 from scribe.restore.session import ServerError, Session
+from scribe.restore.statements import count_statements, expected_rows, split_statements
+from scribe.restore.tables import Table, find_table
 
 BATCH_BYTES = 256 << 10
 BATCH_TRANSACTIONS = 500
 _UTF8_LINE = UTF8_LINE.encode()
 _SHOWN = 200  # characters of a statement in a message
-_COUNTED = re.compile(rb"; -- (\d+|\*) rows\n?\Z")
 _ON_EVENT_TRIGGER = re.compile(r"(?:CREATE |ALTER |DROP )?EVENT TRIGGER\b")
 _SHARED = re.compile(r"(?:CREATE|ALTER|DROP|GRANT|REVOKE) (?:ROLE|TABLESPACE)|ALTER DATABASE")
 _OUTSIDE = re.compile(r"(?:CREATE|DROP) TABLESPACE")
@@ -44,8 +46,7 @@ _GEXEC = b" \\gexec\n"
 _DATABASE_OWNER = b"  EXECUTE pg_catalog.format('ALTER DATABASE %I OWNER TO %I', "
 _COMMENT_ON_EVENT_TRIGGER = re.compile(rb"(?i)(?:\A|\n)\s*COMMENT\s+ON\s+EVENT\s+TRIGGER\b")
 _OBJECT_OWNER = re.compile(rb"ALTER LARGE OBJECT \d+ OWNER TO ")
-_BETWEEN = re.compile(rb"(?<=\n)(?![()])")
-_ROW_STATEMENTS = (b"INSERT INTO ", b"UPDATE ", b"DELETE FROM ", b"WITH v (image")
+_NOT_OF_ROWS = re.compile(rb"^(?!INSERT INTO |UPDATE |DELETE FROM |WITH |TRUNCATE |[()])", re.MULTILINE)
 _SKIPPED_TABLE = (
     "CREATE TABLE IF NOT EXISTS scribe.skipped (place text, file text, statement text,"
     " at timestamptz DEFAULT pg_catalog.clock_timestamp())"
@@ -103,11 +104,16 @@ class _Part:
 
 @dataclass
 class _Sent:
-    """The message on its way: its statements, and how many control statements come before and after them."""
+    """The message on its way: its statements, and how many control statements come before and after them.
+
+    joined: what was sent of them as net effects, if anything was; move: the statement that moves the position.
+    """
 
     parts: list[_Part]
     before: int = 0
     after: int = 0
+    joined: net.Joined | None = None
+    move: bytes = b""
 
 
 @dataclass
@@ -115,7 +121,8 @@ class Replayer:
     """Applies events to the target behind session. file: the name of what is being read, for messages.
 
     position: where the target stands (LSN); transactions whose commit record starts before it are passed over;
-    skips: statements to pass over, which is recorded in the target's scribe.skipped.
+    skips: statements to pass over, which is recorded in the target's scribe.skipped; joining: how many bytes of small
+    transactions become net effects together, 0 if each statement is to be sent as it stands.
     """
 
     session: Session
@@ -129,6 +136,7 @@ class Replayer:
     totals: Totals = field(default_factory=Totals)
     tick: Callable[[int], None] = lambda done: None
     skips: frozenset[Place] = frozenset()
+    joining: int = 0
     _open: bool = False  # a transaction of the target is open
     _objects: bool = False  # a transaction of large objects is open
     _ahead: int = 0  # the position once everything sent has been committed
@@ -141,6 +149,8 @@ class Replayer:
     _passing: bool = False  # over the data of a COPY
     _lines: int = 0
     _number: int = 0  # statements of the present large transaction so far
+    _joiner: net.Joiner = field(default_factory=net.Joiner)
+    _tables: dict[bytes, Table | None] = field(default_factory=dict)  # as they are now; None: of no net effects
     _skipping: frozenset[int] = frozenset()  # the LSNs of transactions in which something is to be passed over
 
     def __post_init__(self) -> None:
@@ -162,7 +172,7 @@ class Replayer:
                 if current.commit_lsn < self.position:
                     current = None
                 elif isinstance(event, Small):
-                    self._add(_Part(current, event.end, event.text))
+                    self._small(event)
                 else:
                     self._begin(current)
             elif isinstance(event, LargeObjects):
@@ -194,10 +204,14 @@ class Replayer:
 
     # Small transactions, many to a message
 
+    def _small(self, event: Small) -> None:
+        self._add(_Part(event.begin, event.end, event.text))
+
     def _add(self, part: _Part) -> None:
         self._batch.append(part)
         self._batch_bytes += len(part.text)
-        if self._batch_bytes >= BATCH_BYTES or len(self._batch) >= BATCH_TRANSACTIONS:
+        full = len(self._batch) >= BATCH_TRANSACTIONS and not self.joining
+        if full or self._batch_bytes >= (self.joining or BATCH_BYTES):
             self._flush()
 
     def _flush(self) -> None:
@@ -205,16 +219,27 @@ class Replayer:
         if not self._batch:
             return
         batch, self._batch, self._batch_bytes = self._batch, [], 0
+        joined = self._join(batch) if self.joining else None
         self._settle()
         control, before = self._turn()
         end = batch[-1].end
         assert end is not None
         texts = b"".join([part.text for part in batch])
-        self.session.send(control + texts + self._move(end))
-        self._sent = _Sent(batch, before, 1)
+        move = self._move(end)
+        self.session.send(control + (joined.text if joined else texts) + move)
+        self._sent = _Sent(batch, before, 1, joined, move)
         self.totals.transactions += len(batch)
         self.totals.bytes += len(texts)
         self.totals.time = batch[-1].begin.time
+
+    def _join(self, batch: list[_Part]) -> net.Joined | None:
+        """Return the net effects of a batch; None where they are the statements themselves."""
+        statements = [statement for part in batch for statement in split_statements(part.text)]
+        names = {name for name in map(net.table_of, statements) if name is not None}
+        if unknown := names - self._tables.keys():
+            self._settle()
+            self._tables |= {name: find_table(self.session, name) for name in unknown}
+        return self._joiner.join(statements, {name: self._tables[name] for name in names})
 
     def _turn(self) -> tuple[bytes, int]:
         """What ends the target's transaction and begins the next, and how many results it gives."""
@@ -240,9 +265,33 @@ class Replayer:
         self.tick(self.totals.bytes)
         try:
             counts = self.session.collect()
+            if sent.joined is None:
+                self._check(sent, counts)
+                return
+            if self._proves(sent.joined, counts[sent.before :]):
+                return
         except ServerError as error:
-            raise self._failed(sent, error) from None
-        self._check(sent, counts)
+            if sent.joined is None or error.index < sent.before:
+                raise self._failed(sent, error) from None
+            self._give_up_joining(sent.joined.statements[error.index - sent.before :][:1])
+        # Serially, what is wrong is found and named; or it was only net effects that could not be.
+        self.session.send(b"ROLLBACK;BEGIN;\n" + b"".join([part.text for part in sent.parts]) + sent.move)
+        self._sent = _Sent(sent.parts, 2, 1)
+        self._settle()
+
+    def _proves(self, joined: net.Joined, counts: list[int | None]) -> bool:
+        """Whether net effects, and the moving of the position after them, acted on what they should have."""
+        pairs = list(zip(joined.statements, counts, strict=False))
+        wrong = [sent for sent, count in pairs if sent.count not in (None, count)]
+        if wrong or counts[len(pairs) :] != [1]:
+            self._give_up_joining(wrong)
+            return False
+        self.totals.rows += joined.changes + sum(count or 0 for sent, count in pairs if sent.plain)
+        return True
+
+    def _give_up_joining(self, statements: list[net.Sent]) -> None:
+        """Send what is of the tables of these as it stands, from here on."""
+        self._tables |= {each.table: None for each in statements if each.table is not None}
 
     def _check(self, sent: _Sent, counts: list[int | None]) -> None:
         text = b"".join([part.text for part in sent.parts])
@@ -312,6 +361,8 @@ class Replayer:
     def _send_some(self, text: bytes, begin: Begin) -> None:
         self._settle()
         self._fresh = False
+        if _NOT_OF_ROWS.search(text):
+            self._tables.clear()
         self.session.send(text)
         self._sent = _Sent([_Part(begin, None, text, self._number)])
         self._number += count_statements(text)
@@ -384,6 +435,7 @@ class Replayer:
             self._fresh = False
             for text in texts:
                 self._run(text, _Part(begin, None, text, self._number), event.tag)
+        self._tables.clear()
         self._number += 1
         self.totals.ddl += 1
 
@@ -513,26 +565,6 @@ def show(statement: bytes) -> str:
     """Return the first characters of a statement for a message."""
     text = " ".join(statement[: 4 * _SHOWN].decode("utf-8", "replace").split())
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-
-
-def split_statements(text: bytes) -> list[bytes]:
-    """Cut whole statements at line beginnings; a line that begins with a parenthesis continues the one before."""
-    return [statement for statement in _BETWEEN.split(text) if statement]
-
-
-def count_statements(text: bytes) -> int:
-    """Return how many statements split_statements() would find."""
-    return text.count(b"\n") - text.count(b"\n(") - text.count(b"\n)")
-
-
-def expected_rows(statement: bytes) -> int | None:
-    """Return how many rows a statement of a segment must act on, None where any number is right."""
-    if not statement.startswith(_ROW_STATEMENTS):
-        return None
-    match = _COUNTED.search(statement, max(0, len(statement) - 40))
-    if match is None:
-        return 1
-    return None if match[1] == b"*" else int(match[1])
 
 
 def without_quieting(text: bytes) -> bytes:

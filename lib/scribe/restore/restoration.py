@@ -55,7 +55,8 @@ class Restore:
     ) -> None:
         self.archive, self.identity, self.arguments, self.talk = archive, identity, arguments, talk
         self.name = name_target(arguments)
-        self.options = Options(arguments.jobs, not arguments.no_owner, not arguments.no_tablespaces, self._mapping())
+        jobs = 1 if arguments.serial else arguments.jobs
+        self.options = Options(jobs, not arguments.no_owner, not arguments.no_tablespaces, self._mapping())
         self.began = time.monotonic()
         self.progress = Progress(talk.program, quiet=arguments.quiet)
 
@@ -227,6 +228,7 @@ class Restore:
             replayer = Replayer(
                 Session(conn), state[0], way.stop, self.options.owners, tick=self.progress.set, skips=skips
             )
+            replayer.joining = self.arguments.batch << 20 if self.arguments.net else 0
             replayer.event_triggers = self.options.event_triggers
             replayer.shared = self.options.shared
             replayer.standard_strings = conn.info.server_version >= STANDARD_STRINGS_ONLY

@@ -1,0 +1,390 @@
+"""Net effects: the row changes of many small transactions, joined by table and key into a few statements.
+
+A row that is updated ten times is updated once, to its last values; one that is inserted and deleted is never made.
+What is found in the end is the same only if a row's key has one spelling, and if no row decides what becomes of
+another: of tables where that is not proved (tables.py), every statement is sent as it stands, in its order. Tables do
+not see each other, since foreign keys and triggers are off in a replay. Each statement must act on as many rows as
+there are keys in it, and keys that came and went must not be there.
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from scribe.restore.statements import IDENTIFIER, expected_rows, unquoted
+from scribe.restore.tables import Table
+
+_NAME = IDENTIFIER + rb"\." + IDENTIFIER
+_LITERAL = rb"(?:'[^']*+(?:''[^']*+)*+'|[0-9]++|true|false|NULL|E'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+')"
+_HEAD = re.compile(rb"(?:INSERT INTO|UPDATE(?: ONLY)?|DELETE FROM(?: ONLY)?) (" + _NAME + rb") ")
+_INSERT = re.compile(rb"\(([^()']*)\) ((?:OVERRIDING SYSTEM VALUE )?)VALUES[ \n]")
+_COLUMN = re.compile(IDENTIFIER)
+_VALUE = re.compile(rb"(" + _LITERAL + rb")(, |\))")
+_PAIR = re.compile(rb"(" + IDENTIFIER + rb") = (" + _LITERAL + rb")(, | WHERE | AND |;\n)")
+_ROWS_END = re.compile(rb"(,\n\(|;\n|; -- [0-9]+ rows\n)")
+_MOST = 1000  # rows of a statement
+_SHAPES = 8  # of the statements of one kind on one table that are remembered
+# Few keys are looked up in many rows: what the planner knows of a table that was filled a moment ago is nothing.
+
+_METHODS = (b"hashjoin", b"mergejoin", b"seqscan")
+
+Key = tuple[bytes, ...]
+
+
+@dataclass(slots=True)
+class Change:
+    """One row change. kind: INSERT, UPDATE or DELETE by its first letter; of an INSERT, key is empty and values are in
+    the order of columns, which the head names."""
+
+    kind: bytes
+    key: dict[bytes, bytes]
+    values: dict[bytes, bytes]
+    head: bytes = b""  # what stands between the table's name and VALUES
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One statement of a message. count: of the rows it must act on, None if that is any number; table: that it is of,
+    None if it is none's; plain: it is one of the batch's, unchanged."""
+
+    text: bytes
+    count: int | None = None
+    table: bytes | None = None
+    plain: bool = False
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What is sent instead of a batch. changes: how many row changes were joined."""
+
+    statements: list[Sent]
+    changes: int
+
+    @property
+    def text(self) -> bytes:
+        """The message."""
+        return b"".join([sent.text for sent in self.statements])
+
+
+_BY_INDEX = [Sent(b"SET LOCAL enable_%b = off;\n" % method) for method in _METHODS]
+
+
+class _Unproved(Exception):
+    """The changes of a table cannot be joined, in this batch at least."""
+
+
+def table_of(statement: bytes) -> bytes | None:
+    """Return the name of the table that a statement of a small transaction changes, None if it is not plain to see."""
+    match = _HEAD.match(statement)
+    return None if match is None else match[1]
+
+
+class Joiner:
+    """Joins batch after batch. Most statements are like one before: how those are read is remembered."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[tuple[bytes, bytes], list[_Shape]] = {}  # by kind and table
+
+    def join(self, statements: list[bytes], tables: Mapping[bytes, Table | None]) -> Joined | None:
+        """Join the statements of some transactions; None if none of them can be. tables: what is known of each."""
+        gc.disable()  # what is made here refers to nothing in a circle, and looking for one takes a third of the time
+        try:
+            return self._join(statements, tables)
+        finally:
+            gc.enable()
+
+    def _join(self, statements: list[bytes], tables: Mapping[bytes, Table | None]) -> Joined | None:
+        names = list(map(table_of, statements))
+        found = self._read_all(statements, names, tables)
+        made = {name: _try_table(name, table, changes) for name, (table, changes) in found.items()}
+        joined = [sent for some in made.values() for sent in some or ()]
+        if not joined:
+            return None
+        plain = [
+            Sent(statement, expected_rows(statement), name, plain=True)
+            for name, statement in zip(names, statements, strict=True)
+            if name is None or made.get(name) is None
+        ]
+        return Joined(
+            [*plain, *_BY_INDEX, *joined], sum(len(found[name][1]) for name in made if made[name] is not None)
+        )
+
+    def _read_all(
+        self, statements: list[bytes], names: list[bytes | None], tables: Mapping[bytes, Table | None]
+    ) -> dict[bytes, tuple[Table, list[Change]]]:
+        """Return the changes of each table of which all can be read."""
+        found = {name: (table, list[Change]()) for name, table in tables.items() if table is not None}
+        for name, statement in zip(names, statements, strict=True):
+            if name is not None and name in found:
+                table, changes = found[name]
+                try:
+                    changes.extend(self._read(statement, name) if table.keys else read_whole(statement, len(name)))
+                except _Unproved:
+                    del found[name]
+        return {name: each for name, each in found.items() if each[1]}
+
+    def _read(self, statement: bytes, name: bytes) -> list[Change]:
+        shapes = self._shapes.setdefault((statement[:1], name), [])
+        for shape in shapes:
+            match = shape.pattern.fullmatch(statement)
+            if match is not None:
+                return [shape.read(match.groups())]
+        changes = list(read_changes(statement, len(name)))
+        if len(changes) == 1 and len(shapes) < _SHAPES:
+            shapes += _shapes_of(statement, name, changes[0])
+        return changes
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A statement with any values. columns: in the order of its values, those of the key last."""
+
+    pattern: re.Pattern[bytes]
+    kind: bytes
+    values: tuple[bytes, ...]
+    key: tuple[bytes, ...]
+    head: bytes
+
+    def read(self, found: tuple[bytes, ...]) -> Change:
+        number = len(self.values)
+        return Change(
+            self.kind,
+            dict(zip(self.key, found[number:], strict=True)),
+            dict(zip(self.values, found[:number], strict=True)),
+            self.head,
+        )
+
+
+def _shapes_of(statement: bytes, name: bytes, change: Change) -> Iterator[_Shape]:
+    """Yield the shape of a statement that makes one change, unless it stands on several lines."""
+
+    def listed(columns: Iterable[bytes], between: bytes) -> bytes:
+        return between.join(re.escape(column) + b" = (" + _LITERAL + b")" for column in columns)
+
+    only = rb"(?: ONLY)? " + re.escape(name)
+    if change.kind == b"I":
+        values = b", ".join([b"(" + _LITERAL + b")"] * len(change.values))
+        text = re.escape(b"INSERT INTO " + name + b" " + change.head) + rb" \(" + values + rb"\);\n"
+    elif change.kind == b"U":
+        text = b"UPDATE" + only + b" SET " + listed(change.values, b", ")
+        text += b" WHERE " + listed(change.key, b" AND ") + rb";\n"
+    else:
+        text = b"DELETE FROM" + only + b" WHERE " + listed(change.key, b" AND ") + rb";\n"
+    pattern = re.compile(text)
+    if pattern.fullmatch(statement) is not None:
+        yield _Shape(pattern, change.kind, tuple(change.values), tuple(change.key), change.head)
+
+
+def _try_table(name: bytes, table: Table, changes: list[Change]) -> list[Sent] | None:
+    try:
+        return [Sent(text, count, name) for text, count in _join_table(name, table, changes)]
+    except _Unproved:
+        return None
+
+
+def read_whole(statement: bytes, name: int) -> Iterator[Change]:
+    """Yield the one row that an INSERT into a table without keys makes, with its values unread. Raises _Unproved."""
+    at = len(b"INSERT INTO ") + name + 1
+    match = _INSERT.match(statement, at) if statement.startswith(b"INSERT INTO ") else None
+    if match is None or not statement.startswith(b"(", match.end()) or not statement.endswith(b");\n"):
+        raise _Unproved
+    yield Change(b"I", {}, {b"": statement[match.end() + 1 : -3]}, statement[at : match.end() - 1])
+
+
+def read_changes(statement: bytes, name: int) -> Iterator[Change]:
+    """Yield the row changes of a statement whose table's name has so many bytes. Raises _Unproved."""
+    if statement.startswith(b"INSERT INTO "):
+        return _read_insert(statement, len(b"INSERT INTO ") + name + 1)
+    at = statement.index(b" ") + 1 if statement.startswith(b"UPDATE") else len(b"DELETE FROM ")
+    at += len(b"ONLY ") if statement.startswith(b"ONLY ", at) else 0
+    return _read_other(statement, at + name + 1)
+
+
+def _read_insert(statement: bytes, at: int) -> Iterator[Change]:
+    match = _INSERT.match(statement, at)
+    if match is None or not statement.startswith(b"(", match.end()):
+        raise _Unproved
+    columns = _COLUMN.findall(match[1])
+    if b", ".join(columns) != match[1]:
+        raise _Unproved
+    head = statement[at : match.end() - 1]
+    at, end = match.end() + 1, len(statement)
+    while True:
+        values: list[bytes] = []
+        while True:
+            value = _VALUE.match(statement, at)
+            if value is None:
+                raise _Unproved
+            values.append(value[1])
+            at = value.end()
+            if value[2] == b")":
+                break
+        if len(values) != len(columns):
+            raise _Unproved
+        yield Change(b"I", {}, dict(zip(columns, values, strict=True)), head)
+        after = _ROWS_END.match(statement, at)
+        if after is None:
+            raise _Unproved
+        at = after.end()
+        if at == end:
+            return
+
+
+def _read_other(statement: bytes, at: int) -> Iterator[Change]:
+    change = Change(statement[:1], {}, {})
+    if change.kind == b"U":
+        if not statement.startswith(b"SET ", at):
+            raise _Unproved
+        at = _read_pairs(statement, at + len(b"SET "), change.values, (b", ", b" WHERE "))
+    else:
+        if not statement.startswith(b"WHERE ", at):
+            raise _Unproved
+        at += len(b"WHERE ")
+    if _read_pairs(statement, at, change.key, (b" AND ", b";\n")) != len(statement):
+        raise _Unproved
+    yield change
+
+
+def _read_pairs(statement: bytes, at: int, into: dict[bytes, bytes], ends: tuple[bytes, bytes]) -> int:
+    """Read columns and their values up to the second of the ends; return where that ends. Raises _Unproved."""
+    while True:
+        pair = _PAIR.match(statement, at)
+        if pair is None or pair[3] not in ends or pair[1] in into:
+            raise _Unproved
+        into[pair[1]] = pair[2]
+        at = pair.end()
+        if pair[3] == ends[1]:
+            return at
+
+
+# What is left of the changes of one table
+
+
+@dataclass(slots=True)
+class _Row:
+    """What becomes of one key. before: whether the row was there; after: what it is then, None if it is gone."""
+
+    before: bool
+    after: Change | None
+
+
+def _join_table(name: bytes, table: Table, changes: list[Change]) -> Iterator[tuple[bytes, int]]:
+    """Yield statements, and how many rows each acts on. Raises _Unproved."""
+    keyed = next((change for change in changes if change.key), None)
+    if keyed is None:
+        yield from _insert(name, changes)
+        return
+    key = tuple(sorted(keyed.key))
+    if tuple(sorted(map(unquoted, key))) not in table.keys:
+        raise _Unproved
+    rows = _follow(key, changes)
+    gone = [k for k, row in rows.items() if row.before and (row.after is None or row.after.kind == b"I")]
+    yield from _delete(name, table, key, gone, len(gone))
+    yield from _delete(name, table, key, [k for k, row in rows.items() if not row.before and row.after is None], 0)
+    updates = [(k, row.after.values) for k, row in rows.items() if row.after is not None and row.after.kind == b"U"]
+    yield from _update(name, table, key, updates)
+    yield from _insert(name, [row.after for row in rows.values() if row.after is not None and row.after.kind == b"I"])
+
+
+def _follow(key: Key, changes: list[Change]) -> dict[Key, _Row]:
+    """Return what becomes of each key. Raises _Unproved for what a serial replay has to judge."""
+    rows: dict[Key, _Row] = {}
+    for change in changes:
+        where = change.values if change.kind == b"I" else change.key
+        try:
+            found = tuple([where[column] for column in key])
+        except KeyError:
+            raise _Unproved from None
+        if (change.kind != b"I" and len(where) != len(key)) or b"NULL" in found:
+            raise _Unproved
+        row = rows.get(found)
+        if change.kind == b"U":
+            _update_row(rows, found, row, change)
+        elif change.kind == b"D":
+            if row is None:
+                rows[found] = _Row(True, None)
+            elif row.after is None:
+                raise _Unproved
+            else:
+                row.after = None
+        elif row is None:
+            rows[found] = _Row(False, change)
+        elif row.after is None:
+            rows[found] = _Row(rows.pop(found).before, change)  # rows are made in the order in which they came last
+        else:
+            raise _Unproved
+    return rows
+
+
+def _update_row(rows: dict[Key, _Row], found: Key, row: _Row | None, change: Change) -> None:
+    for column, value in change.key.items():
+        if change.values.pop(column, value) != value:
+            raise _Unproved  # it gets another key
+    if not change.values:
+        raise _Unproved
+    if row is None:
+        rows[found] = _Row(True, change)
+    elif row.after is None:
+        raise _Unproved
+    else:
+        if row.after.kind == b"I" and not row.after.values.keys() >= change.values.keys():
+            raise _Unproved
+        row.after.values.update(change.values)
+
+
+def _insert(name: bytes, changes: Iterable[Change]) -> Iterator[tuple[bytes, int]]:
+    by_head: dict[bytes, list[bytes]] = {}
+    for change in changes:
+        by_head.setdefault(change.head, []).append(b"(" + b", ".join(change.values.values()) + b")")
+    for head, rows in by_head.items():
+        for at in range(0, len(rows), _MOST):
+            some = rows[at : at + _MOST]
+            yield b"INSERT INTO %b %b\n%b;\n" % (name, head, b",\n".join(some)), len(some)
+
+
+def _delete(name: bytes, table: Table, key: Key, keys: list[Key], expected: int) -> Iterator[tuple[bytes, int]]:
+    """Delete the rows with these keys: all of them are there, or (expected 0) none of them may be."""
+    for at in range(0, len(keys), _MOST):
+        some = keys[at : at + _MOST]
+        count = len(some) if expected else 0
+        if len(key) == 1:
+            values = b", ".join([values[0] for values in some])
+            yield b"DELETE FROM ONLY %b WHERE %b IN (%b);\n" % (name, key[0], values), count
+        else:
+            rows_of = _values(table, key, some)
+            yield b"DELETE FROM ONLY %b AS t USING %b WHERE %b;\n" % (name, rows_of, _on(key)), count
+
+
+def _update(
+    name: bytes, table: Table, key: Key, updates: list[tuple[Key, dict[bytes, bytes]]]
+) -> Iterator[tuple[bytes, int]]:
+    groups: dict[Key, list[Key]] = {}
+    for found, values in updates:
+        columns = tuple(sorted(values))
+        groups.setdefault(columns, []).append(found + tuple([values[column] for column in columns]))
+    for columns, rows in groups.items():
+        sets = b", ".join(b"%b = v.c%d" % (column, i) for i, column in enumerate(columns, len(key)))
+        for at in range(0, len(rows), _MOST):
+            some = rows[at : at + _MOST]
+            rows_of = _values(table, key + columns, some)
+            yield b"UPDATE ONLY %b AS t SET %b FROM %b WHERE %b;\n" % (name, sets, rows_of, _on(key)), len(some)
+
+
+def _values(table: Table, columns: Key, rows: list[Key]) -> bytes:
+    """Return rows as a table v with the columns c0, c1, ...; the first has the types that all of them have."""
+    try:
+        first = [
+            b"%b::%b" % pair
+            for pair in zip(rows[0], [table.types[unquoted(column)] for column in columns], strict=True)
+        ]
+    except KeyError:
+        raise _Unproved from None
+    texts = [b"(" + b", ".join(row) + b")" for row in [tuple(first), *rows[1:]]]
+    return b"(VALUES\n%b) AS v (%b)" % (b",\n".join(texts), b", ".join(b"c%d" % i for i in range(len(columns))))
+
+
+def _on(key: Key) -> bytes:
+    return b" AND ".join(b"t.%b = v.c%d" % (column, i) for i, column in enumerate(key))

@@ -1,0 +1,293 @@
+"""Net effects end in the same rows as every statement in its turn, or are not used; what is lost is noticed as well."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from cluster import Cluster
+from compare import assert_equal
+from restoring import Target
+
+from scribe.restore.net import Joined, Joiner
+from scribe.restore.tables import Table
+
+KEYED = Table({b"id": b"pg_catalog.int4", b"v": b"pg_catalog.text", b"w": b"pg_catalog.text"}, frozenset({(b"id",)}))
+TWO = Table({b"a": b"pg_catalog.int4", b"Odd b": b"pg_catalog.text", b"v": b"s.mood"}, frozenset({(b"Odd b", b"a")}))
+TABLES = {b"public.t": KEYED, b'public."T 2"': TWO, b"public.other": None}
+
+
+def joined(*statements: bytes) -> list[tuple[bytes, int | None]]:
+    """Return what is sent, but for the settings."""
+    found = Joiner().join(list(statements), TABLES)
+    assert isinstance(found, Joined), "nothing was joined"
+    return [(sent.text, sent.count) for sent in found.statements if not sent.text.startswith(b"SET LOCAL ")]
+
+
+@pytest.mark.unit
+def test_the_last_values_of_a_row_are_what_is_sent() -> None:
+    assert joined(
+        b"UPDATE public.t SET v = 'a', w = E'x\\\\''y' WHERE id = 1;\n",
+        b"INSERT INTO public.t (id, v, w) VALUES\n(2, NULL, 'it''s'),\n(3, 'gone', ''); -- 2 rows\n",
+        b"UPDATE public.t SET v = 'b' WHERE id = 1;\n",
+        b"UPDATE public.t SET w = ' WHERE id = 1;' WHERE id = 2;\n",
+        b"DELETE FROM public.t WHERE id = 3;\n",
+        b"DELETE FROM public.t WHERE id = '-4';\n",
+        b"DELETE FROM public.t WHERE id = 5;\n",
+        b"INSERT INTO public.t (id, v, w) VALUES (5, 'again', NULL);\n",
+    ) == [
+        (b"DELETE FROM ONLY public.t WHERE id IN ('-4', 5);\n", 2),
+        (b"DELETE FROM ONLY public.t WHERE id IN (3);\n", 0),
+        (
+            b"UPDATE ONLY public.t AS t SET v = v.c1, w = v.c2 FROM (VALUES\n"
+            b"(1::pg_catalog.int4, 'b'::pg_catalog.text, E'x\\\\''y'::pg_catalog.text)) AS v (c0, c1, c2)"
+            b" WHERE t.id = v.c0;\n",
+            1,
+        ),
+        (b"INSERT INTO public.t (id, v, w) VALUES\n(2, NULL, ' WHERE id = 1;'),\n(5, 'again', NULL);\n", 2),
+    ]
+
+
+@pytest.mark.unit
+def test_keys_of_several_columns_and_odd_names_are_joined() -> None:
+    assert joined(
+        b"UPDATE ONLY public.\"T 2\" SET a = 1, v = 'good' WHERE \"Odd b\" = 'x' AND a = 1;\n",
+        b'DELETE FROM ONLY public."T 2" WHERE "Odd b" = \'y\' AND a = 1;\n',
+        b"UPDATE public.other SET v = 1 WHERE id = 1;\n",
+    ) == [
+        (b"UPDATE public.other SET v = 1 WHERE id = 1;\n", 1),
+        (
+            b"DELETE FROM ONLY public.\"T 2\" AS t USING (VALUES\n('y'::pg_catalog.text, 1::pg_catalog.int4)) AS v"
+            b' (c0, c1) WHERE t."Odd b" = v.c0 AND t.a = v.c1;\n',
+            1,
+        ),
+        (
+            b'UPDATE ONLY public."T 2" AS t SET v = v.c2 FROM (VALUES\n'
+            b"('x'::pg_catalog.text, 1::pg_catalog.int4, 'good'::s.mood)) AS v (c0, c1, c2)"
+            b' WHERE t."Odd b" = v.c0 AND t.a = v.c1;\n',
+            1,
+        ),
+    ]
+
+
+@pytest.mark.unit
+def test_what_looks_like_a_statement_before_is_read_alike() -> None:
+    updates = [b"UPDATE public.t SET v = %b WHERE id = %d;\n" % (b"'%b'" % (b"''" * n), n % 7) for n in range(40)]
+    updates += [b"UPDATE public.t SET v = E'\\\\' WHERE id = 6;\n", b"UPDATE public.t SET v = NULL WHERE id = '-1';\n"]
+    ((text, count),) = joined(*updates)
+    assert count == 8
+    assert b"(5, '%b')" % (b"''" * 33) in text
+    assert b"(6, E'\\\\')" in text
+    assert b"('-1', NULL)" in text
+
+
+UNPROVED = [
+    b"UPDATE public.t SET id = 2 WHERE id = 1;\n",
+    b"UPDATE public.t SET v = (SELECT 'x') WHERE id = 1;\n",
+    b"UPDATE public.t SET v = 'x' WHERE v = 'y';\n",
+    b"DELETE FROM public.t WHERE ctid = (SELECT ctid FROM ONLY public.t WHERE id = 1 LIMIT 1);\n",
+    b"DELETE FROM public.t WHERE id IS NULL;\n",
+    b"DELETE FROM public.t WHERE id = 1;\nDELETE FROM public.t WHERE id = 1;\n",
+    b"DELETE FROM public.t WHERE id = 1;\nUPDATE public.t SET v = 'x' WHERE id = 1;\n",
+    b"INSERT INTO public.t DEFAULT VALUES;\n",
+    b"UPDATE public.t SET v = 'x' WHERE id = 1;\nINSERT INTO public.t (id, v) VALUES (1, 'x');\n",
+    b"INSERT INTO public.t (id, v) VALUES (1, 'x');\nUPDATE public.t SET w = 'x' WHERE id = 1;\n",
+    b"INSERT INTO public.t (v) VALUES ('x');\nUPDATE public.t SET w = 'x' WHERE id = 1;\n",
+    b"UPDATE public.t SET v = 'x' WHERE id = 1; -- 0 rows\n",
+    b"DELETE FROM public.t WHERE id = NULL;\n",
+]
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("text", UNPROVED)
+def test_what_is_not_proved_is_sent_as_it_stands(text: bytes) -> None:
+    statements = text.splitlines(keepends=True)
+    joiner = Joiner()
+    assert joiner.join(statements, TABLES) is None
+    insert = b"INSERT INTO public.\"T 2\" (a, \"Odd b\", v) VALUES (1, 'x', 'good');\n"
+    found = joiner.join([*statements, insert], TABLES)
+    assert found is not None and [sent.text for sent in found.statements[: len(statements)]] == statements
+
+
+SCHEMA = """
+SET search_path = public;
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE TABLE plain (id int PRIMARY KEY, v text, u int UNIQUE, n numeric(10, 3), c char(5), m mood, f float8);
+CREATE TABLE "Two keys" (a text, b int, v varchar(20), PRIMARY KEY (a, b), s text GENERATED ALWAYS AS (a || v) STORED);
+CREATE TABLE spelt (k numeric PRIMARY KEY, v text);
+CREATE TABLE named (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, v bigint);
+CREATE TABLE log (at timestamptz, v text);
+CREATE TABLE ranges (id int PRIMARY KEY, v int, EXCLUDE USING gist (int4range(v, v + 1) WITH &&));
+CREATE FUNCTION rows_of_log() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM public.log';
+CREATE TABLE counted (id int PRIMARY KEY, v int, CHECK (v <= rows_of_log()));
+INSERT INTO plain SELECT n, 'v' || n, n, n, 'c', 'good', n FROM generate_series(1, 20) AS n;
+INSERT INTO "Two keys" SELECT 'a' || n % 3, n, 'v' FROM generate_series(1, 20) AS n;
+INSERT INTO ranges SELECT n, n FROM generate_series(1, 20) AS n;
+SET search_path = '';
+"""
+
+
+class Source:
+    """Makes up statements, and knows which keys are there. draw: where chance comes from."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self.draw = draw
+        self.keys: dict[str, dict[int, int]] = {name: {} for name in ("plain", "keys", "spelt", "named", "ranges", "c")}
+        for name in ("plain", "keys", "ranges"):
+            self.keys[name] = {n: n for n in range(1, 21)}
+        self.unique = {"plain": 100, "ranges": 100}
+        self.logged = 0
+
+    def statement(self) -> str:
+        """Return one that the source could have run after those before."""
+        return getattr(
+            self, f"_{self.draw.choice(['plain', 'plain', 'keys', 'spelt', 'named', 'log', 'ranges', 'c'])}"
+        )()
+
+    def _pick(self, name: str) -> tuple[str, int]:
+        there = self.keys[name]
+        if not there or self.draw.random() < 0.4:
+            free = [n for n in range(1, 200) if n not in there]
+            key = self.draw.choice(free)
+            there[key] = key
+            return "insert", key
+        key = self.draw.choice(list(there))
+        if self.draw.random() < 0.4:
+            del there[key]
+            return "delete", key
+        return "update", key
+
+    def _text(self) -> str:
+        return self.draw.choice(["'x'", "E'a\\\\b\\nc'", "'it''s'", "NULL", "''", "' WHERE id = 1;'", "'Ünï'"])
+
+    def _next(self, name: str) -> int:
+        self.unique[name] += 1
+        return self.unique[name]
+
+    def _plain(self) -> str:
+        what, key = self._pick("plain")
+        f = self.draw.choice(["'1.5'", "'NaN'", "'-0'", "'1e+300'"])
+        if what == "insert":
+            values = f"{key}, {self._text()}, {self._next('plain')}, '{key}.500', 'ab   ', 'bad', {f}"
+            return f"INSERT INTO public.plain (id, v, u, n, c, m, f) VALUES ({values});\n"
+        if what == "delete":
+            return f"DELETE FROM public.plain WHERE id = {key};\n"
+        sets = self.draw.choice([f"v = {self._text()}", f"u = {self._next('plain')}, m = 'good'", f"f = {f}, c = NULL"])
+        return f"UPDATE public.plain SET {sets} WHERE id = {key};\n"
+
+    def _keys(self) -> str:
+        what, key = self._pick("keys")
+        where = f"a = 'a{key % 3}' AND b = {key}"
+        if what == "insert":
+            return f"INSERT INTO public.\"Two keys\" (a, b, v) VALUES ('a{key % 3}', {key}, {self._text()});\n"
+        if what == "delete":
+            return f'DELETE FROM public."Two keys" WHERE {where};\n'
+        return f"UPDATE public.\"Two keys\" SET a = 'a{key % 3}', b = {key}, v = {self._text()} WHERE {where};\n"
+
+    def _spelt(self) -> str:
+        what, key = self._pick("spelt")
+        spelling = self.draw.choice([f"'{key}'", f"'{key}.0'"])
+        if what == "insert":
+            return f"INSERT INTO public.spelt (k, v) VALUES ({spelling}, {self._text()});\n"
+        if what == "delete":
+            return f"DELETE FROM public.spelt WHERE k = {spelling};\n"
+        return f"UPDATE public.spelt SET v = {self._text()} WHERE k = {spelling};\n"
+
+    def _named(self) -> str:
+        what, key = self._pick("named")
+        if what == "insert":
+            return f"INSERT INTO public.named (id, v) OVERRIDING SYSTEM VALUE VALUES ({key}, '-{key}');\n"
+        if what == "delete":
+            return f"DELETE FROM public.named WHERE id = {key};\n"
+        return f"UPDATE public.named SET v = {self.draw.randrange(2**40)} WHERE id = {key};\n"
+
+    def _log(self) -> str:
+        self.logged += 1
+        return f"INSERT INTO public.log (at, v) VALUES\n('2026-11-22 13:07:00+00', {self._text()}); -- 1 rows\n"
+
+    def _ranges(self) -> str:
+        what, key = self._pick("ranges")
+        if what == "insert":
+            return f"INSERT INTO public.ranges (id, v) VALUES ({key}, {self._next('ranges')});\n"
+        if what == "delete":
+            return f"DELETE FROM public.ranges WHERE id = {key};\n"
+        return f"UPDATE public.ranges SET v = {self._next('ranges')} WHERE id = {key};\n"
+
+    def _c(self) -> str:
+        what, key = self._pick("c")
+        if what == "insert":
+            return f"INSERT INTO public.counted (id, v) VALUES ({key}, {self.logged});\n"
+        if what == "delete":
+            return f"DELETE FROM public.counted WHERE id = {key};\n"
+        return f"UPDATE public.counted SET v = {self.logged} WHERE id = {key};\n"
+
+
+DDL = "-- ddl ALTER TABLE\nALTER TABLE public.plain ADD COLUMN IF NOT EXISTS x int\n;\n-- ddl end\n"
+SWAP = "-- ddl ALTER TABLE\nALTER TABLE public.spelt ALTER v SET NOT NULL, ALTER v DROP NOT NULL\n;\n-- ddl end\n"
+
+
+def bodies(source: Source) -> Iterator[str]:
+    """Yield transactions."""
+    for number in range(300):
+        yield "".join(source.statement() for _ in range(source.draw.randrange(1, 5)))
+        if number % 100 == 99:
+            yield source.draw.choice([DDL, SWAP.replace("SET NOT NULL, ALTER v ", "")])
+
+
+@pytest.fixture
+def target(cluster: Cluster, tmp_path) -> Iterator[Target]:
+    target = Target(cluster, tmp_path / "archive")
+    target.archive.base(SCHEMA)
+    yield target
+    for name in (target.name, "serial"):
+        if cluster.query(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
+            cluster.dropdb(name)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_net_effects_are_what_every_statement_in_its_turn_ends_in(target: Target, seed: int) -> None:
+    source = Source(random.Random(seed))
+    target.archive.segment(bodies(source))
+    net = target.run("--json", "--net")
+    serial = target.run("--json", "--serial", "-d", "serial")
+    assert [line for line in net.stdout.splitlines() if '"rows"' in line] == [
+        line for line in serial.stdout.splitlines() if '"rows"' in line
+    ]
+    assert_equal(target.cluster.dump("serial"), target.cluster.dump(target.name), ("--serial", "net effects"))
+
+
+def test_values_that_change_places_are_replayed_in_their_turn(target: Target) -> None:
+    swap = [(1, "NULL"), (2, "1"), (1, "2")]
+    target.archive.segment([f"UPDATE public.plain SET u = {u} WHERE id = {key};\n" for key, u in swap])
+    target.run("--net")
+    assert target.rows("SELECT id, u FROM public.plain WHERE id < 4 ORDER BY id") == [(1, 2), (2, 1), (3, 3)]
+
+
+LOST = [
+    ["INSERT INTO public.plain (id, v) VALUES (50, 'x');\n", "DELETE FROM public.plain WHERE id = 50;\n"],
+    ["DELETE FROM public.plain WHERE id = 1;\n", "INSERT INTO public.plain (id, v) VALUES (1, 'x');\n"],
+    ["INSERT INTO public.plain (id, v) VALUES (50, 'x');\n", "UPDATE public.plain SET v = 'y' WHERE id = 50;\n"],
+    [
+        "DELETE FROM public.plain WHERE id = 1;\n",
+        "INSERT INTO public.plain (id, v) VALUES (1, 'x');\n",
+        "DELETE FROM public.plain WHERE id = 1;\n",
+    ],
+]
+
+
+@pytest.mark.parametrize("mode", [("--net",), ()], ids=["net", "serial"])
+def test_a_lost_change_stops_it_at_the_statement_that_missed_it(target: Target, mode: tuple[str, ...]) -> None:
+    target.archive.segment(
+        ["INSERT INTO public.log (v) VALUES ('before');\n", *LOST[0][1:], "DELETE FROM public.log;\n"]
+    )
+    said = target.refused(*mode)
+    assert "at transaction 702" in said
+    assert "statement 1: the statement acted on 0 rows, on the source on 1: DELETE FROM public.plain" in said
+
+
+@pytest.mark.parametrize("statements", LOST, ids=range(len(LOST)))
+def test_no_lost_change_is_hidden_by_those_that_follow(target: Target, statements: list[str]) -> None:
+    target.archive.segment(statements[1:])
+    assert "at transaction 70" in target.refused("--net")
+    assert target.rows("SELECT count(*) FROM public.plain") == [(20,)]
