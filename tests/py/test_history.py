@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from source import Scribe
 
 from scribe.archive.layout import Archive
 from scribe.archive.segments import Reader
+from scribe.common.ddlnames import Renamed, name_objects, read_rename
 from scribe.common.errors import ScribeError
 from scribe.history.changes import (
     Change,
@@ -24,7 +27,9 @@ from scribe.history.changes import (
     read_events,
     whole,
 )
+from scribe.history.times import read_time
 from scribe.history.tokens import read_image
+from scribe.programs.log import main
 
 # Every change of a row with its old and new row as text, by the settings that a segment's header has.
 AUDIT = """
@@ -77,7 +82,7 @@ BEGIN;
 INSERT INTO keyed VALUES (2000, 'one transaction'); INSERT INTO two VALUES ('x', 2000, '');
 UPDATE keyed SET v = 'again' WHERE id = 2000; DELETE FROM keyed WHERE id = 2000;
 COMMIT;
-INSERT INTO keyed (id, v, b) SELECT 3000, repeat('large ', 2000000), decode(repeat('00ff5c', 3000000), 'hex');
+INSERT INTO keyed (id, v, b) SELECT 3000, repeat('large ', 1500000), decode(repeat('00ff5c', 2700000), 'hex');
 UPDATE keyed SET f = 2 WHERE id = 3000;
 """
 AFTER = """
@@ -200,3 +205,158 @@ def test_a_line_that_is_none_of_the_dialects_is_named_with_its_place(tmp_path: P
     )
     with pytest.raises(ScribeError, match=f'file "it" at byte {text.index(b"UPDATE")} of its SQL: UPDATE public.t'):
         list(read_events(Reader(io.BytesIO(text), "it", comments=True), "utf-8"))
+
+
+# scribe-log
+
+
+@pytest.fixture
+def log(told: Scribe, capfdbinary: pytest.CaptureFixture[bytes]):
+    """Run scribe-log and return what it printed; said holds its messages."""
+
+    def run(*arguments: str, status: int = 0) -> list[str]:
+        found = main(["--archive", str(told.archive), "-j", "1", *arguments])
+        output, said = capfdbinary.readouterr()
+        assert (found, b"" if status == 0 else said) == (status, said)
+        return (output if status == 0 else said).decode().splitlines()
+
+    return run
+
+
+def changes_of(lines: list[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in lines]
+
+
+def test_the_log_has_a_line_for_each_transaction_in_either_order(told: Scribe, log) -> None:
+    lines = log()
+    assert lines == log("--reverse")[::-1]
+    assert lines[:3] == log("-n", "3")
+    assert any(
+        "public.whole +1, public.keyed +1, ALTER TABLE public.whole by postgres (psql)" in line for line in lines
+    )
+    assert any("public.keyed +1 ~1 -1, public.two +1" in line for line in lines)
+    assert told.run("scribe-log").stdout.splitlines() == lines
+
+
+def test_the_log_follows_a_row_through_every_form(told: Scribe, log) -> None:
+    found = changes_of(log("--table", "keyed", "--key", "id=20", "--json", "--reverse"))
+    assert [change["kind"] for change in found] == ["insert", "update", "update"]
+    assert found[0]["values"]["v"] == "v20\t\\"  # type: ignore[index]
+    assert log("--table", "public.ke*", "--key", "id=20", "--sql", "--reverse")[1].startswith(
+        "INSERT INTO public.keyed"
+    )
+    assert len(log("--value", "a=4", "--kind", "delete")) == 1
+    assert len(log("--table", "two", "--key", "a='k1' AND b=10")) == 1
+    assert log("--column", "r", "--kind", "update") == []
+
+
+def test_the_log_takes_ranges_kinds_roles_sizes_and_expressions(told: Scribe, log) -> None:
+    lines = log("--reverse")
+    times = [line[:29] for line in lines]
+    assert log("--since", times[3], "--until", times[5], "--reverse") == lines[3:6]
+    lsn = lines[4].split()[4]
+    assert log("--from-lsn", lsn, "--to-lsn", lsn) == [lines[4]]
+    xid = lines[4].split()[3]
+    assert log("--xid", xid) == [lines[4]]
+    assert len(log("--kind", "ddl")) == 2
+    assert len(log("--kind", "ddl,truncate")) == 3
+    assert len(log("--role", "postgres")) == 2
+    assert len(log("--grep", "DELETE FROM public.two .*'k1'")) == 1
+    assert log("--larger-than", "37", "--table", "keyed")[0].endswith("public.keyed +38")
+    assert log("--schema", "pub*", "--table", "led", "-n", "1")[0].endswith("public.led -3")
+
+
+def test_the_log_names_places_to_restore_to_and_counts_by_table(told: Scribe, log) -> None:
+    points = log("--points")
+    assert [line.split(maxsplit=5)[5] for line in points] == [
+        "mark here",
+        "COMMENT public.two by postgres (psql ?mine?)",
+        "TRUNCATE public.keyed",
+        "TRUNCATE public.two",
+        "ALTER TABLE public.whole by postgres (psql)",
+    ]
+    commands = log("--points", "--commands", "-n", "1")
+    xid = commands[0].split()[3]
+    assert commands[1:] == [
+        f"    scribe-restore -d TARGET --target-xid {xid} --target-exclusive",
+        f"    scribe-undo --xid {xid}",
+    ]
+    assert [line.split() for line in log("--stat", "--table", "led")][1] == ["public.led", "5", "1", "3", "0"]
+
+
+def test_names_and_values_stay_on_the_line_of_their_transaction(told: Scribe, log) -> None:
+    lines = log("--sql", "--table", "keyed", "--key", "id=1", "--kind", "insert")
+    assert lines[1].startswith("INSERT INTO public.keyed") and "\\x01" in lines[1]
+    assert len(lines) == 3
+    assert log("--table", '"odd ""name, (1)"', "-n", "1")[0].endswith(""" public."odd ""name, (1)" ~15""")
+
+
+def test_what_never_was_is_refused_with_what_is_nearest(told: Scribe, log) -> None:
+    assert log("--table", "keyedd", status=1) == [
+        "scribe-log: error: no table of that name was ever in the archive",
+        "scribe-log: hint: Tables there are: public.keyed.",
+    ]
+    assert log("--table", "two", "--key", "c=1", status=1)[0] == (
+        'scribe-log: error: no row that was changed there has a column "c"'
+    )
+    assert "segments end at" in log("--since", "2999-01-01", status=1)[0]
+    assert "segments hold" in log("--from-lsn", "FF/0", status=1)[0]
+    assert "could not find transaction 5" in log("--xid", "5", status=1)[0]
+
+
+def test_a_gap_and_a_damaged_segment_are_named_and_the_rest_is_shown(told: Scribe, log, tmp_path: Path) -> None:
+    data = sorted((told.archive / "incremental").glob("*.sql.zst"))
+    manifest = data[0].with_name(data[0].name.replace(".sql.zst", ".json"))
+    kept, whole_lines = data[0].read_bytes(), log()
+    try:
+        data[0].write_bytes(kept[: len(kept) // 2])
+        assert main(["--archive", str(told.archive)]) == 1
+        data[0].rename(tmp_path / "moved")
+        said = log(status=1)
+        assert said[0].startswith(f'scribe-log: warning: segment "{data[0].name}" could not be read: file ')
+        manifest.rename(tmp_path / "manifest")
+        assert set(log()) < set(whole_lines)  # the archive begins later now: no gap
+    finally:
+        data[0].write_bytes(kept)
+        if (tmp_path / "manifest").exists():
+            (tmp_path / "manifest").rename(manifest)
+
+
+@pytest.mark.parametrize(
+    ("statement", "path", "names"),
+    [
+        ('DROP TABLE IF EXISTS a, "B".c CASCADE', "s, public", [("s", "a"), ("B", "c")]),
+        ("create unique index concurrently if not exists i on t (x)", "public", [("public", "i")]),
+        ("CREATE TABLE/* x */ s.t (table_ int)", None, [("s", "t")]),
+        ("GRANT SELECT ON TABLE t TO x", "p", [("p", "t")]),
+        ("COMMENT ON COLUMN s.t IS 'x'", "p", [("s", "t")]),
+        ("CREATE ROLE alice", "p", [(None, "alice")]),
+    ],
+)
+def test_a_schema_changes_text_names_its_objects(statement, path, names) -> None:
+    assert name_objects(statement, path) == names
+
+
+def test_renames_are_read_from_their_text() -> None:
+    assert read_rename("ALTER TABLE IF EXISTS ONLY a.b RENAME TO c") == Renamed(("a", "b"), ("a", "c"))
+    assert read_rename("ALTER TABLE b SET SCHEMA s") == Renamed((None, "b"), ("s", "b"))
+    assert read_rename("ALTER TABLE b RENAME x TO y") == Renamed((None, "b"), (None, "b"), "x", "y")
+    assert read_rename("ALTER TABLE b RENAME CONSTRAINT x TO y") is None
+    assert read_rename("ALTER TABLE b ADD x int") is None
+    assert read_rename("ALTER SCHEMA s RENAME TO t") == Renamed((None, "s"), (None, "t"))
+
+
+def test_times_are_read_as_people_write_them() -> None:
+    now = datetime.fromisoformat("2026-11-22T13:07:00+00:00")
+    for text, read in {
+        "2 hours ago": "2026-11-22 11:07:00.000000+00",
+        "2026-11-22 13:07:00.5+02": "2026-11-22 11:07:00.500000+00",
+        "2026-11-22T13:07Z": "2026-11-22 13:07:00.000000+00",
+        "2026-11-22 13:07:00 Europe/Berlin": "2026-11-22 12:07:00.000000+00",
+        "yesterday Z": "2026-11-21 00:00:00.000000+00",
+        "13:00+00": "2026-11-22 13:00:00.000000+00",
+        "now": "2026-11-22 13:07:00.000000+00",
+    }.items():
+        assert read_time(text, now) == read
+    with pytest.raises(ValueError, match='invalid time "soon"'):
+        read_time("soon")

@@ -59,6 +59,7 @@ SHOWN = {
     "`scribe-prune`": "shouting:test_no_shout_comes_with_more_rights_than_its_owners",
     "`scribe-peek`": "peek:test_psql_sees_the_database_as_it_was_and_nothing_is_left"
     " launcher:test_code_of_the_sources_users_runs_as_the_launchers_user",
+    "`scribe-log`": "history:test_names_and_values_stay_on_the_line_of_their_transaction",
     # files
     "`ours.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
     "`capture.sql`": "planted:test_default_privileges_give_nobody_a_right_on_what_is_ours",

@@ -1,0 +1,277 @@
+"""A search through an archive: segments in parallel processes, each one's findings in a file of its own.
+
+Memory follows neither the number of transactions nor their size: what a process finds goes into a temporary file as
+text, with the places where each transaction's begins, so that it can be printed in either order.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from scribe.archive.chains import describe_break
+from scribe.archive.layout import Segment
+from scribe.archive.segments import Reader, open_plain
+from scribe.common.errors import ScribeError
+from scribe.history.changes import (
+    Change,
+    Count,
+    Ddl,
+    End,
+    Item,
+    Mark,
+    Notice,
+    Transaction,
+    codec_of,
+    read_events,
+)
+from scribe.history.query import Query
+from scribe.history.render import (
+    Entry,
+    Style,
+    as_json,
+    commands_of,
+    json_change,
+    json_ddl,
+    json_head,
+    line_of,
+    lines_of_sql,
+    shorten_ddl,
+    statement_of,
+)
+from scribe.history.sieve import Sieve
+
+LINE, SQL, JSON, POINTS, STAT = "line", "sql", "json", "points", "stat"
+OWN_MARK = "rotate."  # how the marks begin that scribe-rotate writes for itself
+_BLOCK = 1 << 20
+FEW_ROWS = 10  # deleted in a transaction, which are no place to restore to
+
+
+@dataclass(frozen=True)
+class Form:
+    """How transactions are printed. who: what a server's log says of transactions."""
+
+    name: str = LINE
+    style: Style = field(default_factory=Style)
+    commands: bool = False
+    who: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def by_row(self) -> bool:
+        """Whether every row is printed."""
+        return self.name in (SQL, JSON)
+
+
+@dataclass
+class Found:
+    """What one segment had. text: a file, each transaction's part of which begins at one of starts.
+
+    entries: instead, for those forms that gather what they print. problem: why the segment could not be read.
+    """
+
+    segment: str
+    text: Path | None = None
+    starts: array[int] = field(default_factory=lambda: array("Q"))
+    entries: list[Entry] = field(default_factory=list)
+    problem: str | None = None
+
+
+def search_segment(segment: Segment, query: Query, form: Form, directory: str) -> Found:
+    """Return what a segment has of what is looked for."""
+    found = Found(segment.data.name)
+    try:
+        with open(os.path.join(directory, f"{segment.data.name}.found"), "w+b") as output:
+            found.text = Path(output.name)
+            printer = _Printer(output, query, form, found)
+            needles = query.needles()
+            try:
+                printer.print(_items(segment, query, form, needles))
+            except ScribeError:
+                if not needles:
+                    raise
+                for _ in _items(segment, query, form, ()):  # names the place, which is another behind a sieve
+                    pass
+                raise
+    except (ScribeError, OSError) as error:
+        found.problem = f'segment "{segment.data.name}" could not be read: {error}'
+    return found
+
+
+def _items(segment: Segment, query: Query, form: Form, needles: tuple[bytes, ...]) -> Iterator[Item]:
+    by_row = query.by_row or form.by_row
+    with open_plain(segment.data, segment.manifest["plain_bytes"]) as plain:
+        stream = Sieve(plain, needles) if needles else plain
+        reader = Reader(stream, segment.data.name, comments=True)  # type: ignore[arg-type]
+        codec = codec_of(reader.read_header().settings)
+        yield from read_events(reader, codec, query.within, wanted=query.fits_table if by_row else _none)
+
+
+def _none(_table: object) -> bool:
+    return False
+
+
+class _Printer:
+    """Prints the transactions of one segment that fit."""
+
+    def __init__(self, output: IO[bytes], query: Query, form: Form, found: Found) -> None:
+        self._output = output
+        self._query = query
+        self._form = form
+        self._found = found
+        self._entry: Entry | None = None
+        self._start = 0
+
+    def print(self, items: Iterator[Item]) -> None:
+        for item in items:
+            if isinstance(item, Transaction):
+                self._begin(item)
+            elif self._entry is not None:
+                self._take(self._entry, item)
+
+    def _begin(self, head: Transaction) -> None:
+        self._entry = Entry(head, who=self._form.who.get(head.xid, "")) if self._query.fits_transaction(head) else None
+        self._start = self._output.tell()
+        if self._entry is not None and self._form.name == SQL:
+            self._write(f"-- {line_of(self._entry, Style()).split('  (nothing)')[0].rstrip()}\n")
+
+    def _write(self, text: str) -> None:
+        self._output.write(text.encode("utf-8", "surrogateescape"))
+
+    def _take(self, entry: Entry, item: Item) -> None:
+        if isinstance(item, Change | Count):
+            if self._query.fits_rows(item):
+                entry.count(item.kind, item.table, item.rows if isinstance(item, Count) else 1)
+                if isinstance(item, Change):
+                    self._print_change(entry.head, item)
+        elif isinstance(item, Ddl):
+            if item.own is None and self._query.fits_ddl(item):
+                entry.ddl.append(shorten_ddl(item))
+                self._print_ddl(entry.head, item)
+        elif isinstance(item, Mark):
+            self._mark(entry, item)
+        elif isinstance(item, Notice):
+            if not self._is_narrow():
+                entry.notices.append(item.text)
+        elif isinstance(item, End):
+            self._end(entry)
+
+    def _is_narrow(self) -> bool:
+        query = self._query
+        return bool(query.by_table or query.by_row or query.kinds or query.role)
+
+    def _mark(self, entry: Entry, mark: Mark) -> None:
+        if self._is_narrow() or mark.name.startswith(OWN_MARK):
+            return
+        entry.marks.append(mark.name)
+        if self._form.name == JSON:
+            self._write(as_json(json_head(entry.head, "mark") | {"name": mark.name}))
+
+    def _print_change(self, head: Transaction, change: Change) -> None:
+        if self._form.name == SQL:
+            self._write(statement_of(change) + "\n")
+        elif self._form.name == JSON:
+            self._write(as_json(json_change(head, change) | self._json_who(head)))
+
+    def _print_ddl(self, head: Transaction, ddl: Ddl) -> None:
+        if self._form.name == SQL:
+            self._write("".join(f"{line}\n" for line in lines_of_sql(ddl.statement)))
+        elif self._form.name == JSON:
+            self._write(as_json(json_ddl(head, ddl)))
+
+    def _json_who(self, head: Transaction) -> dict[str, str]:
+        said = self._form.who.get(head.xid)
+        return {"who": said.strip()} if said else {}
+
+    def _end(self, entry: Entry) -> None:
+        self._entry = None
+        there = bool(entry.rows or entry.ddl or entry.marks or entry.notices)
+        if self._query.role is not None and not entry.ddl:
+            there = there and f" by {self._query.role}" in f"{entry.who} "
+        least = self._query.larger_than
+        if not there or (least is not None and entry.total <= least):
+            self._output.seek(self._start)
+            self._output.truncate()
+            return
+        if self._form.name in (POINTS, STAT):
+            if self._form.name == STAT or entry.ddl or entry.marks or _loses_rows(entry):
+                self._found.entries.append(entry)
+            return
+        if self._form.name == LINE:
+            self._write(line_of(entry, self._form.style))
+        if self._form.name != JSON and self._form.commands:
+            self._write(commands_of(entry.head))
+        if self._form.name == SQL:
+            self._write("\n")
+        self._found.starts.append(self._start)
+
+
+def _loses_rows(entry: Entry) -> bool:
+    return any(counts["truncate"] or counts["delete"] >= FEW_ROWS for counts in entry.rows.values())
+
+
+# The whole archive
+
+
+def choose_segments(segments: Iterable[Segment], query: Query, on_gap: Callable[[str], None]) -> list[Segment]:
+    """Return the segments that may hold something within the query's range; tell of gaps between them."""
+    chosen: list[Segment] = []
+    before: Segment | None = None
+    for segment in segments:
+        if not query.within.may_hold(segment):
+            before = None if chosen else segment
+            continue
+        if chosen and before is not None and (gap := describe_break(before, segment)) is not None:
+            on_gap(f"the archive has a gap: {gap}")
+        chosen.append(segment)
+        before = segment
+    return chosen
+
+
+def search(
+    segments: list[Segment], query: Query, form: Form, *, reverse: bool, jobs: int | None = None
+) -> Iterator[Found]:
+    """Yield what each segment has: the newest first, or with reverse the oldest. Files are removed behind it."""
+    order = segments if reverse else list(reversed(segments))
+    number = min(jobs or os.cpu_count() or 1, len(order))
+    with tempfile.TemporaryDirectory(prefix="scribe-log-") as directory:
+        if number < 2:
+            for segment in order:
+                yield search_segment(segment, query, form, directory)
+            return
+        yield from _in_processes(order, query, form, directory, number)
+
+
+def _in_processes(order: list[Segment], query: Query, form: Form, directory: str, number: int) -> Iterator[Found]:
+    """Yield results in order, with no more of them waiting than are being worked at."""
+    waiting: list[Future[Found]] = []
+    rest = iter(order)
+    with ProcessPoolExecutor(number) as pool:
+        try:
+            for segment in rest:
+                waiting.append(pool.submit(search_segment, segment, query, form, directory))
+                if len(waiting) > 2 * number:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def texts(found: Found, *, reverse: bool, most: int | None = None) -> Iterator[bytes]:
+    """Yield the text of transactions, no more than most, in blocks, the newest or oldest first; then the file goes."""
+    assert found.text is not None
+    with open(found.text, "rb") as stream:
+        ends = [*found.starts[1:], os.fstat(stream.fileno()).st_size] if found.starts else []
+        places = list(zip(found.starts, ends, strict=True))
+        for start, end in (places if reverse else places[::-1])[:most]:
+            stream.seek(start)
+            for at in range(start, end, _BLOCK):
+                yield stream.read(min(end - at, _BLOCK))
+    found.text.unlink()
