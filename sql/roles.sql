@@ -12,9 +12,8 @@
 --
 -- None of them can log in before pg_hba.conf lets it in (etc/pg_hba.conf.example) and it has a password or certificate:
 -- "\password scribe_dump" in psql, which sends and logs nothing but the hash. Roles for restoring: sql/roles_restore.sql.
--- Run it in each source database after scribe-init, or after sql/capture.sql (for pgoutput followed by sql/table_facts.sql and
--- sql/pgoutput.sql: the publication, of the slot's name, is then made here). Safe to run again. To take it away: in each
--- database "DROP OWNED BY scribe_stream, scribe_dump, scribe_monitor", then "DROP ROLE ...".
+-- Run it in each source database after scribe-init, or after sql/capture.sql (for pgoutput sql/pgoutput.sql: the publication, of
+-- the slot's name, is then made here). Safe to run again. To take it away: in each database "DROP OWNED BY scribe_stream, scribe_dump, scribe_monitor", then "DROP ROLE ...".
 -- Privilege: superuser. Oldest version: PostgreSQL 14 (pg_read_all_data).
 
 BEGIN;

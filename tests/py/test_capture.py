@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from cluster import ROOT, Cluster
-from source import hide_library
+from compare import assert_equal
+from source import Scribe, hide_library
+
+from scribe.source.capture import read_edition
 
 CAPTURE = (ROOT / "sql/capture.sql").read_text()
+DECODERS = ("scribe_decoder", "pgoutput", "decoder_raw")
 OID_OF = "SELECT oid FROM pg_database WHERE datname = '{}'"
 UNCAPTURE = (ROOT / "sql/uncapture.sql").read_text()
 
@@ -117,7 +123,7 @@ def test_the_role_in_effect_and_its_search_path_are_recorded(cluster: Cluster, c
         "SELECT replica_identity FROM scribe.config",
         "INSERT INTO scribe.at_work VALUES (pg_current_xact_id())",
         "UPDATE scribe.config SET database_oid = 0",
-        "ALTER EVENT TRIGGER \"!scribe_4_end\" DISABLE",
+        'ALTER EVENT TRIGGER "!scribe_4_end" DISABLE',
         "CREATE TABLE scribe.mine (x int)",
     ],
 )
@@ -217,7 +223,72 @@ def test_uncapture_leaves_no_trace(cluster: Cluster, database: str) -> None:
 
 def test_every_function_searches_temporary_relations_last() -> None:
     """pg_temp comes first unless it is named, and these functions run as the owner."""
-    assert "search_path = pg_catalog" not in CAPTURE.replace("search_path = pg_catalog, pg_temp", "")
+    for decoder in DECODERS:
+        text = read_edition(decoder).decode()
+        assert "search_path = pg_catalog" not in text.replace("search_path = pg_catalog, pg_temp", "")
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_nothing_is_made_twice_for_a_decoder(decoder: str) -> None:
+    """The editions differ by the files that they name, not by the order in which one file undoes another."""
+    made = re.findall(
+        r"^CREATE (?:OR REPLACE )?((?:FUNCTION|VIEW) scribe\.\w+(?:\([^)]*\))?|TABLE IF NOT EXISTS scribe\.\w+)",
+        read_edition(decoder).decode(),
+        re.M,
+    )
+    assert len(made) > 90
+    assert sorted(made) == sorted(set(made))
+
+
+def test_every_file_of_capture_is_named_by_a_list() -> None:
+    named = {
+        (ROOT / "sql" / name).resolve()
+        for path in (ROOT / "sql").glob("*.sql")
+        for name in re.findall(r"^\\ir (capture/\S+)$", path.read_text(), re.M)
+    }
+    assert named == set((ROOT / "sql/capture").rglob("*.sql"))
+
+
+# Of a session that was there before: it has called the functions that are made again.
+BEFORE = (
+    "ALTER TABLE t ADD COLUMN before int DEFAULT 1",
+    "CREATE TABLE keyless_before (a text)",
+    "CREATE INDEX ON t (v)",
+)
+AFTER = (
+    "ALTER TABLE t ADD COLUMN after float8 DEFAULT random()",
+    "CREATE TABLE keyless_after (a text)",
+    "DO $$ BEGIN EXECUTE 'CREATE VIEW seen AS SELECT * FROM t'; END $$",
+    "DROP TABLE keyless_before",
+)
+
+
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_an_older_installation_is_brought_up_to_date_by_init_and_its_chain_goes_on(
+    scribe: Scribe, targets: tuple[str, str], decoder: str
+) -> None:
+    cluster, database = scribe.cluster, scribe.dbname
+    scribe.settings["SCRIBE_DECODER"] = decoder
+    cluster.psql("CREATE TABLE t (a int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'one')", database)
+    scribe.run("scribe-init")
+    older = subprocess.check_output(["zstdcat", ROOT / f"tests/older/capture-{decoder}.sql.zst"], text=True)
+    cluster.psql(older + "DROP FUNCTION IF EXISTS scribe.read_base_facts(oid[])", database)  # which came later
+    scribe.start_stream()
+    with cluster.connect(database) as session:
+        for statement in BEFORE:
+            session.execute(statement)
+        scribe.run("scribe-init")
+        for statement in AFTER:
+            session.execute(statement)
+    with cluster.connect(database) as conn:
+        conn.execute(
+            "INSERT INTO t (a) VALUES (2); UPDATE keyless_after SET a = 'x'; INSERT INTO keyless_after VALUES ('y')"
+        )
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert len(list((scribe.archive / "base").iterdir())) == 1
+    assert cluster.query("SELECT tag, reason FROM scribe.ddl_history WHERE NOT exact OR kind = 'lost'", database) == []
+    scribe.run("scribe-restore", "-d", targets[0])
+    assert_equal(cluster.dump(database), cluster.dump(targets[0]))
 
 
 FREQUENT = """

@@ -12,7 +12,7 @@ from psycopg import sql
 from source import hide_library
 
 CAPTURE = (ROOT / "sql/capture.sql").read_text()
-PGOUTPUT = [(ROOT / "sql" / name).read_text() for name in ("table_facts.sql", "pgoutput.sql")]
+PGOUTPUT = (ROOT / "sql/pgoutput.sql").read_text()
 NAMES = (
     'd" statement 2',
     'd" statement 2\nSQL function "d',
@@ -57,12 +57,9 @@ def captured(request: pytest.FixtureRequest, cluster: Cluster, database: str, tm
         "CREATE TABLE victim.important (a int PRIMARY KEY)",
         database,
     )
-    cluster.psql(CAPTURE, database)
+    cluster.psql(PGOUTPUT if request.param == "pgoutput" else CAPTURE, database)
     if request.param == "without":
         hide_library(cluster, database)
-    if request.param == "pgoutput":
-        for text in PGOUTPUT:
-            cluster.psql(text, database)
     with cluster.connect(database, user="mallory") as conn:
         conn.execute(
             "CREATE FUNCTION mallory.d() RETURNS void LANGUAGE sql AS 'SELECT; DROP TABLE victim.important; SELECT';"

@@ -9,8 +9,7 @@ from cluster import ROOT, Cluster
 from source import Scribe
 
 FILES = (
-    *("capture", "uncapture", "roles", "monitor", "table_facts", "pgoutput", "identities", "identity_guard"),
-    *("table_shape", "decoder_raw", "drop_slot", "fingerprint"),
+    *("capture", "pgoutput", "decoder_raw", "uncapture", "roles", "monitor", "identities", "drop_slot", "fingerprint"),
 )
 PLANT = """
 CREATE SCHEMA scribe;

@@ -15,7 +15,7 @@ from cluster import ROOT, Cluster, poll
 from source import Scribe
 
 CAPTURE = (ROOT / "sql/capture.sql").read_text()
-PGOUTPUT = "".join((ROOT / "sql" / name).read_text() for name in ("table_facts.sql", "pgoutput.sql"))
+PGOUTPUT = (ROOT / "sql/pgoutput.sql").read_text()
 RECORDED = "SELECT statement FROM scribe.ddl_history WHERE tag IN ('DROP INDEX', 'REINDEX') ORDER BY id"
 ROUNDS = 60  # of each loop
 
@@ -23,7 +23,7 @@ ROUNDS = 60  # of each loop
 @pytest.fixture(params=["scribe_decoder", "pgoutput"])
 def captured(request: pytest.FixtureRequest, cluster: Cluster, database: str) -> Iterator[str]:
     """A database with capture installed, as for the decoder."""
-    cluster.psql(CAPTURE + (PGOUTPUT if request.param == "pgoutput" else ""), database)
+    cluster.psql(PGOUTPUT if request.param == "pgoutput" else CAPTURE, database)
     yield database
 
 

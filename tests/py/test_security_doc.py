@@ -63,7 +63,7 @@ SHOWN = {
     # files
     "`ours.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
     "`capture.sql`": "planted:test_default_privileges_give_nobody_a_right_on_what_is_ours",
-    "`table_facts.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
+    "`pgoutput.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
     "`identities.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
     "`roles.sql`": "privileges:test_no_role_is_a_superuser",
     "`uncapture.sql`": "privileges:test_removing_the_capture_takes_a_superuser_and_changes_nothing_without",

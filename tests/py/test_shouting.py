@@ -113,7 +113,8 @@ CHANGE = [
     "ALTER TABLE shouter.t DROP CONSTRAINT t_pkey",
 ]
 # Every file that stands alone, as psql runs it; the others are parts that scribe-init runs.
-FILES = ("capture.sql", "monitor.sql", "fingerprint.sql", "table_facts.sql", "roles.sql", "roles_restore.sql")
+FILES = ("monitor.sql", "fingerprint.sql", "roles.sql", "roles_restore.sql")
+CAPTURE = {"scribe_decoder": "capture.sql", "pgoutput": "pgoutput.sql"}
 # roles.sql and roles_restore.sql make roles, for which other tests have the names that they have by default.
 ROLES = ("shout_stream", "shout_dump", "shout_restore")
 OTHER_NAMES = "".join(f"\\set {name.removeprefix('shout_')} {name}\n" for name in ROLES)
@@ -178,7 +179,7 @@ def test_no_shout_comes_with_more_rights_than_its_owners(
         scribe.run(program, *arguments, check=program != "scribe-check")
         listen(program)
     request.addfinalizer(lambda: drop_roles(cluster, database))
-    for name in FILES:
+    for name in (CAPTURE[decoder], *FILES):
         if name == "roles_restore.sql" and cluster.version_num < 150000:
             continue  # GRANT SET ON PARAMETER came with 15
         cluster.psql(OTHER_NAMES + (ROOT / "sql" / name).read_text(), database)

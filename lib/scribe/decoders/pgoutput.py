@@ -249,7 +249,7 @@ def read_fingerprint(conn: psycopg.Connection[Any]) -> dict[str, str]:
 
 def facts_query() -> str:
     """Return the query for the facts of all tables."""
-    body = (SQL / "table_facts.sql").read_text(encoding="utf-8").split("$function$")[1]
+    body = (SQL / "capture/without_library/table_facts.sql").read_text(encoding="utf-8").split("$function$")[1]
     facts = body.partition("RETURN QUERY")[2].rpartition(";")[0]
     return f"SELECT f.* FROM (SELECT NULL::pg_catalog.oid[]) AS a (tables), LATERAL ({facts}) AS f"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -33,7 +34,7 @@ WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
       END
 ORDER BY 1, 2
 """
-# Tables whose next UPDATE or DELETE makes decoder_raw crash the server; see sql/identity_guard.sql.
+# Tables whose next UPDATE or DELETE makes decoder_raw crash the server; see sql/capture/decoder_raw/identity_guard.sql.
 ENDANGERED = """
 SELECT n.nspname, c.relname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relreplident = 'i' AND c.relkind = 'r' AND c.relpersistence = 'p'
@@ -90,7 +91,7 @@ SELECT EXISTS (
     WHERE d.datname = pg_catalog.current_database()
         AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
 """
-WITHOUT_LIBRARY = ("pgoutput", "decoder_raw")  # decoders for which nothing of ours is loaded by the server
+_EDITIONS = {"scribe_decoder": "capture.sql", "pgoutput": "pgoutput.sql", "decoder_raw": "decoder_raw.sql"}
 _INCLUDE = re.compile(rb"^\\ir (\S+)$", re.M)
 _SET_OF_PSQL = re.compile(rb"^\\set .*\n", re.M)
 _Commands = tuple[sql.SQL, sql.SQL]
@@ -168,18 +169,7 @@ def install(
 
 def _install(conn: psycopg.Connection[Any], replica_identity: str, plugin: str) -> None:
     refuse_strangers(conn)
-    _run_file(conn, "capture.sql")
-    if plugin == "pgoutput":
-        _run_file(conn, "table_facts.sql")
-    elif plugin == "decoder_raw":
-        facts = _read_file("table_facts.sql")
-        conn.execute(facts.replace(b"scribe.read_facts(", b"scribe.read_base_facts("))
-        _run_file(conn, "table_shape.sql")
-    if plugin in WITHOUT_LIBRARY:
-        _run_file(conn, "pgoutput.sql")
-    if plugin == "decoder_raw":
-        _run_file(conn, "identity_guard.sql")
-        _run_file(conn, "decoder_raw.sql")
+    conn.execute(read_edition(plugin))
     if has_table(conn, "config"):
         conn.execute("UPDATE scribe.config SET replica_identity = %s", [replica_identity])
 
@@ -190,14 +180,19 @@ def _drop_empty_schema(conn: psycopg.Connection[Any]) -> None:
         conn.execute("DROP SCHEMA scribe")
 
 
-def _read_file(name: str) -> bytes:
-    """Return the SQL of a file, without what only psql needs: the file that it begins with stands in its place."""
-    included = _INCLUDE.sub(lambda found: _read_file(found[1].decode()), (SQL / name).read_bytes())
+def read_edition(plugin: str) -> bytes:
+    """Return the SQL of capture for a decoder: the files that its list names, in that order."""
+    return _read_file(SQL / _EDITIONS[plugin])
+
+
+def _read_file(path: Path) -> bytes:
+    """Return the SQL of a file, without what only psql needs: the files that it includes stand in their places."""
+    included = _INCLUDE.sub(lambda found: _read_file(path.parent / found[1].decode()), path.read_bytes())
     return _SET_OF_PSQL.sub(b"", included)
 
 
 def _run_file(conn: psycopg.Connection[Any], name: str) -> None:
-    conn.execute(_read_file(name))
+    conn.execute(_read_file(SQL / name))
 
 
 def uninstall(

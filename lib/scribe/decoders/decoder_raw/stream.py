@@ -200,7 +200,10 @@ class RawScan(Scan):
 
 
 def relation_of(relid: int, facts: dict[str, Any]) -> tuple[Relation, dict[int, tuple[str, str]]] | None:
-    """Return what a table's facts (sql/table_shape.sql) say as pgoutput's Relation and Type messages would."""
+    """Return what a table's facts say as pgoutput's Relation and Type messages would.
+
+    They are those of sql/capture/decoder_raw/table_shape.sql.
+    """
     shape = facts.get("r")
     if shape is None:
         return None

@@ -2,7 +2,7 @@
 
 Where the changes are read from is the subclasses' matter. What comes with a change is not enough: identity columns,
 triggers, the key's operators and tables made by CREATE TABLE AS are known from the facts that capture puts into the
-stream, or that were read from the catalog (sql/table_facts.sql).
+stream, or that were read from the catalog (sql/capture/without_library/table_facts.sql).
 """
 
 from __future__ import annotations

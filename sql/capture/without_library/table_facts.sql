@@ -6,12 +6,9 @@
 -- values may be older than a constraint of it, with its schema and name; n how many columns it ever had; h of a partition whose
 -- rows lie elsewhere in a copy, since a hash of OIDs (of an enum's labels, of reg* types) places them: the topmost table that hashes
 -- so (o, n), whether the key is one of all its rows (k), and the triggers and rules (q) that fire during replay on any table below it.
--- tables: their OIDs, NULL for all. Run after capture.sql and before pgoutput.sql; where nothing may be installed, only the query
--- is run. Privilege: none. Oldest version: PostgreSQL 14.
-\set ON_ERROR_STOP on
-\ir ours.sql
+-- tables: their OIDs, NULL for all. Where nothing may be installed, only the query is run.
 
-CREATE OR REPLACE FUNCTION scribe.read_facts(tables oid[]) RETURNS TABLE (relid oid, facts text)
+CREATE OR REPLACE FUNCTION scribe.read_base_facts(tables oid[]) RETURNS TABLE (relid oid, facts text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN  -- PL/pgSQL keeps the plan; planning it costs more than running it
 RETURN QUERY

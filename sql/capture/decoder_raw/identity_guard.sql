@@ -1,13 +1,9 @@
--- identity_guard.sql: what capture needs beyond capture.sql where decoder_raw is the decoder: the server stays up.
+-- identity_guard.sql: where decoder_raw is the decoder, capture sees to it that the server stays up.
 --
 -- decoder_raw takes the old row of an UPDATE or DELETE for granted. A table with REPLICA IDENTITY USING INDEX whose index
 -- is gone, or not valid, has none in the WAL: the process that decodes it crashes, the whole server with it, and again
 -- whenever the stream is started. Therefore no command may leave such a table behind. This is the one part of capture
 -- that makes a user's command fail where it must: a command refused is better than a server that does not stay up.
--- Run after capture.sql; safe to run again. Privilege: superuser (event triggers). Oldest version: PostgreSQL 13.
-
-\set ON_ERROR_STOP on
-\ir ours.sql
 
 -- Tables whose next UPDATE or DELETE would crash the server. Temporary and unlogged ones are not decoded.
 CREATE OR REPLACE FUNCTION scribe.endangered() RETURNS SETOF regclass
@@ -82,12 +78,3 @@ BEGIN
     END IF;
 END
 $function$;
-
-DO $install$
-BEGIN
-    PERFORM scribe.set_privileges();
-    PERFORM scribe.install_event_trigger('!scribe_3_guard', 'ddl_command_start WHEN TAG IN (''DROP INDEX'')',
-        'refuse_concurrent_drop');
-    PERFORM scribe.install_event_trigger('!scribe_5_guard', 'ddl_command_end', 'guard_identity');
-END
-$install$;

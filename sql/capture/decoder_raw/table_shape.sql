@@ -2,10 +2,7 @@
 --
 -- Columns: relid; facts (json text): those of table_facts.sql, with r schema, name, replica identity, kind, and of each column
 -- name, type's OID, and schema and name of the type that is beneath a domain; g generated columns, virtual ones too.
--- tables: their OIDs, NULL for all. Run after capture.sql and table_facts.sql, whose function has the name read_base_facts here,
--- and before pgoutput.sql. Privilege: none. Oldest version: PostgreSQL 14.
-\set ON_ERROR_STOP on
-\ir ours.sql
+-- tables: their OIDs, NULL for all.
 
 CREATE OR REPLACE FUNCTION scribe.read_facts(tables oid[]) RETURNS TABLE (relid oid, facts text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$

@@ -1,0 +1,250 @@
+-- commands.sql: a command that has ended, and whatever must follow it.
+
+-- Record one command. commands: what pg_event_trigger_ddl_commands() says of it, gathered by the caller.
+CREATE OR REPLACE FUNCTION scribe.record_command(tag text, facts json, dropped json, total int, kept int, relids oid[],
+    object_type text, object_identity text, object_schema text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    statement text := facts->>'statement';
+    exact boolean := coalesce((facts->>'exact')::boolean, false);
+    reason text := facts->>'reason';
+    part json;
+    command text;
+    constraint_name name;
+    detached oid := (facts->>'detached')::oid;
+    attached oid := (facts->>'attached')::oid;
+    caller text := current_setting('scribe.role', true);
+    invalid oid;
+    as_role text;
+    as_path text;
+BEGIN
+    IF tag = 'CREATE SCHEMA' AND total = 1 AND (caller <> current_user OR NOT exact) THEN  -- what it made says enough
+        statement := format('CREATE SCHEMA %s AUTHORIZATION %I', object_identity, (SELECT pg_get_userbyid(nspowner)
+            FROM pg_namespace WHERE nspname = (parse_ident(object_identity))[1]));
+        exact := true;
+        reason := NULL;
+    END IF;
+    -- What neither depends on who does it nor runs anybody's code is done by us: the role may have lost its privileges, or
+    -- have them in the database's own, which another database need not have. Not a guess: who shaped it would have our rights.
+    IF exact AND caller <> current_user AND ((tag LIKE 'DROP %' AND tag NOT IN ('DROP OWNED', 'DROP USER MAPPING')) OR tag IN ('COMMENT', 'CREATE PUBLICATION')
+            OR (tag = 'CREATE SCHEMA' AND total = 1)
+            OR (statement ~* '^ALTER\M.*\mOWNER\s+TO\s+\S+$' AND statement !~* '\m(CURRENT_USER|CURRENT_ROLE|SESSION_USER)$')) THEN
+        as_role := current_user;
+        as_path := coalesce(nullif(scribe.usable_path(current_setting('scribe.path', true), caller), '""'), '');
+    END IF;
+    IF tag LIKE '% SUBSCRIPTION' AND tag <> 'COMMENT' THEN
+        PERFORM scribe.record_subscription(tag, facts, dropped);
+    ELSIF tag = 'IMPORT FOREIGN SCHEMA' THEN  -- what it made, which asking the same server again need not make
+        FOR command IN SELECT d FROM pg_class AS c, scribe.table_definition(c.oid) AS d
+            WHERE c.oid = ANY (relids) AND c.relkind = 'f' ORDER BY c.oid LOOP
+            PERFORM scribe.write_row('ddl', 'CREATE FOREIGN TABLE', 'foreign table', NULL, command, true, NULL, relids, NULL, '""');
+        END LOOP;
+    ELSIF tag IN ('CREATE TABLE AS', 'SELECT INTO') THEN
+        PERFORM scribe.write_row('create', tag, object_type, object_identity, statement, true, NULL, relids);
+    ELSIF tag = 'CREATE MATERIALIZED VIEW' AND NOT exact AND cardinality(relids) = 1 THEN  -- its query was analysed before anybody saw it
+        PERFORM scribe.write_row('ddl', tag, object_type, object_identity, scribe.matview_text(relids[1]), true, NULL, relids, NULL, '""');
+    ELSIF tag LIKE 'DROP %' AND tag NOT IN ('DROP OWNED', 'DROP USER MAPPING')
+        AND ((dropped->>'temporary')::int > 0 OR NOT exact) THEN  -- what it dropped says enough
+        FOR part IN SELECT * FROM json_array_elements(dropped->'named') LOOP
+            PERFORM scribe.write_row('ddl', tag, part->>'type', part->>'identity',
+                format('%s %s CASCADE', tag, part->>'identity'), true, NULL, NULL);
+        END LOOP;
+    ELSIF statement IS NULL THEN
+        PERFORM scribe.write_row('lost', tag, object_type, object_identity, '', false, reason, relids);
+    ELSIF (facts->>'like_temporary')::boolean AND cardinality(relids) > 0 THEN
+        FOR command IN SELECT * FROM scribe.table_definition((SELECT oid FROM pg_class WHERE oid = ANY (relids) AND relkind = 'r'
+            ORDER BY oid LIMIT 1)) LOOP
+            PERFORM scribe.write_row('ddl', tag, object_type, object_identity, command, true, NULL, relids, NULL, '""');
+        END LOOP;
+    ELSE
+        IF tag = 'DROP INDEX' THEN  -- one that CREATE INDEX CONCURRENTLY left invalid is nowhere else
+            statement := regexp_replace(statement, '^\s*(DROP\s+INDEX(?:\s+CONCURRENTLY)?)\s+(?!(?:IF\s+EXISTS|CONCURRENTLY)\M)',
+                '\1 IF EXISTS ', 'i');
+        ELSIF tag IN ('ALTER INDEX', 'ALTER TABLE', 'COMMENT')  -- ALTER TABLE may rename it as well
+            AND EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+                WHERE c.oid = CASE WHEN attached <> 0 THEN attached ELSE relids[1] END AND c.relkind = 'i' AND NOT i.indisvalid) THEN
+            RETURN;  -- as above; it will be recorded as it is when it becomes valid
+        ELSIF tag IN ('ALTER INDEX', 'COMMENT') AND attached = 0 AND scribe.is_unrecorded_index(relids[1]) THEN
+            IF tag = 'ALTER INDEX' THEN  -- there it is only if it was recorded under another oid
+                PERFORM scribe.write_row('ddl', tag, object_type, object_identity, regexp_replace(statement,
+                    '^\s*(ALTER\s+INDEX)\s+(?!IF\s+EXISTS\M)', '\1 IF EXISTS ', 'i'), exact, reason, relids, as_role, as_path);
+            END IF;
+            PERFORM scribe.record_reindex(relids, false);
+            RETURN;
+        ELSIF tag = 'ALTER TABLE' AND statement ~* '^[^,]*\mREPLICA\s+IDENTITY\s+USING\s+INDEX\M[^,]*$'
+            AND EXISTS (SELECT FROM pg_index WHERE indrelid = ANY (relids) AND indisreplident AND NOT indisvalid) THEN
+            RETURN;  -- as above, and the table gets another identity at once
+        ELSIF tag = 'CREATE INDEX' THEN
+            SELECT indexrelid INTO invalid FROM pg_index WHERE indexrelid = ANY (relids) AND NOT indisvalid
+                AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = indexrelid);
+            IF FOUND THEN
+                PERFORM scribe.record_invalid_index(invalid);
+                RETURN;
+            END IF;
+            -- a name that was chosen beside indexes which are nowhere else would be another one there
+            IF statement ~* '^\s*CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY\M' OR EXISTS (SELECT FROM pg_index AS i JOIN pg_index AS made
+                    ON made.indrelid = i.indrelid WHERE made.indexrelid = relids[1] AND NOT i.indisvalid) THEN
+                statement := regexp_replace(statement, '^(\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?)(?=ON\M)', '\1'
+                    || (SELECT replace(quote_ident(relname), '\', '\\') FROM pg_class WHERE oid = relids[1]) || ' ', 'i');
+            END IF;
+        END IF;
+        IF tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND exact AND object_type = 'extension' THEN
+            statement := scribe.with_version(tag, statement, (parse_ident(object_identity))[1]::name);
+        END IF;
+        PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids, as_role, as_path);
+        IF tag = 'CREATE PUBLICATION' AND as_role IS NOT NULL THEN
+            PERFORM scribe.write_row('ddl', 'ALTER PUBLICATION', object_type, object_identity,
+                format('ALTER PUBLICATION %s OWNER TO %I', object_identity, caller), true, NULL, NULL, as_role, '""');
+        END IF;
+        IF (facts->>'bound_mutable')::boolean THEN
+            PERFORM scribe.record_bound(tag, CASE WHEN attached <> 0 THEN attached ELSE relids[1] END);
+        END IF;
+        IF detached <> 0 THEN
+            FOR constraint_name IN SELECT conname FROM pg_constraint WHERE conrelid = detached AND contype = 'c' LOOP
+                PERFORM scribe.write_row('ddl', tag, 'table constraint', NULL, format('DO %L', format(
+                    'BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %L::pg_catalog.regclass '
+                    'AND conname = %L) THEN ALTER TABLE %s ADD CONSTRAINT %I %s; END IF; END', detached::regclass,
+                    constraint_name, detached::regclass, constraint_name, (SELECT pg_get_constraintdef(oid) FROM pg_constraint
+                        WHERE conrelid = detached AND conname = constraint_name))), true, NULL, NULL);
+            END LOOP;
+        END IF;
+    END IF;
+END
+$function$;
+
+-- Record a command that has ended, then whatever must follow it; called by event triggers.
+CREATE OR REPLACE FUNCTION scribe.record_ended(tg_tag text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    dropped json;
+    is_drop constant boolean := tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED';
+    facts json;
+    extension boolean;
+    total int;
+    kept int;
+    ours int;
+    tables oid[];
+    classes oid[];
+    objects oid[];
+    command text;
+    tells_time boolean;
+    first record;
+BEGIN
+    dropped := coalesce(nullif(current_setting('scribe.dropped', true), ''),
+        '{"named": [], "temporary": 0, "keys": 0}')::json;
+    PERFORM scribe.note('scribe.dropped', '');
+    IF NOT scribe.is_active() THEN
+        RETURN true;
+    END IF;
+    SELECT count(*), count(*) FILTER (WHERE NOT (coalesce(scribe.schema_of(schema_name, classid, objid, objsubid)
+                    ~ '^pg_temp(_\d+)?$', false)
+                OR lower(object_type) = 'large object'  -- sent by rotation
+                OR (pg_my_temp_schema() <> 0 AND scribe.depends_on_temporary(classid, objid)))),
+            count(*) FILTER (WHERE scribe.schema_of(schema_name, classid, objid, objsubid) = 'scribe' OR (object_type = 'schema' AND object_identity = 'scribe')),
+            coalesce(bool_or(in_extension), false),
+            array_agg(objid) FILTER (WHERE classid = 'pg_class'::regclass),
+            array_agg(classid), array_agg(objid)
+        INTO total, kept, ours, extension, tables, classes, objects FROM pg_event_trigger_ddl_commands();
+    IF total > 0 AND kept = 0 AND pg_my_temp_schema() <> 0 THEN
+        PERFORM scribe.flag_passing(tg_tag, classes, objects);
+        INSERT INTO scribe.left_out SELECT e.classid, e.objid FROM pg_event_trigger_ddl_commands() AS e
+            WHERE scribe.depends_on_temporary(e.classid, e.objid) ON CONFLICT DO NOTHING;
+    END IF;
+    IF extension OR (total > 0 AND (kept = 0 OR ours = total)) THEN
+        RETURN true;
+    END IF;
+    IF tg_tag = 'REINDEX' THEN
+        PERFORM scribe.record_reindex(tables, current_query() ~* '\mTABLESPACE\M');
+        RETURN true;
+    END IF;
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND total = 0 THEN
+        PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
+        RETURN true;
+    END IF;
+    IF (CASE WHEN is_drop THEN json_array_length(dropped->'named') = 0 
+            -- ALTER PUBLICATION ... DROP shows only in what it dropped
+            ELSE total = 0 AND json_array_length(dropped->'named') = 0 AND tg_tag <> 'DROP OWNED' END) THEN
+        RETURN true;
+    END IF;
+    IF is_drop AND NOT EXISTS (SELECT FROM json_array_elements(dropped->'named') AS d
+            WHERE NOT coalesce((d->>'ours')::boolean, false)) THEN
+        RETURN true;
+    END IF;
+    facts := scribe.statement_facts(tg_tag);
+    IF (facts->>'temporary')::boolean OR (facts->>'in_extension')::boolean THEN
+        RETURN true;
+    END IF;
+    SELECT * INTO first FROM pg_event_trigger_ddl_commands() LIMIT 1;
+    IF lower(first.object_type) = 'large object' THEN
+        RETURN true;  -- rotation sends large objects with their owner, privileges and comment
+    END IF;
+    IF NOT scribe.leave_out(tg_tag, facts, classes, objects, tables) AND NOT EXISTS (SELECT FROM scribe.rewritten AS r WHERE r.recorded AND r.pid = pg_backend_pid()
+            AND r.xact = pg_current_xact_id() AND r.relid = ANY (scribe.rewritten_by(scribe.with_children(coalesce(tables, '{}'))))) THEN
+        PERFORM scribe.record_command(tg_tag, facts, dropped, total, kept, tables,
+            coalesce(first.object_type, dropped->'named'->0->>'type'),
+            coalesce(first.object_identity, dropped->'named'->0->>'identity'), first.schema_name);
+    END IF;
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
+        PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
+        IF first.object_type = 'extension' AND tg_tag = 'ALTER EXTENSION' AND facts->>'statement' ~* '\mUPDATE\M' THEN
+            PERFORM scribe.record_config(tg_tag, (parse_ident(first.object_identity))[1]::name);
+        ELSIF first.object_type = 'extension' AND tg_tag = 'CREATE EXTENSION' THEN
+            PERFORM scribe.refuse_extension(tg_tag, (parse_ident(first.object_identity))[1]::name);
+        END IF;
+        tables := NULL;
+    END IF;
+    tells_time := coalesce(scribe.tells_time(facts->>'statement'), true);
+    IF tells_time AND tg_tag ~ '^(CREATE|ALTER)\M' AND tg_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION', 'CREATE TABLE AS') THEN
+        FOR command IN SELECT * FROM scribe.time_constants(classes, objects) LOOP
+            PERFORM scribe.write_row('ddl', tg_tag, NULL, NULL, command, true, 'own: the time that the words stood for', NULL, NULL, '""');
+        END LOOP;
+        IF scribe.keeps_time(classes, objects) THEN
+            PERFORM scribe.write_row('lost', tg_tag, NULL, NULL, facts->>'statement', false,
+                'it made a constant of the time it ran at, and another time would be in its place', NULL);
+        END IF;
+    END IF;
+    IF coalesce(facts->>'statement' ~* '\mFROM\s+CURRENT\M', true) AND tg_tag ~ '^(CREATE|ALTER) (FUNCTION|PROCEDURE|ROUTINE)$' THEN
+        FOR command IN SELECT pg_get_functiondef(id) FROM unnest(classes, objects) AS o (class, id)
+            WHERE class = 'pg_proc'::regclass AND EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = id AND p.prokind <> 'a') LOOP
+            PERFORM scribe.write_row('ddl', tg_tag, NULL, NULL, command, true, NULL, NULL, NULL, '""');  -- settings as they were
+        END LOOP;
+    END IF;
+    tables := scribe.with_children(coalesce(tables, '{}'));
+    IF tg_tag IN ('ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER TYPE') THEN
+        BEGIN
+            PERFORM scribe.send_values(tg_tag, tables, facts->>'statement', facts->'touched');
+        EXCEPTION WHEN OTHERS THEN  -- the command itself stays recorded
+            RAISE WARNING 'pg_scribe could not send the values that % made: %', tg_tag, SQLERRM
+                USING HINT = 'Take a new base with scribe-dump.';
+            PERFORM scribe.record_failure(tg_tag, SQLERRM);
+        END;
+    END IF;
+    IF tables <> '{}' THEN
+        PERFORM scribe.mend_identity(tables);
+    END IF;
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') OR (tg_tag <> 'DROP TABLE' AND (dropped->>'keys')::int > 0) THEN
+        PERFORM scribe.mend_identity(ARRAY(SELECT scribe.without_identity()));
+    END IF;
+    RETURN true;
+EXCEPTION
+    WHEN SQLSTATE 'SC001' THEN
+        RAISE;  -- the refusal that SCRIBE_REPLICA_IDENTITY=refuse asks for
+    WHEN OTHERS THEN
+        RAISE WARNING 'pg_scribe could not record %: %', tg_tag, SQLERRM
+            USING HINT = 'Take a new base with scribe-dump.';
+        PERFORM scribe.record_failure(tg_tag, SQLERRM);
+        RETURN false;
+END
+$function$;
+
+-- Event trigger ddl_command_end. Names are looked at as they are quoted by default, in the call stack, too. Nobody waits for
+-- long because of us.
+CREATE OR REPLACE FUNCTION scribe.command_end() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
+SET standard_conforming_strings = on AS $function$
+DECLARE
+    done boolean;
+BEGIN
+    done := scribe.record_ended(tg_tag);  -- an assignment adds nothing to the call stack
+END
+$function$;

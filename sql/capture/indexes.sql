@@ -1,0 +1,70 @@
+-- indexes.sql: indexes that became valid, or were left invalid, without an event trigger.
+
+-- REINDEX changes nothing elsewhere, but may have made indexes valid (or moved them) that were never recorded: a failed
+-- CREATE INDEX CONCURRENTLY fires no trigger at its end.
+CREATE OR REPLACE FUNCTION scribe.record_reindex(indexes oid[], moved boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    index record;
+    command text;
+BEGIN
+    FOR index IN
+        SELECT c.oid, c.oid::regclass AS name, pg_get_indexdef(c.oid) AS definition, h.inhparent::regclass AS parent,
+            obj_description(c.oid, 'pg_class') AS comment,
+            coalesce(quote_ident(t.spcname), 'pg_default') AS place
+        FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_inherits AS h ON h.inhrelid = c.oid
+            LEFT JOIN pg_tablespace AS t ON t.oid = c.reltablespace
+        WHERE c.oid = ANY (indexes) AND c.relkind = 'i' AND c.relpersistence <> 't' AND i.indisvalid
+            AND NOT EXISTS (SELECT FROM scribe.left_out AS l WHERE l.classid = 'pg_class'::regclass AND l.objid = c.oid)
+            AND c.oid >= 16384 AND c.relnamespace::regnamespace::text !~ '^(pg_|scribe$|information_schema$)'
+            AND (moved OR NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid AND contype IN ('p', 'u', 'x')))
+        ORDER BY c.oid
+    LOOP
+        FOREACH command IN ARRAY ARRAY[
+            regexp_replace(index.definition, '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX IF NOT EXISTS '),
+            CASE WHEN index.parent IS NOT NULL THEN format('ALTER INDEX %s ATTACH PARTITION %s', index.parent, index.name) END,
+            CASE WHEN index.comment IS NOT NULL THEN format('COMMENT ON INDEX %s IS %L', index.name, index.comment) END,
+            CASE WHEN moved THEN format('ALTER INDEX %s SET TABLESPACE %s', index.name, index.place) END]
+        LOOP
+            CONTINUE WHEN command IS NULL;
+            PERFORM scribe.write_row('ddl', 'REINDEX', 'index', index.name::text, command, true, NULL, NULL, current_user, '""');
+        END LOOP;
+    END LOOP;
+END
+$function$;
+
+-- Whether a valid index may have come about without a record; see reconcile(), which notices it otherwise.
+CREATE OR REPLACE FUNCTION scribe.is_unrecorded_index(index oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = index AND c.relkind = 'i' AND c.relpersistence <> 't' AND NOT c.relispartition)
+        AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = index AND contype IN ('p', 'u', 'x'))
+        AND NOT EXISTS (SELECT FROM scribe.seen_index AS s WHERE s.objid = index AND s.valid)
+        AND NOT EXISTS (SELECT FROM scribe.ddl_history AS h
+            WHERE h.relids @> ARRAY[index] AND h.tag IN ('CREATE INDEX', 'REINDEX'));
+END
+$function$;
+
+-- An index on a partitioned table that is not valid, since a part of it could not be built: without that part.
+CREATE OR REPLACE FUNCTION scribe.record_invalid_index(index regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    part record;
+    definition text;
+BEGIN
+    INSERT INTO scribe.seen_index SELECT t.relid, false  -- so that reconcile() notices when it is mended
+        FROM pg_partition_tree(index) AS t JOIN pg_index AS i ON i.indexrelid = t.relid WHERE t.isleaf AND NOT i.indisvalid
+    ON CONFLICT (objid) DO UPDATE SET valid = false;
+    FOR part IN
+        SELECT t.relid, t.parentrelid FROM pg_partition_tree(index) AS t JOIN pg_index AS i ON i.indexrelid = t.relid
+        WHERE i.indisvalid OR NOT t.isleaf ORDER BY t.level, t.relid
+    LOOP
+        definition := regexp_replace(pg_get_indexdef(part.relid), '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX IF NOT EXISTS ');
+        PERFORM scribe.write_row('ddl', 'CREATE INDEX', 'index', part.relid::text, definition, true, NULL, NULL, current_user, '""');
+        IF part.relid <> index THEN
+            PERFORM scribe.write_row('ddl', 'ALTER INDEX', 'index', part.relid::text, format('ALTER INDEX %s ATTACH PARTITION %s',
+                part.parentrelid, part.relid), true, NULL, NULL, current_user, '""');
+        END IF;
+    END LOOP;
+END
+$function$;

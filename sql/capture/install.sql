@@ -1,0 +1,37 @@
+-- install.sql: the event triggers, after everything else.
+
+-- ENABLE ALWAYS, since loaders and subscribers run DDL under session_replication_role = replica.
+-- The names matter: triggers of one event fire in the order of their names, compared bytewise, and what a user's does stands
+-- after the command that fired it.
+CREATE OR REPLACE FUNCTION scribe.install_event_trigger(trigger_name name, event text, handler name) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_event_trigger WHERE evtname = trigger_name) THEN
+        EXECUTE format('CREATE EVENT TRIGGER %I ON %s EXECUTE FUNCTION scribe.%I()', trigger_name, event, handler);
+    END IF;
+    EXECUTE format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', trigger_name);
+END
+$function$;
+
+DO $install$
+DECLARE
+    before name;
+BEGIN
+    PERFORM scribe.reconcile(false);  -- what there is was not captured
+    PERFORM scribe.set_privileges();
+    FOR before IN SELECT e.evtname FROM pg_catalog.pg_event_trigger AS e JOIN pg_catalog.pg_proc AS f ON f.oid = e.evtfoid
+            WHERE f.pronamespace = 'scribe'::pg_catalog.regnamespace AND e.evtname ~ '^scribe_' LOOP
+        EXECUTE pg_catalog.format('DROP EVENT TRIGGER %I', before);  -- as they were called once
+    END LOOP;
+    PERFORM scribe.install_event_trigger('!scribe_1_caller_drop', 'sql_drop', 'note_caller');
+    PERFORM scribe.install_event_trigger('!scribe_2_start', 'ddl_command_start', 'command_start');
+    PERFORM scribe.install_event_trigger('!scribe_3_caller_start', 'ddl_command_start', 'note_caller');
+    PERFORM scribe.install_event_trigger('!scribe_1_caller_rewrite', 'table_rewrite', 'note_caller');
+    PERFORM scribe.install_event_trigger('!scribe_2_rewrite', 'table_rewrite', 'note_rewrite');
+    PERFORM scribe.install_event_trigger('!scribe_2_drop', 'sql_drop', 'note_drop');
+    PERFORM scribe.install_event_trigger('!scribe_3_caller_end', 'ddl_command_end', 'note_caller');
+    PERFORM scribe.install_event_trigger('!scribe_4_end', 'ddl_command_end', 'command_end');
+END
+$install$;
+
+ALTER TABLE scribe.config DROP COLUMN IF EXISTS token;  -- of older versions, whose functions asked for it until here

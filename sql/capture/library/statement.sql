@@ -1,0 +1,53 @@
+-- statement.sql: the running statement as the library knows it, which is loaded here; without it, what SQL can tell.
+
+-- Event trigger ddl_command_start: loads the library in this session; announces extension scripts.
+CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    -- notes of this command only; a user may have set them too
+    PERFORM scribe.note('scribe.dropped', '');
+    BEGIN
+        LOCK TABLE scribe.config IN ROW SHARE MODE;  -- see hold_schema_changes(): mostly nobody is there to wait for
+    EXCEPTION WHEN OTHERS THEN
+        NULL;  -- the user's lock_timeout is shorter: the base finds out that the table changed, and is taken again
+    END;
+    BEGIN
+        LOAD '$libdir/scribe_capture';
+    EXCEPTION WHEN OTHERS THEN
+        NULL;  -- said where it matters: the row will be flagged
+    END;
+    -- a row only here: a start trigger that writes would break DROP INDEX CONCURRENTLY
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
+        PERFORM scribe.write_row('script', tg_tag, NULL, NULL, '', true, NULL, NULL);
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe could not prepare to record %: %', tg_tag, SQLERRM;
+    PERFORM scribe.record_failure(tg_tag, SQLERRM);
+END
+$function$;
+
+-- The statement that is running, its exactness and more, as JSON: from the library, else as far as SQL can tell.
+CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text) RETURNS json
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    facts text;
+    known record;
+BEGIN
+    BEGIN
+        LOAD '$libdir/scribe_capture';
+        facts := current_setting('scribe.facts');
+        IF facts <> '' THEN
+            RETURN facts;
+        END IF;
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'pg_scribe could not load its library: %', SQLERRM;
+    END;
+    SELECT * INTO known FROM scribe.running_text(tag);
+    -- of a partition or a table LIKE another more would have to be known than the text
+    RETURN json_build_object('statement', known.statement,
+        'switches_triggers', known.statement ~* '\m(ENABLE|DISABLE)\M',
+        'exact', known.reason IS NULL AND known.statement !~* '\m(PARTITION|LIKE)\M',
+        'reason', 'the library scribe_capture could not be loaded', 'temporary', false, 'in_extension', false,
+        'detached', 0, 'attached', 0, 'bound_mutable', false, 'like_temporary', false);
+END
+$function$;

@@ -1,0 +1,213 @@
+-- reconciling.sql: what changed without an event trigger, recorded at rotation.
+
+-- Event triggers of this database that are not ours, as the statements that make them.
+CREATE OR REPLACE FUNCTION scribe.event_triggers() RETURNS TABLE (name text, statements text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN QUERY SELECT e.evtname::text, array_remove(ARRAY[
+        format('CREATE EVENT TRIGGER %I ON %s%s EXECUTE FUNCTION %s()', e.evtname, e.evtevent,
+            CASE WHEN e.evttags IS NULL THEN ''
+                ELSE ' WHEN TAG IN (' || (SELECT string_agg(quote_literal(t), ', ') FROM unnest(e.evttags) AS t) || ')' END,
+            e.evtfoid::regproc),
+        format('ALTER EVENT TRIGGER %I OWNER TO %I', e.evtname, pg_get_userbyid(e.evtowner)),
+        CASE e.evtenabled WHEN 'D' THEN format('ALTER EVENT TRIGGER %I DISABLE', e.evtname)
+            WHEN 'A' THEN format('ALTER EVENT TRIGGER %I ENABLE ALWAYS', e.evtname)
+            WHEN 'R' THEN format('ALTER EVENT TRIGGER %I ENABLE REPLICA', e.evtname) END,
+        CASE WHEN obj_description(e.oid, 'pg_event_trigger') IS NOT NULL THEN
+            format('COMMENT ON EVENT TRIGGER %I IS %L', e.evtname, obj_description(e.oid, 'pg_event_trigger')) END], NULL)
+    FROM pg_event_trigger AS e
+    WHERE NOT EXISTS (SELECT FROM pg_proc AS f WHERE f.oid = e.evtfoid AND f.pronamespace = 'scribe'::regnamespace)
+        AND NOT EXISTS (SELECT FROM pg_depend AS d
+        WHERE d.classid = 'pg_event_trigger'::regclass AND d.objid = e.oid AND d.deptype = 'e');
+END
+$function$;
+
+-- Owners of what REASSIGN OWNED changes: relations, functions, types and schemas that are not an extension's. objects: OIDs, NULL
+-- for all.
+CREATE OR REPLACE FUNCTION scribe.owners(objects oid[]) RETURNS TABLE (classid oid, objid oid, owner oid)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN QUERY SELECT o.classid, o.objid, o.owner FROM (
+        SELECT 'pg_class'::regclass::oid AS classid, oid, relowner, relnamespace FROM pg_class
+            WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relpersistence <> 't'
+        UNION ALL SELECT 'pg_proc'::regclass::oid, oid, proowner, pronamespace FROM pg_proc
+        UNION ALL SELECT 'pg_type'::regclass::oid, oid, typowner, typnamespace FROM pg_type
+            WHERE typtype IN ('b', 'd', 'e', 'r') AND typcategory <> 'A'
+        UNION ALL SELECT 'pg_namespace'::regclass::oid, oid, nspowner, oid FROM pg_namespace) AS o (classid, objid, owner, schema)
+        JOIN pg_namespace AS n ON n.oid = o.schema
+    WHERE o.objid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'scribe')
+        AND (objects IS NULL OR o.objid = ANY (objects))
+        AND NOT EXISTS (SELECT FROM pg_depend AS d  -- a column's sequence follows it
+            WHERE d.classid = o.classid AND d.objid = o.objid
+                AND (d.deptype = 'e' OR (d.deptype IN ('a', 'i') AND d.refobjsubid > 0)));
+END
+$function$;
+
+-- Record what changed about event triggers that are not ours; none fires for that. record: false only remembers.
+CREATE OR REPLACE FUNCTION scribe.reconcile_event_triggers(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
+DECLARE
+    changed record;
+    statement text;
+BEGIN
+    FOR changed IN
+        SELECT coalesce(s.name, e.name) AS name, t.oid, t.evtfoid
+        FROM scribe.event_triggers() AS e FULL JOIN scribe.seen_event_trigger AS s USING (name)
+            LEFT JOIN pg_event_trigger AS t ON t.evtname = e.name
+        WHERE s.statements IS DISTINCT FROM e.statements ORDER BY 1
+    LOOP
+        EXIT WHEN NOT scribe.try_lock('scribe.seen_event_trigger');  -- somebody else is at it
+        CONTINUE WHEN changed.oid IS NOT NULL
+            AND NOT (scribe.hold('pg_event_trigger', changed.oid) AND scribe.hold('pg_proc', changed.evtfoid));
+        SELECT changed.name, e.statements INTO changed
+            FROM (VALUES (1)) AS one LEFT JOIN scribe.event_triggers() AS e ON e.name = changed.name;
+        FOREACH statement IN ARRAY format('DROP EVENT TRIGGER IF EXISTS %I', changed.name) || changed.statements LOOP
+            IF record THEN
+                PERFORM scribe.write_row('ddl', 'EVENT TRIGGER', 'event trigger', changed.name, statement, true, NULL,
+                    NULL, current_user, '""');
+            END IF;
+        END LOOP;
+        DELETE FROM scribe.seen_event_trigger AS s WHERE s.name = changed.name;
+        INSERT INTO scribe.seen_event_trigger SELECT changed.name, changed.statements WHERE changed.statements IS NOT NULL;
+    END LOOP;
+END
+$function$;
+
+-- Record owners that changed by REASSIGN OWNED; objects: of these, NULL for all. Returns the relations not seen before.
+CREATE OR REPLACE FUNCTION scribe.reconcile_owners(record boolean, objects oid[]) RETURNS oid[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
+DECLARE
+    changed record;
+    fresh oid[] := '{}';
+BEGIN
+    FOR changed IN
+        SELECT o.classid, o.objid, o.owner, s.owner AS before, NULL::text AS type, NULL::text AS identity
+        FROM scribe.owners(objects) AS o LEFT JOIN scribe.seen_owner AS s USING (classid, objid)
+        WHERE s.owner IS DISTINCT FROM o.owner ORDER BY 1, 2
+    LOOP
+        IF record AND changed.before IS NOT NULL THEN
+            CONTINUE WHEN NOT scribe.hold(changed.classid, changed.objid);
+            SELECT o.classid, o.objid, o.owner, changed.before, i.type, i.identity INTO changed
+                FROM scribe.owners(ARRAY[changed.objid]) AS o
+                    CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) AS i
+                WHERE o.classid = changed.classid AND i.identity IS NOT NULL AND (i.schema IS NULL
+                    OR scribe.hold('pg_namespace', to_regnamespace(i.schema)));
+            CONTINUE WHEN NOT FOUND;
+            PERFORM scribe.write_row('ddl', 'ALTER OWNER', changed.type, changed.identity,
+                format('ALTER %s %s OWNER TO %I', upper(changed.type), changed.identity, pg_get_userbyid(changed.owner)),
+                true, NULL, NULL, current_user, '""');
+        END IF;
+        IF changed.before IS NULL AND changed.classid = 'pg_class'::regclass THEN
+            fresh := fresh || changed.objid;
+        END IF;
+        INSERT INTO scribe.seen_owner VALUES (changed.classid, changed.objid, changed.owner)
+            ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner;
+    END LOOP;
+    RETURN fresh;
+END
+$function$;
+
+-- Record what became of indexes without a word. One that a failed CREATE INDEX CONCURRENTLY left becomes valid by whatever
+-- builds it anew: TRUNCATE, VACUUM FULL, ALTER TABLE; one that a failed DROP INDEX CONCURRENTLY left is none any more. What
+-- stands already does nothing.
+CREATE OR REPLACE FUNCTION scribe.reconcile_indexes(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
+DECLARE
+    index record;
+    valid boolean;
+BEGIN
+    FOR index IN
+        SELECT i.indexrelid AS oid, i.indisvalid, i.indisvalid AND EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r
+            WHERE r = i.indexrelid AND h.tag IN ('CREATE INDEX', 'REINDEX')) AS known
+        FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid LEFT JOIN scribe.seen_index AS s ON s.objid = c.oid
+        WHERE s.valid IS DISTINCT FROM i.indisvalid
+            AND c.relkind = 'i' AND c.relpersistence <> 't' AND c.oid >= 16384
+            AND (NOT c.relispartition OR s.objid IS NOT NULL)
+            AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
+            AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))
+            AND NOT EXISTS (SELECT FROM pg_depend AS d  -- an extension's table
+                WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indrelid AND d.deptype = 'e')
+        ORDER BY 1
+    LOOP
+        IF NOT record OR index.known THEN
+            valid := index.indisvalid;
+        ELSE
+            CONTINUE WHEN NOT scribe.hold_index(index.oid);
+            SELECT i.indisvalid INTO valid FROM pg_index AS i WHERE i.indexrelid = index.oid
+                AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = index.oid AND k.contype IN ('p', 'u', 'x'));
+            CONTINUE WHEN NOT FOUND;
+            IF valid THEN
+                PERFORM scribe.record_reindex(ARRAY[index.oid], false);
+            ELSE
+                PERFORM scribe.write_row('ddl', 'DROP INDEX', 'index', index.oid::regclass::text,
+                    format('DROP INDEX IF EXISTS %s', index.oid::regclass), true, NULL, NULL, current_user, '""');
+            END IF;
+        END IF;
+        INSERT INTO scribe.seen_index AS s VALUES (index.oid, valid) ON CONFLICT (objid) DO UPDATE SET valid = EXCLUDED.valid;
+    END LOOP;
+END
+$function$;
+
+-- Record owners that changed, and relations of whose making nothing is known, such as what EXPLAIN ANALYZE CREATE TABLE AS made.
+CREATE OR REPLACE FUNCTION scribe.reconcile_relations(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
+DECLARE
+    fresh constant oid[] := scribe.reconcile_owners(record, NULL);
+    unknown record;
+BEGIN
+    IF record AND fresh <> '{}' THEN
+        FOR unknown IN
+            SELECT f AS relation, i.type, i.identity FROM unnest(fresh) AS f
+                CROSS JOIN LATERAL pg_identify_object('pg_class'::regclass, f, 0) AS i
+            WHERE NOT EXISTS (SELECT FROM scribe.ddl_history AS h, unnest(h.relids) AS r WHERE r = f)
+                AND NOT EXISTS (SELECT FROM scribe.ddl_history AS h WHERE NOT h.exact AND h.reason = 'event_triggers was off'
+                    AND strpos(h.statement, i.name) > 0)
+        LOOP
+            IF scribe.hold('pg_class', unknown.relation) THEN
+                PERFORM scribe.record_unknown(unknown.relation, unknown.type, unknown.identity);
+            ELSE  -- gone, or another command is at it: seen again at the next rotation
+                DELETE FROM scribe.seen_owner AS s WHERE s.classid = 'pg_class'::regclass AND s.objid = unknown.relation;
+            END IF;
+        END LOOP;
+    END IF;
+    DELETE FROM scribe.seen_owner AS s WHERE NOT EXISTS (SELECT FROM scribe.owners(NULL) AS o
+        WHERE o.classid = s.classid AND o.objid = s.objid);
+END
+$function$;
+
+-- Record what changed without an event trigger and without our library in the session. Called at each rotation, so such a
+-- change stands at the rotation and not where it was made. What goes away under a step leaves that step to the next rotation.
+-- record: false only remembers what there is.
+CREATE OR REPLACE FUNCTION scribe.reconcile(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
+DECLARE
+    step name;
+BEGIN
+    IF NOT scribe.is_active() THEN
+        RETURN;
+    END IF;
+    FOREACH step IN ARRAY '{reconcile_event_triggers,reconcile_relations,reconcile_more,reconcile_indexes}'::name[] LOOP
+        BEGIN
+            EXECUTE format('SELECT scribe.%I($1)', step) USING record;
+        EXCEPTION WHEN internal_error OR undefined_object OR undefined_table OR undefined_function OR invalid_schema_name THEN
+            RAISE WARNING 'pg_scribe leaves % to the next rotation: %', step, SQLERRM;
+        END;
+    END LOOP;
+    DELETE FROM scribe.seen_index AS s WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.objid);
+    DELETE FROM scribe.replica_identity AS r WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid);
+    DELETE FROM scribe.filled AS f WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relid);
+    DELETE FROM scribe.rewritten;  -- of commands that have ended
+    -- what is there belongs to something, or something belongs to it
+    DELETE FROM scribe.left_out AS l WHERE NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = l.classid AND d.objid = l.objid)
+        AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = l.classid AND d.refobjid = l.objid);
+    DELETE FROM scribe.at_work AS w WHERE w.xact < pg_snapshot_xmin(pg_current_snapshot());
+END
+$function$;
+
+-- The same for a role that may do nothing else to capture (sql/roles.sql): it cannot keep a change from being recorded.
+CREATE OR REPLACE FUNCTION scribe.reconcile() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    PERFORM scribe.reconcile(true);
+END
+$function$;

@@ -1,0 +1,126 @@
+-- rewrites.sql: commands that rewrite tables: recorded before the rows that they make.
+
+-- Whether the running command has made a foreign key anew that points to one of the tables from another one, as a change of the
+-- key's type does: at its end it looks for every referenced row, also in a copy.
+CREATE OR REPLACE FUNCTION scribe.must_keep_rows(tables oid[]) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN EXISTS (SELECT FROM pg_constraint AS c WHERE c.contype = 'f' AND c.convalidated AND c.confrelid = ANY (tables)
+        AND c.conrelid <> ALL (tables) AND scribe.is_ours(c.xmin));
+END
+$function$;
+
+-- Record a command at the first table it rewrites, before the rows that it makes.
+CREATE OR REPLACE FUNCTION scribe.record_rewrite(tag text, relation oid, why int, facts json) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    altered constant regclass := scribe.altered_by(tag, relation);
+    known constant boolean := facts->>'statement' IS NOT NULL;
+    beforehand boolean;
+    tables oid[] := ARRAY[relation];
+BEGIN
+    IF (facts->>'in_extension')::boolean OR (facts->'touched' IS NULL AND scribe.in_script()) THEN
+        -- the copy runs the script as well, and computes values by itself
+        IF why & 6 <> 0 AND pg_relation_size(relation) > 0 AND NOT scribe.is_new(relation) THEN
+            PERFORM scribe.write_row('lost', tag, 'table', altered::text, '', false,
+                format('the script of an extension computes values for the rows of %s', altered), NULL);
+        END IF;
+        RETURN;
+    END IF;
+    IF why & 6 <> 0 THEN
+        tables := coalesce(scribe.rewritten_with(relation, facts->'touched'), tables);
+    END IF;
+    beforehand := known AND NOT coalesce((facts->>'switches_triggers')::boolean, false) AND NOT scribe.must_keep_rows(tables);
+    IF beforehand THEN
+        PERFORM scribe.empty_tables(tag, tables, true);
+    END IF;
+    IF NOT scribe.leave_out(tag, facts, ARRAY['pg_class'::regclass::oid], ARRAY[relation], ARRAY[relation]) THEN
+        PERFORM scribe.record_command(tag, facts, NULL, 1, 1, ARRAY[altered::oid], CASE tag WHEN 'ALTER TYPE' THEN 'composite type'
+            WHEN 'ALTER FOREIGN TABLE' THEN 'foreign table' ELSE 'table' END, altered::text, NULL);
+    END IF;
+    IF known AND NOT beforehand THEN
+        tables := ARRAY[relation];
+        PERFORM scribe.empty_tables(tag, tables, false);
+    END IF;
+    INSERT INTO scribe.rewritten AS r (relid, reasons, recorded, emptied, xact)
+        SELECT t, 0, true, known, pg_current_xact_id() FROM unnest(tables) AS t
+        ON CONFLICT (pid, relid) DO UPDATE SET reasons = CASE WHEN r.xact = EXCLUDED.xact THEN r.reasons ELSE 0 END,
+            recorded = true, emptied = EXCLUDED.emptied, xact = EXCLUDED.xact;
+END
+$function$;
+
+-- Event trigger table_rewrite: the command is recorded here, before the rows that it makes; the decoder finds those in the WAL, and
+-- writes them for the copy, where the command finds the table empty and computes nothing. What computes nothing here either
+-- (SET UNLOGGED, SET ACCESS METHOD) is recorded at its end, like any other command.
+CREATE OR REPLACE FUNCTION scribe.note_rewrite() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
+SET standard_conforming_strings = on AS $function$
+DECLARE
+    relation constant oid := pg_event_trigger_table_rewrite_oid();
+    why constant int := pg_event_trigger_table_rewrite_reason();  -- manual 9.30.3: 1 persistence, 2 default, 4 type, 8 access method
+    persistence "char" := (SELECT relpersistence FROM pg_class WHERE oid = relation AND relkind = 'r');
+    line oid[];
+    sent boolean;
+    facts json;
+BEGIN
+    IF NOT scribe.is_active() OR coalesce(persistence, 't') = 't' THEN
+        RETURN;
+    END IF;
+    DELETE FROM scribe.rewritten WHERE pid = pg_backend_pid() AND xact IS DISTINCT FROM pg_current_xact_id();  -- what was left
+    INSERT INTO scribe.rewritten AS r (relid, reasons, xact) VALUES (relation, why, pg_current_xact_id())
+        ON CONFLICT (pid, relid) DO UPDATE SET reasons = EXCLUDED.reasons;
+    IF why & 6 = 0 AND NOT (why & 1 <> 0 AND persistence = 'u') THEN
+        RETURN;
+    END IF;
+    line := scribe.lineage(relation);
+    SELECT bool_or(r.emptied) INTO sent FROM scribe.rewritten AS r
+        WHERE r.pid = pg_backend_pid() AND r.recorded AND scribe.lineage(r.relid) && line;
+    IF sent IS NULL THEN
+        facts := scribe.statement_facts(tg_tag);
+        PERFORM scribe.record_rewrite(tg_tag, relation, why, facts);
+    ELSIF sent AND NOT (SELECT emptied FROM scribe.rewritten WHERE pid = pg_backend_pid() AND relid = relation) THEN
+        PERFORM scribe.empty_tables(tg_tag, ARRAY[relation], false);
+        UPDATE scribe.rewritten SET emptied = true WHERE pid = pg_backend_pid() AND relid = relation;
+    END IF;
+    IF (SELECT emptied FROM scribe.rewritten WHERE pid = pg_backend_pid() AND relid = relation) THEN
+        PERFORM scribe.before_rows(relation, tg_tag);
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe could not record that % rewrites a table: %', tg_tag, SQLERRM;
+    PERFORM scribe.record_failure(tg_tag, SQLERRM);
+END
+$function$;
+
+-- The tables that a command has rewritten; not those of a command within which this one runs.
+CREATE OR REPLACE FUNCTION scribe.rewritten_by(tables oid[]) RETURNS oid[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN ARRAY(SELECT r.relid FROM scribe.rewritten AS r WHERE r.pid = pg_backend_pid() AND (r.relid = ANY (tables)
+        OR EXISTS (SELECT FROM pg_class AS c JOIN pg_class AS t ON t.reltype = c.reloftype
+            WHERE c.oid = r.relid AND t.relkind = 'c' AND t.oid = ANY (tables))) ORDER BY r.relid);
+END
+$function$;
+
+-- What is left to do for the rows of tables that a command has just changed.
+CREATE OR REPLACE FUNCTION scribe.send_values(tag text, tables oid[], statement text, touched json) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    rewritten constant oid[] := scribe.rewritten_by(tables);
+    emptied oid[];
+    kept regclass;
+BEGIN
+    SELECT array_agg(r.relid ORDER BY r.relid) FILTER (WHERE r.emptied), min(r.relid) FILTER (WHERE r.emptied AND r.reasons = 0)
+        INTO emptied, kept FROM scribe.rewritten AS r WHERE r.pid = pg_backend_pid() AND r.relid = ANY (rewritten);
+    DELETE FROM scribe.rewritten AS r WHERE r.pid = pg_backend_pid() AND r.relid = ANY (rewritten);
+    IF emptied IS NOT NULL THEN
+        PERFORM scribe.after_rows(emptied, tag);
+    END IF;
+    IF kept IS NOT NULL THEN
+        RAISE EXCEPTION 'the rows of % would be missing: it was not rewritten', kept;
+    END IF;
+    -- their indexes were built again: one that CREATE INDEX CONCURRENTLY left invalid is valid now
+    PERFORM scribe.record_reindex(ARRAY(SELECT indexrelid FROM pg_index
+        WHERE indrelid = ANY (rewritten) AND scribe.is_unrecorded_index(indexrelid)), false);
+    PERFORM scribe.fill(tables, tag, statement, touched);
+END
+$function$;

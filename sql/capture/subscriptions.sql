@@ -1,0 +1,55 @@
+-- subscriptions.sql: subscriptions, in a form that never connects.
+
+-- A subscription as the catalog has it, in a form that never connects.
+CREATE OR REPLACE FUNCTION scribe.record_subscription(tag text, facts json, dropped json) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    statement text := facts->>'statement';
+    subscription record;
+    known jsonb;  -- the same, for columns that older servers lack
+    origin text;
+    publications text;
+    commands text[] := '{}';
+    command text;
+BEGIN
+    IF tag = 'DROP SUBSCRIPTION' THEN
+        commands := ARRAY[format('ALTER SUBSCRIPTION %s SET (slot_name = NONE)', dropped->'named'->0->>'identity'),
+            format('DROP SUBSCRIPTION %s', dropped->'named'->0->>'identity')];
+    ELSE
+        IF statement IS NULL AND tag <> 'CREATE SUBSCRIPTION' THEN
+            PERFORM scribe.write_row('lost', tag, 'subscription', NULL, '', false, facts->>'reason', NULL);
+            RETURN;
+        END IF;
+        SELECT s.* INTO subscription FROM pg_event_trigger_ddl_commands() AS e JOIN pg_subscription AS s ON s.oid = e.objid;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+        known := to_jsonb(subscription);
+        origin := coalesce((SELECT format('SERVER %I', f.srvname) FROM pg_foreign_server AS f
+            WHERE f.oid = (known->>'subserver')::oid), format('CONNECTION %L', subscription.subconninfo));
+        SELECT string_agg(quote_ident(p), ', ') INTO publications FROM unnest(subscription.subpublications) AS p;
+        IF tag = 'CREATE SUBSCRIPTION' THEN
+            commands := ARRAY[format('CREATE SUBSCRIPTION %I %s PUBLICATION %s WITH (connect = false, slot_name = %s, '
+                'binary = %s, synchronous_commit = %L, streaming = %s%s)', subscription.subname, origin, publications, coalesce(quote_literal(subscription.subslotname), 'NONE'),
+                CASE WHEN subscription.subbinary THEN 'true' ELSE 'false' END,
+                subscription.subsynccommit,
+                CASE subscription.substream::text WHEN 'p' THEN 'parallel' WHEN 't' THEN 'on' WHEN 'true' THEN 'on' ELSE 'off' END,
+                (SELECT string_agg(format(', %s = %L', o.option, known->>o.name), '')
+                FROM (VALUES ('disable_on_error', 'subdisableonerr', 'false'), ('password_required', 'subpasswordrequired', 'true'),
+                    ('run_as_owner', 'subrunasowner', 'false'), ('origin', 'suborigin', 'any'), ('failover', 'subfailover', 'false'),
+                    ('retain_dead_tuples', 'subretaindeadtuples', 'false'), ('max_retention_duration', 'submaxretention', '0'),
+                    ('wal_receiver_timeout', 'subwalrcvtimeout', '-1')) AS o (option, name, unset)
+                WHERE known->>o.name <> o.unset)),
+                format('ALTER SUBSCRIPTION %I OWNER TO %I', subscription.subname, pg_get_userbyid(subscription.subowner))];
+        ELSIF statement ~* '\m(RENAME|OWNER)\s+TO\M|\mSET\s*\(|\mSKIP\s*\(' THEN
+            commands := ARRAY[statement];
+        ELSIF statement !~* '\m(ENABLE|DISABLE|REFRESH\s+PUBLICATION\s*(\(.*\))?)\s*$' THEN
+            commands := ARRAY[format('ALTER SUBSCRIPTION %I %s', subscription.subname, origin),
+                format('ALTER SUBSCRIPTION %I SET PUBLICATION %s WITH (refresh = false)', subscription.subname, publications)];
+        END IF;
+    END IF;
+    FOREACH command IN ARRAY commands LOOP
+        PERFORM scribe.write_row('ddl', tag, 'subscription', NULL, command, true, NULL, NULL, current_user);
+    END LOOP;
+END
+$function$;

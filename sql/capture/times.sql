@@ -1,0 +1,106 @@
+-- times.sql: words like now that became a constant of the time at which a command ran.
+
+-- Whether a text may hold a constant that stands for another time elsewhere: 'now'::timestamptz is one when it is read, and so is
+-- 'now()', because punctuation is of no account in a literal; now() is none. Where a literal may have other ends than these quotes, any
+-- such word counts. decoder/capture/scribe_plain.c asks the same.
+CREATE OR REPLACE FUNCTION scribe.tells_time(statement text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT statement ~* '\m(now|today|tomorrow|yesterday)\M' AND (statement ~ '[$\\]|--|/\*'
+        OR EXISTS (SELECT FROM regexp_matches(statement, '"[^"]*"|''([^'']*)''', 'g') AS m (found)
+            WHERE m.found[1] ~* '\m(now|today|tomorrow|yesterday)\M'))
+$function$;
+
+-- Statements that give what a command made the constants of date and time that such words became here: for each relation,
+-- type or other object named, of what the catalog holds in its expressions.
+CREATE OR REPLACE FUNCTION scribe.time_constants(classes oid[], objects oid[]) RETURNS SETOF text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+AS $function$
+DECLARE
+    mark constant text := '{CONST :consttype (1082|1083|1114|1184|1266) ';  -- date, time, timestamp and with time zone
+BEGIN
+    RETURN QUERY SELECT s.command FROM unnest(classes, objects) AS o (class, id), LATERAL (
+        SELECT 1, format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', id::regclass, a.attname, pg_get_expr(d.adbin, id))
+        FROM pg_attrdef AS d JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+        WHERE class = 'pg_class'::regclass AND d.adrelid = id AND a.attgenerated = '' AND d.adbin::text ~ mark
+        UNION ALL
+        SELECT v.place, v.command FROM pg_constraint AS c, LATERAL (
+            SELECT CASE c.contypid WHEN 0 THEN 'TABLE ' || c.conrelid::regclass ELSE 'DOMAIN ' || c.contypid::regtype END) AS n (named),
+            LATERAL (VALUES (1, format('ALTER %s DROP CONSTRAINT %I', n.named, c.conname)),
+                (2, format('ALTER %s ADD CONSTRAINT %I %s', n.named, c.conname, pg_get_constraintdef(c.oid)))) AS v (place, command)
+        WHERE (class = 'pg_class'::regclass AND c.conrelid = id OR class = 'pg_type'::regclass AND c.contypid = id)
+            AND c.contype = 'c' AND c.coninhcount = 0 AND c.conbin::text ~ mark
+        UNION ALL
+        SELECT 1, format('ALTER DOMAIN %s SET DEFAULT %s', id::regtype, pg_get_expr(t.typdefaultbin, 0))
+        FROM pg_type AS t WHERE class = 'pg_type'::regclass AND t.oid = id AND t.typtype = 'd' AND t.typdefaultbin::text ~ mark
+        UNION ALL
+        SELECT 1, format('CREATE OR REPLACE VIEW %s%s AS %s', id::regclass, ' WITH (' || array_to_string(v.reloptions, ', ') || ')',
+            rtrim(pg_get_viewdef(id), ';'))
+        FROM pg_class AS v JOIN pg_rewrite AS r ON r.ev_class = v.oid
+        WHERE class = 'pg_class'::regclass AND v.oid = id AND v.relkind = 'v' AND r.rulename = '_RETURN' AND r.ev_action::text ~ mark
+        UNION ALL
+        SELECT p.place, p.command FROM pg_class AS v JOIN pg_rewrite AS r ON r.ev_class = v.oid, LATERAL (VALUES
+            (1, format('DROP MATERIALIZED VIEW %s', id::regclass)),
+            (2, scribe.matview_text(id))) AS p (place, command)
+        WHERE class = 'pg_class'::regclass AND v.oid = id AND v.relkind = 'm' AND r.ev_action::text ~ mark
+        UNION ALL
+        SELECT p.place, p.command FROM pg_index AS i, LATERAL (VALUES (1, format('DROP INDEX %s', id::regclass)),
+            (2, pg_get_indexdef(id))) AS p (place, command)
+        WHERE class = 'pg_class'::regclass AND i.indexrelid = id AND concat(i.indexprs, i.indpred) ~ mark
+            AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = id)
+        UNION ALL
+        SELECT 1, regexp_replace(pg_get_ruledef(id), '^CREATE RULE', 'CREATE OR REPLACE RULE') FROM pg_rewrite AS r
+        WHERE class = 'pg_rewrite'::regclass AND r.oid = id AND r.rulename <> '_RETURN' AND concat(r.ev_qual, r.ev_action) ~ mark
+        UNION ALL
+        SELECT p.place, p.command FROM pg_trigger AS t, LATERAL (VALUES
+            (1, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass)), (2, pg_get_triggerdef(id))) AS p (place, command)
+        WHERE class = 'pg_trigger'::regclass AND t.oid = id AND t.tgqual::text ~ mark
+        UNION ALL
+        SELECT 1, format('ALTER POLICY %I ON %s%s%s', p.polname, p.polrelid::regclass,
+            ' USING (' || pg_get_expr(p.polqual, p.polrelid) || ')', ' WITH CHECK (' || pg_get_expr(p.polwithcheck, p.polrelid) || ')')
+        FROM pg_policy AS p WHERE class = 'pg_policy'::regclass AND p.oid = id AND concat(p.polqual, p.polwithcheck) ~ mark
+        UNION ALL
+        SELECT 1, pg_get_functiondef(id) FROM pg_proc AS p
+        WHERE class = 'pg_proc'::regclass AND p.oid = id AND p.prokind <> 'a'
+            AND concat(p.proargdefaults, to_jsonb(p)->>'prosqlbody') ~ mark
+        UNION ALL
+        SELECT p.place, p.command FROM pg_statistic_ext AS s, LATERAL (VALUES
+            (1, format('DROP STATISTICS %s.%I', s.stxnamespace::regnamespace, s.stxname)), (2, pg_get_statisticsobjdef(id)))
+            AS p (place, command)
+        WHERE class = 'pg_statistic_ext'::regclass AND s.oid = id AND to_jsonb(s)->>'stxexprs' ~ mark
+        ) AS s (place, command)
+    WHERE s.command IS NOT NULL ORDER BY s.place;
+END
+$function$;
+
+-- What has such a constant and no statement that could change it alone.
+CREATE OR REPLACE FUNCTION scribe.keeps_time(classes oid[], objects oid[]) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    mark constant text := '{CONST :consttype (1082|1083|1114|1184|1266) ';
+BEGIN
+    RETURN EXISTS (SELECT FROM unnest(classes, objects) AS o (class, id) WHERE
+        class = 'pg_class'::regclass AND (
+            EXISTS (SELECT FROM pg_attrdef AS d JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+                WHERE d.adrelid = id AND a.attgenerated <> '' AND d.adbin::text ~ mark)
+            OR EXISTS (SELECT FROM pg_index AS i JOIN pg_constraint AS c ON c.conindid = i.indexrelid
+                WHERE i.indrelid = id AND concat(i.indexprs, i.indpred) ~ mark)));
+END
+$function$;
+
+-- Give a partition the bound that expressions like current_date made here.
+CREATE OR REPLACE FUNCTION scribe.record_bound(tag text, partition oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+AS $function$
+DECLARE
+    parent regclass;
+BEGIN
+    SELECT inhparent INTO parent FROM pg_inherits WHERE inhrelid = partition;
+    IF FOUND THEN
+        PERFORM scribe.write_row('ddl', tag, 'table', NULL, format('ALTER TABLE ONLY %s DETACH PARTITION %s', parent,
+            partition::regclass), true, NULL, NULL, current_user, '""');
+        PERFORM scribe.write_row('ddl', tag, 'table', NULL, format('ALTER TABLE ONLY %s ATTACH PARTITION %s %s', parent,
+            partition::regclass, (SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = partition)), true, NULL,
+            NULL, current_user, '""');
+    END IF;
+END
+$function$;

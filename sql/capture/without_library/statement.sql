@@ -1,0 +1,157 @@
+-- statement.sql: the running statement without the library: texts that may be more than the one statement are cut at rotation.
+
+-- Whether an extension's script runs. The setting spares a look at the history; a user who sets it only asks for one.
+CREATE OR REPLACE FUNCTION scribe.is_scripted() RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN CASE WHEN coalesce(current_setting('scribe.in_script', true), '') = '' THEN false ELSE scribe.in_script() END;
+END
+$function$;
+
+-- The partition that the running command attached or made, NULL for none: the newest row of pg_inherits among those of its
+-- tables, if it was not there for an earlier command of this transaction.
+CREATE OR REPLACE FUNCTION scribe.newest_partition() RETURNS oid
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    top_xid constant bigint := pg_current_xact_id()::text::bigint;
+    touched constant oid[] := ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass);
+    known constant text := coalesce(current_setting('scribe.partitions', true), '');
+    found record;
+    mark text;
+BEGIN
+    SELECT i.inhrelid, i.cmin INTO found FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
+    WHERE c.relkind = 'p' AND (i.inhparent = ANY (touched) OR i.inhrelid = ANY (touched))
+        AND CASE WHEN i.xmin::text::bigint >= top_xid & 4294967295 THEN
+            pg_xact_status((((top_xid >> 32) << 32) | i.xmin::text::bigint)::text::xid8) = 'in progress' ELSE false END
+    ORDER BY i.cmin::text::bigint DESC LIMIT 1;
+    mark := format(' %s.%s.%s ', top_xid, found.inhrelid, found.cmin);
+    IF found.inhrelid IS NULL OR strpos(known, mark) > 0 THEN
+        RETURN NULL;
+    END IF;
+    PERFORM scribe.note('scribe.partitions', known || mark);
+    RETURN found.inhrelid;
+END
+$function$;
+
+-- ATTACH PARTITION with the bound that an expression made here.
+CREATE OR REPLACE FUNCTION scribe.attach_text(partition oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+AS $function$
+    SELECT format('ALTER TABLE %s ATTACH PARTITION %s %s', i.inhparent::regclass, c.oid::regclass, pg_get_expr(c.relpartbound, c.oid))
+    FROM pg_class AS c JOIN pg_inherits AS i ON i.inhrelid = c.oid WHERE c.oid = partition
+$function$;
+
+-- Whether a name, as it is written in a statement, is that of a temporary relation of this session.
+CREATE OR REPLACE FUNCTION scribe.is_temporary_name(name text) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    words constant text[] := parse_ident(name, false);
+BEGIN
+    -- where the path names pg_temp, another of that name may come first
+    RETURN (cardinality(words) = 1 AND current_setting('scribe.path', true) !~* 'pg_temp' OR words[1] ~ '^pg_temp') AND EXISTS (SELECT FROM pg_class
+        WHERE relnamespace = pg_my_temp_schema() AND relname = words[cardinality(words)]);
+EXCEPTION WHEN invalid_parameter_value THEN
+    RETURN false;
+END
+$function$;
+
+-- A GRANT or REVOKE without the temporary tables that it names, empty if it names no others; any other text as it is.
+CREATE OR REPLACE FUNCTION scribe.without_temporary(statement text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    parts constant text[] := regexp_match(statement,
+        '^(\s*(?:GRANT|REVOKE)\M.*?\mON\s+(?:TABLE\s+|SEQUENCE\s+)?)((?:"(?:[^"]|"")+"|[^"])+?)(\s+(?:TO|FROM)\M.*)$', 'is');
+    names text[];
+    kept text[];
+BEGIN
+    IF parts IS NULL THEN
+        RETURN statement;
+    END IF;
+    names := ARRAY(SELECT m[1] FROM regexp_matches(parts[2],
+        '((?:(?:"(?:[^"]|"")+"|[^\s,."]+)\s*\.\s*)?(?:"(?:[^"]|"")+"|[^\s,."]+))(?:\s*,|\s*$)', 'g') AS m);
+    kept := ARRAY(SELECT n FROM unnest(names) AS n WHERE NOT scribe.is_temporary_name(n));
+    RETURN CASE cardinality(kept) WHEN cardinality(names) THEN statement WHEN 0 THEN ''
+        ELSE parts[1] || array_to_string(kept, ', ') || parts[3] END;
+END
+$function$;
+
+-- The statement that is running, its exactness and more, as JSON. A reason that begins with "cut" says that the text may be more than the
+-- one statement and is to be cut: of a string, or the given statement of a function's body; "cut as", that it ran and this is
+-- what it did.
+CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text) RETURNS json
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    text text;
+    reason text;
+    named text[];
+    detached oid;
+    partition oid;
+    bound_mutable boolean := false;
+    like_temporary boolean := false;
+    temporary boolean := false;
+    less text;
+BEGIN
+    SELECT r.statement, r.reason INTO text, reason FROM scribe.running_text(tag) AS r;
+    -- what the library would see in the parsed statement
+    IF tag IN ('CREATE TABLE', 'ALTER TABLE')
+        AND text ~* '\mFOR\s+VALUES\M.*(\m(current_date|current_timestamp|localtimestamp)\M|\m(?!(IN|FROM|TO|WITH|VALUES)\M)\w+\s*\()'
+    THEN
+        partition := scribe.newest_partition();
+        IF partition IS NOT NULL AND tag = 'ALTER TABLE' THEN
+            IF reason LIKE 'cut: %' THEN
+                reason := 'cut as ' || scribe.attach_text(partition);
+            ELSE
+                text := scribe.attach_text(partition);
+                reason := NULL;
+            END IF;
+        ELSE
+            bound_mutable := partition IS NOT NULL;
+        END IF;
+    END IF;
+    IF pg_my_temp_schema() <> 0 AND tag = 'CREATE TABLE' AND text ~* '\mLIKE\M' THEN
+        like_temporary := EXISTS (
+            SELECT FROM pg_event_trigger_ddl_commands() AS e JOIN pg_class AS c ON e.classid = 'pg_class'::regclass AND c.oid = e.objid,
+                regexp_split_to_table(text, ';') AS part,
+                regexp_matches(part, '\mLIKE\s+((?:(?:"(?:[^"]|"")+"|[^\s,.()"]+)\s*\.\s*)?(?:"(?:[^"]|"")+"|[^\s,.()"]+))', 'gi') AS m (name)
+            WHERE c.relkind = 'r' AND strpos(lower(part), lower(c.relname)) > 0 AND scribe.is_temporary_name(m.name[1]));
+    END IF;
+    IF pg_my_temp_schema() <> 0 AND tag IN ('GRANT', 'REVOKE') THEN
+        SELECT string_agg(scribe.without_temporary(part), ';' ORDER BY place) INTO less
+        FROM regexp_split_to_table(text, ';') WITH ORDINALITY AS p (part, place);
+        IF btrim(less, ' ;') = '' THEN
+            temporary := true;
+        ELSIF strpos(text, ';') = 0 THEN
+            text := less;
+        ELSIF less <> text THEN
+            reason := 'a string that holds a GRANT on a temporary table';
+        END IF;
+    END IF;
+    IF tag = 'ALTER TABLE' AND text ~* '\mDETACH\s+PARTITION\M.*\mCONCURRENTLY\s*$' THEN  -- which leaves a constraint behind
+        named := parse_ident(substring(text FROM '(?i)\mDETACH\s+PARTITION\s+(.*\S)\s+CONCURRENTLY\s*$'), false);
+        SELECT c.oid INTO detached FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relname = named[cardinality(named)] AND CASE WHEN cardinality(named) > 1 THEN n.nspname = named[1]
+            ELSE n.nspname = ANY (string_to_array(replace(current_setting('scribe.path', true), '"', ''), ', ')) END LIMIT 1;
+    END IF;
+    RETURN json_build_object('statement', text, 'exact', reason IS NULL, 'reason', reason,
+        'switches_triggers', text ~* '\m(ENABLE|DISABLE)\M',
+        'temporary', temporary, 'in_extension', scribe.is_scripted(),
+        'detached', coalesce(detached, 0), 'attached', coalesce(partition, 0), 'bound_mutable', bound_mutable,
+        'like_temporary', like_temporary);
+END
+$function$;
+
+-- Event trigger ddl_command_start: announces extension scripts; no library is loaded.
+CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    PERFORM scribe.note('scribe.dropped', ''), scribe.note('scribe.facts_changed', '');
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
+        -- what a script drops, the event triggers do not call an extension's: note_facts() ends this
+        PERFORM scribe.note('scribe.in_script', concat(current_setting('scribe.in_script', true), 'y'));  -- they nest
+        PERFORM scribe.write_row('script', tg_tag, NULL, NULL, '', true, NULL, NULL);
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe could not prepare to record %: %', tg_tag, SQLERRM;
+    PERFORM scribe.record_failure(tg_tag, SQLERRM);
+END
+$function$;
