@@ -19,7 +19,6 @@
 COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.ddl_history';
 
 \ir capture/tables.sql
-\ir capture/older.sql
 \ir capture/activity.sql
 \ir capture/locks.sql
 \ir capture/caller.sql
@@ -46,3 +45,4 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.dd
 \ir capture/library/reconciling.sql
 \ir capture/privileges.sql
 \ir capture/install.sql
+\ir capture/older.sql

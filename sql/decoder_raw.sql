@@ -10,7 +10,6 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.dd
 
 \ir capture/tables.sql
 \ir capture/without_library/tables.sql
-\ir capture/older.sql
 \ir capture/activity.sql
 \ir capture/locks.sql
 \ir capture/caller.sql
@@ -44,3 +43,4 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.dd
 \ir capture/install.sql
 \ir capture/without_library/install.sql
 \ir capture/decoder_raw/install.sql
+\ir capture/older.sql

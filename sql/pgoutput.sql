@@ -12,7 +12,6 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.dd
 
 \ir capture/tables.sql
 \ir capture/without_library/tables.sql
-\ir capture/older.sql
 \ir capture/activity.sql
 \ir capture/locks.sql
 \ir capture/caller.sql
@@ -43,3 +42,4 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.dd
 \ir capture/privileges.sql
 \ir capture/install.sql
 \ir capture/without_library/install.sql
+\ir capture/older.sql

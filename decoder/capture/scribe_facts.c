@@ -327,6 +327,7 @@ show_facts(void)
 	append_fact(&out, "in_extension", creating_extension);
 	append_fact(&out, "switches_triggers", switches_triggers(statement->tree));
 	append_touched(&out);
+	appendStringInfo(&out, ",\"dropped\":%s", statement->dropped.note && !statement->drop_left ? statement->dropped.note : "null");
 	if (statement->tree != NULL && IsA(statement->tree, AlterTableStmt))
 		appendStringInfo(&out, ",\"actions\":%d", list_length(((AlterTableStmt *) statement->tree)->cmds));
 	appendStringInfo(&out, ",\"detached\":%u,\"attached\":%u}",

@@ -179,7 +179,10 @@ set_note(const char *name, const char *value)
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
-/* What scribe.note_rewrite() and command_end() read of the notes: users can set them, but not after this. */
+/*
+ * What scribe.note_rewrite() and command_end() read of the notes: users can set them, but not after this.  What was dropped is
+ * noted so for functions of an older version alone; those of today ask scribe.facts.
+ */
 static void
 pass_notes(Statement *statement)
 {

@@ -1,4 +1,9 @@
 -- activity.sql: whether capture acts here, notes within a command, and statements of its own that it does not record.
+--
+-- Three settings carry an argument, and have no other way: scribe.role, scribe.path and scribe.settings. Only an event trigger
+-- function that runs as the user can see them, such a function can write no table, and a function that writes for it could be called
+-- by any user. Each is set by note_caller() right before it is read, at the end of the command and whenever it rewrites or drops
+-- something, and nothing of a user's runs in between. The setting scribe.facts is the library's answer, which no user can set.
 
 -- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself.
 CREATE OR REPLACE FUNCTION scribe.is_active() RETURNS boolean
@@ -8,6 +13,70 @@ BEGIN
         SELECT FROM scribe.config AS c, pg_control_system() AS s, pg_database AS d
         WHERE d.datname = current_database() AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
         AND NOT EXISTS (SELECT FROM scribe.at_work AS w WHERE w.xact = pg_current_xact_id_if_assigned());
+END
+$function$;
+
+-- What a user's command has around it: the calls beneath the event trigger function of ours that is running, as text. It is the same
+-- for all event triggers of a command, and another one for a command that runs within it.
+CREATE OR REPLACE FUNCTION scribe.outer_stack() RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $function$
+DECLARE
+    stack text;
+BEGIN
+    GET DIAGNOSTICS stack = PG_CONTEXT;
+    RETURN regexp_replace(stack, '^.*?\nPL/pgSQL function scribe\.'
+        '(?:command_end|note_rewrite|note_drop|note_dropped_facts|note_facts)\(\)[^\n]*(?:\n|$)', '');
+END
+$function$;
+
+-- Leave a note for a later event trigger of the running command, and take it there; NULL: none.
+CREATE OR REPLACE FUNCTION scribe.keep_note(what text, note text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    IF note IS NOT NULL THEN
+        INSERT INTO scribe.noted AS n (place, what, xact, note)
+            VALUES (hashtextextended(scribe.outer_stack(), 0), what, pg_current_xact_id(), note)
+            ON CONFLICT ON CONSTRAINT noted_pkey DO UPDATE SET xact = EXCLUDED.xact, note = EXCLUDED.note;
+    END IF;
+END
+$function$;
+CREATE OR REPLACE FUNCTION scribe.take_note(what text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    taken text;
+BEGIN
+    IF EXISTS (SELECT FROM scribe.noted AS n WHERE n.pid = pg_backend_pid()) THEN
+        DELETE FROM scribe.noted AS n WHERE n.pid = pg_backend_pid() AND n.what = take_note.what
+            AND n.place = hashtextextended(scribe.outer_stack(), 0)
+            RETURNING CASE WHEN n.xact = pg_current_xact_id() THEN n.note END INTO taken;
+    END IF;
+    RETURN taken;
+END
+$function$;
+
+-- Whether an extension's script runs, and its beginning and end. What a script drops, the event triggers do not call an extension's.
+CREATE OR REPLACE FUNCTION scribe.in_script() RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN EXISTS (SELECT FROM scribe.script WHERE xact = pg_current_xact_id_if_assigned());
+END
+$function$;
+CREATE OR REPLACE FUNCTION scribe.begin_script(tag text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    INSERT INTO scribe.script AS s VALUES (pg_current_xact_id(), 1) ON CONFLICT (xact) DO UPDATE SET depth = s.depth + 1;
+    PERFORM scribe.write_row('script', tag, NULL, NULL, '', true, NULL, NULL);
+END
+$function$;
+CREATE OR REPLACE FUNCTION scribe.end_script() RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    UPDATE scribe.script SET depth = depth - 1 WHERE xact = pg_current_xact_id_if_assigned();
+    DELETE FROM scribe.script WHERE xact = pg_current_xact_id_if_assigned() AND depth = 0;
+    RETURN true;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe could not note that a script has ended: %', SQLERRM;
+    RETURN false;
 END
 $function$;
 

@@ -1,8 +1,8 @@
 -- commands.sql: a command that has ended, and whatever must follow it.
 
 -- Record one command. commands: what pg_event_trigger_ddl_commands() says of it, gathered by the caller.
-CREATE OR REPLACE FUNCTION scribe.record_command(tag text, facts json, dropped json, total int, kept int, relids oid[],
-    object_type text, object_identity text, object_schema text) RETURNS void
+CREATE OR REPLACE FUNCTION scribe.record_command(tag text, facts json, dropped json, total int, relids oid[],
+    object_type text, object_identity text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     statement text := facts->>'statement';
@@ -112,11 +112,11 @@ BEGIN
 END
 $function$;
 
--- Record a command that has ended, then whatever must follow it; called by event triggers.
-CREATE OR REPLACE FUNCTION scribe.record_ended(tg_tag text) RETURNS boolean
+-- Record a command that has ended, then whatever must follow it; called by event triggers. dropped: of a DROP, what it dropped; a DROP
+-- is recorded with that, and its end has nothing to add.
+CREATE OR REPLACE FUNCTION scribe.record_ended(tg_tag text, dropped json) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    dropped json;
     is_drop constant boolean := tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED';
     facts json;
     extension boolean;
@@ -130,10 +130,7 @@ DECLARE
     tells_time boolean;
     first record;
 BEGIN
-    dropped := coalesce(nullif(current_setting('scribe.dropped', true), ''),
-        '{"named": [], "temporary": 0, "keys": 0}')::json;
-    PERFORM scribe.note('scribe.dropped', '');
-    IF NOT scribe.is_active() THEN
+    IF NOT scribe.is_active() OR (is_drop AND dropped IS NULL) THEN
         RETURN true;
     END IF;
     SELECT count(*), count(*) FILTER (WHERE NOT (coalesce(scribe.schema_of(schema_name, classid, objid, objsubid)
@@ -161,7 +158,8 @@ BEGIN
         PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
         RETURN true;
     END IF;
-    IF (CASE WHEN is_drop THEN json_array_length(dropped->'named') = 0 
+    dropped := coalesce(dropped, scribe.take_dropped(), '{"named": [], "temporary": 0, "keys": 0}');
+    IF (CASE WHEN is_drop THEN json_array_length(dropped->'named') = 0
             -- ALTER PUBLICATION ... DROP shows only in what it dropped
             ELSE total = 0 AND json_array_length(dropped->'named') = 0 AND tg_tag <> 'DROP OWNED' END) THEN
         RETURN true;
@@ -180,9 +178,9 @@ BEGIN
     END IF;
     IF NOT scribe.leave_out(tg_tag, facts, classes, objects, tables) AND NOT EXISTS (SELECT FROM scribe.rewritten AS r WHERE r.recorded AND r.pid = pg_backend_pid()
             AND r.xact = pg_current_xact_id() AND r.relid = ANY (scribe.rewritten_by(scribe.with_children(coalesce(tables, '{}'))))) THEN
-        PERFORM scribe.record_command(tg_tag, facts, dropped, total, kept, tables,
+        PERFORM scribe.record_command(tg_tag, facts, dropped, total, tables,
             coalesce(first.object_type, dropped->'named'->0->>'type'),
-            coalesce(first.object_identity, dropped->'named'->0->>'identity'), first.schema_name);
+            coalesce(first.object_identity, dropped->'named'->0->>'identity'));
     END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
         PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
@@ -245,6 +243,9 @@ SET standard_conforming_strings = on AS $function$
 DECLARE
     done boolean;
 BEGIN
-    done := scribe.record_ended(tg_tag);  -- an assignment adds nothing to the call stack
+    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
+        done := scribe.end_script();
+    END IF;
+    done := scribe.record_ended(tg_tag, NULL);  -- an assignment adds nothing to the call stack
 END
 $function$;

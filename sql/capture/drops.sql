@@ -24,25 +24,28 @@ CREATE OR REPLACE FUNCTION scribe.note_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
 SET standard_conforming_strings = on AS $function$
 DECLARE
+    dropped json;
     done boolean;
 BEGIN
-    PERFORM scribe.note('scribe.dropped', (
+    dropped := (
         SELECT json_build_object(
             'named', coalesce(json_agg(json_build_object('type', object_type, 'identity', object_identity, 'ours', schema = 'scribe'
                 OR (object_type = 'schema' AND object_identity = 'scribe'))) FILTER (WHERE original AND NOT passing), '[]'),
             'temporary', count(*) FILTER (WHERE original AND passing),
-            'keys', count(*) FILTER (WHERE object_type IN ('index', 'table constraint', 'table column')))::text
+            'keys', count(*) FILTER (WHERE object_type IN ('index', 'table constraint', 'table column')))
         FROM (
             SELECT o.*, schema, is_temporary OR coalesce(schema ~ '^pg_temp(_\d+)?$', false)
                 OR EXISTS (SELECT FROM scribe.left_out AS l WHERE l.classid = o.classid AND l.objid = o.objid) AS passing
             FROM pg_event_trigger_dropped_objects() AS o,
-                LATERAL coalesce(schema_name, scribe.schema_of(object_type, address_names)) AS schema) AS dropped));
+                LATERAL coalesce(schema_name, scribe.schema_of(object_type, address_names)) AS schema) AS dropped);
     IF EXISTS (SELECT FROM scribe.left_out) THEN
         DELETE FROM scribe.left_out AS l USING pg_event_trigger_dropped_objects() AS o
             WHERE l.classid = o.classid AND l.objid = o.objid;
     END IF;
     IF tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED' THEN
-        done := scribe.record_ended(tg_tag);  -- an assignment adds nothing to the call stack
+        done := scribe.record_ended(tg_tag, dropped);  -- an assignment adds nothing to the call stack
+    ELSIF json_array_length(dropped->'named') > 0 OR (dropped->>'temporary')::int + (dropped->>'keys')::int > 0 THEN
+        done := scribe.keep_note('dropped', dropped::text) IS NULL;
     END IF;
 EXCEPTION
     WHEN SQLSTATE 'SC001' THEN

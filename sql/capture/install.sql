@@ -1,4 +1,4 @@
--- install.sql: the event triggers, after everything else.
+-- install.sql: the event triggers, after all functions.
 
 -- ENABLE ALWAYS, since loaders and subscribers run DDL under session_replication_role = replica.
 -- The names matter: triggers of one event fire in the order of their names, compared bytewise, and what a user's does stands
@@ -33,5 +33,3 @@ BEGIN
     PERFORM scribe.install_event_trigger('!scribe_4_end', 'ddl_command_end', 'command_end');
 END
 $install$;
-
-ALTER TABLE scribe.config DROP COLUMN IF EXISTS token;  -- of older versions, whose functions asked for it until here

@@ -197,6 +197,8 @@ BEGIN
     DELETE FROM scribe.replica_identity AS r WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid);
     DELETE FROM scribe.filled AS f WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relid);
     DELETE FROM scribe.rewritten;  -- of commands that have ended
+    DELETE FROM scribe.noted;
+    DELETE FROM scribe.script;
     -- what is there belongs to something, or something belongs to it
     DELETE FROM scribe.left_out AS l WHERE NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = l.classid AND d.objid = l.objid)
         AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = l.classid AND d.refobjid = l.objid);

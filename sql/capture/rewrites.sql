@@ -35,8 +35,8 @@ BEGIN
         PERFORM scribe.empty_tables(tag, tables, true);
     END IF;
     IF NOT scribe.leave_out(tag, facts, ARRAY['pg_class'::regclass::oid], ARRAY[relation], ARRAY[relation]) THEN
-        PERFORM scribe.record_command(tag, facts, NULL, 1, 1, ARRAY[altered::oid], CASE tag WHEN 'ALTER TYPE' THEN 'composite type'
-            WHEN 'ALTER FOREIGN TABLE' THEN 'foreign table' ELSE 'table' END, altered::text, NULL);
+        PERFORM scribe.record_command(tag, facts, NULL, 1, ARRAY[altered::oid], CASE tag WHEN 'ALTER TYPE' THEN 'composite type'
+            WHEN 'ALTER FOREIGN TABLE' THEN 'foreign table' ELSE 'table' END, altered::text);
     END IF;
     IF known AND NOT beforehand THEN
         tables := ARRAY[relation];

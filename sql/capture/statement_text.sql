@@ -11,14 +11,12 @@ $function$;
 -- "cut: ..." if it may hold further statements, "cut 2: ..." if it is the second; anything else marks a guess. Of the call stack, all
 -- frames are one text here, and users choose names and statements that look like frames: what could be two things is a guess.
 CREATE OR REPLACE FUNCTION scribe.running_text(tag text, OUT statement text, OUT reason text)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     frame constant text := E'"\n(?=PL/|SQL function "|SQL statement ")';
-    stack text;
+    stack constant text := scribe.outer_stack();
     known record;
 BEGIN
-    GET DIAGNOSTICS stack = PG_CONTEXT;
-    stack := regexp_replace(stack, '^.*?\nPL/pgSQL function scribe\.(?:command_end|note_rewrite|note_drop)\(\)[^\n]*(?:\n|$)', '');  -- our own frames
     statement := regexp_replace(current_query(), '[\s;]+$', '');
     reason := 'run by a function whose text is not known';
     IF stack = '' THEN  -- sent by the client itself
@@ -51,14 +49,5 @@ BEGIN
     IF reason !~ '^cut( \d+)?: ' AND current_setting('scribe.role', true) IS DISTINCT FROM session_user THEN
         statement := NULL;
     END IF;
-END
-$function$;
-
--- Whether an extension's script runs, as far as SQL can tell: its beginning stands in the history, and not its end.
-CREATE OR REPLACE FUNCTION scribe.in_script() RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
-BEGIN
-    RETURN coalesce((SELECT kind = 'script' FROM scribe.ddl_history
-        WHERE pid = pg_backend_pid() AND kind IN ('script', 'scripted') AND at >= now() ORDER BY id DESC LIMIT 1), false);
 END
 $function$;

@@ -71,6 +71,14 @@ BEGIN
 END
 $$;
 
+-- What an event trigger of a command has left for a later one of the same command, by the place in the session's calls that the
+-- command runs at. A table, since a user can set any setting, and since commands run within others.
+CREATE TABLE IF NOT EXISTS scribe.noted (pid int DEFAULT pg_catalog.pg_backend_pid(), place bigint, what text, xact xid8 NOT NULL,
+    note text NOT NULL, PRIMARY KEY (pid, place, what));
+
+-- Transactions in which scripts of extensions run, and how many, one within the other.
+CREATE TABLE IF NOT EXISTS scribe.script (xact xid8 PRIMARY KEY, depth int NOT NULL);
+
 -- What reconcile() saw last: event triggers as the statements that make them, who owns what, and which indexes are valid.
 CREATE TABLE IF NOT EXISTS scribe.seen_event_trigger (name text PRIMARY KEY, statements text[] NOT NULL);
 CREATE TABLE IF NOT EXISTS scribe.seen_owner (classid oid, objid oid, owner oid NOT NULL, PRIMARY KEY (classid, objid));

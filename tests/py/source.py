@@ -182,8 +182,10 @@ class Scribe:
 def hide_library(cluster: Cluster, dbname: str) -> None:
     """Let no session of a captured database load the library, as on a host where it was not installed again."""
     with cluster.connect(dbname) as conn:
-        for function in ("statement_facts", "command_start"):
-            row = conn.execute("SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = %s", [function]).fetchone()
-            assert row is not None
-            assert "'$libdir/scribe_capture'" in row[0]
-            conn.execute(row[0].replace("'$libdir/scribe_capture'", "'$libdir/no_such_library'"))
+        functions = conn.execute(
+            "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'scribe'::regnamespace"
+            " AND strpos(prosrc, $$'$libdir/scribe_capture'$$) > 0"
+        ).fetchall()
+        assert len(functions) > 1
+        for (function,) in functions:
+            conn.execute(function.replace("'$libdir/scribe_capture'", "'$libdir/no_such_library'"))

@@ -272,7 +272,11 @@ def test_an_older_installation_is_brought_up_to_date_by_init_and_its_chain_goes_
     cluster.psql("CREATE TABLE t (a int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'one')", database)
     scribe.run("scribe-init")
     older = subprocess.check_output(["zstdcat", ROOT / f"tests/older/capture-{decoder}.sql.zst"], text=True)
-    cluster.psql(older + "DROP FUNCTION IF EXISTS scribe.read_base_facts(oid[])", database)  # which came later
+    for (trigger,) in cluster.query(
+        "SELECT evtname FROM pg_event_trigger WHERE starts_with(evtname, '!scribe')", database
+    ):
+        cluster.psql(f'DROP EVENT TRIGGER "{trigger}"', database)
+    cluster.psql(older, database)
     scribe.start_stream()
     with cluster.connect(database) as session:
         for statement in BEFORE:

@@ -319,3 +319,50 @@ def test_who_may_write_all_data_writes_no_history(cluster: Cluster, captured: st
         assert others == [("CREATE TABLE mallory.made (a int PRIMARY KEY)", True, "mallory")]
     finally:
         cluster.psql("DROP ROLE writer")
+
+
+# Settings by which parts of capture told each other what, or did so once.
+SETTINGS = ("role", "path", "settings", "dropped", "facts_changed", "in_script", "partitions", "recorded")
+TOUCHY = (
+    "CREATE TABLE mallory.days (d date PRIMARY KEY) PARTITION BY RANGE (d)",
+    "CREATE TABLE mallory.day PARTITION OF mallory.days FOR VALUES FROM (current_date) TO (current_date + 1)",
+    "CREATE TABLE mallory.other (d date PRIMARY KEY)",
+    "ALTER TABLE mallory.days ATTACH PARTITION mallory.other FOR VALUES FROM (current_date + 1) TO (current_date + 2)",
+    "ALTER TABLE mallory.t ADD COLUMN x int DEFAULT 1",
+    "ALTER TABLE mallory.t DROP CONSTRAINT t_pkey",
+    "DROP TABLE mallory.days",
+)
+
+
+def test_no_setting_of_a_users_changes_what_is_recorded(cluster: Cluster, captured: str) -> None:
+    seen = []
+    for value in ("", '1 all {} "x" 5'):
+        cluster.psql("DROP TABLE mallory.t; CREATE TABLE mallory.t (a int PRIMARY KEY)", captured)
+        cluster.psql("ALTER TABLE mallory.t OWNER TO mallory; DELETE FROM scribe.ddl_history", captured)
+        with cluster.connect(captured, user="mallory") as conn:
+            for name in SETTINGS:
+                conn.execute(sql.SQL("SET {} = {}").format(sql.Identifier("scribe", name), sql.Literal(value)))
+            for statement in TOUCHY:
+                conn.execute(statement)  # type: ignore[arg-type]
+        columns = "kind, tag, object_identity, statement, exact, reason, role, search_path, settings"
+        seen.append(cluster.query(f"SELECT {columns} FROM scribe.ddl_history ORDER BY id", captured))
+    assert len(seen[0]) >= len(TOUCHY)
+    assert seen[0] == seen[1]
+
+
+def test_a_command_within_a_command_takes_nothing_of_what_that_one_dropped(cluster: Cluster, captured: str) -> None:
+    """ALTER PUBLICATION ... DROP shows in what it dropped alone, which is known before the user's event triggers run."""
+    cluster.psql(
+        "CREATE TABLE mallory.u (a int PRIMARY KEY); CREATE PUBLICATION p FOR TABLE mallory.t, mallory.u;"
+        "CREATE FUNCTION mallory.log() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " EXECUTE 'COMMENT ON TABLE mallory.t IS ' || quote_literal(tg_tag); DROP TABLE IF EXISTS mallory.u; END $$;"
+        "CREATE EVENT TRIGGER log ON sql_drop WHEN TAG IN ('ALTER PUBLICATION') EXECUTE FUNCTION mallory.log();"
+        "DELETE FROM scribe.ddl_history",
+        captured,
+    )
+    try:
+        cluster.psql("ALTER PUBLICATION p DROP TABLE mallory.t", captured)
+    finally:
+        cluster.psql("DROP EVENT TRIGGER log", captured)
+    tags = [row[0] for row in cluster.query("SELECT tag FROM scribe.ddl_history ORDER BY id", captured)]
+    assert [tag for tag in tags if tag != "EVENT TRIGGER"][:3] == ["COMMENT", "DROP TABLE", "ALTER PUBLICATION"]

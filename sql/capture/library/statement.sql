@@ -4,8 +4,6 @@
 CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    -- notes of this command only; a user may have set them too
-    PERFORM scribe.note('scribe.dropped', '');
     BEGIN
         LOCK TABLE scribe.config IN ROW SHARE MODE;  -- see hold_schema_changes(): mostly nobody is there to wait for
     EXCEPTION WHEN OTHERS THEN
@@ -18,7 +16,7 @@ BEGIN
     END;
     -- a row only here: a start trigger that writes would break DROP INDEX CONCURRENTLY
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
-        PERFORM scribe.write_row('script', tg_tag, NULL, NULL, '', true, NULL, NULL);
+        PERFORM scribe.begin_script(tg_tag);
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not prepare to record %: %', tg_tag, SQLERRM;
@@ -26,19 +24,42 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
+-- What the library knows of the statement that is running, as JSON; NULL without it.
+CREATE OR REPLACE FUNCTION scribe.library_facts() RETURNS json
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    LOAD '$libdir/scribe_capture';
+    RETURN nullif(current_setting('scribe.facts'), '');
+EXCEPTION WHEN OTHERS THEN
+    RETURN NULL;
+END
+$function$;
+
+-- What the running command has dropped, noted in sql_drop by the library or by note_drop(); NULL: nothing. A session that loaded the
+-- library before it was brought up to date has it in a setting, which the library sets right before.
+CREATE OR REPLACE FUNCTION scribe.take_dropped() RETURNS json
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    noted constant text := scribe.take_note('dropped');
+    facts constant json := scribe.library_facts();
+BEGIN
+    RETURN coalesce(noted::json, CASE WHEN facts IS NULL OR facts::jsonb ? 'dropped' THEN nullif(facts->>'dropped', '')
+        ELSE nullif(current_setting('scribe.dropped', true), '') END::json);
+END
+$function$;
+
 -- The statement that is running, its exactness and more, as JSON: from the library, else as far as SQL can tell.
 CREATE OR REPLACE FUNCTION scribe.statement_facts(tag text) RETURNS json
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    facts text;
+    facts constant json := scribe.library_facts();
     known record;
 BEGIN
+    IF facts IS NOT NULL THEN
+        RETURN facts;
+    END IF;
     BEGIN
         LOAD '$libdir/scribe_capture';
-        facts := current_setting('scribe.facts');
-        IF facts <> '' THEN
-            RETURN facts;
-        END IF;
     EXCEPTION WHEN OTHERS THEN
         RAISE WARNING 'pg_scribe could not load its library: %', SQLERRM;
     END;

@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION scribe.note_dropped_facts() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    PERFORM scribe.note('scribe.facts_changed', (
+    PERFORM scribe.keep_note('facts', (
         SELECT CASE WHEN bool_or(object_type = 'index' AND tg_tag NOT IN ('ALTER TABLE', 'DROP TABLE')) THEN 'all'
             ELSE string_agg(DISTINCT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid::text, ' ') END
         FROM pg_event_trigger_dropped_objects()
@@ -12,7 +12,7 @@ BEGIN
     DELETE FROM scribe.table_facts AS f USING pg_event_trigger_dropped_objects() AS d
         WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND f.relid = d.objid;
     IF tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED' AND scribe.is_active()
-        AND NOT scribe.is_scripted() THEN
+        AND NOT scribe.in_script() THEN
         PERFORM scribe.catch_up(tg_tag, '{}');
     END IF;
 EXCEPTION WHEN OTHERS THEN
@@ -65,13 +65,9 @@ DECLARE
     touched oid[];
     types oid[];
 BEGIN
-    noted := coalesce(current_setting('scribe.facts_changed', true), '');
-    PERFORM scribe.note('scribe.facts_changed', '');
-    IF scribe.is_active() AND NOT scribe.is_scripted() THEN
+    noted := coalesce(scribe.take_note('facts'), '');
+    IF scribe.is_active() AND NOT scribe.in_script() THEN
         PERFORM scribe.catch_up(tg_tag, ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE objid IS NOT NULL));
-    END IF;
-    IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
-        PERFORM scribe.note('scribe.in_script', substr(current_setting('scribe.in_script', true), 2));
     END IF;
     IF noted <> 'all' THEN
         touched := ARRAY(SELECT CASE e.classid

@@ -127,6 +127,7 @@ BEGIN
     IF record OR NOT EXISTS (SELECT FROM scribe.seen_tablespace) THEN
         PERFORM scribe.reconcile_roles(record), scribe.reconcile_tablespaces(record);
     END IF;
+    DELETE FROM scribe.attached;  -- of transactions that have ended
     IF record OR NOT EXISTS (SELECT FROM scribe.seen_privilege) THEN
         PERFORM scribe.reconcile_privileges(record), scribe.reconcile_clusters(record);
     END IF;
@@ -183,7 +184,7 @@ CREATE OR REPLACE FUNCTION scribe.catch_up(tag text, objects oid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
 SET lock_timeout = '100ms' AS $function$
 DECLARE
-    notes constant text[] := '{scribe.role,scribe.path,scribe.settings,scribe.dropped}';
+    notes constant text[] := '{scribe.role,scribe.path,scribe.settings}';
     values constant text[] := ARRAY(SELECT coalesce(current_setting(n, true), '') FROM unnest(notes) AS n);
     unknown record;
 BEGIN

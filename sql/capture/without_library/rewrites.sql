@@ -69,7 +69,7 @@ CREATE OR REPLACE FUNCTION scribe.run_as(owner name, statement text) RETURNS voi
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     made constant text := format('scribe.run_as_owner_%s()', pg_backend_pid());
-    notes constant text[] := '{scribe.role,scribe.path,scribe.settings,scribe.dropped}';
+    notes constant text[] := '{scribe.role,scribe.path,scribe.settings}';
     noted constant text[] := ARRAY(SELECT coalesce(current_setting(n, true), '') FROM unnest(notes) AS n);
 BEGIN
     PERFORM scribe.run_own(format('CREATE FUNCTION %s RETURNS void LANGUAGE sql SECURITY DEFINER '

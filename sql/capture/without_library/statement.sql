@@ -1,10 +1,10 @@
 -- statement.sql: the running statement without the library: texts that may be more than the one statement are cut at rotation.
 
--- Whether an extension's script runs. The setting spares a look at the history; a user who sets it only asks for one.
-CREATE OR REPLACE FUNCTION scribe.is_scripted() RETURNS boolean
+-- What the running command has dropped, as note_drop() noted it in sql_drop; NULL: nothing.
+CREATE OR REPLACE FUNCTION scribe.take_dropped() RETURNS json
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    RETURN CASE WHEN coalesce(current_setting('scribe.in_script', true), '') = '' THEN false ELSE scribe.in_script() END;
+    RETURN scribe.take_note('dropped')::json;
 END
 $function$;
 
@@ -15,21 +15,18 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     top_xid constant bigint := pg_current_xact_id()::text::bigint;
     touched constant oid[] := ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass);
-    known constant text := coalesce(current_setting('scribe.partitions', true), '');
     found record;
-    mark text;
 BEGIN
     SELECT i.inhrelid, i.cmin INTO found FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
     WHERE c.relkind = 'p' AND (i.inhparent = ANY (touched) OR i.inhrelid = ANY (touched))
         AND CASE WHEN i.xmin::text::bigint >= top_xid & 4294967295 THEN
             pg_xact_status((((top_xid >> 32) << 32) | i.xmin::text::bigint)::text::xid8) = 'in progress' ELSE false END
     ORDER BY i.cmin::text::bigint DESC LIMIT 1;
-    mark := format(' %s.%s.%s ', top_xid, found.inhrelid, found.cmin);
-    IF found.inhrelid IS NULL OR strpos(known, mark) > 0 THEN
+    IF found.inhrelid IS NULL THEN
         RETURN NULL;
     END IF;
-    PERFORM scribe.note('scribe.partitions', known || mark);
-    RETURN found.inhrelid;
+    INSERT INTO scribe.attached VALUES (pg_current_xact_id(), found.inhrelid, found.cmin::text) ON CONFLICT DO NOTHING;
+    RETURN CASE WHEN FOUND THEN found.inhrelid END;
 END
 $function$;
 
@@ -134,7 +131,7 @@ BEGIN
     END IF;
     RETURN json_build_object('statement', text, 'exact', reason IS NULL, 'reason', reason,
         'switches_triggers', text ~* '\m(ENABLE|DISABLE)\M',
-        'temporary', temporary, 'in_extension', scribe.is_scripted(),
+        'temporary', temporary, 'in_extension', scribe.in_script(),
         'detached', coalesce(detached, 0), 'attached', coalesce(partition, 0), 'bound_mutable', bound_mutable,
         'like_temporary', like_temporary);
 END
@@ -144,11 +141,8 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.command_start() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    PERFORM scribe.note('scribe.dropped', ''), scribe.note('scribe.facts_changed', '');
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
-        -- what a script drops, the event triggers do not call an extension's: note_facts() ends this
-        PERFORM scribe.note('scribe.in_script', concat(current_setting('scribe.in_script', true), 'y'));  -- they nest
-        PERFORM scribe.write_row('script', tg_tag, NULL, NULL, '', true, NULL, NULL);
+        PERFORM scribe.begin_script(tg_tag);
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not prepare to record %: %', tg_tag, SQLERRM;
