@@ -350,8 +350,8 @@ def test_no_setting_of_a_users_changes_what_is_recorded(cluster: Cluster, captur
     assert seen[0] == seen[1]
 
 
-def test_a_command_within_a_command_takes_nothing_of_what_that_one_dropped(cluster: Cluster, captured: str) -> None:
-    """ALTER PUBLICATION ... DROP shows in what it dropped alone, which is known before the user's event triggers run."""
+def test_a_command_within_a_command_takes_nothing_of_what_that_dropped(cluster: Cluster, captured: str) -> None:
+    """ALTER PUBLICATION ... DROP shows in what it dropped alone, and event triggers of the user run before its end."""
     cluster.psql(
         "CREATE TABLE mallory.u (a int PRIMARY KEY); CREATE PUBLICATION p FOR TABLE mallory.t, mallory.u;"
         "CREATE FUNCTION mallory.log() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN"

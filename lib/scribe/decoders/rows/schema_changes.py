@@ -39,6 +39,20 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PATH = re.compile(r'(?:"[^"\x00-\x1f\x7f\\:]+"(?!")|[a-z0-9_]+)(?:, *(?:"[^"\x00-\x1f\x7f\\:]+"(?!")|[a-z0-9_]+))*\Z')
 _ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,{}]+)', re.DOTALL)
 
+_LEND = (
+    "IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) AND EXISTS (SELECT FROM "
+    "pg_catalog.pg_roles AS r WHERE r.rolname = %ROLE% AND NOT pg_catalog.has_database_privilege(r.oid, "
+    "pg_catalog.current_database(), 'CREATE')) THEN EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO %I', "
+    "pg_catalog.current_database(), %ROLE%); IF pg_catalog.to_regclass('scribe.made') IS NULL THEN CREATE TABLE "
+    "scribe.made (kind text, name text, PRIMARY KEY (kind, name)); END IF; "
+    "INSERT INTO scribe.made VALUES ('loan', %ROLE%); END IF;"
+)
+_TAKE_BACK = (
+    "IF pg_catalog.to_regclass('scribe.made') IS NOT NULL THEN DELETE FROM scribe.made "
+    "WHERE kind = 'loan' AND name = %ROLE%; IF FOUND THEN EXECUTE pg_catalog.format("
+    "'REVOKE CREATE ON DATABASE %I FROM %I', pg_catalog.current_database(), %ROLE%); END IF; END IF;"
+)
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -174,10 +188,24 @@ def _asker(audit: Audit) -> bytes:
     return said
 
 
-def _free_tag(text: str) -> str:
-    taken = set(re.findall(r"\$scribe([1-9]\d*)?(?=\$)", text))
+def _free_tag(text: str, prefix: str = "$scribe") -> str:
+    taken = set(re.findall(re.escape(prefix) + r"([1-9]\d*)?(?=\$)", text))
     number = next(n for n in itertools.count() if (str(n) if n else "") not in taken)
-    return f"$scribe{number or ''}$"
+    return f"{prefix}{number or ''}$"
+
+
+def _loan(audit: Audit) -> tuple[bytes, bytes]:
+    """Return the lines that lend the role CREATE on the database, where it has that no longer, and take it back.
+
+    As scribe_ddl.c writes them, which lends more: that the role was a superuser is not in the stream of other decoders.
+    """
+    if audit.role is None or audit.tag not in ("CREATE EXTENSION", "CREATE SCHEMA", "ALTER SCHEMA"):
+        return b"", b""
+    role = literal(audit.role).decode(CARRIER)
+    bodies = (body.replace("%ROLE%", role) for body in (_LEND, _TAKE_BACK))
+    tags = ((body, _free_tag(body, "$scribe_loan")) for body in bodies)
+    there, back = (f"DO LANGUAGE plpgsql {tag}BEGIN {body} END{tag};\n".encode(CARRIER) for body, tag in tags)
+    return there, back
 
 
 def _statement(audit: Audit, text: str) -> bytes:
@@ -198,15 +226,16 @@ def ddl_block(audit: Audit, text: str, inexact: str | None) -> bytes:
     if inexact is not None:
         head += b" inexact: " + one_line(inexact or "no reason given")
     there, back = _settings(audit.settings)
+    lent, returned = _loan(audit)
     block = head + b"\n" + _firing(audit.tag, True)
     # ours are read before the path and after it: it may find a user's operator before the server's
-    block += there
+    block += lent + there
     block += _search_path(audit.search_path) if audit.search_path is not None else b""
     block += b"SET LOCAL ROLE " + quote_name(audit.role) + b";\n" if audit.role is not None else b""
     block += _statement(audit, text)
     block += b"RESET ROLE;\n" if audit.role is not None else b""
     block += b"SET LOCAL search_path = '';\n" if audit.search_path is not None else b""
-    block += back
+    block += back + returned
     return block + _firing(audit.tag, False) + b"-- ddl end\n"
 
 
