@@ -1,7 +1,8 @@
 """What an output plugin is to the archive: the seam.
 
 A decoder says how pg_recvlogical asks for its stream, how the spool is cut into whole transactions, and how these
-become the SQL of docs/format.md. Nothing that reads a segment knows which decoder it came from.
+become the SQL of docs/format.md: the seven methods of Decoder. What else it may do has a default, in Steps. Nothing
+that reads a segment knows which decoder it came from.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ class Text(ABC):
         """Keep what the next rotation must know of what was read; before anything of it is removed from the spool."""
 
 
-class Decoder(ABC):
-    """One output plugin."""
+class Steps:
+    """What a decoder may have to do at a step of the programs besides reading its stream; by default nothing.
+
+    In the order of an archive's life: is the source as it has to be, set-up, the stream, a rotation, the end.
+    """
 
     plugin: str
-    failover = True  # whether standbys can keep what it needs of the source
-    points = "transaction"  # see Text
-    may_crash = False  # whether decoding may end the server's processes
 
     def fault(self, conn: psycopg.Connection[Any], identity: Mapping[str, Any]) -> str | None:
         """Return why the source no longer sends everything, None where it does; identity: archive.json."""
@@ -58,9 +59,6 @@ class Decoder(ABC):
     def prepare(self, conn: psycopg.Connection[Any], slot: str) -> None:  # noqa: B027
         """Make what the plugin needs in the source, before the slot is made."""
 
-    def retire(self, conn: psycopg.Connection[Any], slot: str, act: Callable[[str], bool]) -> None:  # noqa: B027
-        """Remove from the source what prepare() made; act: is told each step and says whether to take it."""
-
     def describe(self, conn: psycopg.Connection[Any], slot: str) -> dict[str, Any]:
         """Return what archive.json says for this plugin beyond its name."""
         return {}
@@ -72,13 +70,12 @@ class Decoder(ABC):
     def look_again(self, conn: psycopg.Connection[Any], spool: Spool) -> None:  # noqa: B027
         """Take note of capture objects that were made anew while the chain goes on."""
 
-    def receiver_options(self, identity: Mapping[str, Any]) -> list[str]:
-        """Return what pg_recvlogical is to ask of the plugin, as its flags; identity: archive.json."""
-        return []
+    def receiver_options(self, identity: Mapping[str, Any], left_out: Sequence[str] = ()) -> list[str]:
+        """Return what pg_recvlogical is to ask of the plugin, as its flags; identity: archive.json.
 
-    def leave_out(self, items: Sequence[str]) -> list[str]:
-        """Return pg_recvlogical's flags for what SCRIBE_LEAVE_OUT names. Raises UsageError if the decoder has none."""
-        if items:
+        left_out: what SCRIBE_LEAVE_OUT names. Raises UsageError if the decoder cannot leave anything out.
+        """
+        if left_out:
             raise UsageError(
                 f"{self.plugin} cannot leave anything out",
                 "Unset SCRIBE_LEAVE_OUT; only scribe_decoder knows it.",
@@ -103,16 +100,16 @@ class Decoder(ABC):
         """Return why the server will not send all that follows position, None where it will; confirmed: to the slot."""
         return None
 
-    def close(self, spool: Spool) -> None:
-        """Close the file that pg_recvlogical writes, as the next part; called under rotate.lock."""
-        switch(spool)
-
     def tend(self, spool: Spool, settings: Settings, since: float, *, final: bool = False) -> float:
         """Look after a stream that runs, about once a second; final: it is about to be ended.
 
         Gives back what it wants to be given as since the next time: at first when the stream began (monotonic seconds).
         """
         return since
+
+    def close(self, spool: Spool) -> None:
+        """Close the file that pg_recvlogical writes, as the next part; called under rotate.lock."""
+        switch(spool)
 
     def release(  # noqa: B027
         self, conn: psycopg.Connection[Any], slot: str, position: int, warn: Callable[[str], None]
@@ -128,6 +125,17 @@ class Decoder(ABC):
         self, conn: psycopg.Connection[Any], slot: str, act: Callable[[str], bool] = lambda step: True
     ) -> None:
         """Drop what other slots there are besides the archive's own; act: as in retire()."""
+
+    def retire(self, conn: psycopg.Connection[Any], slot: str, act: Callable[[str], bool]) -> None:  # noqa: B027
+        """Remove from the source what prepare() made; act: is told each step and says whether to take it."""
+
+
+class Decoder(Steps, ABC):
+    """One output plugin: what its stream means. These methods are all that a decoder has to have."""
+
+    failover = True  # whether standbys can keep what it needs of the source
+    points = "transaction"  # see Text
+    may_crash = False  # whether decoding may end the server's processes
 
     @abstractmethod
     def scan(self, tape: Tape, start: int, position: int = 0, tick: Callable[[], None] = lambda: None) -> Scan:

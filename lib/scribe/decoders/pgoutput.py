@@ -8,7 +8,7 @@ as of the last rotation; reading a message again that it knows already changes n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,10 +130,10 @@ class PgOutput(Decoder):
         knowledge.store |= found.store
         write_knowledge(spool, knowledge)
 
-    def receiver_options(self, identity: Mapping[str, Any]) -> list[str]:
+    def receiver_options(self, identity: Mapping[str, Any], left_out: Sequence[str] = ()) -> list[str]:
         """See Decoder."""
         options = ("proto_version=1", f"publication_names={identity['publication']}", "messages=true")
-        return [f"--option={option}" for option in options]
+        return [*super().receiver_options(identity, left_out), *(f"--option={option}" for option in options)]
 
     def server_options(self, identity: Mapping[str, Any]) -> str:
         """See Decoder."""

@@ -32,9 +32,9 @@ class ScribeDecoder(Decoder):
 
     plugin = "scribe_decoder"
 
-    def leave_out(self, items: Sequence[str]) -> list[str]:
-        """See Decoder."""
-        return [f"--option=leave-out={item}" for item in items]
+    def receiver_options(self, identity: Mapping[str, Any], left_out: Sequence[str] = ()) -> list[str]:
+        """See Steps."""
+        return [f"--option=leave-out={item}" for item in left_out]
 
     def scan(self, tape: Tape, start: int, position: int = 0, tick: Callable[[], None] = lambda: None) -> Scan:
         """See Decoder."""

@@ -279,8 +279,7 @@ class Supervisor:
             f"--startpos={format_lsn(position)}",
             f"--status-interval={status_interval}",
             f"--fsync-interval={fsync_interval}",
-            *decoder_of(identity).receiver_options(identity),
-            *decoder_of(identity).leave_out(self.settings["SCRIBE_LEAVE_OUT"] or ()),
+            *decoder_of(identity).receiver_options(identity, self.settings["SCRIBE_LEAVE_OUT"] or ()),
         ]
         path = confirmation.log_path(self.archive.spool)
         open(path, "wb", opener=private).close()

@@ -9,7 +9,7 @@ behind at a bound that segments hold, and the stream's slot is made again as a c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -112,9 +112,9 @@ class DecoderRaw(Decoder):
         if ours and act(f'drop replication slot "{kept_slot(slot)}"'):
             drop_slot(conn, kept_slot(slot))
 
-    def receiver_options(self, identity: Mapping[str, Any]) -> list[str]:
+    def receiver_options(self, identity: Mapping[str, Any], left_out: Sequence[str] = ()) -> list[str]:
         """See Decoder."""
-        return ["--option=include_transaction=on"]
+        return [*super().receiver_options(identity, left_out), "--option=include_transaction=on"]
 
     def server_options(self, identity: Mapping[str, Any]) -> str:
         """See Decoder."""
