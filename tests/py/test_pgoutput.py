@@ -268,7 +268,7 @@ def test_a_role_that_is_no_superuser_gets_an_exact_archive(owner: Scribe, target
 def test_a_superuser_installs_and_roles_without_superuser_do_the_rest(source: Scribe, targets: tuple[str, str]) -> None:
     cluster, database = source.cluster, source.dbname
     cluster.psql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'a')", database)
-    files = [f"sql/{name}.sql" for name in ("capture", "table_facts", "pgoutput", "roles")]
+    files = [f"sql/{name}.sql" for name in ("pgoutput", "roles")]
     names = [f"-v{what}=plain_{what}" for what in ("stream", "dump")]
     psql = [f"{cluster.bindir}/psql", "-Xqd", database, "-vON_ERROR_STOP=1", *names]
     try:

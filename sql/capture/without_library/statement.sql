@@ -15,18 +15,18 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     top_xid constant bigint := pg_current_xact_id()::text::bigint;
     touched constant oid[] := ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass);
-    found record;
+    newest record;
 BEGIN
-    SELECT i.inhrelid, i.cmin INTO found FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
+    SELECT i.inhrelid, i.cmin INTO newest FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent
     WHERE c.relkind = 'p' AND (i.inhparent = ANY (touched) OR i.inhrelid = ANY (touched))
         AND CASE WHEN i.xmin::text::bigint >= top_xid & 4294967295 THEN
             pg_xact_status((((top_xid >> 32) << 32) | i.xmin::text::bigint)::text::xid8) = 'in progress' ELSE false END
     ORDER BY i.cmin::text::bigint DESC LIMIT 1;
-    IF found.inhrelid IS NULL THEN
+    IF newest.inhrelid IS NULL THEN
         RETURN NULL;
     END IF;
-    INSERT INTO scribe.attached VALUES (pg_current_xact_id(), found.inhrelid, found.cmin::text) ON CONFLICT DO NOTHING;
-    RETURN CASE WHEN FOUND THEN found.inhrelid END;
+    INSERT INTO scribe.attached VALUES (pg_current_xact_id(), newest.inhrelid, newest.cmin::text) ON CONFLICT DO NOTHING;
+    RETURN CASE WHEN FOUND THEN newest.inhrelid END;
 END
 $function$;
 
