@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
 
 LIB = ROOT / "lib"
 LAYERS = (
-    *("common", "archive", "source", "spool", "decoders", "stream", "dump", "restore", "history", "health"),
+    *("common", "archive", "offsite", "source", "spool", "decoders", "stream", "dump", "restore", "history", "health"),
     "programs",
 )
 LIBRARIES = {"plugin": "capture", "capture": "plugin"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,6 +118,38 @@ class Archive:
         if self.incremental.is_dir() and self.segment_names():
             return "There are segments: bring archive.json back from a copy of the archive."
         return 'Mount its file system, or set SCRIBE_ARCHIVE to an archive; "scribe-init" makes one where none was.'
+
+    def known_identity(self) -> dict[str, Any]:
+        """Return archive.json, or what bases and segments tell of it, which is enough to read the archive.
+
+        Raises UsageError where there is neither.
+        """
+        if self.exists() or not (bases := self.bases()):
+            return self.identity()
+        base, last = bases[-1], self.last_segment()
+        meta = read_manifest("meta", base.path / "meta.json")
+        return {
+            "format_version": base.manifest["format_version"],
+            "system_identifier": base.manifest["system_identifier"],
+            "database": base.manifest["database"],
+            "database_oid": None,
+            "slot": "",
+            "decoder": last.manifest["decoder"] if last else "scribe_decoder",
+            "created": bases[0].manifest["finished"],
+            "spool_id": None,
+            "chain_from_lsn": format_lsn(bases[0].consistent_point),
+            "encoding": meta["encoding"],
+        }
+
+    def fetch(self, paths: Iterable[Path]) -> None:
+        """Bring files here that are about to be read; in a directory they are here."""
+
+    def release(self, path: Path) -> None:
+        """Let a file that was fetched go; in a directory it stays."""
+
+    def size_of(self, path: Path) -> int:
+        """Return a file's size, without a need to fetch it. Raises OSError."""
+        return path.stat().st_size
 
     @property
     def broken_path(self) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,15 +33,24 @@ def locks(archive: Archive) -> Iterator[None]:
         yield
 
 
-def prune(archive: Archive, policy: Policy, command: str | None, *, confirm: bool, now: datetime | None = None) -> Plan:
+def prune(
+    archive: Archive,
+    policy: Policy,
+    command: str | None,
+    *,
+    confirm: bool,
+    now: datetime | None = None,
+    unsent: Collection[str] = (),
+) -> Plan:
     """Decide what may go, prove that the rest restores and, with confirm, remove it; return what was decided.
 
-    command: SCRIBE_ARCHIVE_COMMAND. Raises ScribeError when the proof fails, TryAgainError when the archive is in use.
+    command: SCRIBE_ARCHIVE_COMMAND; unsent: files that a place of SCRIBE_REMOTE lacks.
+    Raises ScribeError when the proof fails, TryAgainError when the archive is in use.
     """
     if confirm:
         archive.create_directories()  # a copy of an archive may have been made without its spool
     with locks(archive) if confirm else contextlib.nullcontext():
-        unsent = Outbox(archive, command).waiting() if command else []
+        unsent = [*unsent, *(Outbox(archive, command).waiting() if command else [])]
         plan = make_plan(archive, archive.identity(), policy, now or datetime.now(UTC), unsent)
         if plan.removals:
             prove(plan)

@@ -151,7 +151,7 @@ def _check(item: Base | Segment, identity: Mapping[str, Any]) -> None:
 def make_plan(
     archive: Archive, identity: Mapping[str, Any], policy: Policy, now: datetime, unsent: Collection[str] = ()
 ) -> Plan:
-    """Decide on every file. unsent: paths within the archive that SCRIBE_ARCHIVE_COMMAND has not taken yet.
+    """Decide on every file. unsent: paths within the archive that have not been sent yet.
 
     Raises ScribeError where the archive cannot be judged: a manifest is damaged or belongs elsewhere.
     """
@@ -240,7 +240,7 @@ class Limit:
         if self.unfinished is not None and stamp >= self.unfinished:
             return f"not older than the unfinished base {self.unfinished}"
         if any(name.startswith(path) for name in self.unsent):
-            return "SCRIBE_ARCHIVE_COMMAND has not taken it yet"
+            return "it has not been sent yet"
         return None
 
 

@@ -63,7 +63,7 @@ class Verification:
         self.archive = archive
         self.previous = dict(previous or {})
         self.percent = percent
-        self.identity = archive.identity()
+        self.identity = archive.known_identity()
         self.outcome = Outcome()
         self.now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -224,7 +224,9 @@ class Verification:
                 continue
             self.outcome.files += 1
             self.outcome.bytes += entry.size
+            self.archive.fetch([entry.path])
             what = read_entry(entry)
+            self.archive.release(entry.path)
             if what is None:
                 self.outcome.read[entry.name] = self.now
             else:
@@ -233,7 +235,7 @@ class Verification:
 
     def _is_there(self, entry: Entry) -> bool:
         try:
-            size = entry.path.stat().st_size
+            size = self.archive.size_of(entry.path)
         except OSError as error:
             self._fault(entry.name, "it is missing" if isinstance(error, FileNotFoundError) else str(error), FETCH)
             return False

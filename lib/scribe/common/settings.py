@@ -92,6 +92,36 @@ def parse_left_out(text: str) -> tuple[str, ...]:
     return tuple(items)
 
 
+SCHEMES = ("file", "s3", "gs", "az")
+
+
+def parse_url(text: str) -> str:
+    """Return the URL of a place of objects; raises ValueError."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in SCHEMES or not rest.strip("/") or (scheme == "file") != rest.startswith("/"):
+        raise ValueError("a place such as s3://bucket/prefix or file:///mnt/backup/shop is expected")
+    return text.rstrip("/")
+
+
+def parse_urls(text: str) -> tuple[str, ...]:
+    """Return several such URLs, with blanks between them; raises ValueError."""
+    return tuple(dict.fromkeys(map(parse_url, text.split())))
+
+
+def parse_archive(text: str) -> Path | str:
+    """Return the directory of an archive, or the URL of one in a store; raises ValueError."""
+    return parse_url(text) if "://" in text else parse_directory(text)
+
+
+def parse_recipients(text: str) -> tuple[str, ...]:
+    """Return age's public keys (age1...) or files of them, with blanks between them; raises ValueError."""
+    words = tuple(text.split())
+    for word in words:
+        if not re.fullmatch(r"age1[0-9a-z]+", word) and not os.path.isabs(word):
+            raise ValueError("public keys of age (age1...), or absolute paths of files of them, are expected")
+    return words
+
+
 def parse_directory(text: str) -> Path:
     """Return an absolute path; raises ValueError for an empty one."""
     if not text:
@@ -108,7 +138,7 @@ class Key:
 
 
 KEYS: dict[str, Key] = {
-    "SCRIBE_ARCHIVE": Key(parse_directory, None),
+    "SCRIBE_ARCHIVE": Key(parse_archive, None),
     "SCRIBE_SLOT": Key(parse_slot, None),
     "SCRIBE_FAILOVER": Key(choice("on", "off"), "off"),
     "SCRIBE_DECODER": Key(choice("scribe_decoder", "pgoutput", "decoder_raw"), "scribe_decoder"),
@@ -131,9 +161,15 @@ KEYS: dict[str, Key] = {
     "SCRIBE_DISK_WARNING": Key(parse_percent, "80%"),
     "SCRIBE_CHECK_LIMITS": Key(str, None),
     "SCRIBE_ARCHIVE_COMMAND": Key(str, None),
+    "SCRIBE_REMOTE": Key(parse_urls, None),
+    "SCRIBE_ENCRYPT_TO": Key(parse_recipients, None),
+    "SCRIBE_DECRYPT_WITH": Key(parse_directory, None),
+    "SCRIBE_CACHE": Key(parse_directory, None),
+    "SCRIBE_CACHE_SIZE": Key(parse_size, "100GB"),
 }
 # Said by the environment alone; a settings file cannot name another one.
 _ELSEWHERE = {"SCRIBE_CONFIG"}
+_OTHERS = ("PG", "AWS_", "AZURE_", "GOOGLE_")  # variables of libpq and of object stores
 
 
 @dataclass(frozen=True)
@@ -142,7 +178,7 @@ class Settings:
 
     values: Mapping[str, Any]
     sources: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)  # libpq's variables that the file sets
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables of others that the file sets
     texts: Mapping[str, str] = field(default_factory=dict)  # the values as they were given
     path: str | None = None  # the settings file
 
@@ -151,12 +187,20 @@ class Settings:
 
     @property
     def archive(self) -> Path:
-        """The archive's directory. Raises UsageError when SCRIBE_ARCHIVE is not set."""
-        path = self.values["SCRIBE_ARCHIVE"]
-        if path is None:
+        """The archive's directory. Raises UsageError when SCRIBE_ARCHIVE is not set, or names a place in a store."""
+        place = self.place
+        if not isinstance(place, Path):
+            hint = "Set SCRIBE_ARCHIVE to a directory; scribe-restore and scribe-verify read out of a store."
+            raise UsageError(f'the archive in "{place}" can only be read', hint)
+        return place
+
+    @property
+    def place(self) -> Path | str:
+        """The archive's directory, or its URL. Raises UsageError when SCRIBE_ARCHIVE is not set."""
+        place: Path | str | None = self.values["SCRIBE_ARCHIVE"]
+        if place is None:
             raise UsageError("no archive is named", "Set SCRIBE_ARCHIVE to the archive's directory.")
-        assert isinstance(path, Path)
-        return path
+        return place
 
 
 def read_file(path: Path) -> dict[str, str]:
@@ -202,5 +246,5 @@ def load_settings(config: str | None, flags: Mapping[str, str], environ: Mapping
         except ValueError as error:
             hint = f'See "{find_document("etc/scribe.env.example")}" for every key.'
             raise UsageError(f'invalid value "{text}" for {name} ({sources[name]}): {error}', hint) from None
-    libpq = {k: v for k, v in from_file.items() if k.startswith("PG") and k not in environ}
+    libpq = {k: v for k, v in from_file.items() if k.startswith(_OTHERS) and k not in environ}
     return Settings(values, sources, libpq, texts, path)

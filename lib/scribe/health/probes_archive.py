@@ -16,6 +16,7 @@ from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.process import Process, from_json
 from scribe.health.facts import Survey, parse_moment
 from scribe.health.findings import Finding, Limit, State, Value, count_text, size_text, time_text, worst
+from scribe.offsite.sync import read_record
 
 _DUMP = 'Run "scribe-dump" to take a new base.'
 _NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
@@ -208,8 +209,43 @@ def _archive_rate(survey: Survey) -> float:
     return 0.0
 
 
+def _check_remotes(survey: Survey, limit: Limit) -> Finding:
+    """Judge what the last look at the places of SCRIBE_REMOTE has found."""
+    known = read_record(survey.archive)
+    hint = 'Run "scribe-sync -v": it says what is missing, and why.'
+    for url in survey.settings["SCRIBE_REMOTE"]:
+        if url not in known:
+            return Finding("shipping", State.WARNING, f"{url} was not looked at yet", hint)
+    remotes = [known[url] for url in survey.settings["SCRIBE_REMOTE"]]
+    names = {str(name) for remote in remotes for name in remote["missing"]}
+    since = [moment for name in names if (moment := _written(survey.archive.path / name))]
+    looked = min(float(remote["time"]) for remote in remotes)
+    age = max(0.0, survey.now - min([looked, *since]))
+    values = [
+        limit.value("unsent_age_seconds", age, "Age of the oldest file that waits to be sent, or of the last look."),
+        Value("unsent_files", len(names), "Finished files that a place of SCRIBE_REMOTE lacks."),
+        Value("unsent_bytes", max(r["missing_bytes"] for r in remotes), "Their size, at the place that lacks most."),
+        Value("remote_look_timestamp_seconds", looked, "When the places were last looked at."),
+    ]
+    faults = [f"{remote['url']}: {remote['error']}" for remote in remotes if remote["error"]]
+    seen = f"looked at {time_text(survey.now - looked)} ago"
+    text = f"{count_text(len(names), 'file')} not sent" if names else f"{count_text(len(remotes), 'place')} complete"
+    state = worst([limit.judge(age), State.WARNING if faults else State.OK])
+    return Finding("shipping", state, "; ".join([f"{text}, {seen}", *faults]), hint if state else "", values)
+
+
+def _written(path: Path) -> float | None:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return None
+
+
 def check_shipping(survey: Survey, limit: Limit) -> Finding:
-    """SCRIBE_ARCHIVE_COMMAND has taken every finished file."""
+    """SCRIBE_ARCHIVE_COMMAND has taken every finished file, and the places of SCRIBE_REMOTE have them."""
+    if survey.settings["SCRIBE_REMOTE"]:
+        remote = _check_remotes(survey, limit)
+        if remote.state or not survey.settings["SCRIBE_ARCHIVE_COMMAND"]:
+            return remote
     command = survey.settings["SCRIBE_ARCHIVE_COMMAND"]
     outbox = Outbox(survey.archive, command)
     waiting = outbox.waiting()

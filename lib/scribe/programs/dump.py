@@ -18,6 +18,7 @@ from scribe.decoders.registry import check_setting, plugin_of
 from scribe.dump import setup
 from scribe.dump.base import Request, take_stream_base
 from scribe.dump.turns import take_turn
+from scribe.offsite.sync import send, unsent
 from scribe.source.server import open_source
 
 PROGRAM = "scribe-dump"
@@ -79,6 +80,7 @@ def body(argv: list[str]) -> int:
         plugin = plugin_of(identity)
         base = take_stream_base(archive, conn, request, talk, plugin=plugin, wait=arguments.wait)
     print(base.path)
+    send(archive, settings, talk)
     if not arguments.no_prune:
         apply_retention(archive, settings, talk)
     return 0
@@ -90,7 +92,13 @@ def apply_retention(archive: Archive, settings: Settings, talk: Talk) -> None:
     Raises ScribeError when what would stay is damaged.
     """
     try:
-        plan = prune(archive, Policy.from_settings(settings), settings["SCRIBE_ARCHIVE_COMMAND"], confirm=True)
+        plan = prune(
+            archive,
+            Policy.from_settings(settings),
+            settings["SCRIBE_ARCHIVE_COMMAND"],
+            confirm=True,
+            unsent=unsent(archive, settings["SCRIBE_REMOTE"] or ()),
+        )
     except TryAgainError as error:
         talk.warn(f"retention is not applied: {error.message}")
         return

@@ -12,6 +12,7 @@ from scribe.archive.removal import prune, summarize
 from scribe.archive.retention import Plan, Policy, Verdict
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.common.errors import FAILED, UsageError
+from scribe.offsite.sync import unsent
 
 PROGRAM = "scribe-prune"
 EPILOG = """\
@@ -75,7 +76,8 @@ def body(argv: list[str]) -> int:
     archive.identity()
     policy = Policy.from_settings(settings)
     talk = Talk(PROGRAM, arguments)
-    plan = prune(archive, policy, settings["SCRIBE_ARCHIVE_COMMAND"], confirm=arguments.confirm)
+    waiting = unsent(archive, settings["SCRIBE_REMOTE"] or ())
+    plan = prune(archive, policy, settings["SCRIBE_ARCHIVE_COMMAND"], confirm=arguments.confirm, unsent=waiting)
     report(archive, plan, policy, arguments)
     if plan.hold is not None:
         talk.warn(f"nothing may be removed: {plan.hold}")

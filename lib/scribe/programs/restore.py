@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from scribe.archive.chains import Chain, find_chains
-from scribe.archive.layout import Archive
 from scribe.common import files
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.common.errors import UsageError
 from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.postgres import connect, export_connection
+from scribe.offsite.mirror import find_archive
 from scribe.restore.parts import PartRestore, is_part
 from scribe.restore.replay import Place
 from scribe.restore.restoration import Restore
@@ -42,7 +42,7 @@ def make_arguments() -> Parser:
     """Return the parser."""
     parser = make_parser(PROGRAM, "Restore an archive into a new database.", _EPILOG, source=False)
     parser.add_argument("-d", "--dbname", metavar="TARGET", help="database to restore into (with --mark: the source)")
-    parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
+    parser.add_argument("--archive", metavar="DIR|URL", help="the archive (default: $SCRIBE_ARCHIVE)")
     parser.add_argument(
         "-j", "--jobs", type=_positive, default=1, metavar="N", help="connections over which a base is restored"
     )
@@ -159,8 +159,10 @@ def body(argv: list[str]) -> int:
     talk = Talk(PROGRAM, arguments)
     if arguments.mark is not None:
         return write_mark(arguments)
-    archive = Archive(settings.archive)
-    identity = archive.identity()
+    archive = find_archive(settings)
+    identity = archive.known_identity()
+    if arguments.target_xid is not None or arguments.target_name is not None:
+        archive.fetch(segment.data for segment in archive.segments())  # it is looked for in them
     if arguments.list:
         return list_points(find_chains(archive, identity), arguments)
     with files.DirectoryLock(archive.path, "scribe-prune removes files", shared=True, wait=LOCK_WAIT):

@@ -18,6 +18,7 @@ from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.settings import Settings, parse_percent
 from scribe.decoders.registry import check_setting, plugin_of
 from scribe.dump.source_record import read_share, take_record
+from scribe.offsite.sync import send
 from scribe.source import server as source
 from scribe.spool.contents import Spool
 from scribe.stream.rotation import Report, rotate
@@ -106,6 +107,8 @@ def main(argv: list[str]) -> int:
         if conn is not None:
             _flag(conn, report, talk)
     _tell(arguments, report, talk)
+    if not arguments.dry_run:
+        send(archive, settings, talk)
     if report.objects_refused:
         raise ScribeError(
             "large objects changed, and SCRIBE_LARGE_OBJECTS=refuse keeps them out of the archive",

@@ -16,6 +16,7 @@ from scribe.common import files
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.common.errors import FAILED, UsageError
 from scribe.common.settings import parse_percent
+from scribe.offsite.mirror import find_archive
 from scribe.restore.launcher import find_launcher, serve
 from scribe.restore.rehearsal import Rehearsal, rehearse
 
@@ -40,7 +41,7 @@ Exit status: 0 all is good; 1 a fault was found; 2 wrong use or configuration; 7
 def make_arguments() -> Parser:
     """Return the parser."""
     parser = make_parser(PROGRAM, "Check an archive, and rehearse its restore.", EPILOG)
-    parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
+    parser.add_argument("--archive", metavar="DIR|URL", help="the archive (default: $SCRIBE_ARCHIVE)")
     parser.add_argument("--read", metavar="all|N%", default="all", help="how much of all bytes to read (default: all)")
     parser.add_argument(
         "--rehearse", action="store_true", help="restore into a throw-away cluster instead, and compare"
@@ -126,6 +127,7 @@ def describe(outcome: Outcome, now: str) -> dict[str, Any]:
 def practise(archive: Archive, arguments: argparse.Namespace, talk: Talk) -> int:
     """Rehearse a restore, print and save what came of it."""
     with locks(archive, "rehearsal.lock"):
+        archive.fetch(needed_files(archive))
         result = rehearse(
             archive,
             talk,
@@ -142,6 +144,13 @@ def practise(archive: Archive, arguments: argparse.Namespace, talk: Talk) -> int
             print(line)
         talk.info(summarize(result))
     return FAILED if result.differences else 0
+
+
+def needed_files(archive: Archive) -> Iterator[Path]:
+    """Yield what a rehearsal reads: the newest base, and the segments after it."""
+    for base in archive.bases()[-1:]:
+        yield from (base.path / entry["name"] for entry in base.manifest["files"])
+        yield from (s.data for s in archive.segments() if s.to_lsn > base.consistent_point)
 
 
 def summarize(result: Rehearsal) -> str:
@@ -161,8 +170,8 @@ def body(argv: list[str]) -> int:
         return 0
     percent = read_share(arguments.read)
     settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive})
-    archive = Archive(settings.archive)
-    archive.identity()
+    archive = find_archive(settings)
+    archive.known_identity()
     talk = Talk(PROGRAM, arguments)
     if arguments.rehearse:
         return practise(archive, arguments, talk)

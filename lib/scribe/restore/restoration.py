@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from scribe.archive.chains import Chain, Target, Way, check_files, find_chains, find_way, goes_back
+from scribe.archive.chains import Chain, Target, Way, check_files, find_chains, find_way, goes_back, list_files
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.cli import Talk
@@ -92,6 +92,7 @@ class Restore:
                 server.refuse_source(conn, self.name, oid, self.identity)
             position = self._look_at_target(way, oid)
             self.talk.note(f"checking {len(way.segments)} segments and base {way.base.stamp}")
+            self.archive.fetch(path for path, _ in list_files(way))
             check_files(way)
             if not self.arguments.no_globals:
                 server.check_globals(self.archive, way, self.talk.warn)

@@ -157,7 +157,9 @@ def warn_of_older(conn: psycopg.Connection[Any], meta: Mapping[str, Any], warn: 
 def refuse_source(conn: psycopg.Connection[Any], name: str, oid: int, identity: Mapping[str, Any]) -> None:
     """Raise UsageError where the database is the one the archive is of."""
     here = fetch_value(conn, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()")
-    if here == identity["system_identifier"] and oid == identity["database_oid"]:
+    # without archive.json, nothing but its name is known of the source
+    same = oid == identity["database_oid"] if identity["database_oid"] is not None else name == identity["database"]
+    if here == identity["system_identifier"] and same:
         raise UsageError(
             f'database "{name}" is the source of this archive', "Name another database with -d, then compare or swap."
         )

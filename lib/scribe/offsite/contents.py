@@ -1,0 +1,106 @@
+"""Under which keys an archive's files are in a store.
+
+What is written once has the key of its path in the archive. What is replaced (archive.json, ...) goes under a new key
+each time, versions/NAME/STAMP-DIGEST, and the newest whose contents have that digest counts: so nothing is ever
+overwritten. What is encrypted has ".age" after it; manifests stay readable, so that anybody sees what there is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from scribe.archive import rolefiles
+from scribe.archive.layout import Archive
+from scribe.offsite.encryption import SUFFIX
+
+_STAMP = "%Y%m%dT%H%M%S.%fZ"
+LOOSE = ("archive.json", "broken.json", "pruned.json", "meta.json", "verify.json", "rehearsal.json")
+_READABLE = re.compile(
+    r"incremental/[^/]*\.json|base/[^/]*/manifest\.json|globals/[^/]*\.json|(?:archive|broken|pruned)\.json"
+)
+_VERSION = re.compile(r"versions/([a-z]+\.json)/(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{32})(\.age)?")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file that belongs into a store. name: its path in the archive; size: in bytes."""
+
+    name: str
+    path: Path
+    size: int
+
+
+@dataclass(frozen=True)
+class Version:
+    """A stored version of a file that is replaced."""
+
+    key: str
+    stamp: str
+    digest: str
+
+    @property
+    def is_absence(self) -> bool:
+        """Whether it says that the file is no more."""
+        return self.digest == digest_of(b"")
+
+
+def digest_of(content: bytes) -> str:
+    """Return what a version's key says of its contents."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def is_readable(name: str) -> bool:
+    """Whether a file is never encrypted: it holds no values and no password hashes."""
+    return _READABLE.fullmatch(name) is not None
+
+
+def key_of(name: str, *, encrypted: bool) -> str:
+    """Return the key of a file that is written once."""
+    return name + SUFFIX if encrypted and not is_readable(name) else name
+
+
+def new_version(name: str, content: bytes, *, encrypted: bool, after: Version | None = None) -> str:
+    """Return the key of a new version of a file that is replaced; it comes after the one before."""
+    moment = datetime.now(UTC)
+    if after is not None:  # the clock may have been set back
+        moment = max(moment, datetime.strptime(after.stamp, _STAMP).replace(tzinfo=UTC) + timedelta(microseconds=1))
+    stamp = moment.strftime(_STAMP)
+    key = f"versions/{name}/{stamp}-{digest_of(content)}"
+    return key + SUFFIX if encrypted and not is_readable(name) else key
+
+
+def newest_versions(keys: Iterable[str]) -> dict[str, list[Version]]:
+    """Return the versions of each file that is replaced, the newest first."""
+    found: dict[str, list[Version]] = {}
+    for key in sorted(keys, reverse=True):
+        if (match := _VERSION.fullmatch(key)) and match[1] in LOOSE:
+            found.setdefault(match[1], []).append(Version(key, match[2], match[3]))
+    return found
+
+
+def finished(archive: Archive) -> Iterator[list[Item]]:
+    """Yield what is finished in an archive, each thing with the file last that completes it. Raises ScribeError."""
+    for path, _ in rolefiles.look(archive).good:
+        yield [_item(archive, each) for each in (path, rolefiles.manifest_of(path))]
+    for base in archive.bases():
+        paths = [base.path / entry["name"] for entry in base.manifest["files"]]
+        yield [_item(archive, path) for path in [*paths, base.path / "manifest.json"]]
+    for segment in archive.segments():
+        yield [_item(archive, path) for path in (segment.data, segment.path)]
+
+
+def _item(archive: Archive, path: Path) -> Item:
+    return Item(path.relative_to(archive.path).as_posix(), path, path.stat().st_size)
+
+
+def is_stored(item: Item, sizes: Mapping[str, int], *, encrypted: bool) -> bool:
+    """Whether a store has a file: encrypted ones are longer than the file, by an amount that age decides."""
+    size = sizes.get(key_of(item.name, encrypted=encrypted))
+    if size is None:
+        return False
+    return size > item.size if encrypted and not is_readable(item.name) else size == item.size

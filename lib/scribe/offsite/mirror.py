@@ -1,0 +1,172 @@
+"""An archive that is read out of a store: its manifests are fetched at once, what they describe when it is needed.
+
+What was fetched lies in a directory of a bounded size, laid out as an archive, so that everything that reads one reads
+this. Nothing there counts as good: whoever uses a file compares it with its manifest, as in any archive.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scribe.archive.layout import Archive
+from scribe.common import files
+from scribe.common.errors import UsageError
+from scribe.common.settings import Settings
+from scribe.offsite.contents import digest_of, is_readable, newest_versions
+from scribe.offsite.encryption import SUFFIX, decrypt
+from scribe.offsite.stores import Store, open_store
+
+JOBS = 8  # files fetched at once
+_DIRECTORIES = ("spool", "spool/cuts", "base", "incremental", "globals")
+_SMALL = ("meta.json", "globals.sql", "database.sql", "epilogue.sql")  # of a base
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where what is fetched is kept. directory: one for each place; limit: in bytes."""
+
+    directory: Path
+    limit: int
+
+    def place(self, url: str) -> Path:
+        """Return the directory for a place."""
+        return self.directory / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Mirror(Archive):
+    """What is fetched of an archive in a store; path is the directory of that. keys: by the file's name."""
+
+    store: Store = field(compare=False)
+    keys: dict[str, str] = field(compare=False)
+    sizes: dict[str, int] = field(compare=False)
+    secret: Path | None
+    limit: int
+    lock: files.Lock = field(compare=False)
+
+    def size_of(self, path: Path) -> int:
+        """Return the size that a file has, or would have."""
+        name = path.relative_to(self.path).as_posix()
+        key = self.keys.get(name, name)
+        if key.endswith(SUFFIX) or path.exists():
+            self.fetch([path])
+            return path.stat().st_size
+        return self.sizes[key] if key in self.sizes else super().size_of(path)
+
+    def fetch(self, paths: Iterable[Path]) -> None:
+        """Bring files here, several at once. Raises UsageError if there is no room for them."""
+        wanted = [path for path in dict.fromkeys(paths) if self._name(path) in self.keys]
+        lacking = [path for path in wanted if not path.exists()]
+        self._make_room(sum(self.sizes[self.keys[self._name(path)]] for path in lacking), set(wanted))
+        with ThreadPoolExecutor(JOBS) as pool:
+            list(pool.map(self._fetch, lacking))
+
+    def release(self, path: Path) -> None:
+        """Let a file go that is not needed again."""
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
+
+    def _fetch(self, path: Path) -> None:
+        key = self.keys[self._name(path)]
+        for parent in (path.parent.parent, path.parent):
+            if parent.is_relative_to(self.path):
+                files.make_directory(parent)
+        blocks = self.store.get(key)
+        if key.endswith(SUFFIX):
+            if self.secret is None:
+                hint = "Set SCRIBE_DECRYPT_WITH to the file of the secret key."
+                raise UsageError(f'"{self.store.url}/{key}" is encrypted', hint)
+            blocks = decrypt(blocks, self.secret)
+        with files.replacing(path) as stream:
+            for block in blocks:
+                stream.write(block)
+
+    def _make_room(self, wanted: int, needed: set[Path]) -> None:
+        """Remove data files that were fetched earlier, the longest unused first, if there is no room for more."""
+        if wanted > self.limit:
+            hint = (
+                f"Set SCRIBE_CACHE_SIZE to more, with room for it in SCRIBE_CACHE; {wanted} bytes have to be fetched."
+            )
+            raise UsageError(f"SCRIBE_CACHE_SIZE allows {self.limit} bytes only", hint)
+        found = []
+        for directory, _, names in os.walk(self.path):
+            for path in (Path(directory, name) for name in names):
+                if not is_readable(self._name(path)) and self._name(path) in self.keys and path not in needed:
+                    status = path.stat()
+                    found.append((status.st_atime, status.st_size, path))
+        held = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if held + wanted <= self.limit:
+                break
+            path.unlink()
+            held -= size
+
+
+def open_mirror(url: str, cache: Cache, secret: Path | None) -> Mirror:
+    """Return the archive in a place, its manifests fetched. Raises ScribeError; UsageError if there is none."""
+    store = open_store(url)
+    sizes = store.sizes()
+    keys = {key.removesuffix(SUFFIX): key for key in sizes if not key.startswith("versions/")}
+    if not any(name.startswith("base/") for name in keys):
+        raise UsageError(f'there is no archive in "{url}"', "Correct the URL; scribe-sync shows what it sends where.")
+    path = cache.place(url)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = files.Lock(path / ".lock", "another program reads this archive through the same SCRIBE_CACHE")
+    lock.__enter__()  # it is held until the process ends
+    for name in _DIRECTORIES:
+        files.make_directory(path / name)
+    mirror = Mirror(path, store, keys, sizes, secret, cache.limit, lock)
+    _forget(mirror)
+    names = [name for name in keys if is_readable(name) or _is_small(name)]
+    mirror.fetch(path / name for name in names)
+    _bring_versions(mirror)
+    return mirror
+
+
+def _is_small(name: str) -> bool:
+    return name.startswith("globals/") or (name.startswith("base/") and name.rpartition("/")[2] in _SMALL)
+
+
+def _forget(mirror: Mirror) -> None:
+    """Remove what is here and not in the store any more."""
+    for directory, _, names in os.walk(mirror.path):
+        for path in (Path(directory, name) for name in names):
+            ours = path == mirror.lock.path or mirror.path / "spool" in path.parents
+            if not ours and mirror._name(path) not in mirror.keys:
+                path.unlink()
+    for base in mirror.bases_path.iterdir():
+        with contextlib.suppress(OSError):
+            base.rmdir()
+
+
+def _bring_versions(mirror: Mirror) -> None:
+    """Put the newest valid version of each file that is replaced in its place."""
+    for name, versions in newest_versions(mirror.sizes).items():
+        for version in versions:
+            if version.is_absence:
+                break
+            if version.key.endswith(SUFFIX) and mirror.secret is None:
+                break
+            blocks = mirror.store.get(version.key)
+            content = b"".join(decrypt(blocks, mirror.secret) if version.key.endswith(SUFFIX) else blocks)  # type: ignore[arg-type]
+            if digest_of(content) == version.digest:
+                files.write_file(mirror.path / name, content)
+                break
+
+
+def find_archive(settings: Settings) -> Archive:
+    """Return the archive that the settings name, in a directory or in a store. Raises ScribeError."""
+    place = settings.place
+    if isinstance(place, Path):
+        return Archive(place)
+    directory = settings["SCRIBE_CACHE"] or Path(os.path.expanduser("~/.cache/pg_scribe"))
+    return open_mirror(place, Cache(directory, settings["SCRIBE_CACHE_SIZE"]), settings["SCRIBE_DECRYPT_WITH"])

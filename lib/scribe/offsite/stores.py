@@ -1,0 +1,215 @@
+"""Where objects are kept: a directory on a mounted file system, or an object store reached through obstore.
+
+An object is written once: to write what is there already is success, to write something else under its key an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from scribe.common import files
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
+
+BLOCK = 1 << 20  # bytes
+PART = 8 << 20  # bytes of a part of a large object; what is not larger is written in one request
+_TIMEOUT = timedelta(minutes=10)  # for one request, the body of a large object included
+_CONNECT = timedelta(seconds=10)
+_RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
+
+
+class Store(Protocol):
+    """What is asked of a place. Everything raises ScribeError, TryAgainError if it cannot be reached."""
+
+    url: str
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of every object by its key, as they are now."""
+
+    def put(self, key: str, content: Path | Iterable[bytes]) -> None:
+        """Write an object, whole or not at all, once."""
+
+    def get(self, key: str) -> Iterator[bytes]:
+        """Yield an object's bytes. Raises ScribeError if it is not there."""
+
+
+def open_store(url: str) -> Store:
+    """Return the place that a URL names."""
+    if url.startswith("file://"):
+        return DirectoryStore(url)
+    return ObjectStore(url)
+
+
+class DirectoryStore:
+    """A directory on a mounted file system; written as an archive is: nothing is half there, whatever dies."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.path = Path(url.removeprefix("file://"))
+
+    def _check(self) -> None:
+        if not self.path.is_dir():
+            hint = f'Mount its file system, or make the directory there once: "mkdir {self.path}".'
+            raise TryAgainError(f'there is no directory "{self.path}"', hint)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of every file."""
+        self._check()
+        found = {}
+        for directory, _, names in os.walk(self.path):
+            for name in names:
+                path = Path(directory, name)
+                if not name.startswith(files.TEMPORARY):
+                    with contextlib.suppress(FileNotFoundError):
+                        found[path.relative_to(self.path).as_posix()] = path.stat().st_size
+        return found
+
+    def put(self, key: str, content: Path | Iterable[bytes]) -> None:
+        """Write a file durably, once."""
+        self._check()
+        path = self.path / key
+        try:
+            for parent in reversed([p for p in path.parents if p.is_relative_to(self.path)]):
+                files.make_directory(parent)
+            with files.replacing(path, exclusive=True) as stream:
+                for block in blocks_of(content):
+                    stream.write(block)
+        except FileExistsError:
+            _refuse_other(self, key, content)
+        except OSError as error:
+            raise TryAgainError(f'could not write "{path}": {error.strerror}', "See its file system.") from None
+
+    def get(self, key: str) -> Iterator[bytes]:
+        """Yield a file's bytes."""
+        try:
+            with (self.path / key).open("rb") as stream:
+                while block := stream.read(BLOCK):
+                    yield block
+        except OSError as error:
+            raise ScribeError(f'could not read "{self.path / key}": {error.strerror}', _LOOK) from None
+
+
+class ObjectStore:
+    """A bucket. Credentials and endpoint come from the environment, as obstore reads it (AWS_..., GOOGLE_...)."""
+
+    def __init__(self, url: str) -> None:
+        import obstore
+        import obstore.store
+
+        self.url = url
+        self._obstore = obstore
+        config: dict[str, Any] = {"checksum_algorithm": "sha256"} if url.startswith("s3://") else {}
+        client: dict[str, Any] = {"timeout": _TIMEOUT, "connect_timeout": _CONNECT}
+        if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+            client["allow_http"] = True
+        with self._translated("open"):
+            self._store: Any = obstore.store.from_url(  # type: ignore[call-overload]
+                url, config=config or None, client_options=client, retry_config=_RETRY
+            )
+
+    @contextlib.contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        from obstore import exceptions
+
+        try:
+            yield
+        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+            hint = "Set the credentials that the store wants in the environment, such as AWS_ACCESS_KEY_ID."
+            raise UsageError(f'could not {what} "{self.url}": {_line(error)}', hint) from None
+        except FileNotFoundError:
+            raise ScribeError(f'could not {what} "{self.url}": it is not there', _LOOK) from None
+        except exceptions.AlreadyExistsError:
+            raise
+        except (exceptions.BaseError, OSError, ValueError) as error:
+            hint = "Check that the store can be reached, and the bucket's name."
+            raise TryAgainError(f'could not {what} "{self.url}": {_line(error)}', hint) from None
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of every object."""
+        with self._translated("list"):
+            return {entry["path"]: entry["size"] for page in self._obstore.list(self._store) for entry in page}
+
+    def put(self, key: str, content: Path | Iterable[bytes]) -> None:
+        """Write an object, once: a small one in one request that fails where the key is taken, a large one in parts."""
+        from obstore.exceptions import AlreadyExistsError
+
+        blocks = blocks_of(content)
+        first = b"".join(_take(blocks, PART))
+        rest = next(blocks, None)
+        with self._translated(f'write "{key}" to'):
+            if rest is None:
+                try:
+                    self._obstore.put(self._store, key, first, mode="create")
+                except AlreadyExistsError:
+                    _refuse_other(self, key, [first])
+                return
+            if self._is_there(key):
+                _refuse_other(self, key, content if isinstance(content, Path) else None)
+                return
+            self._obstore.put(self._store, key, _chain(first, rest, blocks), chunk_size=PART, max_concurrency=4)
+
+    def _is_there(self, key: str) -> bool:
+        try:
+            self._obstore.head(self._store, key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def get(self, key: str) -> Iterator[bytes]:
+        """Yield an object's bytes."""
+        with self._translated(f'read "{key}" from'):
+            for block in self._obstore.get(self._store, key).stream(min_chunk_size=BLOCK):
+                yield bytes(block)
+
+
+_LOOK = 'Run "scribe-sync --dry-run" where the archive is, to see what is missing.'
+
+
+def blocks_of(content: Path | Iterable[bytes]) -> Iterator[bytes]:
+    """Yield what is to be written, in blocks."""
+    if isinstance(content, Path):
+        with content.open("rb") as stream:
+            while block := stream.read(BLOCK):
+                yield block
+    else:
+        yield from content
+
+
+def _take(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    taken = 0
+    while taken < size and (block := next(blocks, None)) is not None:
+        taken += len(block)
+        yield block
+
+
+def _chain(first: bytes, second: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield second
+    yield from rest
+
+
+def _refuse_other(store: Store, key: str, content: Path | Iterable[bytes] | None) -> None:
+    """Raise ScribeError if an object that is there is not the one to be written; None: it cannot be compared."""
+    if content is None:
+        return
+    if _digest(store.get(key)) != _digest(blocks_of(content)):
+        hint = "Move what does not belong to this archive out of there, or name another prefix."
+        raise ScribeError(f'"{store.url}/{key}" is there with other contents, and nothing is overwritten', hint)
+
+
+def _digest(blocks: Iterable[bytes]) -> bytes:
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.digest()
+
+
+def _line(error: Exception) -> str:
+    """Return what a library says in one line, without the details for its programmers."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Debug source")]
+    return (lines or [type(error).__name__])[0][:300]

@@ -1,0 +1,227 @@
+"""Bringing a store to what an archive holds. What is there is known by looking, so whatever is missing is sent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from scribe.archive.layout import Archive
+from scribe.common import files
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.common.settings import Settings
+from scribe.offsite.contents import (
+    LOOSE,
+    Item,
+    Version,
+    digest_of,
+    finished,
+    is_stored,
+    key_of,
+    new_version,
+    newest_versions,
+)
+from scribe.offsite.encryption import encrypt
+from scribe.offsite.stores import Store, blocks_of, open_store
+
+JOBS = 4  # files sent at once
+
+
+@dataclass
+class Look:
+    """What one look at a store has found, and what was done. missing: files of the archive, data before manifests."""
+
+    url: str
+    missing: list[Item] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)  # files that are replaced, whose newest version is another
+    sent: int = 0
+    sent_bytes: int = 0
+    fault: ScribeError | None = None
+    unseen: bool = True  # whether the place was not looked at
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what scribe-check reads."""
+        return {
+            "url": self.url,
+            "missing": [item.name for item in self.missing] + self.replaced,
+            "missing_bytes": sum(item.size for item in self.missing),
+            "unseen": self.unseen,
+            "error": self.fault.message if self.fault else None,
+        }
+
+
+def record_path(archive: Archive) -> Path:
+    """Where the last look is recorded."""
+    return archive.spool / "remote.json"
+
+
+def read_record(archive: Archive) -> dict[str, dict[str, Any]]:
+    """Return what the last look at each place has found, by its URL; time: seconds since 1970."""
+    try:
+        value = files.read_json(record_path(archive))
+    except (FileNotFoundError, ScribeError):
+        return {}
+    remotes = value.get("remotes") if isinstance(value, dict) else None
+    return {remote["url"]: remote for remote in remotes} if isinstance(remotes, list) else {}
+
+
+def _record(archive: Archive, looks: Sequence[Look]) -> None:
+    known = read_record(archive) | {look.url: look.as_json() | {"time": time.time()} for look in looks}
+    files.write_json(record_path(archive), {"remotes": list(known.values())})
+
+
+def sync(
+    archive: Archive,
+    urls: Sequence[str],
+    recipients: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    jobs: int = JOBS,
+    tell: Callable[[str], None] = lambda text: None,
+) -> list[Look]:
+    """Send what is missing to every place; return what was found and done. tell: is told of each file.
+
+    A place that fails keeps no other from its files. Raises TryAgainError if another run is at work.
+    """
+    with files.Lock(archive.spool / "remote.lock", "another program sends files to the same places"):
+        looks = [_Sender(archive, url, recipients, jobs, tell).run(dry_run=dry_run) for url in urls]
+        if not dry_run:
+            _record(archive, looks)
+    return looks
+
+
+def unsent(archive: Archive, urls: Sequence[str]) -> list[str]:
+    """Return the files that some place lacked at the last look: all of them if one was never looked at in full."""
+    known = read_record(archive)
+    if any(url not in known or known[url]["unseen"] for url in urls):
+        segments = [f"incremental/{name}" for name in archive.segment_names()]
+        return segments + [f"base/{base.stamp}/manifest.json" for base in archive.bases()]
+    return [name for url in urls for name in known[url]["missing"]]
+
+
+class Talker(Protocol):
+    """Who is told of what goes on."""
+
+    def note(self, text: str) -> None:
+        """Say what was done."""
+
+    def warn(self, text: str) -> None:
+        """Say what is not as it should be."""
+
+
+def send(archive: Archive, settings: Settings, talk: Talker) -> None:
+    """Send what is missing to the places that the settings name; what fails is told, and sent by the next run."""
+    urls = settings["SCRIBE_REMOTE"] or ()
+    if not urls:
+        return
+    try:
+        looks = sync(archive, urls, settings["SCRIBE_ENCRYPT_TO"] or ())
+    except TryAgainError:
+        return  # the other run sends what there is
+    for look in looks:
+        if look.fault is not None:
+            talk.warn(f"{look.fault.message}; the next run sends what is missing")
+        elif look.sent:
+            talk.note(f"sent {look.sent} files, {look.sent_bytes} bytes, to {look.url}")
+
+
+class _Sender:
+    """One place, and what is to be done there."""
+
+    def __init__(
+        self, archive: Archive, url: str, recipients: Sequence[str], jobs: int, tell: Callable[[str], None]
+    ) -> None:
+        self.archive, self.recipients, self.jobs, self.tell = archive, tuple(recipients), jobs, tell
+        self.encrypted = bool(recipients)
+        self.look = Look(url)
+
+    def run(self, *, dry_run: bool) -> Look:
+        look = self.look
+        try:
+            store = open_store(look.url)
+            sizes = store.sizes()
+            versions = newest_versions(sizes)
+            self._refuse_foreign(store, versions.get("archive.json", []))
+            things = [self._lacking(thing, sizes) for thing in finished(self.archive)]
+            look.missing = [item for thing in things for item in thing]
+            look.unseen = False
+            look.replaced = [name for name in LOOSE if self._is_new(store, name, versions.get(name, []))]
+            for name in look.replaced + [item.name for item in look.missing]:
+                self.tell(f"{name} to {look.url}")
+            if not dry_run:
+                self._send_all(store, things, versions)
+        except ScribeError as error:
+            look.fault = look.fault or error
+        return look
+
+    def _lacking(self, thing: list[Item], sizes: dict[str, int]) -> list[Item]:
+        """Return what a store lacks of a thing; with a file of it, what makes it complete comes again in any case."""
+        return [item for item in thing if not is_stored(item, sizes, encrypted=self.encrypted)]
+
+    def _refuse_foreign(self, store: Store, versions: list[Version]) -> None:
+        """Raise UsageError for a place that holds another database's archive: mixed, neither would restore."""
+        ours = self.archive.identity()
+        for version in versions[:1]:
+            theirs = json.loads(b"".join(store.get(version.key)))
+            if any(theirs.get(key) != ours[key] for key in ("system_identifier", "database")):
+                text = f'"{store.url}" holds the archive of another database: "{theirs.get("database")}"'
+                raise UsageError(text, "Give each archive a prefix of its own in SCRIBE_REMOTE.")
+
+    def _content(self, name: str) -> bytes:
+        try:
+            return (self.archive.path / name).read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def _is_new(self, store: Store, name: str, versions: list[Version]) -> bool:
+        """Whether the newest version is another than the file: what was never there needs no version."""
+        content = self._content(name)
+        return versions[0].digest != digest_of(content) if versions else bool(content)
+
+    def _send_all(self, store: Store, things: list[list[Item]], versions: dict[str, list[Version]]) -> None:
+        for name in list(self.look.replaced):
+            self._replace(store, name, next(iter(versions.get(name, [])), None))
+            self.look.replaced.remove(name)
+        with ThreadPoolExecutor(self.jobs) as pool:
+            try:
+                done = list(pool.map(lambda thing: self._send(store, thing), filter(None, things)))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        sent = [item for items, _ in done for item in items]
+        self.look.missing = [item for item in self.look.missing if item not in sent]
+        self.look.sent += len(sent)
+        self.look.sent_bytes += sum(item.size for item in sent)
+        faults = [fault for _, fault in done if fault is not None]
+        if faults:
+            raise faults[0]
+
+    def _send(self, store: Store, thing: list[Item]) -> tuple[list[Item], ScribeError | None]:
+        """Send the files of one thing in their order; return those that went, and what went wrong."""
+        sent: list[Item] = []
+        try:
+            for item in thing:
+                self._put(store, item.name, item.path)
+                sent.append(item)
+        except ScribeError as error:
+            return sent, error
+        except OSError as error:
+            if not thing[-1].path.exists():  # retention has removed it meanwhile
+                return thing, None
+            return sent, ScribeError(f'could not read "{error.filename}": {error.strerror}')
+        return sent, None
+
+    def _put(self, store: Store, name: str, path: Path) -> None:
+        key = key_of(name, encrypted=self.encrypted)
+        store.put(key, path if key == name else encrypt(blocks_of(path), self.recipients))
+
+    def _replace(self, store: Store, name: str, before: Version | None) -> None:
+        content = self._content(name)
+        key = new_version(name, content, encrypted=self.encrypted, after=before)
+        store.put(key, encrypt([content], self.recipients) if key.endswith(".age") else [content])
+        self.look.sent += 1
+        self.look.sent_bytes += len(content)

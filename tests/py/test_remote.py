@@ -1,0 +1,224 @@
+"""Object stores: an archive is sent there, write-once, encrypted or not, and a new host restores from there alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from checking import check
+from cluster import Cluster
+from compare import assert_equal
+from objects import Bucket, served
+from source import Scribe
+
+# Times, LSNs and digests, and nothing of what is in a file.
+NAME = re.compile(
+    r"(?:base/\d{8}T\d{6}Z/(?:base|globals|database|meta|manifest)\.(?:json|sql|sql\.zst)"
+    r"|incremental/\d{8}T\d{6}Z-[0-9A-F]{16}\.(?:json|sql\.zst)|globals/\d{8}T\d{6}Z\.(?:json|sql)"
+    r"|versions/[a-z]+\.json/\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{32})(?:\.age)?"
+)
+PLACES = ("file", "s3", "s3-age")
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Away:
+    """A place, what a host that sends there needs, and what one that restores from there does."""
+
+    url: str
+    sends: dict[str, str]
+    reads: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Bucket]:
+    """A bucket of a server of our own."""
+    with served() as port:
+        yield Bucket(port, "offsite")
+
+
+@pytest.fixture(scope="module")
+def source(cluster: Cluster, bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scribe]:
+    """A source whose archive goes to a directory and to a bucket as it grows."""
+    directory = tmp_path_factory.mktemp("remote")
+    (directory / "mounted").mkdir()
+    cluster.createdb("remote")
+    scribe = Scribe(cluster, "remote", directory / "archive")
+    scribe.settings |= bucket.env | {"SCRIBE_REMOTE": f"file://{directory}/mounted s3://offsite/plain/shop"}
+    try:
+        cluster.psql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'in the base')", "remote")
+        scribe.run("scribe-init")
+        scribe.start_stream()
+        for number in (2, 3):
+            cluster.psql(f"INSERT INTO t VALUES ({number}, 'in a segment')", "remote")
+            assert scribe.run("scribe-rotate", "--wait-lsn", "current").stderr == ""
+        yield scribe
+    finally:
+        scribe.close()
+
+
+@pytest.fixture(scope="module")
+def places(source: Scribe, bucket: Bucket) -> dict[str, Away]:
+    """Every place that has the whole archive."""
+    directory = source.archive.parent
+    found = {
+        "file": Away(f"file://{directory}/mounted", {}, {}),
+        "s3": Away("s3://offsite/plain/shop", {}, bucket.env),
+    }
+    if shutil.which("age"):
+        secret = directory / "key"
+        subprocess.run(["age-keygen", "-o", secret], check=True, capture_output=True)
+        public = subprocess.check_output(["age-keygen", "-y", secret], text=True).strip()
+        (directory / "public").write_text(public + "\n")
+        sends = {"SCRIBE_ENCRYPT_TO": str(directory / "public")}
+        away = Away("s3://offsite/secret/shop", sends, bucket.env | {"SCRIBE_DECRYPT_WITH": str(secret)})
+        source.run("scribe-sync", "--to", away.url, env=sends)
+        found["s3-age"] = away
+    source.run("scribe-sync")  # after --to another place, the record is that one's
+    return found
+
+
+@pytest.fixture(params=PLACES)
+def away(request: pytest.FixtureRequest, places: dict[str, Away]) -> Away:
+    """Each of the places in turn."""
+    if request.param not in places:
+        pytest.skip("place: there is no age on this machine")
+    return places[request.param]
+
+
+@pytest.fixture
+def host(cluster: Cluster, tmp_path: Path) -> Iterator[Scribe]:
+    """A new host that has nothing but the URL; its database is dropped afterwards."""
+    scribe = Scribe(cluster, "from_remote", tmp_path / "nothing")
+    scribe.settings |= {"SCRIBE_CACHE": str(tmp_path / "cache")}
+    yield scribe
+    cluster.dropdb("from_remote")
+
+
+def test_a_new_host_restores_with_one_command(away, host, source):
+    host.run("scribe-restore", "--archive", away.url, "-d", "from_remote", env=away.reads)
+    assert_equal(source.cluster.dump("remote"), source.cluster.dump("from_remote"))
+    again = host.run("scribe-restore", "--archive", away.url, "--list", "--json", env=away.reads).stdout
+    here = source.run("scribe-restore", "--archive", str(source.archive), "--list", "--json").stdout
+    assert json.loads(again) == json.loads(here)
+
+
+def test_everything_there_is_verified_and_little_of_it_kept(away, host, tmp_path):
+    assert host.run("scribe-verify", "--archive", away.url, env=away.reads).stdout == ""
+    assert list((tmp_path / "cache").rglob("*.sql.zst")) == []
+
+
+def test_a_point_in_time_is_found_out_there(places, host, source):
+    away = places["s3"]
+    lsn = source.run("scribe-restore", "--mark", "here", "-d", "remote").stdout.strip()
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    host.run("scribe-restore", "--archive", away.url, "--target-name", "here", "-d", "from_remote", env=away.reads)
+    assert re.fullmatch(r"[0-9A-F]+/[0-9A-F]+", lsn)
+    assert host.cluster.query("SELECT count(*) FROM t", "from_remote") == [(3,)]
+
+
+def test_no_key_is_written_twice_and_names_tell_times_and_lsns_only(places, bucket, source):
+    source.run("scribe-meta")
+    source.run("scribe-rotate")
+    source.run("scribe-sync")
+    keys = bucket.written()
+    assert len(keys) == len(set(keys))
+    names = [key.split("/", 2)[2] for key in keys]
+    assert [name for name in names if not NAME.fullmatch(name)] == []
+    clear = {key.split("/", 2)[2] for key in keys if key.startswith("secret/") and not key.endswith(".age")}
+    assert [name for name in clear if ".sql" in name or "meta.json" in name or "verify.json" in name] == []
+
+
+def test_what_is_missing_is_known_by_looking_and_sent_again(places, bucket, source):
+    lost = next(key for key in bucket.written() if key.startswith("plain/shop/incremental/") and ".sql" in key)
+    bucket.lose(lost)
+    said = source.run("scribe-sync", "--dry-run", check=False)
+    assert (said.returncode, said.stdout) == (1, f"{lost.removeprefix('plain/shop/')} to s3://offsite/plain/shop\n")
+    assert lost not in bucket.written()
+    source.run("scribe-sync")
+    assert lost in bucket.written()
+    assert source.run("scribe-sync", "--dry-run").stdout == ""
+
+
+def test_a_new_place_gets_everything_and_another_archives_place_is_refused(places, source, cluster, tmp_path):
+    (tmp_path / "new").mkdir()
+    source.run("scribe-sync", "--to", f"file://{tmp_path}/new")
+    there = {path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*") if path.is_file()}
+    here = {path.relative_to(source.archive).as_posix() for path in source.archive.rglob("*.sql*")}
+    assert {name for name in there if ".sql" in name} == {name for name in here if not name.startswith("spool/")}
+    (name,) = (tmp_path / "new/versions/archive.json").iterdir()
+    text = name.read_text().replace('"remote"', '"another"')
+    later = "20990101T000000.000000Z-" + name.name.partition("-")[2]
+    (name.parent / later).write_text(text)
+    result = source.run("scribe-sync", "--to", f"file://{tmp_path}/new", check=False)
+    assert (result.returncode, "holds the archive of another database" in result.stderr) == (2, True)
+    source.run("scribe-sync")
+
+
+def test_a_place_that_is_away_stops_nothing_and_is_told(places, source):
+    missing = {"SCRIBE_REMOTE": f"{source.settings['SCRIBE_REMOTE']} file:///nowhere/mounted"}
+    source.cluster.psql("INSERT INTO t VALUES (4, 'while a place is away')", "remote")
+    rotated = source.run("scribe-rotate", "--wait-lsn", "current", env=missing)
+    assert 'there is no directory "/nowhere/mounted"; the next run sends' in rotated.stderr
+    found = check(source, "shipping", **missing)
+    assert (found["state"], "file:///nowhere/mounted: there is no directory" in found["text"]) == ("WARNING", True)
+    assert source.run("scribe-sync", check=False, env=missing).returncode == 75
+    plan = json.loads(source.run("scribe-prune", "--json", env=missing | {"SCRIBE_KEEP_INCREMENTAL_DAYS": "0"}).stdout)
+    assert not [file for file in plan["files"] if not file["keep"]]
+    source.run("scribe-sync")
+    found = check(source, "shipping")
+    assert (found["state"], found["values"]["unsent_files"]) == ("OK", 0)
+    assert re.match(r"2 places complete, looked at .* ago", found["text"])
+
+
+def test_a_server_that_is_away_is_try_again(places, source):
+    closed = {"SCRIBE_REMOTE": "s3://offsite/plain/shop", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    result = source.run("scribe-sync", check=False, env=closed)
+    assert (result.returncode, "could not list" in result.stderr) == (75, True)
+    source.run("scribe-sync")
+
+
+def test_a_changed_object_is_never_restored(places, bucket, host):
+    key = next(k for k in bucket.written() if re.match(r"plain/shop/incremental/.*\.sql\.zst", k))
+    before = bucket.client.get_object(Bucket=bucket.name, Key=key)["Body"].read()
+    try:
+        bucket.change(key, before[:-1] + b"?")
+        url = places["s3"].url
+        result = host.run("scribe-restore", "--archive", url, "-d", "from_remote", env=bucket.env, check=False)
+        assert (result.returncode, "does not have the checksum in its manifest" in result.stderr) == (1, True)
+    finally:
+        bucket.lose(key)
+        bucket.change(key, before)
+
+
+def test_a_cache_that_is_too_small_and_a_missing_key_are_told(places, host):
+    away = places["s3"]
+    small = away.reads | {"SCRIBE_CACHE_SIZE": "1kB"}
+    result = host.run("scribe-restore", "--archive", away.url, "-d", "from_remote", env=small, check=False)
+    assert (result.returncode, "SCRIBE_CACHE_SIZE allows 1024 bytes only" in result.stderr) == (2, True)
+    if "s3-age" in places:
+        url = places["s3-age"].url
+        result = host.run("scribe-restore", "--archive", url, "--list", env=away.reads, check=False)
+        assert (result.returncode, "Set SCRIBE_DECRYPT_WITH" in result.stderr) == (2, True)
+
+
+def test_what_only_reads_refuses_to_write_into_a_store(places, host):
+    for program in ("scribe-stream", "scribe-rotate", "scribe-dump", "scribe-prune"):
+        result = host.run(program, check=False, env=places["s3"].reads | {"SCRIBE_ARCHIVE": places["s3"].url})
+        assert (result.returncode, "can only be read" in result.stderr) == (2, True), program
+
+
+def test_an_archive_without_archive_json_restores(source, host, tmp_path):
+    shutil.copytree(source.archive, tmp_path / "copy", ignore=shutil.ignore_patterns("archive.json", "spool"))
+    host.run("scribe-restore", "--archive", str(tmp_path / "copy"), "-d", "from_remote")
+    assert_equal(source.cluster.dump("remote"), source.cluster.dump("from_remote"))
+    result = host.run("scribe-restore", "--archive", str(tmp_path / "copy"), "-d", "remote", check=False)
+    assert (result.returncode, 'database "remote" is the source' in result.stderr) == (2, True)
+    assert os.listdir(tmp_path / "copy/base")
