@@ -169,8 +169,8 @@ class Handmade:
             "to_lsn": format_lsn(self.lsn),
             "first_commit_time": self.time(first).replace(" ", "T") if counted else None,
             "last_commit_time": self.time(self.xid).replace(" ", "T") if counted else None,
-            "counts": dict.fromkeys(("inserted", "updated", "deleted", "truncated", "ddl"), 0)
-            | {"transactions": counted},
+            "counts": dict.fromkeys(("inserted", "updated", "deleted", "truncated"), 0)
+            | {"transactions": counted, "ddl": text.count(b"\n-- ddl ") - text.count(b"\n-- ddl end\n")},
             "previous_sha256": self.previous,
             "chain_start": chain_start,
             "sequences": None,

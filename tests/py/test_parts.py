@@ -82,7 +82,9 @@ def test_a_dropped_table_comes_back_into_a_database_that_exists(target: Target) 
     assert "violates foreign key" in target.refused(*table)
     assert target.rows("SELECT to_regclass('app.orders') IS NULL") == [(True,)]
     target.cluster.psql("INSERT INTO app.customers VALUES (1)", target.name)
-    report = json.loads(target.run(*table, "--json").stdout)
+    result = target.run(*table, "--json")
+    assert "not restored with what was named, though it refers to it: view app.seen" in result.stderr
+    report = json.loads(result.stdout)
     assert report["objects"] == ['"app"."orders"']
     assert target.rows(
         "SELECT o.*, obj_description('app.orders'::regclass), (SELECT count(*) FROM pg_index WHERE indrelid = c.oid),"
@@ -145,6 +147,43 @@ def test_a_partition_alone_becomes_a_table_and_a_name_that_is_nowhere_is_refused
     before = set(os.listdir("/tmp"))
     assert 'Did you mean "app"."customers"?' in target.refused("--table", "customers")
     assert not {name for name in set(os.listdir("/tmp")) - before if name.startswith("scribe-rehearsal-")}
+
+
+def ddl(tag: str, statement: str) -> str:
+    return f"-- ddl {tag}\n{statement}\n;\n-- ddl end\n-- rows 1 ddl\n"
+
+
+OTHERS = "UPDATE public.t SET v = 'x' WHERE id = 99;\n-- rows 1 updated\n"  # a row that is not there
+
+
+def test_only_the_rows_of_a_part_are_restored_under_whatever_name_they_had(target: Target) -> None:
+    target.archive.segment([OTHERS])
+    target.archive.segment([
+        "INSERT INTO app.customers (id, name) VALUES\n(2, 'Bob'),\n(3, 'gone'); -- 2 rows\n",
+        ddl("ALTER TABLE", "ALTER TABLE app.customers RENAME TO people"),
+        "UPDATE app.people SET name = 'app.customers' WHERE id = 2;\n" + OTHERS,
+        ddl("CREATE TABLE", "CREATE TABLE app.customers (id int PRIMARY KEY, name text)"),
+        "INSERT INTO app.customers (id, name) VALUES (1, 'another');\n",
+        "DELETE FROM app.people WHERE id = 3;\n",
+        ddl("CREATE TABLE", "CREATE TABLE app.orders (id int PRIMARY KEY, customer int)"),
+        "COPY app.orders (id, customer) FROM stdin;\n1\t2\n\\.\nCOPY public.t (id, v) FROM stdin;\n1\ttwice\n\\.\n",
+        ddl("ALTER TABLE", "ALTER TABLE app.orders ADD FOREIGN KEY (customer) REFERENCES app.people"),
+    ])  # fmt: skip
+    said = target.run("--table", "app.people", "--table", "app.orders").stderr
+    assert "everything is restored" not in said
+    assert target.rows("SELECT * FROM app.people ORDER BY id") == [(1, "Ann"), (2, "app.customers")]
+    assert target.rows("SELECT * FROM app.orders") == [(1, 2)]
+    assert "acted on 0 rows" in target.refused("--table", "app.people", "--whole")
+
+
+def test_everything_is_restored_where_other_rows_decide(target: Target) -> None:
+    target.archive.segment([
+        ddl("CREATE MATERIALIZED VIEW", "CREATE MATERIALIZED VIEW public.sums AS SELECT count(*) FROM public.t"),
+        ddl("REFRESH MATERIALIZED VIEW", "REFRESH MATERIALIZED VIEW public.sums"),
+    ])  # fmt: skip
+    said = target.run("--table", "sums", "--table", "t").stderr
+    assert "everything is restored: sums: a materialized view holds what was found in other tables" in said
+    assert target.rows("SELECT * FROM sums") == [(3,)]
 
 
 def test_what_cannot_be_meant_is_refused_at_once(target: Target) -> None:

@@ -29,10 +29,11 @@ transaction committed after it, an LSN target before the first whose commit reco
 
 --table and --schema restore part of the database, as it was at the point, into a database that exists (the source is
 allowed): in one transaction, refusing what is there already, and naming what the objects need and the database lacks,
-such as functions, types, and tables that foreign keys refer to. A partitioned table comes with its partitions. To be
-exact, everything is restored into a throw-away cluster first, as by "scribe-verify --rehearse", and pg_dump takes the
-objects from there: it takes as long as a whole restore, and room for one, and times without a zone are read by --stdout
-in that cluster's.
+such as functions, types, and tables that foreign keys refer to. A partitioned table comes with its partitions. The
+schema with all its changes, and the rows that the part needs, are restored into a throw-away cluster first, as by
+"scribe-verify --rehearse", and pg_dump takes the objects from there; times without a zone are read by --stdout in that
+cluster's. If rows of other tables may decide what is in the part, that is reported and everything is restored there, as
+with --whole: it takes as long as a whole restore, and room for one.
 
 Exit status: 0 restored; 1 failed or refused; 2 wrong use; 75 server away or target locked: try again
 """
@@ -129,6 +130,8 @@ def _add_objects(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="everything in these schemas; with --table, its tables of these schemas; repeatable",
     )
+    whole = "restore everything into the throw-away cluster first, and not only what the part needs"
+    group.add_argument("--whole", action="store_true", help=whole)
     group.add_argument("--into-schema", metavar="NAME", help="put the objects into this schema")
     group.add_argument("--stdout", action="store_true", help="print them as SQL, instead of -d")
     group.add_argument("--directory", metavar="DIR", help="where the throw-away cluster is made (default: $TMPDIR)")

@@ -7,7 +7,7 @@ Here a line is SQL, data of a COPY, or refused.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import psycopg
@@ -24,6 +24,9 @@ _FOREIGN = "Nothing that pg_dump has written looks like this. Do not restore an 
 _OPTIONS = f"{WRITING} -c synchronous_commit=off -c client_min_messages=warning"
 
 
+Takes = Callable[[Piece], bool]
+
+
 class _Chunks:
     """Chunks of bytes as a file to read from."""
 
@@ -37,11 +40,13 @@ class _Chunks:
 class Feed:
     """One file on its way to a server. what: the file, for messages; stop: at the first error.
 
-    crew: further connections, which may take what needs no order.
+    crew: further connections, which may take what needs no order; takes: which pieces are run, None for all.
     """
 
-    def __init__(self, session: Session, what: str, *, stop: bool, crew: Crew | None = None) -> None:
-        self.session, self.what, self.stop, self.crew = session, what, stop, crew
+    def __init__(
+        self, session: Session, what: str, *, stop: bool, crew: Crew | None = None, takes: Takes | None = None
+    ) -> None:
+        self.session, self.what, self.stop, self.crew, self.takes = session, what, stop, crew, takes
         self.messages: list[str] = []
 
     def note(self, said: psycopg.errors.Diagnostic) -> None:
@@ -53,6 +58,9 @@ class Feed:
         """Send everything. Raises ScribeError."""
         for piece in Cutter(Reader(_Chunks(chunks), self.what)).pieces():  # type: ignore[arg-type]
             self._refuse(piece)
+            if self.takes is not None and not self.takes(piece):
+                deque(piece.copy or (), maxlen=0)
+                continue
             try:
                 if self.crew is None or not self._deal_out(self.crew, piece):
                     self._run(piece)
@@ -100,18 +108,27 @@ class Feed:
 
 
 def feed(
-    name: str, chunks: Iterator[bytes], *, what: str, stop: bool, hint: str, single: bool = False, jobs: int = 1
+    name: str,
+    chunks: Iterator[bytes],
+    *,
+    what: str,
+    stop: bool,
+    hint: str,
+    single: bool = False,
+    jobs: int = 1,
+    takes: Takes | None = None,
 ) -> list[str]:
     """Run SQL in a database; return what the server said of it: warnings, and errors where stop is not given.
 
     what: the file, for messages; stop: at the first error, which is raised as ScribeError, with hint; single: all of
-    it in one transaction; jobs: connections that work side by side. That something exists already is said by nobody.
+    it in one transaction; jobs: connections that work side by side; takes: which pieces are run, None for all. That
+    something exists already is said by nobody.
     """
     with ExitStack() as stack:
         conn = stack.enter_context(connect(dbname=name, options=_OPTIONS))
         session = Session(conn)
         crew = stack.enter_context(Crew(name, jobs, _OPTIONS, session)) if jobs > 1 else None
-        sender = Feed(session, what, stop=stop, crew=crew)
+        sender = Feed(session, what, stop=stop, crew=crew, takes=takes)
         conn.add_notice_handler(sender.note)
         try:
             if single:

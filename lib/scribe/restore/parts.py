@@ -1,7 +1,8 @@
-"""Part of a database at a point in time: the whole is restored into a throw-away cluster, and the part dumped there.
+"""Part of a database at a point in time: it is restored into a throw-away cluster, and dumped there.
 
-That is exact by construction: everything that leads to the point is applied, DDL included, and pg_dump writes what is
-wanted of the outcome, under the names it is to have. It costs a whole restore. The target gets it in one transaction.
+Every schema change that leads to the point is applied, and the rows that the part needs (narrow.py); pg_dump writes
+what is wanted of the outcome, under the names it is to have. Where rows of others may decide what is in the part,
+everything is restored first, which is exact by construction. The target gets it in one transaction.
 """
 
 from __future__ import annotations
@@ -11,26 +12,29 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from scribe.archive.chains import find_chains
-from scribe.archive.layout import Archive
+from scribe.archive.chains import Way, find_chains
+from scribe.archive.layout import Archive, Segment
 from scribe.common.cli import Talk
 from scribe.common.dialect import quote_identifier
-from scribe.common.errors import ScribeError, UsageError
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.postgres import connect, major_of_server
 from scribe.restore import target as server
-from scribe.restore.feeding import feed
+from scribe.restore.feeding import Takes, feed
+from scribe.restore.narrow import Rows, WholeNeededError, find_sharing, why_whole
 from scribe.restore.owners import without_owners
 from scribe.restore.preloads import Preloads, find_preloads
 from scribe.restore.restoration import Restore, name_target
-from scribe.restore.selection import Need, Part, check_patterns, choose
+from scribe.restore.selection import Need, Part, check_patterns, choose, find_named
 from scribe.restore.throwaway import ROLE, Cluster, throwaway
 
 DATABASE = "part"
+_SCHEMA_OF_BASE, _SCHEMA_AT_POINT = "part_base", "part_names"  # without rows
 
 
 def is_part(arguments: argparse.Namespace) -> bool:
@@ -80,7 +84,7 @@ class PartRestore:
         with throwaway(major, self.arguments.directory, preloads) as cluster:
             for line in preloads.describe_missing():
                 self.talk.warn(line)
-            self.talk.note(f"restoring everything into a throw-away cluster of {cluster.bindir}")
+            self.talk.note(f"restoring what is needed into a throw-away cluster of {cluster.bindir}")
             with cluster.entered():
                 report = self._restore(cluster, when)
                 with connect(dbname=DATABASE, own_path=True) as conn:  # a table without a schema is one that is seen
@@ -98,16 +102,80 @@ class PartRestore:
         return report | {"database": self.name or None, "objects": [*part.schemas, *map(str, part.relations)]}
 
     def _restore(self, cluster: Cluster, when: str | None) -> dict[str, Any]:
-        """Restore everything to the point, into the cluster that is entered."""
+        """Restore what is needed to the point, into the cluster that is entered."""
         arguments = argparse.Namespace(**vars(self.arguments))
         arguments.dbname, arguments.target_time = DATABASE, when
         arguments.no_globals = arguments.no_owner = arguments.no_tablespaces = False
         talk = Talk(self.talk.program, argparse.Namespace(quiet=True, verbose=False))
+        restore = Restore(self.archive, self.identity, arguments, talk)
         with server.connect_server() as conn:
-            way = Restore(self.archive, self.identity, arguments, talk).find_way(conn)
+            way = restore.find_way(conn)
+        restore.check(way)
         arguments.tablespace_mapping = cluster.map_tablespaces(way.base)
+        if not (self.arguments.whole or self.arguments.skip):
+            try:
+                return self._restore_needed(way, arguments, talk)
+            except WholeNeededError as error:
+                self.talk.warn(f"everything is restored: {error.message}")
+        return self._step(way, arguments, talk, DATABASE)
+
+    def _restore_needed(self, way: Way, arguments: argparse.Namespace, talk: Talk) -> dict[str, Any]:
+        """Restore the schema as it is at the point, then the rows that are needed. Raises WholeNeededError."""
+        watching = Rows()
         try:
-            report = Restore(self.archive, self.identity, arguments, talk).run(way)
+            self._step(replace(way, segments=()), arguments, talk, _SCHEMA_OF_BASE, takes=Rows().takes_piece)
+            changing = tuple(each for each in way.segments if _may_change_schema(each))
+            names = replace(way, segments=changing)
+            self._step(names, arguments, talk, _SCHEMA_AT_POINT, rows=watching, template=_SCHEMA_OF_BASE)
+        except TryAgainError:
+            raise
+        except ScribeError as error:
+            raise WholeNeededError(f"a schema change needs rows: {error.message}") from None
+        chosen = watching.choose(self._find_needed(watching))
+        try:
+            return self._step(
+                way, arguments, talk, DATABASE, rows=chosen, template=_SCHEMA_OF_BASE, takes=chosen.takes_piece
+            )
+        except TryAgainError:
+            raise
+        except ScribeError as error:
+            with server.connect_server() as conn:
+                conn.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)".encode())
+            raise WholeNeededError(error.message) from None
+
+    def _find_needed(self, watching: Rows) -> set[int]:
+        """Return the OIDs of the tables whose rows are needed. Raises WholeNeededError, and ScribeError for names."""
+        with connect(dbname=_SCHEMA_AT_POINT, own_path=True) as conn:
+            _, relations = find_named(conn, self.arguments.schema, self.arguments.table)
+            oids = [relation.oid for relation in relations]
+            needed = watching.widen(oids)
+            needed = watching.widen(needed | set(find_sharing(conn, list(needed))))
+            reason = why_whole(conn, list(needed))
+        with connect(dbname=_SCHEMA_OF_BASE) as conn:
+            reason = reason or why_whole(conn, list(needed))
+        if reason is not None:
+            raise WholeNeededError(reason)
+        return needed
+
+    def _step(
+        self,
+        way: Way,
+        arguments: argparse.Namespace,
+        talk: Talk,
+        name: str,
+        *,
+        rows: Rows | None = None,
+        template: str | None = None,
+        takes: Takes | None = None,
+    ) -> dict[str, Any]:
+        """Restore into one of the cluster's databases: rows of the segments, takes of the base. Raises ScribeError."""
+        arguments = argparse.Namespace(**vars(arguments))
+        arguments.dbname, arguments.no_globals = name, template is not None
+        restore = Restore(self.archive, self.identity, arguments, talk)
+        restore.rows, restore.template, restore.checked, restore.lasting = rows, template, True, False
+        restore.options = replace(restore.options, takes=takes)
+        try:
+            report = restore.run(way)
         except ScribeError as error:
             place = re.search(r"--skip (\S+)\.$", error.hint or "")
             if place is not None:
@@ -177,6 +245,10 @@ class PartRestore:
         for chunk in self._text(dump, homes, self.version):
             out.write(chunk)
         out.flush()
+
+
+def _may_change_schema(segment: Segment) -> bool:
+    return bool(segment.manifest["counts"]["ddl"] or segment.manifest["warnings"])
 
 
 _ROLE = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s)"

@@ -31,6 +31,7 @@ from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn
 from scribe.restore import net
 from scribe.restore.escapes import read_alike
+from scribe.restore.narrow import Rows
 from scribe.restore.session import ServerError, Session
 from scribe.restore.statements import count_statements, expected_rows, split_statements
 from scribe.restore.tables import Table, find_table
@@ -122,7 +123,8 @@ class Replayer:
 
     position: where the target stands (LSN); transactions whose commit record starts before it are passed over;
     skips: statements to pass over, which is recorded in the target's scribe.skipped; joining: how many bytes of small
-    transactions become net effects together, 0 if each statement is to be sent as it stands.
+    transactions become net effects together, 0 if each statement is to be sent as it stands; rows: those that are
+    replayed, None for all.
     """
 
     session: Session
@@ -137,9 +139,11 @@ class Replayer:
     tick: Callable[[int], None] = lambda done: None
     skips: frozenset[Place] = frozenset()
     joining: int = 0
+    rows: Rows | None = None
     _open: bool = False  # a transaction of the target is open
     _objects: bool = False  # a transaction of large objects is open
     _ahead: int = 0  # the position once everything sent has been committed
+    _passed: int = 0  # the end of the last transaction of which no row was wanted
     _batch: list[_Part] = field(default_factory=list)
     _batch_bytes: int = 0
     _sent: _Sent | None = None
@@ -176,6 +180,8 @@ class Replayer:
                 else:
                     self._begin(current)
             elif isinstance(event, LargeObjects):
+                if self.rows is not None:
+                    continue  # they belong to no table
                 self.finish()
                 self._large_objects(event)
             elif isinstance(event, Footer):
@@ -200,12 +206,16 @@ class Replayer:
         if self._open:
             self._run(b"COMMIT", None)
             self._open = False
-        self.position = max(self.position, self._ahead)
+        self.position = max(self.position, self._ahead, self._passed)
 
     # Small transactions, many to a message
 
     def _small(self, event: Small) -> None:
-        self._add(_Part(event.begin, event.end, event.text))
+        text = event.text if self.rows is None else self.rows.filter_rows(event.text)
+        if text:
+            self._add(_Part(event.begin, event.end, text))
+        else:
+            self._passed, self.totals.time = event.end, event.begin.time
 
     def _add(self, part: _Part) -> None:
         self._batch.append(part)
@@ -351,6 +361,10 @@ class Replayer:
             assert isinstance(event, Mark)
 
     def _statements(self, text: bytes, begin: Begin) -> None:
+        if self.rows is not None:
+            text = self.rows.filter(text)
+            if not text:
+                return
         if begin.commit_lsn in self._skipping:
             for statement in split_statements(text):
                 if not self._passed_over(_Part(begin, None, statement, self._number)):
@@ -383,7 +397,8 @@ class Replayer:
         return True
 
     def _start_copy(self, part: _Part) -> None:
-        self._passing = self._passed_over(part)
+        left_out = self.rows is not None and not self.rows.takes_copy(part.text)
+        self._passing = left_out or self._passed_over(part)
         if self._passing:
             return
         self._settle()
@@ -436,6 +451,8 @@ class Replayer:
             for text in texts:
                 self._run(text, _Part(begin, None, text, self._number), event.tag)
         self._tables.clear()
+        if self.rows is not None:
+            self.rows.after_ddl(self.session)
         self._number += 1
         self.totals.ddl += 1
 

@@ -23,6 +23,7 @@ from scribe.common.postgres import WRITING, connect, export_connection, is_super
 from scribe.common.progress import Progress
 from scribe.restore import target as server
 from scribe.restore.extensions import compare_extensions
+from scribe.restore.narrow import Rows
 from scribe.restore.plan import build_plan
 from scribe.restore.refused import STANDARD_STRINGS_ONLY, check_function_settings, check_names
 from scribe.restore.replay import Replayer, Totals
@@ -57,6 +58,10 @@ class Restore:
         self.name = name_target(arguments)
         jobs = 1 if arguments.serial else arguments.jobs
         self.options = Options(jobs, not arguments.no_owner, not arguments.no_tablespaces, self._mapping())
+        self.rows: Rows | None = None  # those that are restored, None for all
+        self.template: str | None = None  # a database that holds the base's schema; only its rows are still to come
+        self.lasting = True  # what is restored stays
+        self.checked = False  # all files have been
         self.began = time.monotonic()
         self.progress = Progress(talk.program, quiet=arguments.quiet)
 
@@ -91,9 +96,8 @@ class Restore:
             if oid is not None:
                 server.refuse_source(conn, self.name, oid, self.identity)
             position = self._look_at_target(way, oid)
-            self.talk.note(f"checking {len(way.segments)} segments and base {way.base.stamp}")
-            self.archive.fetch(path for path, _ in list_files(way))
-            check_files(way)
+            if not self.checked:
+                self.check(way)
             if not self.arguments.no_globals:
                 server.check_globals(self.archive, way, self.talk.warn)
             server.check_options(way.base, self.options)
@@ -109,6 +113,12 @@ class Restore:
             if position is None:
                 self._begin(conn, way, exists=oid is not None)
         return self._replay(way, position)
+
+    def check(self, way: Way) -> None:
+        """Compare all files with their manifests. Raises ScribeError."""
+        self.talk.note(f"checking {len(way.segments)} segments and base {way.base.stamp}")
+        self.archive.fetch(path for path, _ in list_files(way))
+        check_files(way)
 
     def _print_plan(self, conn: psycopg.Connection[Any], way: Way) -> None:
         plan = build_plan(
@@ -201,7 +211,11 @@ class Restore:
         """Globals, database, base. Raises ScribeError."""
         if not self.arguments.no_globals:
             server.restore_globals(conn, self.archive, way, self.options, self.talk.warn)
-        if not exists:
+        if self.template is not None:
+            server.copy_database(conn, self.template, self.name)
+            if self.options.takes is None:
+                return
+        elif not exists:
             server.create_database(conn, self.name, server.read_meta(way.base), self.options)
         self.talk.note(f"restoring base {way.base.stamp}")
         self.progress.start("base", 0)
@@ -230,6 +244,7 @@ class Restore:
                 Session(conn), state[0], way.stop, self.options.owners, tick=self.progress.set, skips=skips
             )
             replayer.joining = self.arguments.batch << 20 if self.arguments.net else 0
+            replayer.rows = self.rows
             replayer.event_triggers = self.options.event_triggers
             replayer.shared = self.options.shared
             replayer.standard_strings = conn.info.server_version >= STANDARD_STRINGS_ONLY
@@ -241,7 +256,8 @@ class Restore:
         for place in skips - {entry.place for entry in replayer.totals.skipped}:
             if place.commit_lsn >= state[0]:
                 self.talk.warn(f"statement {place}, which --skip names, was not met")
-        server.finish(self.name, self.talk.warn)
+        if self.lasting:
+            server.finish(self.name, self.talk.warn)
         return self._report(way, replayer.position, replayer.totals)
 
     def _apply(self, replayer: Replayer, way: Way, *, resumed: bool) -> None:
@@ -250,6 +266,8 @@ class Restore:
         again = resumed and start > way.base.consistent_point
         segments = [s for s in way.segments if s.to_lsn > start or (again and s.to_lsn == start)]
         self.progress.start("segments", sum(segment.manifest["plain_bytes"] for segment in segments))
+        if self.rows is not None:
+            self.rows.begin(replayer.session)
         to_segment_end = all(self._apply_segment(replayer, segment) for segment in segments)
         self.progress.end()
         if self.arguments.include_spool and self._apply_spool(replayer, way):

@@ -84,6 +84,24 @@ WHERE d.deptype = 'n' AND d.refobjid >= 16384
   AND (d.refclassid, d.refobjid) NOT IN (SELECT classid, objid FROM scribe_part)
 ORDER BY 4
 """
+# What refers to the chosen objects and is not among them: a view through its rule.
+_DEPENDENTS = """
+SELECT pg_catalog.pg_describe_object(d.classid, d.objid, 0)
+FROM pg_catalog.pg_depend AS d JOIN scribe_part AS p ON d.refclassid = p.classid AND d.refobjid = p.objid
+WHERE d.deptype = 'n' AND d.classid <> 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+  AND (d.classid, d.objid) NOT IN (SELECT classid, objid FROM scribe_part)
+UNION
+SELECT pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, w.ev_class, 0)
+FROM pg_catalog.pg_depend AS d JOIN scribe_part AS p ON d.refclassid = p.classid AND d.refobjid = p.objid
+JOIN pg_catalog.pg_rewrite AS w ON w.oid = d.objid
+WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+  AND ('pg_catalog.pg_class'::pg_catalog.regclass, w.ev_class) NOT IN (SELECT classid, objid FROM scribe_part)
+UNION
+SELECT pg_catalog.format('publication %I of %s', b.pubname, r.prrelid::pg_catalog.regclass)
+FROM pg_catalog.pg_publication_rel AS r JOIN pg_catalog.pg_publication AS b ON b.oid = r.prpubid
+WHERE r.prrelid IN (SELECT objid FROM scribe_part WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
+ORDER BY 1
+"""
 _ROLES = """
 SELECT DISTINCT r.rolname, d.deptype = 'o'
 FROM pg_catalog.pg_shdepend AS d JOIN pg_catalog.pg_roles AS r ON r.oid = d.refobjid
@@ -228,13 +246,7 @@ def choose(
 
     conn: the copy, which is changed. Raises ScribeError where a pattern names nothing, or what it names cannot move.
     """
-    names = list(dict.fromkeys(name for pattern in schemas for name in _find_schemas(conn, pattern)))
-    relations: list[Relation] = []
-    if tables:
-        relations = _choose_tables(conn, tables, [_exactly(name) for name in names])
-        names = []
-    else:
-        relations = [Relation(*row) for row in conn.execute(_CONTENTS, [names]).fetchall()]
+    names, relations = find_named(conn, schemas, tables)
     seeds = _SCHEMA_SEEDS if names else _TABLE_SEEDS
     values = {"oids": [relation.oid for relation in relations], "schemas": names}
     notes = list(_cut_loose(conn, relations))
@@ -244,6 +256,8 @@ def choose(
         relations = [Relation(r.oid, into, r.name, r.kind) for r in relations]
         values["schemas"] = names
     conn.execute(_PART.format(seeds=seeds).encode(), values)
+    left = [str(row[0]) for row in conn.execute(_DEPENDENTS).fetchall()]
+    notes += [f"not restored with what was named, though it refers to it: {', '.join(left)}"] if left else []
     needs = [Need((r[0], r[1], r[2]), r[3], r[4]) for r in conn.execute(_NEEDS).fetchall()]
     roles = [(row[0], bool(row[1])) for row in conn.execute(_ROLES).fetchall()]
     spaces = [row[0] for row in conn.execute(_SPACES).fetchall()]
@@ -256,6 +270,16 @@ def check_names(conn: psycopg.Connection[Any], schemas: Sequence[str], tables: S
     for pattern in tables:
         for _ in _find_relations(conn, pattern, names or [None]):
             break
+
+
+def find_named(
+    conn: psycopg.Connection[Any], schemas: Sequence[str], tables: Sequence[str]
+) -> tuple[list[str], list[Relation]]:
+    """Return the whole schemas, and the relations, that the patterns name. Raises ScribeError if one names nothing."""
+    names = list(dict.fromkeys(name for pattern in schemas for name in _find_schemas(conn, pattern)))
+    if tables:
+        return [], _choose_tables(conn, tables, [_exactly(name) for name in names])
+    return names, [Relation(*row) for row in conn.execute(_CONTENTS, [names]).fetchall()]
 
 
 def _choose_tables(conn: psycopg.Connection[Any], patterns: Sequence[str], schemas: Sequence[str]) -> list[Relation]:

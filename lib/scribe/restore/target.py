@@ -41,7 +41,7 @@ from scribe.common.postgres import (
     program_version,
 )
 from scribe.common.sqltext import whole_statements
-from scribe.restore.feeding import feed
+from scribe.restore.feeding import Takes, feed
 from scribe.restore.owners import without_owners
 from scribe.restore.roles import report_differences, report_missing
 from scribe.source.globals_text import guard_globals
@@ -91,7 +91,7 @@ SELECT kind FROM (
 
 @dataclass(frozen=True)
 class Options:
-    """How a base is restored. jobs: connections that work side by side."""
+    """How a base is restored. jobs: connections that work side by side; takes: which pieces are run, None for all."""
 
     jobs: int = 1
     owners: bool = True
@@ -99,6 +99,7 @@ class Options:
     mapping: Mapping[str, str] = field(default_factory=dict)  # directories of tablespaces: old -> new
     event_triggers: bool = True
     shared: bool = True  # what segments do to roles, tablespaces and the database itself
+    takes: Takes | None = None
 
 
 @contextlib.contextmanager
@@ -305,6 +306,12 @@ def create_database(conn: psycopg.Connection[Any], name: str, meta: Mapping[str,
         raise ScribeError(f'could not create database "{name}": {text}', _create_hint(error)) from None
 
 
+def copy_database(conn: psycopg.Connection[Any], template: str, name: str) -> None:
+    """Create a database as a copy of one to which nobody is connected."""
+    names = (quote_identifier(name, force=True), quote_identifier(template, force=True))
+    conn.execute("CREATE DATABASE {} TEMPLATE {}".format(*names).encode())
+
+
 def _create_hint(error: psycopg.Error) -> str:
     if isinstance(error, psycopg.errors.UndefinedObject) and "role" in str(error):
         return "Restore the globals too (without --no-globals), or leave the owners out with --no-owner."
@@ -379,10 +386,9 @@ def restore_base(way: Way, name: str, options: Options, version: int, tick: Call
     """
     if way.base.manifest["format"] == "directory":
         with tempfile.TemporaryFile() as said:
-            text = chain(
-                [build_base_header().encode()], known_settings(_directory_as_sql(way.base, options, said), version)
-            )
-            _feed_base(name, text, "what pg_restore wrote", options, tick)
+            header = [build_base_header().encode()]
+            dump = known_settings(_directory_as_sql(way.base, options, said), version)
+            _feed_base(name, chain(header, dump), "what pg_restore wrote", options, tick)
         run_file(way.base.path / "epilogue.sql", name)
     else:
         _feed_base(name, known_settings(_plain_base(way, options), version), str(way.base_file), options, tick)
@@ -394,7 +400,7 @@ def _feed_base(name: str, text: Iterator[bytes], what: str, options: Options, ti
             tick(len(block))
             yield block
 
-    feed(name, counted(), what=what, stop=True, hint=_BASE, jobs=options.jobs)
+    feed(name, counted(), what=what, stop=True, hint=_BASE, jobs=options.jobs, takes=options.takes)
 
 
 def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:
