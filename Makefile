@@ -90,6 +90,11 @@ check-chaos: dev  ## everything at once, then every base restored to every later
 	@$(PY) tests/chaos/run.py --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(DECODER),--decoder $(DECODER))
 
+.PHONY: check-model
+check-model:  ## the model of stream, spool, rotation, slot and base, every state of it; MODEL="--only TEXT --json FILE"
+	@command -v spin >/dev/null || apt-get install -y spin >/dev/null || true
+	@python3 tests/model/run.py $(MODEL)
+
 .PHONY: check-large
 check-large: dev  ## transactions and values larger than memory set aside for them; SCALE= of the full sizes
 	@$(PY) tests/large/run.py $(if $(SCALE),--scale $(SCALE))
