@@ -80,14 +80,6 @@ EXCEPTION WHEN OTHERS THEN
 END
 $function$;
 
--- A note for what runs later in the same command. Not set_config(), which extensions like set_user forbid.
-CREATE OR REPLACE FUNCTION scribe.note(setting text, value text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
-BEGIN
-    EXECUTE format('SET LOCAL %s = %L', setting, coalesce(value, ''));
-END
-$function$;
-
 -- Run a statement of capture's own: not recorded, with users' triggers at rest.
 CREATE OR REPLACE FUNCTION scribe.run_own(statement text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET session_replication_role = replica AS $function$

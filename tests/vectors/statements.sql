@@ -13,7 +13,7 @@ CREATE FUNCTION dollars() RETURNS text LANGUAGE sql AS $scribe$
 SELECT $a$x$a$ $scribe$;
 CREATE TABLE ends (a int) -- here
 ;
-/* before */ ALTER TABLE ends ADD COLUMN b int /* after */;
+ALTER TABLE /* before */ ends ADD COLUMN b int /* after */;
 ALTER TABLE ends ADD PRIMARY KEY (a);
 CREATE INDEX CONCURRENTLY i ON ends (b);
 DROP INDEX CONCURRENTLY i;

@@ -4,7 +4,7 @@ INSERT INTO v VALUES (1, '', NULL);
 INSERT INTO v VALUES (2, 'plain', 'a');
 INSERT INTO v VALUES (3, 'it''s', '''');
 INSERT INTO v VALUES (4, E'back\\slash', E'\\');
-INSERT INTO v VALUES (5, E'\b\t\n\v\f\r', NULL);
+INSERT INTO v VALUES (5, E'\b\t\n\x0b\f\r', NULL);
 INSERT INTO v VALUES (6, E'\x01\x02\x1a\x1b\x1f\x7f', NULL);
 INSERT INTO v VALUES (7, 'é ß 漢 😀', NULL);
 INSERT INTO v VALUES (8, E'\u0085\u2028\ufeff', NULL);

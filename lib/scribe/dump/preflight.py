@@ -254,7 +254,8 @@ def check_privileges(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
         return _check_owner(conn, sql.Identifier(role).as_string(conn), replication)
     if not capture.is_active(conn):
         text = f'"{role}" is not a superuser, which installing the capture of schema changes takes'
-        remedy = "let a superuser run sql/capture.sql and sql/roles.sql in this database, or connect as one with -U"
+        files = f"sql/{capture.EDITIONS[wanted.plugin]} and sql/roles.sql"
+        remedy = f"let a superuser run {files} in this database, or connect as one with -U"
         return Check(name, "failed", text, remedy)
     rights = {"REPLICATION": replication, "pg_read_all_data": reads, "BYPASSRLS": bypass}
     lacking = [word for word, there in rights.items() if not there]

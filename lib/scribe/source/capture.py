@@ -91,7 +91,7 @@ SELECT EXISTS (
     WHERE d.datname = pg_catalog.current_database()
         AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
 """
-_EDITIONS = {"scribe_decoder": "capture.sql", "pgoutput": "pgoutput.sql", "decoder_raw": "decoder_raw.sql"}
+EDITIONS = {"scribe_decoder": "capture.sql", "pgoutput": "pgoutput.sql", "decoder_raw": "decoder_raw.sql"}
 _INCLUDE = re.compile(rb"^\\ir (\S+)$", re.M)
 _SET_OF_PSQL = re.compile(rb"^\\set .*\n", re.M)
 _Commands = tuple[sql.SQL, sql.SQL]
@@ -182,7 +182,7 @@ def _drop_empty_schema(conn: psycopg.Connection[Any]) -> None:
 
 def read_edition(plugin: str) -> bytes:
     """Return the SQL of capture for a decoder: the files that its list names, in that order."""
-    return _read_file(SQL / _EDITIONS[plugin])
+    return _read_file(SQL / EDITIONS[plugin])
 
 
 def _read_file(path: Path) -> bytes:

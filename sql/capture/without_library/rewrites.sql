@@ -63,6 +63,14 @@ BEGIN
 END
 $function$;
 
+-- Set back what note_caller() has set, after statements of our own. Not set_config(), which extensions like set_user forbid.
+CREATE OR REPLACE FUNCTION scribe.note(setting text, value text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    EXECUTE format('SET LOCAL %s = %L', setting, coalesce(value, ''));
+END
+$function$;
+
 -- Run a statement with no more rights than the owner of a table has: the expressions of its constraints, generated columns
 -- and indexes are the owner's code. DDL is recorded, as the owner's own: what hides ours would be seen by that code. Only a function that is the owner's runs so here, for a role cannot be set.
 CREATE OR REPLACE FUNCTION scribe.run_as(owner name, statement text) RETURNS void
