@@ -71,8 +71,9 @@ def make_example(directory: Path) -> Path:
                 if number == 50 and name == "shop":
                     archive.start_chain(number / 4 + 0.1)
                 path = archive.add_segment(number / 4 + 0.2, dice.randrange(1, 9))
-                tables = {table: {"inserted": dice.randrange(9000)} for table in ("public.orders", "audit.log_2026")}
-                total = sum(counts["inserted"] for counts in tables.values())
+                names = (("public", "orders"), ("audit", "log_2026"))
+                tables = [{"schema": s, "name": name, "inserted": dice.randrange(9000)} for s, name in names]
+                total = sum(table["inserted"] for table in tables)
                 counts = json.loads(path.read_text())["counts"] | {"inserted": total}
                 change(path, counts=counts, tables=tables)
             (archive.path / "rehearsal.json").write_text('{"time": "2026-12-10T04:00:00Z", "ok": true}')

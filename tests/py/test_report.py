@@ -57,11 +57,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for day in range(1, 6):
             path = archive.add_segment(day, day)
             counts = json.loads(path.read_text())["counts"] | {"inserted": day * 1000, "updated": day}
-            table = "public.orders" if name == "shop" else HOSTILE
-            changes = [{"time": "2026-11-23 03:00:00+00", "xid": 7, "tag": "CREATE TABLE", "name": table}]
-            change(
-                path, counts=counts, tables={table: {"inserted": day * 1000, "updated": day}}, schema_changes=changes
-            )
+            table = {"schema": "public", "name": "orders" if name == "shop" else HOSTILE}
+            when = {"time": "2026-11-23 03:00:00+00", "xid": 7, "lsn": "0/1000000"}
+            changes = [when | {"tag": "CREATE TABLE", "names": [table]}]
+            changes.append(when | {"tag": "DO", "names": [], "text": "DO $$ BEGIN"})
+            tables = [table | {"inserted": day * 1000, "updated": day}]
+            change(path, counts=counts, tables=tables, schema_changes=changes)
         archive.start_chain(9)
         (archive.path / "rehearsal.json").write_text('{"time": "2026-11-24T04:00:00Z", "ok": false, "faults": ["x"]}')
         (directory / f"{name}.env").write_text(f"SCRIBE_ARCHIVE={archive.path}\n")
@@ -110,6 +111,7 @@ def test_the_page_says_what_is_wrong_and_what_to_do(made):
         assert value["state"] == "CRITICAL" and value["faults"]
     assert "Mount its file system" in text  # the hint for the one that is gone
     assert "the stream began anew between" in text
+    assert "public.orders" in text and "DO $$ BEGIN" in text
 
 
 def test_a_file_that_cannot_be_written_is_one_error(settings):

@@ -37,6 +37,7 @@ class Facts:
     days: list[Json] = field(default_factory=list)
     tables: list[Json] = field(default_factory=list)
     schema_changes: list[Json] = field(default_factory=list)
+    silent_segments: int = 0  # whose manifests do not tell tables and schema changes
     verification: Json | None = None
     rehearsal: Json | None = None
 
@@ -60,6 +61,7 @@ def read_facts(archive: Archive) -> Facts:
         days=_days(segments),
         tables=_tables(segments),
         schema_changes=_schema_changes(segments),
+        silent_segments=sum("tables" not in segment.manifest for segment in segments),
         verification=_result(archive, "verify.json"),
         rehearsal=_result(archive, "rehearsal.json"),
     )
@@ -182,14 +184,29 @@ def _tables(segments: list[Segment]) -> list[Json]:
     found: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for segment in segments:
         day = read_moment(segment.manifest["closed"]).strftime("%Y-%m-%d")
-        for table, counts in (segment.manifest.get("tables") or {}).items():
-            found[table][day] += sum(counts.get(kind, 0) for kind in KINDS)
+        for table in segment.manifest.get("tables") or []:
+            found[_name(table)][day] += sum(table.get(kind, 0) for kind in KINDS)
     tables = [{"table": table, "rows": sum(days.values()), "days": dict(days)} for table, days in found.items()]
     return sorted(tables, key=lambda entry: (-entry["rows"], entry["table"]))
 
 
+def _name(value: Json) -> str:
+    """Return the name of an object, with its schema if it is known."""
+    return ".".join(part for part in (value.get("schema"), value["name"]) if part)
+
+
 def _schema_changes(segments: list[Segment]) -> list[Json]:
-    return [change for segment in segments for change in segment.manifest.get("schema_changes") or []]
+    """Return time, xid, tag and name of each schema change; the beginning of its text if it names nothing."""
+    return [
+        {
+            "time": change["time"],
+            "xid": change["xid"],
+            "tag": change["tag"],
+            "name": ", ".join(map(_name, change["names"])) or change.get("text", ""),
+        }
+        for segment in segments
+        for change in segment.manifest.get("schema_changes") or []
+    ]
 
 
 def _result(archive: Archive, name: str) -> Json | None:

@@ -229,8 +229,11 @@ def _bars(days: Sequence[Json], key: str, title: str, say: Any) -> str:
 def _table_changes(value: Json) -> str:
     """Return the most changed tables, each with its days."""
     tables = value["tables"][:_TABLES]
+    silent = value["silent_segments"]
+    number = _figure("silent_segments", silent, count_text(silent, "segment"))
+    untold = f'<p class="soft">{number} without changes by table in the manifest</p>' if silent else ""
     if not tables:
-        return ""
+        return untold
     days = [day["day"] for day in value["days"]]
     rows = "".join(
         f"<tr><td>{_text(table['table'])}</td>"
@@ -241,7 +244,7 @@ def _table_changes(value: Json) -> str:
     more = len(value["tables"]) - len(tables)
     rest = f'<p class="soft">and {count_text(more, "other table")}</p>' if more else ""
     head = '<tr><th>table</th><th class="number">rows changed</th><th>by day</th></tr>'
-    return f'<h3>Changes by table</h3><div class="wide"><table>{head}{rows}</table></div>{rest}'
+    return f'<h3>Changes by table</h3><div class="wide"><table>{head}{rows}</table></div>{rest}{untold}'
 
 
 def _spark(numbers: Sequence[int]) -> str:

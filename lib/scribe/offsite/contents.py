@@ -2,7 +2,8 @@
 
 What is written once has the key of its path in the archive. What is replaced (archive.json, ...) goes under a new key
 each time, versions/NAME/STAMP-DIGEST, and the newest whose contents have that digest counts: so nothing is ever
-overwritten. What is encrypted has ".age" after it; manifests stay readable, so that anybody sees what there is.
+overwritten. What is encrypted has ".age" after it; the manifests of bases and globals stay readable, those of segments
+do not, because they tell of statements and of who ran them.
 """
 
 from __future__ import annotations
@@ -20,9 +21,8 @@ from scribe.offsite.encryption import SUFFIX
 
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 LOOSE = ("archive.json", "broken.json", "pruned.json", "meta.json", "verify.json", "rehearsal.json")
-_READABLE = re.compile(
-    r"incremental/[^/]*\.json|base/[^/]*/manifest\.json|globals/[^/]*\.json|(?:archive|broken|pruned)\.json"
-)
+_READABLE = re.compile(r"base/[^/]*/manifest\.json|globals/[^/]*\.json|(?:archive|broken|pruned)\.json")
+_MANIFEST = re.compile(r"incremental/[^/]*\.json|base/[^/]*/manifest\.json|globals/[^/]*\.json")
 _VERSION = re.compile(r"versions/([a-z]+\.json)/(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{32})(\.age)?")
 
 
@@ -52,6 +52,11 @@ class Version:
 def digest_of(content: bytes) -> str:
     """Return what a version's key says of its contents."""
     return hashlib.sha256(content).hexdigest()[:32]
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a file is a manifest: small, and read by whoever wants to know what there is."""
+    return _MANIFEST.fullmatch(name) is not None
 
 
 def is_readable(name: str) -> bool:

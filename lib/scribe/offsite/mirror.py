@@ -18,7 +18,7 @@ from scribe.archive.layout import Archive
 from scribe.common import files
 from scribe.common.errors import UsageError
 from scribe.common.settings import Settings
-from scribe.offsite.contents import digest_of, is_readable, newest_versions
+from scribe.offsite.contents import digest_of, is_manifest, newest_versions
 from scribe.offsite.encryption import SUFFIX, decrypt
 from scribe.offsite.stores import Store, open_store
 
@@ -100,7 +100,7 @@ class Mirror(Archive):
         found = []
         for directory, _, names in os.walk(self.path):
             for path in (Path(directory, name) for name in names):
-                if not is_readable(self._name(path)) and self._name(path) in self.keys and path not in needed:
+                if not is_manifest(self._name(path)) and self._name(path) in self.keys and path not in needed:
                     status = path.stat()
                     found.append((status.st_atime, status.st_size, path))
         held = sum(size for _, size, _ in found)
@@ -126,7 +126,7 @@ def open_mirror(url: str, cache: Cache, secret: Path | None) -> Mirror:
         files.make_directory(path / name)
     mirror = Mirror(path, store, keys, sizes, secret, cache.limit, lock)
     _forget(mirror)
-    names = [name for name in keys if is_readable(name) or _is_small(name)]
+    names = [name for name in keys if is_manifest(name) or _is_small(name)]
     mirror.fetch(path / name for name in names)
     _bring_versions(mirror)
     return mirror
