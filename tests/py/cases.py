@@ -12,8 +12,8 @@ from cluster import ROOT
 from compare import assert_equal
 from source import Scribe
 
-from scribe.archive.layout import Archive
-from scribe.history.changes import Change, Ddl, read_segment
+from scribe.archive.layout import Archive, Segment
+from scribe.history.changes import Change, Ddl, Mark, read_segment
 
 CASES = sorted((ROOT / "tests/cases").glob("*.sql"))
 
@@ -37,9 +37,34 @@ def assert_history_is_read(archive: Archive) -> None:
             for item in read_segment(segment)
             if isinstance(item, Change | Ddl)
         )
+        assert_manifest_tells_the_same(segment)
         counts = segment.manifest["counts"]
         kinds = {"insert": "inserted", "update": "updated", "delete": "deleted", "truncate": "truncated", "ddl": "ddl"}
         assert {kind: found[kind] for kind in kinds} == {kind: counts[count] for kind, count in kinds.items()}
+
+
+def assert_manifest_tells_the_same(segment: Segment) -> None:
+    """What the manifest counts by table and lists is what reading the segment finds."""
+    rows: Counter[tuple[str, str, str]] = Counter()
+    events: list[tuple[str, str]] = []
+    kinds = {"insert": "inserted", "update": "updated", "delete": "deleted", "truncate": "truncated"}
+    for item in read_segment(segment):
+        if isinstance(item, Change):
+            rows[item.table.schema, item.table.name, "resent" if item.resent else kinds[item.kind]] += 1
+            events += [("truncates", item.table.name)] if item.kind == "truncate" else []
+        elif isinstance(item, Ddl) and item.own is None:
+            events.append(("schema_changes", item.tag))
+        elif isinstance(item, Mark) and not item.name.startswith("rotate."):
+            events.append(("marks", item.name))
+    manifest = segment.manifest
+    assert rows == {
+        (table["schema"], table["name"], kind): table[kind]
+        for table in manifest["tables"]
+        for kind in (*kinds.values(), "resent")
+        if kind in table
+    }
+    for key, name in (("truncates", "name"), ("schema_changes", "tag"), ("marks", "name")):
+        assert [event[name] for event in manifest[key]] == [what for kind, what in events if kind == key]
 
 
 def assert_both_restores_equal(scribe: Scribe, targets: tuple[str, str]) -> None:

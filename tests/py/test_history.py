@@ -9,11 +9,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from cases import assert_manifest_tells_the_same
 from cluster import Cluster
 from source import Scribe
 
 from scribe.archive.layout import Archive
-from scribe.archive.segments import Reader
+from scribe.archive.segments import Reader, open_plain
+from scribe.archive.summary import Summary
+from scribe.archive.tokens import read_image
 from scribe.common.ddlnames import Renamed, name_objects, read_rename
 from scribe.common.errors import ScribeError
 from scribe.history.changes import (
@@ -28,7 +31,6 @@ from scribe.history.changes import (
     whole,
 )
 from scribe.history.times import read_time
-from scribe.history.tokens import read_image
 from scribe.programs.log import main
 
 # Every change of a row with its old and new row as text, by the settings that a segment's header has.
@@ -96,6 +98,10 @@ SET application_name = 'psql (mine)';
 TRUNCATE keyed, two RESTART IDENTITY CASCADE;
 COMMENT ON TABLE two IS E'one\\n;\\ntwo';
 SELECT pg_logical_emit_message(true, 'scribe.mark', 'here');
+ALTER TABLE identity_ RENAME TO named;
+INSERT INTO named (v) VALUES ('x');
+ALTER TABLE named RENAME v TO w;
+UPDATE named SET w = 'y' WHERE w = 'x';
 """
 
 
@@ -134,7 +140,8 @@ def test_every_change_is_told_as_triggers_saw_it(told: Scribe) -> None:
     for xid, what, op, columns, old, new in told.cluster.query(
         "SELECT xid, what, op, columns, old, new FROM audit ORDER BY n", "told"
     ):
-        seen.setdefault((xid, what), []).append((op, columns, old, new))
+        if what in NAMES:
+            seen.setdefault((xid, what), []).append((op, columns, old, new))
     found: dict[tuple[int, str], list[Change]] = {}
     for transaction in whole(read_archive(Archive(told.archive))):
         for change in transaction.changes:
@@ -166,7 +173,7 @@ def test_rows_that_were_sent_again_are_none_of_the_applications(told: Scribe) ->
 def test_schema_changes_marks_and_truncates_are_told(told: Scribe) -> None:
     items = [item for t in whole(read_archive(Archive(told.archive))) for item in t.items]
     ddl = [item for item in items if isinstance(item, Ddl) and item.own is None]
-    assert [item.tag for item in ddl] == ["ALTER TABLE", "COMMENT"]
+    assert [item.tag for item in ddl] == ["ALTER TABLE", "COMMENT", "ALTER TABLE", "ALTER TABLE"]
     assert ddl[1].statement == "COMMENT ON TABLE two IS E'one\\n;\\ntwo'"
     assert ddl[1].application == "psql ?mine?"
     assert ddl[1].asked_by == told.cluster.env["PGUSER"]
@@ -258,9 +265,9 @@ def test_the_log_takes_ranges_kinds_roles_sizes_and_expressions(told: Scribe, lo
     assert log("--from-lsn", lsn, "--to-lsn", lsn) == [lines[4]]
     xid = lines[4].split()[3]
     assert log("--xid", xid) == [lines[4]]
-    assert len(log("--kind", "ddl")) == 2
-    assert len(log("--kind", "ddl,truncate")) == 3
-    assert len(log("--role", "postgres")) == 2
+    assert len(log("--kind", "ddl")) == 4
+    assert len(log("--kind", "ddl,truncate")) == 5
+    assert len(log("--role", "postgres")) == 4
     assert len(log("--grep", "DELETE FROM public.two .*'k1'")) == 1
     assert log("--larger-than", "37", "--table", "keyed")[0].endswith("public.keyed +38")
     assert log("--schema", "pub*", "--table", "led", "-n", "1")[0].endswith("public.led -3")
@@ -268,7 +275,9 @@ def test_the_log_takes_ranges_kinds_roles_sizes_and_expressions(told: Scribe, lo
 
 def test_the_log_names_places_to_restore_to_and_counts_by_table(told: Scribe, log) -> None:
     points = log("--points")
-    assert [line.split(maxsplit=5)[5] for line in points] == [
+    assert [line.split(maxsplit=5)[5] for line in points if "DELETE" not in line] == [
+        "ALTER TABLE public.named by postgres (psql ?mine?)",
+        "ALTER TABLE public.identity_ by postgres (psql ?mine?)",
         "mark here",
         "COMMENT public.two by postgres (psql ?mine?)",
         "TRUNCATE public.keyed",
@@ -282,6 +291,43 @@ def test_the_log_names_places_to_restore_to_and_counts_by_table(told: Scribe, lo
         f"    scribe-undo --xid {xid}",
     ]
     assert [line.split() for line in log("--stat", "--table", "led")][1] == ["public.led", "5", "1", "3", "0"]
+
+
+def test_the_log_follows_tables_and_columns_through_their_renames(told: Scribe, log) -> None:
+    for name in ("identity_", "named"):
+        lines = log("--table", name, "--reverse")
+        rows = [line.split(maxsplit=5)[5] for line in lines if " by " not in line]
+        assert rows == ["public.identity_ +3", "public.identity_ ~1", "public.named +1", "public.named ~1"]
+    for column in ("v", "w"):
+        assert len(log("--table", "named", "--value", f"{column}=x")) == 1
+        assert len(log("--table", "named", "--value", f"{column}=y")) == 1
+
+
+@pytest.mark.parametrize(
+    "form",
+    [("--points",), ("--stat",), ("--kind", "ddl"), ("--points", "--table", "keyed"), ("--stat", "--kind", "delete")],
+)
+def test_manifests_alone_tell_what_reading_the_segments_does(told: Scribe, log, form, monkeypatch) -> None:
+    short = log(*form)
+    monkeypatch.setattr("scribe.history.search.from_manifest", lambda *_: None)
+    assert log(*form) == short
+
+
+def test_a_manifests_summary_is_the_same_however_the_text_is_cut(told: Scribe) -> None:
+    for segment in Archive(told.archive).segments():
+        with open_plain(segment.data) as stream:
+            text = stream.read()
+        body = text[text.index(b"\nBEGIN; -- xid ") + 1 : text.index(b"\nBEGIN; -- footer") + 1]
+        for size in (len(body), 1 << 16, 61):
+            if len(body) // size > 100000:
+                continue
+            summary = Summary("utf-8")
+            for at in range(0, len(body), size):
+                summary.feed(body[at : at + size])
+            found = summary.as_manifest()
+            assert found == {key: segment.manifest[key] for key in found}
+            assert len(found) == 6
+        assert_manifest_tells_the_same(segment)
 
 
 def test_names_and_values_stay_on_the_line_of_their_transaction(told: Scribe, log) -> None:

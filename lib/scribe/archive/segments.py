@@ -234,6 +234,15 @@ class Buffer:
         return self.take(found + 1)
 
 
+def read_ddl(line: bytes, text: bytes) -> Ddl:
+    """Return a DDL block of which the first line is given, and what stands between its frames."""
+    head = line[7:].strip()
+    tag, asked = head, b""
+    if asker := _ASKER.match(head):
+        tag, asked = asker[1] + head[asker.end() :], asker[2]
+    return Ddl(tag.decode("utf-8", "replace"), text, asked)
+
+
 _DAMAGED = "Compare the file with its manifest's sha256; restore to a point before it or from a newer base."
 
 
@@ -373,11 +382,7 @@ class Reader:
     def _ddl(self, line: bytes) -> Ddl:
         text = self._buffer.take(self._buffer.find(_DDL_END) + 1)
         self._buffer.line()
-        head = line[7:].strip()
-        tag, asked = head, b""
-        if asker := _ASKER.match(head):
-            tag, asked = asker[1] + head[asker.end() :], asker[2]
-        return Ddl(tag.decode("utf-8", "replace"), text, asked)
+        return read_ddl(line, text)
 
     def _large_objects(self) -> Iterator[LargeObjects]:
         lines: list[bytes] = []

@@ -15,6 +15,8 @@ _TOKEN = re.compile(
     r"|(?P<word>[^\W\d][\w$]*)|(?P<sign>.)",
     re.DOTALL,
 )
+_LONGEST = 60  # characters of a statement that has no name to show
+_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _MOST = 60  # tokens of a statement that are looked at
 _SKIPPED = {"if", "not", "exists", "only", "concurrently"}
 _TYPES = (
@@ -116,6 +118,18 @@ def read_path(path: str | None) -> list[str]:
     """Return the schemas of a search_path."""
     found = _PATH_ITEM.findall(path or "")
     return [quoted.replace('""', '"') or plain for quoted, plain in found if quoted or plain]
+
+
+def brief(statement: str) -> str:
+    """Return the beginning of a statement on one line, for one that names nothing."""
+    text = _BLANKS.sub(" ", statement).strip()
+    return f"({text[:_LONGEST]}{'...' if len(text) > _LONGEST else ''})"
+
+
+def resolve(name: Name, path: str | None) -> Name:
+    """Return a name with its schema: the first one of the path, where none was written."""
+    schema, own = name
+    return (schema or next(iter(read_path(path)), None), own)
 
 
 def name_objects(statement: str, path: str | None) -> list[Name]:

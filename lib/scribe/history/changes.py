@@ -25,20 +25,20 @@ With decoder_raw, xid is 0, LSNs only count transactions, and the time is one by
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from scribe.archive import segments
+from scribe.archive.blocks import Ddl, read_block
 from scribe.archive.chains import describe_break, line_time
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Comment, CopyData, CopyEnd, CopyStart, End, Mark, Reader, Small, Start, open_plain
 from scribe.common.dialect import Begin
+from scribe.common.encodings import python_codec
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn
-from scribe.history.blocks import Ddl, read_block
 from scribe.history.statements import Body, Change, Count, Emptied, NotDialectError, Table
 
 __all__ = [
@@ -60,12 +60,6 @@ __all__ = [
     "whole",
 ]
 _ENCODING = re.compile(rb"SET client_encoding = '(\w+)';")
-_CODECS = {"SQL_ASCII": "utf-8", "MULE_INTERNAL": "utf-8", "EUC_TW": "utf-8", "EUC_CN": "gb2312", "KOI8R": "koi8-r"}
-_CODECS |= {"KOI8U": "koi8-u", "WIN866": "cp866", "WIN874": "cp874", "UHC": "cp949"}
-_CODECS |= {
-    f"LATIN{n}": f"iso8859-{n if n < 5 else {5: 9, 6: 10, 7: 13, 8: 14, 9: 15, 10: 16}[n]}" for n in range(1, 11)
-}
-_CODECS |= {f"WIN125{n}": f"cp125{n}" for n in range(9)}
 _RESENT = re.compile(rb"-- pg_scribe: rows of (.+) as (the source made|statements inserted) them\n")
 _OWN = b"-- pg_scribe: "
 _WARNING = b"-- warning: "
@@ -190,11 +184,7 @@ def read_segment(
 def codec_of(settings: bytes) -> str:
     """Return Python's name of the encoding that a segment's header sets."""
     match = _ENCODING.search(settings)
-    name = match[1].decode() if match else "UTF8"
-    try:
-        return codecs.lookup(_CODECS.get(name, name.lower())).name
-    except LookupError:
-        return "utf-8"
+    return python_codec(match[1].decode() if match else "UTF8")
 
 
 def read_events(

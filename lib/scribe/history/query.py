@@ -23,13 +23,17 @@ class Query:
     """Filters; those that are empty let everything through.
 
     tables, schemas: patterns, any of which has to fit; key, values, columns: all of them have to; xids: any.
+    names: other names of the tables that fit, from and up to which LSN; moves: schemas that were renamed (old name, new
+    name, LSN); aliases: columns that were (old name, new name).
     """
 
     within: Range = field(default_factory=Range)
     xids: frozenset[int] = frozenset()
     tables: tuple[Pattern, ...] = ()
     schemas: tuple[str, ...] = ()
-    names: tuple[Table, ...] = ()  # earlier and later names of the tables that the patterns fit
+    names: tuple[tuple[Table, int, int | None], ...] = ()
+    moves: tuple[tuple[str, str, int], ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
     key: tuple[tuple[str, str | None], ...] = ()
     columns: tuple[str, ...] = ()
     values: tuple[tuple[str, str | None], ...] = ()
@@ -48,14 +52,21 @@ class Query:
         """Whether some tables only are asked for."""
         return bool(self.tables or self.schemas)
 
-    def fits_table(self, table: Table) -> bool:
-        """Whether a table is asked for."""
-        return self._fits_name((table.schema, table.name))
-
-    def _fits_name(self, name: Name) -> bool:
-        schema, own = name
-        if Table(schema or "", own) in self.names:
+    def fits_table(self, table: Table, lsn: int | None = None) -> bool:
+        """Whether a table is asked for, by the name that it has (at an LSN) or another that it had or got."""
+        if any(
+            table == name and (lsn is None or (start <= lsn and (end is None or lsn <= end)))
+            for name, start, end in self.names
+        ):
             return True
+        schemas = {table.schema}
+        schemas |= {new for old, new, at in self.moves if table.schema == old and (lsn is None or lsn <= at)}
+        schemas |= {old for old, new, at in self.moves if table.schema == new and (lsn is None or lsn >= at)}
+        return any(self.fits_name((schema, table.name)) for schema in schemas)
+
+    def fits_name(self, name: Name) -> bool:
+        """Whether the patterns fit a name; without a schema, those of any do."""
+        schema, own = name
         if self.schemas and not any(re.search(pattern, schema or "") for pattern in self.schemas):
             return False
         return not self.tables or any(
@@ -63,35 +74,47 @@ class Query:
             for place, pattern in self.tables
         )
 
-    def fits_rows(self, item: Change | Count) -> bool:
-        """Whether rows are asked for."""
-        if item.resent or not (self._fits_kind(item.kind) and self.fits_table(item.table)):
+    def fits_rows(self, item: Change | Count, lsn: int) -> bool:
+        """Whether rows that were changed by the transaction at an LSN are asked for."""
+        if item.resent or not (self.fits_kind(item.kind) and self.fits_table(item.table, lsn)):
             return False
         return not self.by_row or (isinstance(item, Change) and self._fits_change(item))
 
-    def _fits_kind(self, kind: str) -> bool:
+    def fits_kind(self, kind: str) -> bool:
         return not self.kinds or kind in self.kinds
 
     def _fits_change(self, change: Change) -> bool:
         return (
-            all(_has(change, name, value) for name, value in (*self.key, *self.values))
-            and all(_touches(change, name) for name in self.columns)
+            all(any(_has(change, n, value) for n in self._called(name)) for name, value in (*self.key, *self.values))
+            and all(any(_touches(change, n) for n in self._called(name)) for name in self.columns)
             and (self.grep is None or re.search(self.grep, statement_of(change)) is not None)
         )
 
-    def fits_ddl(self, ddl: Ddl) -> bool:
+    def _called(self, column: str) -> set[str]:
+        """Return the names that a column had or has."""
+        found = {column}
+        for _ in self.aliases:
+            found |= {name for pair in self.aliases if found & set(pair) for name in pair}
+        return found
+
+    def fits_ddl(self, ddl: Ddl, lsn: int) -> bool:
         """Whether a schema change is asked for."""
-        if not self._fits_kind(DDL) or self.key or self.values or self.columns:
+        if not self.fits_kind(DDL) or self.key or self.values or self.columns:
             return False
         if self.role is not None and self.role not in (ddl.asked_by, ddl.role if ddl.asked_by is None else None):
             return False
         if self.grep is not None and re.search(self.grep, ddl.statement) is None:
             return False
         return not self.by_table or any(
-            self._fits_name(name)
+            self.fits_object(name, lsn)
             for name in name_objects(ddl.statement, ddl.search_path)
             for name in ([name] if len(read_path(ddl.search_path)) < 2 else [name, (None, name[1])])
         )
+
+    def fits_object(self, name: Name, lsn: int) -> bool:
+        """Whether an object of a schema change is asked for, under any of its names."""
+        schema, own = name
+        return self.fits_name(name) if schema is None else self.fits_table(Table(schema, own), lsn)
 
     def fits_transaction(self, head: Transaction) -> bool:
         """Whether a transaction is asked for, as far as its first line tells."""

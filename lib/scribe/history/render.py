@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scribe.common.ddlnames import name_objects
+from scribe.common.ddlnames import Name, brief, name_objects
 from scribe.common.dialect import quote_literal, quote_name
 from scribe.common.lsn import format_lsn
 from scribe.decoders.rows.builtins import WORDS
@@ -17,9 +17,7 @@ from scribe.history.statements import DELETE, INSERT, KINDS, TRUNCATE, Table
 
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _SIGNS = {"insert": "+", "update": "~", "delete": "-", "truncate": "truncated"}
-_BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-LONGEST = 60  # characters of a statement that has no name to show
 
 
 @dataclass(frozen=True)
@@ -86,14 +84,15 @@ def describe_asker(role: str | None, address: str | None, application: str | Non
     return f" by {role}" + (f" from {address}" if address else "") + (f" ({application})" if application else "")
 
 
+def show_names(names: Iterable[Name]) -> str:
+    """Return the names of objects, quoted only if they have to be."""
+    return ", ".join(f"{name_of(schema)}.{name_of(name)}" if schema else name_of(name) for schema, name in names)
+
+
 def shorten_ddl(ddl: Ddl) -> ShortDdl:
     """Return a schema change in short; what has no name is shown by the beginning of its text."""
-    names = name_objects(ddl.statement, ddl.search_path)
-    shown = ", ".join(f"{name_of(schema)}.{name_of(name)}" if schema else name_of(name) for schema, name in names)
-    if not shown:
-        text = _BLANKS.sub(" ", ddl.statement).strip()
-        shown = f"({text[:LONGEST]}{'...' if len(text) > LONGEST else ''})"
-    return ShortDdl(ddl.tag, shown, ddl.asked_by, ddl.address, ddl.application)
+    shown = show_names(name_objects(ddl.statement, ddl.search_path))
+    return ShortDdl(ddl.tag, shown or brief(ddl.statement), ddl.asked_by, ddl.address, ddl.application)
 
 
 # Statements

@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from scribe.archive.chains import describe_break
 from scribe.archive.layout import Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.errors import ScribeError
+from scribe.common.lsn import parse_lsn
 from scribe.history.changes import (
     Change,
     Count,
@@ -27,13 +28,16 @@ from scribe.history.changes import (
     Item,
     Mark,
     Notice,
+    Range,
     Transaction,
     codec_of,
+    commit_times,
     read_events,
 )
-from scribe.history.query import Query
+from scribe.history.query import DDL, Query
 from scribe.history.render import (
     Entry,
+    ShortDdl,
     Style,
     as_json,
     commands_of,
@@ -43,9 +47,11 @@ from scribe.history.render import (
     line_of,
     lines_of_sql,
     shorten_ddl,
+    show_names,
     statement_of,
 )
 from scribe.history.sieve import Sieve
+from scribe.history.statements import DELETE, TRUNCATE, Table
 
 LINE, SQL, JSON, POINTS, STAT = "line", "sql", "json", "points", "stat"
 OWN_MARK = "rotate."  # how the marks begin that scribe-rotate writes for itself
@@ -145,12 +151,12 @@ class _Printer:
 
     def _take(self, entry: Entry, item: Item) -> None:
         if isinstance(item, Change | Count):
-            if self._query.fits_rows(item):
+            if self._query.fits_rows(item, entry.head.commit_lsn):
                 entry.count(item.kind, item.table, item.rows if isinstance(item, Count) else 1)
                 if isinstance(item, Change):
                     self._print_change(entry.head, item)
         elif isinstance(item, Ddl):
-            if item.own is None and self._query.fits_ddl(item):
+            if item.own is None and self._query.fits_ddl(item, entry.head.commit_lsn):
                 entry.ddl.append(shorten_ddl(item))
                 self._print_ddl(entry.head, item)
         elif isinstance(item, Mark):
@@ -202,17 +208,126 @@ class _Printer:
             if self._form.name == STAT or entry.ddl or entry.marks or _loses_rows(entry):
                 self._found.entries.append(entry)
             return
-        if self._form.name == LINE:
-            self._write(line_of(entry, self._form.style))
-        if self._form.name != JSON and self._form.commands:
-            self._write(commands_of(entry.head))
-        if self._form.name == SQL:
-            self._write("\n")
+        self._write(text_of(entry, self._form))
         self._found.starts.append(self._start)
+
+
+def text_of(entry: Entry, form: Form) -> str:
+    """Return what stands of a transaction beside its changes."""
+    text = line_of(entry, form.style) if form.name == LINE else ""
+    text += commands_of(entry.head) if form.commands and form.name != JSON else ""
+    return text + ("\n" if form.name == SQL else "")
 
 
 def _loses_rows(entry: Entry) -> bool:
     return any(counts["truncate"] or counts["delete"] >= FEW_ROWS for counts in entry.rows.values())
+
+
+# What manifests tell alone
+
+
+def from_manifest(segment: Segment, query: Query, form: Form) -> Found | None:
+    """Return what a segment has, if its manifest is enough to know; None if the segment has to be read."""
+    manifest = segment.manifest
+    if "schema_changes" not in manifest or not _is_within(segment, query.within):
+        return None
+    if query.by_table and not _may_fit(manifest, query):
+        return Found(segment.data.name)
+    if query.by_row or query.xids or query.larger_than is not None or form.who or form.by_row:
+        return None
+    if form.name == LINE and query.kinds != {DDL}:
+        return None
+    found = Found(segment.data.name)
+    if form.name == STAT:
+        found.entries = [_rows_of(manifest, query)]
+        return found
+    entries = _events_of(manifest, query, points=form.name == POINTS)
+    if entries is None:
+        return None
+    found.entries = [entries[lsn] for lsn in sorted(entries)]
+    return found
+
+
+def _is_within(segment: Segment, within: Range) -> bool:
+    """Whether all of a segment's transactions are within a range."""
+    if (within.from_lsn or 0) > segment.from_lsn or (within.to_lsn is not None and within.to_lsn < segment.to_lsn):
+        return False
+    first, last = commit_times(segment)
+    if first is None or last is None:
+        return within.since is None and within.until is None
+    return (within.since or first) <= first and last <= (within.until or last)
+
+
+def _may_fit(manifest: dict[str, Any], query: Query) -> bool:
+    names = [name for change in manifest["schema_changes"] for name in change["names"]]
+    return any(query.fits_table(Table(t["schema"], t["name"])) for t in manifest["tables"]) or any(
+        query.fits_object((schema, name["name"]), 0) for name in names for schema in (name["schema"], None)
+    )
+
+
+def _rows_of(manifest: dict[str, Any], query: Query) -> Entry:
+    """Return the rows of all transactions of a segment as those of one."""
+    entry = Entry(Transaction(0, parse_lsn(manifest["to_lsn"]), manifest["last_commit_time"] or "", manifest["file"]))
+    lsn = parse_lsn(manifest["from_lsn"])
+    for row in manifest["tables"]:
+        table = Table(row["schema"], row["name"])
+        for kind, name in _COUNTED.items():
+            if row.get(name) and query.fits_kind(kind) and query.fits_table(table, lsn):
+                entry.count(kind, table, row[name])
+    entry.ddl = [_short(change) for change in manifest["schema_changes"] if _fits_change(change, query)]
+    return entry
+
+
+def _events_of(manifest: dict[str, Any], query: Query, *, points: bool) -> dict[int, Entry] | None:
+    """Return the transactions with schema changes, and if points are asked for, with other events; None: not known."""
+    found: dict[int, Entry] = {}
+
+    def entry_of(event: dict[str, Any]) -> Entry:
+        lsn = parse_lsn(event["lsn"])
+        return found.setdefault(lsn, Entry(Transaction(event["xid"], lsn, event["time"], manifest["file"])))
+
+    for change in manifest["schema_changes"]:
+        if _fits_change(change, query):
+            entry_of(change).ddl.append(_short(change))
+    if not points:
+        return found
+    if not (query.by_table or query.kinds or query.role):
+        for mark in manifest["marks"]:
+            entry_of(mark).marks.append(mark["name"])
+    for kind, rows in _losses(manifest):
+        for event, table, number in rows:
+            if table is None:
+                return None
+            if query.role is None and query.fits_kind(kind) and query.fits_table(table, parse_lsn(event["lsn"])):
+                entry_of(event).count(kind, table, number)
+    return found
+
+
+def _losses(manifest: dict[str, Any]) -> Iterator[tuple[str, list[tuple[dict[str, Any], Table | None, int]]]]:
+    """Yield the TRUNCATEs and the largest DELETEs: event, table (None: not known), rows."""
+    yield TRUNCATE, [(event, Table(event["schema"], event["name"]), 1) for event in manifest["truncates"]]
+    for event in manifest["largest_deletes"]:
+        tables = [(event, Table(t["schema"], t["name"]), t["rows"]) for t in event["tables"]]
+        yield DELETE, [*tables] or [(event, None, event["rows"])]
+
+
+def _fits_change(change: dict[str, Any], query: Query) -> bool:
+    if not query.fits_kind(DDL) or (query.role is not None and query.role != change.get("by")):
+        return False
+    lsn = parse_lsn(change["lsn"])
+    names = [(name["schema"], name["name"]) for name in change["names"]]
+    if change.get("ambiguous"):
+        names += [(None, name) for _, name in names]
+    return not query.by_table or any(query.fits_object(name, lsn) for name in names)
+
+
+def _short(change: dict[str, Any]) -> ShortDdl:
+    names = [(name["schema"], name["name"]) for name in change["names"]]
+    asked = change.get("by"), change.get("from"), change.get("application")
+    return ShortDdl(change["tag"], show_names(names) or change.get("text", ""), *asked)
+
+
+_COUNTED = {"insert": "inserted", "update": "updated", "delete": "deleted", "truncate": "truncated"}
 
 
 # The whole archive
@@ -238,23 +353,29 @@ def search(
 ) -> Iterator[Found]:
     """Yield what each segment has: the newest first, or with reverse the oldest. Files are removed behind it."""
     order = segments if reverse else list(reversed(segments))
-    number = min(jobs or os.cpu_count() or 1, len(order))
+    work = [(segment, from_manifest(segment, query, form)) for segment in order]
+    number = min(jobs or os.cpu_count() or 1, sum(found is None for _, found in work))
     with tempfile.TemporaryDirectory(prefix="scribe-log-") as directory:
         if number < 2:
-            for segment in order:
-                yield search_segment(segment, query, form, directory)
+            for segment, found in work:
+                yield search_segment(segment, query, form, directory) if found is None else found
             return
-        yield from _in_processes(order, query, form, directory, number)
+        yield from _in_processes(work, query, form, directory, number)
 
 
-def _in_processes(order: list[Segment], query: Query, form: Form, directory: str, number: int) -> Iterator[Found]:
+def _in_processes(
+    work: list[tuple[Segment, Found | None]], query: Query, form: Form, directory: str, number: int
+) -> Iterator[Found]:
     """Yield results in order, with no more of them waiting than are being worked at."""
     waiting: list[Future[Found]] = []
-    rest = iter(order)
     with ProcessPoolExecutor(number) as pool:
         try:
-            for segment in rest:
-                waiting.append(pool.submit(search_segment, segment, query, form, directory))
+            for segment, found in work:
+                if found is None:
+                    waiting.append(pool.submit(search_segment, segment, query, form, directory))
+                else:
+                    waiting.append(Future())
+                    waiting[-1].set_result(found)
                 if len(waiting) > 2 * number:
                     yield waiting.pop(0).result()
             while waiting:
@@ -266,7 +387,8 @@ def _in_processes(order: list[Segment], query: Query, form: Form, directory: str
 
 def texts(found: Found, *, reverse: bool, most: int | None = None) -> Iterator[bytes]:
     """Yield the text of transactions, no more than most, in blocks, the newest or oldest first; then the file goes."""
-    assert found.text is not None
+    if found.text is None:
+        return
     with open(found.text, "rb") as stream:
         ends = [*found.starts[1:], os.fstat(stream.fileno()).st_size] if found.starts else []
         places = list(zip(found.starts, ends, strict=True))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from scribe.history.tokens import (
+from scribe.archive.tokens import (
     CAST,
     LITERAL,
     NAME,

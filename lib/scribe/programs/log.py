@@ -18,10 +18,11 @@ from scribe.common.errors import FAILED, UsageError
 from scribe.common.lsn import parse_lsn
 from scribe.history.absence import explain_absence, refuse_outside
 from scribe.history.changes import Range
+from scribe.history.names import follow
 from scribe.history.query import DDL, Query, read_pair, read_pairs
 from scribe.history.render import Entry, Style
 from scribe.history.report import points, stat, totals
-from scribe.history.search import JSON, LINE, POINTS, SQL, STAT, Form, choose_segments, search, texts
+from scribe.history.search import JSON, LINE, POINTS, SQL, STAT, Form, choose_segments, search, text_of, texts
 from scribe.history.statements import KINDS
 from scribe.history.times import read_time
 from scribe.restore.selection import read_pattern
@@ -172,11 +173,12 @@ class _Search:
         for found in search(segments, query, form, reverse=self.arguments.reverse, jobs=self.arguments.jobs):
             if found.problem is not None:
                 self.tell(found.problem)
-            for text in texts(
-                found, reverse=self.arguments.reverse, most=None if most is None else most - self.printed
-            ):
+            left = None if most is None else most - self.printed
+            for text in texts(found, reverse=self.arguments.reverse, most=left):
                 output.write(text)
-            self.printed += len(found.starts)
+            for entry in (found.entries if self.arguments.reverse else found.entries[::-1])[:left]:
+                output.write(text_of(entry, form).encode("utf-8", "surrogateescape"))
+            self.printed += len(found.starts) + len(found.entries)
             if most is not None and self.printed >= most:
                 return
 
@@ -222,6 +224,7 @@ def body(argv: list[str]) -> int:
     state = _Search(arguments, Talk(PROGRAM, arguments))
     everything = list(archive.segments())
     refuse_outside(everything, query)
+    query = follow(query, everything)
     segments = choose_segments(everything, query, state.tell)
     try:
         with pager(arguments) as (output, colour):

@@ -17,6 +17,7 @@ import zstandard
 from scribe import FORMAT_VERSION, __version__
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.manifest import write_manifest
+from scribe.archive.summary import Summary
 from scribe.common import files
 from scribe.common.dialect import (
     INEXACT_LINE,
@@ -28,6 +29,7 @@ from scribe.common.dialect import (
     build_footer,
     build_header,
 )
+from scribe.common.encodings import python_codec
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import file_lsn, format_lsn, parse_lsn
 from scribe.decoders.base import Text
@@ -79,8 +81,9 @@ class Circumstances:
 class Counter:
     """Counts rows and collects warnings in blocks of text that follow each other."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: str = "utf-8") -> None:
         self.counts = dict.fromkeys(_KINDS, 0)
+        self.summary = Summary(codec)
         self.warnings: list[str] = []
         self.left_out = 0
         self.emptied = False  # a table whose rows follow was emptied
@@ -88,6 +91,7 @@ class Counter:
 
     def feed(self, block: bytes) -> None:
         """Take the next block: whole lines are looked at, and the beginning of the last one waits for its end."""
+        self.summary.feed(block)
         data = self._tail + block
         end = data.rfind(b"\n")
         self._tail = data[end : end + LONGEST]
@@ -201,7 +205,7 @@ def write_segment(
     data = archive.incremental / (name + (".sql.zst" if facts.compress else ".sql"))
     path = archive.incremental / f"{name}.json"
     announce([data, path])
-    counter = Counter()
+    counter = Counter(python_codec(facts.identity["encoding"]))
     temporary = files.temporary_path(data)
     try:
         blocks = _text(text, piece, facts, counter, facts.objects if newest else None)
@@ -237,6 +241,7 @@ def write_segment(
         "timeline": facts.timeline,
         "closed": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "warnings": facts.warnings + counter.all_warnings(),
+        **counter.summary.as_manifest(),
     }
     if facts.identity.get("accepted_gaps"):
         manifest["accepted_gaps"] = [gap["name"] for gap in facts.identity["accepted_gaps"]]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from scribe.archive import segments
-from scribe.history.tokens import read_literal, split_name
+from scribe.archive.tokens import read_literal, split_name
 
 _AROUND = re.compile(
     rb"SELECT scribe\.fire_event_triggers\([^\n]*\n|SET LOCAL [^\n]*\n|SELECT pg_catalog\.set_config\([^\n]*\n"
