@@ -2,7 +2,8 @@
 
 -- Event trigger, runs as the user, touches nothing: notes who the user is in effect, the search_path and, as names and values, the
 -- settings of the session; the lists and their reasons are in decoder/capture/scribe_settings.c. What is listed by no view, settings that
--- no extension defines, is found by name: see scribe.write_row(). Whoever the user is, what is noted is himself; nothing of his runs
+-- no extension defines, is found by name: see scribe.write_row(). A role that could not be noted is empty, and what would be recorded
+-- of it is flagged instead. Whoever the user is, what is noted is himself; nothing of his runs
 -- between this and scribe.command_end(). One function, since a user may use nothing in this schema and so can call no other.
 CREATE OR REPLACE FUNCTION scribe.note_caller() RETURNS event_trigger
 LANGUAGE plpgsql AS $function$
@@ -43,7 +44,7 @@ BEGIN
             found := found OPERATOR(pg_catalog.||) ARRAY[pinned[i][1], value];
         END IF;
     END LOOP;
-    FOR other IN SELECT s.name FROM pg_catalog.pg_settings AS s
+    FOR other IN SELECT s.name FROM pg_catalog.pg_show_all_settings() AS s  -- the view may be locked by anybody
         WHERE s.source OPERATOR(pg_catalog.=) ANY ('{global,database,user,"database user",client,interactive,test,session}')
             AND s.context OPERATOR(pg_catalog.=) ANY ('{user,superuser}')
             AND NOT s.name OPERATOR(pg_catalog.=) ANY (pinned)
@@ -53,6 +54,9 @@ BEGIN
     END LOOP;
     EXECUTE pg_catalog.format('SET LOCAL scribe.settings = %L', found::pg_catalog.text);
 EXCEPTION WHEN OTHERS THEN
+    SET LOCAL scribe.role = '';  -- what stood there before may be the user's own, and is no note of ours
+    SET LOCAL scribe.path = '';
+    SET LOCAL scribe.settings = '';
     RAISE WARNING 'pg_scribe could not note who runs %: %', TG_TAG, SQLERRM;
 END
 $function$;

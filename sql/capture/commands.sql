@@ -1,5 +1,20 @@
 -- commands.sql: a command that has ended, and whatever must follow it.
 
+-- Whether a statement does nothing but give an object to a role that it names. What else an ALTER may do runs code: a list of changes, an
+-- expression. So there is no comma, no parenthesis but those of a function's types, no operator, and no string in it.
+CREATE OR REPLACE FUNCTION scribe.is_owner_change(statement text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT coalesce(statement ~* (
+        '^ALTER\s+(?:TABLE|VIEW|MATERIALIZED\s+VIEW|SEQUENCE|INDEX|FOREIGN\s+TABLE|SCHEMA|TYPE|DOMAIN|FUNCTION|PROCEDURE|ROUTINE|AGGREGATE'
+        || '|COLLATION|CONVERSION|DATABASE|EVENT\s+TRIGGER|FOREIGN\s+DATA\s+WRAPPER|(?:PROCEDURAL\s+)?LANGUAGE|PUBLICATION|SERVER'
+        || '|STATISTICS|SUBSCRIPTION|TEXT\s+SEARCH\s+(?:CONFIGURATION|DICTIONARY)|OPERATOR\s+(?:CLASS|FAMILY)|TABLESPACE)'
+        || '(?:\s+IF\s+EXISTS)?(?:\s+ONLY)?\s+' || n.name || '(?:\s*\.\s*' || n.name || ')*'
+        || '(?:\s*\*|\s*\((?:[^"''()]|"(?:[^"]|"")*")*\)|\s+USING\s+' || n.name || ')?'
+        || '\s+OWNER\s+TO\s+' || n.name || '\s*;?\s*$')
+        AND statement !~* '\m(CURRENT_USER|CURRENT_ROLE|SESSION_USER)\s*;?\s*$', false)
+    FROM (VALUES ('(?:"(?:[^"]|"")+"|[^\s"''(),.;:*/=<>+|&~!@#%^`?\\\[\]{}-]+)')) AS n (name)
+$function$;
+
 -- Record one command. commands: what pg_event_trigger_ddl_commands() says of it, gathered by the caller.
 CREATE OR REPLACE FUNCTION scribe.record_command(tag text, facts json, dropped json, total int, relids oid[],
     object_type text, object_identity text) RETURNS void
@@ -28,7 +43,7 @@ BEGIN
     -- have them in the database's own, which another database need not have. Not a guess: who shaped it would have our rights.
     IF exact AND caller <> current_user AND ((tag LIKE 'DROP %' AND tag NOT IN ('DROP OWNED', 'DROP USER MAPPING')) OR tag IN ('COMMENT', 'CREATE PUBLICATION')
             OR (tag = 'CREATE SCHEMA' AND total = 1)
-            OR (statement ~* '^ALTER\M.*\mOWNER\s+TO\s+\S+$' AND statement !~* '\m(CURRENT_USER|CURRENT_ROLE|SESSION_USER)$')) THEN
+            OR scribe.is_owner_change(statement)) THEN
         as_role := current_user;
         as_path := coalesce(nullif(scribe.usable_path(current_setting('scribe.path', true), caller), '""'), '');
     END IF;
@@ -175,6 +190,9 @@ BEGIN
     SELECT * INTO first FROM pg_event_trigger_ddl_commands() LIMIT 1;
     IF lower(first.object_type) = 'large object' THEN
         RETURN true;  -- rotation sends large objects with their owner, privileges and comment
+    END IF;
+    IF tg_tag = 'DROP OWNED' THEN  -- it would drop what a copy believes to be that role's
+        PERFORM scribe.reconcile_owners(true, NULL, true);
     END IF;
     IF NOT scribe.leave_out(tg_tag, facts, classes, objects, tables) AND NOT EXISTS (SELECT FROM scribe.rewritten AS r WHERE r.recorded AND r.pid = pg_backend_pid()
             AND r.xact = pg_current_xact_id() AND r.relid = ANY (scribe.rewritten_by(scribe.with_children(coalesce(tables, '{}'))))) THEN

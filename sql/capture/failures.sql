@@ -11,6 +11,11 @@ EXCEPTION WHEN OTHERS THEN
     BEGIN
         PERFORM pg_logical_emit_message(true, 'scribe.lost', left(format('%s: %s', tag, message), 200));
     EXCEPTION WHEN OTHERS THEN
+        -- Out of stack, memory or locks: an error that the server itself would have raised a little later. A statement that nobody
+        -- could ever know of does not happen.
+        IF SQLSTATE ~ '^5[34]' THEN
+            RAISE;
+        END IF;
         RAISE WARNING 'pg_scribe could not even record that % is missing from the archive: take a new base', tag;
     END;
 END

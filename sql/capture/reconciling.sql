@@ -22,10 +22,14 @@ BEGIN
 END
 $function$;
 
--- Owners of what REASSIGN OWNED changes: relations, functions, types and schemas that are not an extension's. objects: OIDs, NULL
--- for all.
+-- Owners of what REASSIGN OWNED changes: everything that is not an extension's. objects: OIDs, NULL for all. Of the rarer kinds the
+-- server's list of who owns what is taken, which does not have what the first superuser owns: what was seen and is no more on that list,
+-- but there, is his.
 CREATE OR REPLACE FUNCTION scribe.owners(objects oid[]) RETURNS TABLE (classid oid, objid oid, owner oid)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    kinds constant oid[] := '{pg_foreign_server,pg_foreign_data_wrapper,pg_statistic_ext,pg_collation,pg_conversion,pg_ts_config,pg_ts_dict,
+        pg_publication,pg_subscription,pg_operator,pg_opclass,pg_opfamily,pg_language}'::regclass[]::oid[];
 BEGIN
     RETURN QUERY SELECT o.classid, o.objid, o.owner FROM (
         SELECT 'pg_class'::regclass::oid AS classid, oid, relowner, relnamespace FROM pg_class
@@ -33,9 +37,16 @@ BEGIN
         UNION ALL SELECT 'pg_proc'::regclass::oid, oid, proowner, pronamespace FROM pg_proc
         UNION ALL SELECT 'pg_type'::regclass::oid, oid, typowner, typnamespace FROM pg_type
             WHERE typtype IN ('b', 'd', 'e', 'r') AND typcategory <> 'A'
-        UNION ALL SELECT 'pg_namespace'::regclass::oid, oid, nspowner, oid FROM pg_namespace) AS o (classid, objid, owner, schema)
-        JOIN pg_namespace AS n ON n.oid = o.schema
-    WHERE o.objid >= 16384 AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'scribe')
+        UNION ALL SELECT 'pg_namespace'::regclass::oid, oid, nspowner, oid FROM pg_namespace
+        UNION ALL SELECT d.classid, d.objid, d.refobjid, NULL FROM pg_shdepend AS d
+            WHERE d.dbid = (SELECT b.oid FROM pg_database AS b WHERE b.datname = current_database())
+                AND d.deptype = 'o' AND d.classid = ANY (kinds)
+        UNION ALL SELECT s.classid, s.objid, 10, NULL FROM scribe.seen_owner AS s  -- the first superuser's OID
+            WHERE s.classid = ANY (kinds) AND (pg_identify_object(s.classid, s.objid, 0)).identity IS NOT NULL
+                AND NOT EXISTS (SELECT FROM pg_shdepend AS d WHERE d.classid = s.classid AND d.objid = s.objid AND d.deptype = 'o'))
+        AS o (classid, objid, owner, schema)
+        LEFT JOIN pg_namespace AS n ON n.oid = o.schema
+    WHERE o.objid >= 16384 AND (n.oid IS NULL OR (n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'scribe')))
         AND (objects IS NULL OR o.objid = ANY (objects))
         AND NOT EXISTS (SELECT FROM pg_depend AS d  -- a column's sequence follows it
             WHERE d.classid = o.classid AND d.objid = o.objid
@@ -73,8 +84,9 @@ BEGIN
 END
 $function$;
 
--- Record owners that changed by REASSIGN OWNED; objects: of these, NULL for all. Returns the relations not seen before.
-CREATE OR REPLACE FUNCTION scribe.reconcile_owners(record boolean, objects oid[]) RETURNS oid[]
+-- Record owners that changed by REASSIGN OWNED; objects: of these, NULL for all; new: also of what was not seen before, which a rotation
+-- has yet to see. Returns the relations not seen before.
+CREATE OR REPLACE FUNCTION scribe.reconcile_owners(record boolean, objects oid[], new boolean) RETURNS oid[]
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
 DECLARE
     changed record;
@@ -85,7 +97,7 @@ BEGIN
         FROM scribe.owners(objects) AS o LEFT JOIN scribe.seen_owner AS s USING (classid, objid)
         WHERE s.owner IS DISTINCT FROM o.owner ORDER BY 1, 2
     LOOP
-        IF record AND changed.before IS NOT NULL THEN
+        IF record AND (new OR changed.before IS NOT NULL) THEN
             CONTINUE WHEN NOT scribe.hold(changed.classid, changed.objid);
             SELECT o.classid, o.objid, o.owner, changed.before, i.type, i.identity INTO changed
                 FROM scribe.owners(ARRAY[changed.objid]) AS o
@@ -94,12 +106,15 @@ BEGIN
                     OR scribe.hold('pg_namespace', to_regnamespace(i.schema)));
             CONTINUE WHEN NOT FOUND;
             PERFORM scribe.write_row('ddl', 'ALTER OWNER', changed.type, changed.identity,
-                format('ALTER %s %s OWNER TO %I', upper(changed.type), changed.identity, pg_get_userbyid(changed.owner)),
+                format('ALTER %s %s OWNER TO %I', CASE changed.type WHEN 'statistics object' THEN 'STATISTICS'
+                    WHEN 'foreign-data wrapper' THEN 'FOREIGN DATA WRAPPER' ELSE upper(changed.type) END, changed.identity,
+                    pg_get_userbyid(changed.owner)),
                 true, NULL, NULL, current_user, '""');
         END IF;
         IF changed.before IS NULL AND changed.classid = 'pg_class'::regclass THEN
             fresh := fresh || changed.objid;
         END IF;
+        CONTINUE WHEN new AND changed.before IS NULL;
         INSERT INTO scribe.seen_owner VALUES (changed.classid, changed.objid, changed.owner)
             ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner;
     END LOOP;
@@ -152,7 +167,7 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.reconcile_relations(record boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
 DECLARE
-    fresh constant oid[] := scribe.reconcile_owners(record, NULL);
+    fresh constant oid[] := scribe.reconcile_owners(record, NULL, false);
     unknown record;
 BEGIN
     IF record AND fresh <> '{}' THEN

@@ -1,7 +1,7 @@
 -- rows.sql: one row of the history: its text without passwords, its path and settings, and the row that reports a loss.
 
 -- Settings that no extension defines and the server lists nowhere, with values: those that a text names, and those that somebody gave the
--- database or a role.
+-- database or a role. Not from pg_settings: anybody may lock that view, since PUBLIC may update it.
 CREATE OR REPLACE FUNCTION scribe.custom_settings(statement text, known text[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT coalesce(array_agg(w.word ORDER BY n.name, w.place), '{}') FROM (
@@ -9,7 +9,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
         UNION SELECT split_part(entry, '=', 1) FROM pg_db_role_setting, unnest(setconfig) AS entry) AS n (name),
         unnest(ARRAY[n.name, current_setting(n.name, true)]) WITH ORDINALITY AS w (word, place)
     WHERE strpos(n.name, '.') > 0 AND n.name !~ '^scribe\.' AND n.name <> ALL (known) AND current_setting(n.name, true) <> ''
-        AND NOT EXISTS (SELECT FROM pg_settings AS s WHERE s.name = n.name)
+        AND NOT EXISTS (SELECT FROM pg_show_all_settings() AS s WHERE s.name = n.name)
 $function$;
 
 -- A string of statements in which SELECT stands for each that makes or changes a role, as those may hold passwords and are not for this
@@ -58,7 +58,15 @@ DECLARE
     own constant boolean := coalesce(path = '""', false);
     settings text[] := '{}';
 BEGIN
-    role := coalesce(role, nullif(current_setting('scribe.role', true), ''), session_user);
+    role := coalesce(role, nullif(current_setting('scribe.role', true), ''));
+    IF role IS NULL THEN  -- see note_caller()
+        role := session_user;
+        IF kind IN ('ddl', 'create') THEN
+            kind := CASE WHEN kind = 'create' THEN kind ELSE 'lost' END;
+            reason := concat_ws('; ', reason, 'who ran it could not be noted');
+            exact := false;
+        END IF;
+    END IF;
     path := CASE WHEN kind = 'lost' THEN ''
         ELSE scribe.usable_path(coalesce(path, current_setting('scribe.path', true), ''), role) END;
     IF NOT exact THEN

@@ -11,6 +11,8 @@ DECLARE
     publications text;
     commands text[] := '{}';
     command text;
+    -- what follows the name: words within a name or a string say nothing of what the statement does
+    change constant text := substring(statement FROM '(?i)^\s*ALTER\s+SUBSCRIPTION\s+(?:"(?:[^"]|"")+"|[^\s"]+)\s*(.*)$');
 BEGIN
     IF tag = 'DROP SUBSCRIPTION' THEN
         commands := ARRAY[format('ALTER SUBSCRIPTION %s SET (slot_name = NONE)', dropped->'named'->0->>'identity'),
@@ -41,9 +43,9 @@ BEGIN
                     ('wal_receiver_timeout', 'subwalrcvtimeout', '-1')) AS o (option, name, unset)
                 WHERE known->>o.name <> o.unset)),
                 format('ALTER SUBSCRIPTION %I OWNER TO %I', subscription.subname, pg_get_userbyid(subscription.subowner))];
-        ELSIF statement ~* '\m(RENAME|OWNER)\s+TO\M|\mSET\s*\(|\mSKIP\s*\(' THEN
+        ELSIF change ~* '^(RENAME|OWNER)\s+TO\M|^SET\s*\((?!.*\menabled\M)|^SKIP\s*\(' THEN
             commands := ARRAY[statement];
-        ELSIF statement !~* '\m(ENABLE|DISABLE|REFRESH\s+PUBLICATION\s*(\(.*\))?)\s*$' THEN
+        ELSIF change IS NULL OR change !~* '^(ENABLE|DISABLE|REFRESH\M)' THEN
             commands := ARRAY[format('ALTER SUBSCRIPTION %I %s', subscription.subname, origin),
                 format('ALTER SUBSCRIPTION %I SET PUBLICATION %s WITH (refresh = false)', subscription.subname, publications)];
         END IF;

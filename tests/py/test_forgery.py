@@ -366,3 +366,139 @@ def test_a_command_within_a_command_takes_nothing_of_what_that_dropped(cluster: 
         cluster.psql("DROP EVENT TRIGGER log", captured)
     tags = [row[0] for row in cluster.query("SELECT tag FROM scribe.ddl_history ORDER BY id", captured)]
     assert [tag for tag in tags if tag != "EVENT TRIGGER"][:3] == ["COMMENT", "DROP TABLE", "ALTER PUBLICATION"]
+
+
+# Code of an owner's that leaves a search_path behind, and a function that whoever searches it would find first.
+LEAVES_A_PATH = """
+CREATE TABLE mallory.tt (i int PRIMARY KEY, c int);
+INSERT INTO mallory.tt VALUES (1, 1), (2, 2);
+CREATE FUNCTION mallory.chk(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    IF pg_catalog.current_setting('mallory.armed', true) = 'on' THEN
+        PERFORM pg_catalog.set_config('search_path', 'mallory, pg_catalog', false),
+            pg_catalog.set_config('mallory.armed', 'off', false);
+    END IF;
+    RETURN true;
+END $$;
+ALTER TABLE mallory.tt ADD CONSTRAINT chk CHECK (mallory.chk(c));
+CREATE TABLE mallory.heard (who text);
+GRANT INSERT ON mallory.heard TO PUBLIC;
+CREATE FUNCTION mallory.format(text, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO mallory.heard VALUES (current_user); RETURN pg_catalog.format($1, $2); END $$;
+CREATE FUNCTION mallory.unnest(text[], text[]) RETURNS TABLE (a text, b text) LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO mallory.heard VALUES (current_user); END $$;
+"""
+
+
+def test_a_path_that_an_owners_code_leaves_finds_nothing_for_us(cluster: Cluster, captured: str) -> None:
+    with cluster.connect(captured, user="mallory") as conn:
+        conn.execute(LEAVES_A_PATH)  # type: ignore[arg-type]
+        conn.execute(
+            "BEGIN; SET LOCAL mallory.armed = 'on'; ALTER TABLE mallory.tt ADD COLUMN d float8 DEFAULT random(); COMMIT"
+        )
+    heard = cluster.query("SELECT who FROM mallory.heard WHERE who <> 'mallory'", captured)
+    assert heard == []
+
+
+def test_who_locks_the_view_of_settings_neither_blocks_nor_forges(cluster: Cluster, captured: str) -> None:
+    """PUBLIC may update pg_settings, and so anybody may lock it."""
+    with cluster.connect(captured, user="mallory") as holder, cluster.connect(captured, user="mallory") as conn:
+        holder.execute("BEGIN; LOCK TABLE pg_settings IN ACCESS EXCLUSIVE MODE")
+        recorded(cluster, captured)
+        conn.execute("SET statement_timeout = '20s'; SET lock_timeout = '30ms'")
+        conn.execute("SET scribe.role = 'postgres'; SET scribe.path = 'pg_catalog'; SET scribe.settings = '{}'")
+        conn.execute("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO mallory")
+        conn.execute("CREATE TABLE mallory.locked (a int PRIMARY KEY)")
+        rows = recorded(cluster, captured)
+    assert [(exact, role) for _, exact, role, _ in rows] == [(True, "mallory")] * 2, rows
+
+
+def test_a_statement_of_whom_nothing_could_be_noted_is_flagged(cluster: Cluster, captured: str) -> None:
+    cluster.psql('REVOKE EXECUTE ON FUNCTION pg_catalog.format(text, "any") FROM PUBLIC', captured)
+    recorded(cluster, captured)
+    with cluster.connect(captured, user="mallory") as conn:
+        conn.execute("SET scribe.role = 'postgres'; SET scribe.path = 'pg_catalog'; SET scribe.settings = '{}'")
+        conn.execute("ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO mallory")
+    ((_, exact, role, _),) = recorded(cluster, captured)
+    assert (exact, role) != (True, "postgres")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE mallory.o1 ALTER c TYPE int USING mallory.evil(c), OWNER TO mallory",
+        "ALTER TABLE mallory.o1 ADD CONSTRAINT k CHECK (mallory.evil(c::text) > 0), OWNER TO mallory",
+        "ALTER TABLE mallory.o1 ADD d int DEFAULT mallory.evil('1'), OWNER TO mallory",
+    ],
+)
+def test_only_a_change_of_owner_alone_is_replayed_with_our_rights(cluster: Cluster, captured: str, change: str) -> None:
+    with cluster.connect(captured, user="mallory") as conn:
+        conn.execute(
+            "CREATE TABLE mallory.o1 (a int PRIMARY KEY, c text); CREATE FUNCTION mallory.evil(text) RETURNS int"
+            " LANGUAGE sql IMMUTABLE AS 'SELECT 1'"
+        )
+        recorded(cluster, captured)
+        conn.execute(change)  # type: ignore[arg-type]
+        assert {row[2] for row in recorded(cluster, captured) if "evil" in row[0]} <= {"mallory"}
+        conn.execute('ALTER TABLE mallory.o1 OWNER TO "mallory"')
+        conn.execute("ALTER FUNCTION mallory.evil(text) OWNER TO mallory")
+        assert "mallory" not in {row[2] for row in recorded(cluster, captured) if row[1] and "evil" not in row[0]}
+
+
+DEEP = """
+CREATE FUNCTION mallory.rec(n int, cmd text) RETURNS void LANGUAGE plpgsql AS
+    $$ BEGIN IF n > 0 THEN PERFORM mallory.rec(n - 1, cmd); ELSE EXECUTE cmd; END IF; END $$;
+CREATE FUNCTION mallory.rs(j int, n int, cmd text) RETURNS int LANGUAGE sql AS
+    $$ SELECT CASE WHEN j > 0 THEN mallory.rs(j - 1, n, cmd) ELSE (SELECT 1 FROM mallory.rec(n, cmd)) END $$;
+CREATE TABLE mallory.sec (i int PRIMARY KEY);
+GRANT SELECT ON mallory.sec TO PUBLIC;
+"""
+
+
+def test_what_runs_at_the_end_of_the_stack_is_flagged_or_fails(cluster: Cluster, captured: str) -> None:
+    """A row or a message in the WAL tells of it; where there is no stack left for either, the statement fails."""
+    heard: list[str | None] = []
+    with cluster.connect(captured, user="mallory") as conn:
+        conn.execute(DEEP)  # type: ignore[arg-type]
+        conn.add_notice_handler(lambda said: heard.append(said.message_primary))
+        conn.execute(
+            "DO $$ BEGIN FOR d IN REVERSE 860..600 LOOP BEGIN"
+            " PERFORM mallory.rs(4, d, 'REVOKE SELECT ON mallory.sec FROM PUBLIC'); EXIT;"
+            " EXCEPTION WHEN statement_too_complex THEN NULL; END; END LOOP; END $$"
+        )
+    assert [text for text in heard if text and "could not even record" in text] == []
+    assert not cluster.query("SELECT has_table_privilege('public', 'mallory.sec', 'SELECT')", captured)[0][0]
+
+
+def test_what_reassign_owned_gave_away_is_not_dropped_with_the_rest(cluster: Cluster, captured: str) -> None:
+    """The manual's recipe for removing a role; REASSIGN OWNED fires no event trigger."""
+    cluster.psql("DROP ROLE IF EXISTS leaver; CREATE ROLE leaver; CREATE SCHEMA lv AUTHORIZATION leaver", captured)
+    try:
+        cluster.psql("SET ROLE leaver; CREATE TABLE lv.keep (i int PRIMARY KEY)", captured)
+        recorded(cluster, captured)
+        with cluster.connect(captured) as conn:
+            conn.execute("REASSIGN OWNED BY leaver TO mallory")
+            conn.execute("DROP OWNED BY leaver")
+        rows = [row[0] for row in recorded(cluster, captured)]
+        assert rows[-1] == "DROP OWNED BY leaver"
+        given = " OWNER TO mallory"
+        assert "ALTER TABLE lv.keep" + given in rows or any("REASSIGN" in row for row in rows), rows
+        assert "ALTER SCHEMA lv" + given in rows or any("REASSIGN" in row for row in rows), rows
+    finally:
+        cluster.psql("DROP ROLE leaver", captured)
+
+
+def test_a_subscriptions_name_does_not_enable_it(cluster: Cluster, captured: str) -> None:
+    """A copy's subscription never connects, whatever the words in its name."""
+    name = '"evil set ("'
+    cluster.psql(
+        f"CREATE SUBSCRIPTION {name} CONNECTION 'host=127.0.0.1 port=1 dbname=x' PUBLICATION p"
+        " WITH (connect = false, slot_name = 'evilslot')",
+        captured,
+    )
+    try:
+        recorded(cluster, captured)
+        cluster.psql(f"ALTER SUBSCRIPTION {name} ENABLE; ALTER SUBSCRIPTION {name} DISABLE", captured)
+        assert recorded(cluster, captured) == []
+    finally:
+        change = f"ALTER SUBSCRIPTION {name}"
+        cluster.psql(f"{change} DISABLE; {change} SET (slot_name = NONE); DROP SUBSCRIPTION {name}", captured)

@@ -22,3 +22,29 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
 END
 $function$;
+
+-- A REASSIGN OWNED that was the first command of its session fires no event trigger and was not seen by the library. What it changed is
+-- recorded before the first command of the next session, which may depend on it. What no rotation has seen yet waits for DROP OWNED.
+CREATE OR REPLACE FUNCTION scribe.catch_up_owners(tag text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
+SET lock_timeout = '100ms' AS $function$
+DECLARE
+    changed oid[];
+BEGIN
+    changed := ARRAY(
+        SELECT s.objid FROM scribe.seen_owner AS s JOIN pg_class AS o ON o.oid = s.objid
+            WHERE s.classid = 'pg_class'::regclass AND o.relowner <> s.owner
+        UNION ALL SELECT s.objid FROM scribe.seen_owner AS s JOIN pg_proc AS o ON o.oid = s.objid
+            WHERE s.classid = 'pg_proc'::regclass AND o.proowner <> s.owner
+        UNION ALL SELECT s.objid FROM scribe.seen_owner AS s JOIN pg_type AS o ON o.oid = s.objid
+            WHERE s.classid = 'pg_type'::regclass AND o.typowner <> s.owner
+        UNION ALL SELECT s.objid FROM scribe.seen_owner AS s JOIN pg_namespace AS o ON o.oid = s.objid
+            WHERE s.classid = 'pg_namespace'::regclass AND o.nspowner <> s.owner);
+    IF changed <> '{}' THEN
+        SET LOCAL scribe.settings = '{}';  -- they are noted after this
+        PERFORM scribe.reconcile_owners(true, changed, false);
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'pg_scribe leaves changes of owners before % to the next rotation: %', tag, SQLERRM;
+END
+$function$;

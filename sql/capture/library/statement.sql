@@ -15,6 +15,9 @@ BEGIN
         NULL;  -- said where it matters: the row will be flagged
     END;
     -- a row only here: a start trigger that writes would break DROP INDEX CONCURRENTLY
+    IF tg_tag !~ 'INDEX' AND scribe.is_active() AND NOT scribe.in_script() THEN
+        PERFORM scribe.catch_up_owners(tg_tag);
+    END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
         PERFORM scribe.begin_script(tg_tag);
     END IF;

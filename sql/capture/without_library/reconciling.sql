@@ -192,9 +192,7 @@ BEGIN
     PERFORM scribe.reconcile_tablespaces(true);
     PERFORM scribe.reconcile_event_triggers(true);
     PERFORM scribe.reconcile_privileges(true);
-    IF tag = 'DROP OWNED' THEN
-        PERFORM scribe.reconcile_owners(true, NULL);
-    ELSIF objects = '{}' THEN
+    IF objects = '{}' THEN
         RETURN;
     ELSIF tag !~ '^(CREATE|IMPORT) |^SELECT INTO$' THEN
         FOR unknown IN SELECT c.oid, c.relkind, i.* FROM pg_class AS c JOIN scribe.owners(objects) AS o
@@ -211,11 +209,11 @@ BEGIN
             END IF;
         END LOOP;
     END IF;
-    IF current_query() ~* '\mOWNER\s+TO\M' THEN  -- which is a change of its own; others wait for the rotation
+    IF current_query() ~* '\mOWNER\s+TO\M' THEN  -- which may be a change of its own; others wait for the rotation
         INSERT INTO scribe.seen_owner AS s SELECT * FROM scribe.owners(objects)
-            ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner WHERE current_query() ~ '^[^;]*;?\s*$';
+            ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner WHERE scribe.is_owner_change(btrim(current_query()));
     ELSIF current_query() !~* '\mRENAME\s+TO\M|\mSET\s+SCHEMA\M' THEN  -- whose new name is nowhere else yet
-        PERFORM scribe.reconcile_owners(true, objects);
+        PERFORM scribe.reconcile_owners(true, objects, false);
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not record what went before %: %', tag, SQLERRM;

@@ -84,6 +84,11 @@ BEGIN
         'SET search_path = pg_catalog, pg_temp SET row_security = off AS %L', made, statement));
     PERFORM scribe.run_own(format('ALTER FUNCTION %s OWNER TO %I', made, owner));
     EXECUTE format('SELECT %s', made);
+    -- Code of the owner's may set the path for good, which is stronger than the clause of this function and of its callers: nothing
+    -- here may be found by it. The error takes back the setting, too.
+    IF pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.<>) 'pg_catalog, pg_temp' THEN
+        RAISE EXCEPTION 'code of the owner''s has changed the search_path';
+    END IF;
     PERFORM scribe.note(n, v) FROM unnest(notes, noted) AS x (n, v);  -- the owner's code could have set them
     PERFORM scribe.run_own(format('DROP FUNCTION %s', made));
 END
