@@ -8,6 +8,8 @@ import pytest
 from cluster import Cluster
 from source import Scribe
 
+from scribe.decoders.rows.plaintext import with_escape_strings
+from scribe.restore.replay import _COMMENT_ON_EVENT_TRIGGER
 from scribe.source.unqualified import find_unqualified, first_read, first_unqualified
 
 FUNCTIONS = """
@@ -56,6 +58,34 @@ def test_names_without_a_schema_are_found_in_a_text(text: str, name: str | None)
 )
 def test_tables_that_a_function_reads_are_found_in_its_text(text: str, name: str | None) -> None:
     assert first_read(text, {"t", "T"}) == name
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("opened", ["/* ", "'", '"', "''", "/*/", "$a$", "--", ":", "é"])
+def test_a_text_of_things_that_are_not_closed_is_read_in_no_time(opened: str) -> None:
+    text = "f" + opened * 200_000  # at ten times the length per hundred times the time, hours
+    assert first_unqualified(text, {"function": {"g"}, "relation": {"t"}, "type": {"e"}}) is None
+    assert first_read(text, {"t"}) is None
+
+
+@pytest.mark.unit
+def test_a_comment_after_a_literal_can_be_read_in_one_way_only() -> None:
+    for end in ("", "\n x", "\n--\n x"):
+        text = "COMMENT ON TABLE t IS 'a' " + "-" * 10_000 + end
+        assert with_escape_strings(text) == text.replace("'a'", "E'a'")
+    assert with_escape_strings("SELECT 'a' -- b\n -- c\n 'd\\'', 'e'") == "SELECT E'a' -- b\n -- c\n 'd\\'', E'e'"
+    assert not _COMMENT_ON_EVENT_TRIGGER.search(b"\n" * 200_000)
+    assert _COMMENT_ON_EVENT_TRIGGER.search(b"x\n\n \tCOMMENT ON EVENT TRIGGER")
+
+
+def test_a_function_too_long_to_be_looked_at_is_reported(cluster: Cluster, database: str) -> None:
+    with cluster.connect(database, options="-c search_path= -c check_function_bodies=off") as conn:
+        for name, text in (("long", "x" + "/* " * 200_000), ("short", "x" + "/* " * 2000)):
+            conn.execute(f"CREATE FUNCTION public.{name}(int) RETURNS boolean LANGUAGE plpgsql AS '{text}'".encode())
+            conn.execute(f"CREATE TABLE public.{name}_t (i int CHECK (public.{name}(i)))".encode())
+        (found,) = find_unqualified(conn)
+    assert found.function == "public.long(integer)" and found.outcome == "a restore may stop there"
+    assert "is too long to be looked at" in found.text
 
 
 def test_they_are_reported_and_the_remedy_makes_the_database_restore(

@@ -462,7 +462,7 @@ def check_functions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
         return ok(name, "none that a restore runs names others without their schema")
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""
     hint = found[0].hint[0].lower() + found[0].hint[1:].removesuffix(".")
-    return Check(name, "warning", f"{found[0].text}{more}: a restore stops there", hint)
+    return Check(name, "warning", f"{found[0].text}{more}: {found[0].outcome}", hint)
 
 
 def check_absent(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:

@@ -193,7 +193,7 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
         Value("lost_ddl", lost, "Of these, the ones that are not in the stream at all."),
     ]
     if not rows and (unqualified := find_unqualified(survey.conn)):
-        text = f"{unqualified[0].text} ({count_text(len(unqualified), 'function')}): a restore stops there"
+        text = f"{unqualified[0].text} ({count_text(len(unqualified), 'function')}): {unqualified[0].outcome}"
         return Finding("ddl", State.WARNING, text, unqualified[0].hint, values)
     if not rows and (absent := find_absent(survey.conn)):
         text = f"{absent[0].text} ({count_text(len(absent), 'part')})"

@@ -25,7 +25,7 @@ from scribe.source.globals_text import guard_globals
 from scribe.source.server import inspect
 
 LOCK_WAIT = 30.0  # seconds for another program that stores globals
-_RESTRICT = re.compile(rb"\A(.*?\n)\\restrict ([0-9A-Za-z]+)\n(.*)\n\\unrestrict \2\n(.*)\Z", re.DOTALL)
+_RESTRICT = re.compile(rb"\A((?:--[^\n]*\n|\n)*+)\\restrict ([0-9A-Za-z]+)\n(.*)\n\\unrestrict \2\n(.*)\Z", re.DOTALL)
 # Settings whose value is a list of names; each has to be quoted by itself (variable_is_guc_list_quote() in pg_dump).
 _LISTS = {
     "local_preload_libraries",

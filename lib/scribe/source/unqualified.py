@@ -19,7 +19,9 @@ from scribe.common.dialect import quote_identifier
 
 # The functions that generated columns, indexes, CHECK constraints and domains use: their text, and where they are used.
 _USED = """
-SELECT p.oid::pg_catalog.regprocedure::text, n.nspname, p.prosrc,
+SELECT p.oid::pg_catalog.regprocedure::text, n.nspname,
+  CASE WHEN pg_catalog.octet_length(p.prosrc) <= %s AND pg_catalog.sum(pg_catalog.octet_length(p.prosrc))
+    OVER (ORDER BY pg_catalog.octet_length(p.prosrc), p.oid) <= %s THEN p.prosrc END,
   EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS c (entry) WHERE c.entry LIKE 'search\\_path=%%'),
   pg_catalog.min(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid))
 FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_proc AS p ON p.oid = d.refobjid
@@ -46,21 +48,36 @@ UNION SELECT 'relation', relname FROM pg_catalog.pg_class WHERE relkind IN ('r',
 UNION SELECT 'type', typname FROM pg_catalog.pg_type
   WHERE typnamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
 """
+# What is not closed goes to the text's end: tried again at each sign, it would take hours of a long text. Quantifiers
+# that give nothing back (++) keep no state for each character either.
 _TOKEN = re.compile(
-    r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|(?P<name>"(?:[^"]|"")*"|[A-Za-z_\x80-\U0010ffff][\w$]*)|::|\S""", re.DOTALL
+    r"""--[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/)?|'(?:[^']|'')*+'?"""
+    r"""|(?P<name>"(?:[^"]|"")*+"?|[A-Za-z_\x80-\U0010ffff][\w$]*+)|::|\S"""
 )
+# Bytes that are looked at: of one function's text, and of all, the shortest first. What goes beyond is reported.
+_LONGEST = 256 << 10
+_MOST = 4 << 20
 _BEFORE_RELATION = {"from", "join", "into", "update", "only"}
 
 
 @dataclass(frozen=True)
 class Unqualified:
-    """A function, where it is used, and why a restore stops there; name: what it needs a search path for, or None."""
+    """A function, where it is used, and why a restore stops there; name: what it needs a search path for, or None.
+
+    looked_at: whether its text was read.
+    """
 
     function: str
     schema: str
     used: str
     name: str | None
     reason: str
+    looked_at: bool = True
+
+    @property
+    def outcome(self) -> str:
+        """What becomes of a restore."""
+        return f"a restore {'stops' if self.looked_at else 'may stop'} there"
 
     @property
     def text(self) -> str:
@@ -84,7 +101,7 @@ class Unqualified:
 
 def find_unqualified(conn: psycopg.Connection[Any]) -> list[Unqualified]:
     """Return the functions that a restore is likely to stop at."""
-    used = conn.execute(_USED, []).fetchall()
+    used = conn.execute(_USED, [_LONGEST, _MOST]).fetchall()
     if not used:
         return []
     names: dict[str, set[str]] = {"function": set(), "relation": set(), "type": set()}
@@ -92,6 +109,9 @@ def find_unqualified(conn: psycopg.Connection[Any]) -> list[Unqualified]:
         names[kind].add(name)
     found = []
     for function, schema, text, has_path, where in used:
+        if text is None:
+            found.append(Unqualified(function, schema, where, None, "is too long to be looked at", looked_at=False))
+            continue
         name = None if has_path else first_unqualified(text, names)
         if name is not None:
             reason = f"names {name} without its schema"

@@ -138,7 +138,8 @@ def without_concurrently(text: str, tag: str) -> str | None:
     return None
 
 
-_LATER = r"(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\f\v\n\r]|--[^\n\r]*)*(?=')"  # a literal goes on on a later line
+# A literal goes on on a later line. Nothing is given back (++): the signs of a comment can be shared out in many ways.
+_LATER = r"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\f\v\n\r]++|--[^\n\r]*+)*+(?=')"
 _ESCAPED = rf"'(?:[^'\\]|\\.|'')*'(?:{_LATER}'(?:[^'\\]|\\.|'')*')*"
 _PLACE = re.compile(
     rf"""
