@@ -465,9 +465,12 @@ class Translator(Text):
                 f"{audit.tag} on {audit.identity}, which this stream is of: changes may be missing; take a new base"
             )
             return
-        text, why = audit.statement, None
-        if not audit.exact:
-            text, why = self._prove(audit)
+        try:
+            text, why = (audit.statement, None) if audit.exact else self._prove(audit)
+        except NotSureError as error:
+            # not run: what else the text says was done by the source, and is in the stream already
+            self._warn(f"{audit.tag} could not be carried: {error}; take a new base")
+            return
         self._warn_regrouped(audit, text)
         if (audit.reason or "").startswith(_EMPTIED):
             self._emptied.update(audit.relids)
@@ -484,20 +487,20 @@ class Translator(Text):
             self._warn(f"a partition attached to or detached from {audit.identity} has other rows in a copy{_SPREAD}")
 
     def _prove(self, audit: Audit) -> tuple[str, str | None]:
-        """Return the one statement that ran, and why it cannot be proved (None: it is)."""
+        """Return the one statement that ran, and why it cannot be proved (None: it is). Raises NotSureError."""
         text, reason = audit.statement or "", audit.reason or "no reason given"
         if reason.startswith(_CUT_AS):
             with suppress(NotSureError):
                 self._cut(audit, text)
             return reason.removeprefix(_CUT_AS), None
         match = _CUT.match(reason)
-        if match is None:
-            return text, reason
-        reason = reason[match.end() :]
         try:
+            if match is None:  # a guess
+                return (self._cut(audit, text) if ";" in text else text), reason
+            reason = reason[match.end() :]
             return statement_number(text, int(match[1])) if match[1] else self._cut(audit, text), None
         except NotSureError as error:
-            return text, f"{reason}: {error}"
+            raise NotSureError(f"{reason}: {error}") from None
 
     def _cut(self, audit: Audit, text: str) -> str:
         """Return the statement of a string that ran; of those that fit, the next one. Raises NotSureError."""
