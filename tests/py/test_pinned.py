@@ -109,3 +109,69 @@ def test_the_sql_files_are_read_the_same_under_any_settings(odd: Scribe, cluster
         command += ["-f", str(ROOT / f"sql/{name}.sql")]
         result = subprocess.run(command, env=cluster.env, capture_output=True, text=True, check=False)
         assert result.returncode == 0, (name, result.stderr)
+
+
+BY_OWNER = {
+    "role": "owner of it",
+    "client_min_messages": "debug5",
+    "exit_on_error": "on",
+    "local_preload_libraries": "no_such_library",
+    "default_table_access_method": "no_such_method",
+}
+
+
+def test_what_a_databases_owner_sets_for_its_sessions_is_not_for_ours(
+    scribe: Scribe, cluster: Cluster, targets: tuple[str, str]
+) -> None:
+    def set_all(name: str, leave: str = "") -> None:
+        cluster.query(f'ALTER DATABASE "{name}" OWNER TO "owner of it"')
+        with cluster.connect(user="owner of it") as conn:
+            for setting, value in BY_OWNER.items():
+                if setting != leave:
+                    conn.execute(f"ALTER DATABASE \"{name}\" SET {setting} = '{value}'".encode())
+
+    def set_now(name: str) -> str | None:
+        query = (
+            "SELECT setconfig::text FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase"
+            f" WHERE datname = '{name}'"
+        )
+        value = cluster.value(query)
+        return None if value is None else str(value)
+
+    cluster.psql('CREATE ROLE "owner of it" LOGIN')
+    try:
+        cluster.psql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)", scribe.dbname)
+        set_all(scribe.dbname)
+        assert "role=owner of it" in (set_now(scribe.dbname) or "")
+        said = scribe.run("scribe-init").stderr
+        scribe.start_stream()
+        ours = "-c role=none -c local_preload_libraries= -c default_table_access_method=heap"
+        with cluster.connect(scribe.dbname, options=ours) as conn:
+            conn.execute("CREATE TABLE u (id int PRIMARY KEY)")
+            conn.execute("INSERT INTO u VALUES (2)")
+        said += scribe.run("scribe-rotate", "--wait-lsn", "current", "--record").stderr
+        said += scribe.run("scribe-dump", "--no-prune").stderr
+        assert scribe.run("scribe-check", "--only", "server,capture,slot,ddl").stdout.count("UNKNOWN") == 0
+        said += scribe.run("scribe-restore", "-d", targets[0], "--no-globals", "--base", first_base(scribe)).stderr
+        assert "DEBUG" not in said and "password" not in said and "permission" not in said, said
+        assert set_now(targets[0]) == set_now(scribe.dbname)
+        script = scribe.run("scribe-restore", "-d", targets[1], "--no-globals", "--plan").stdout
+        assert "export PGOPTIONS='-c role=none'" in script
+        cluster.createdb(targets[1])
+        cluster.query(f"ALTER DATABASE \"{targets[1]}\" SET role = 'owner of it'")
+        scribe.run_files_with_psql(targets[1])
+        for name in (scribe.dbname, *targets):
+            cluster.query(f'ALTER DATABASE "{name}" RESET ALL')
+        for number, name in enumerate(targets):
+            assert_equal(cluster.dump(scribe.dbname), cluster.dump(name), ("source", f"target {number}"))
+    finally:
+        for name in (scribe.dbname, *targets):
+            cluster.psql(
+                f'ALTER DATABASE "{name}" RESET ALL; ALTER DATABASE "{name}" OWNER TO CURRENT_USER', check=False
+            )
+        cluster.psql('DROP ROLE "owner of it"')
+
+
+def first_base(scribe: Scribe) -> str:
+    """Return the stamp of the oldest base."""
+    return min(path.name for path in (scribe.archive / "base").iterdir())

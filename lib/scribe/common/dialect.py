@@ -32,6 +32,7 @@ _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f", "\\
 
 # What makes reading agree with the decoder's writing, whatever the target's defaults are. (name, SQL value)
 HEADER_SETTINGS = (
+    ("role", "none"),  # a database's owner may have set one for all sessions
     ("session_replication_role", "replica"),
     ("standard_conforming_strings", "on"),
     ("backslash_quote", "safe_encoding"),
@@ -55,6 +56,7 @@ HEADER_SETTINGS = (
     ("check_function_bodies", "off"),
     ("row_security", "off"),
     ("default_tablespace", "''"),
+    ("default_table_access_method", "heap"),
     ("default_transaction_read_only", "off"),
     ("default_transaction_isolation", "'read committed'"),
     ("default_transaction_deferrable", "off"),

@@ -104,7 +104,11 @@ def _is_busy(text: str, answered: bool, conninfo: str) -> bool:
     return states == [] or any(_BUSY.fullmatch(state) for state in states or ())
 
 
-# What role, database or server may have set that changes what our SQL means, or what the server answers to it.
+# A database's owner, and a role for itself, may set the role that its sessions begin with: ours would work as that
+# one. In libpq's PGOPTIONS the operator may name one.
+OWN_ROLE = "-c role=none"
+# What role, database or server may have set that changes what our SQL means, or what the server answers to it; or that
+# ends or keeps out our sessions, or fills what we read of pg_dump's messages.
 PINNED = " ".join(
     f"-c {setting}"
     for setting in (
@@ -118,6 +122,11 @@ PINNED = " ".join(
         "extra_float_digits=3",
         "default_transaction_isolation=read\\ committed",
         "default_transaction_deferrable=off",
+        "default_tablespace=",
+        "default_table_access_method=heap",
+        "local_preload_libraries=",
+        "exit_on_error=off",
+        "client_min_messages=notice",
     )
 )
 # What may keep a restore from writing, or end it; not set on a source, where that is the administrator's word.
@@ -130,6 +139,11 @@ WRITING = " ".join(
         "idle_in_transaction_session_timeout=0",
     )
 )
+
+
+def server_options(*options: str) -> str:
+    """Return options for the server, of "-c name=value" each, after our own role and what PGOPTIONS says."""
+    return " ".join(filter(None, [OWN_ROLE, os.environ.get("PGOPTIONS", ""), *options]))
 
 
 def connect(
@@ -146,10 +160,7 @@ def connect(
         parameters["dbname"] = dbname
     if replication:
         parameters["replication"] = "database"
-    pinned = "" if replication else PINNED
-    merged = " ".join(filter(None, [os.environ.get("PGOPTIONS", ""), pinned, options]))
-    if merged:
-        parameters["options"] = merged
+    parameters["options"] = server_options("" if replication else PINNED, options)
     try:
         conn = psycopg.connect("", autocommit=True, **parameters)
         if not replication:
@@ -176,7 +187,7 @@ def child_environment(conn: psycopg.Connection[Any], options: str = "", **variab
     options: further "-c name=value" server options; variables: further variables.
     """
     english = "-c lc_messages=C" if is_superuser(conn) else ""
-    merged = " ".join(filter(None, [os.environ.get("PGOPTIONS", ""), PINNED, options, english]))
+    merged = server_options(PINNED, options, english)
     return os.environ | {"LC_ALL": "C", "PGOPTIONS": merged} | variables
 
 

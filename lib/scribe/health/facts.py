@@ -22,7 +22,7 @@ from scribe.archive.manifest import read_manifest
 from scribe.common import files
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import parse_lsn
-from scribe.common.postgres import PINNED
+from scribe.common.postgres import PINNED, server_options
 from scribe.common.settings import Settings
 from scribe.decoders.registry import decoder_of
 from scribe.spool.contents import FRAME, Spool
@@ -187,7 +187,7 @@ class Survey:
                 application_name="pg_scribe check",
                 client_encoding="utf8",
                 connect_timeout=max(2, int(self.timeout)),
-                options=f"{os.environ.get('PGOPTIONS', '')} {PINNED} {options}".strip(),
+                options=server_options(PINNED, options),
             )
         except psycopg.OperationalError as error:
             text = " ".join(str(error).split())

@@ -12,7 +12,7 @@ from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import End, Reader, Small, Start, open_plain
 from scribe.common.dialect import TIMEOUT_SINCE, WAKE, Begin
 from scribe.common.lsn import format_lsn
-from scribe.common.postgres import PINNED, WRITING
+from scribe.common.postgres import OWN_ROLE, PINNED, WRITING
 from scribe.restore.sequences import ADVANCE
 from scribe.restore.target import (
     EVENT_TRIGGERS_SINCE,
@@ -42,8 +42,9 @@ def build_plan(
     target = shlex.quote(conninfo(name))
     base = way.base.path
     lines = ["#!/bin/sh", f"# base {way.base.stamp}, then {len(way.segments)} segments", "set -eu"]
+    lines.append(f"export PGOPTIONS='{OWN_ROLE}'  # whatever role the database's settings name")
     if version >= EVENT_TRIGGERS_SINCE * 10000 and options.event_triggers:
-        lines.append("export PGOPTIONS='-c event_triggers=off'  # no event trigger fires, not even at login")
+        lines.append('export PGOPTIONS="$PGOPTIONS -c event_triggers=off"  # no event trigger fires, not even at login')
     # before anything else: of a pipe, sh sees only what psql says, which runs the beginning of a damaged file
     roles = _in_order(globals_files(archive, way)) if with_globals else []
     sums = list_files(way) + [(path, entry) for path, entry in roles if entry is not None]

@@ -28,7 +28,7 @@ def run_psql(copy: Copy, psql: Psql) -> int:
     """Run psql to its end; return its exit status. Ctrl-C is psql's own business meanwhile."""
     env = copy.cluster.env | {"PGDATABASE": copy.name, "PGAPPNAME": "scribe-peek"}
     if psql.read_only:
-        env["PGOPTIONS"] = "-c default_transaction_read_only=on"
+        env["PGOPTIONS"] += " -c default_transaction_read_only=on"
     with _left_to_psql():
         child = subprocess.Popen(
             [copy.cluster.find_program("psql"), *_options(psql)],

@@ -22,7 +22,7 @@ from scribe.archive.chains import find_chain
 from scribe.archive.layout import Archive, Base
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn, parse_lsn
-from scribe.common.postgres import PINNED, major_of_server
+from scribe.common.postgres import OWN_ROLE, PINNED, major_of_server
 from scribe.dump.base import Talker
 from scribe.dump.contents import TEXT_OPTIONS, Contents, describe_difference, from_json, read_contents, read_roots
 from scribe.dump.guard import Table, read_tables
@@ -157,7 +157,7 @@ def _restore(cluster: Cluster, archive: Archive, result: Rehearsal, what: str, w
 def _connect(cluster: Cluster) -> psycopg.Connection[Any]:
     env = cluster.env
     where = psycopg.conninfo.make_conninfo(host=env["PGHOST"], port=env["PGPORT"], user=env["PGUSER"], dbname=DATABASE)
-    return psycopg.connect(where, autocommit=True, options=f"{PINNED} {TEXT_OPTIONS} -c search_path=")
+    return psycopg.connect(where, autocommit=True, options=f"{OWN_ROLE} {PINNED} {TEXT_OPTIONS} -c search_path=")
 
 
 # --- what is compared -------------------------------------------------------------------------------------------------

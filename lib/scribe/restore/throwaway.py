@@ -22,7 +22,7 @@ from psycopg import pq
 from scribe.archive.layout import Base
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
-from scribe.common.postgres import find_program
+from scribe.common.postgres import OWN_ROLE, find_program
 from scribe.common.process import die_with
 from scribe.restore.preloads import Preloads
 from scribe.restore.target import EVENT_TRIGGERS_SINCE, read_meta
@@ -63,7 +63,8 @@ class Cluster:
         path = f"{self.bindir}:{os.environ.get('PATH', '/usr/bin:/bin')}"
         # A server that an archive's code has taken over gets no password of the caller's by asking for one.
         nothing = {"PGPASSFILE": str(self.directory / "no-passwords")}
-        return inherited | nothing | {"PGHOST": str(self.sockets), "PGPORT": "5432", "PGUSER": ROLE, "PATH": path}
+        where = {"PGHOST": str(self.sockets), "PGPORT": "5432", "PGUSER": ROLE, "PGOPTIONS": OWN_ROLE}
+        return inherited | nothing | where | {"PATH": path}
 
     def make_directory(self, name: str) -> Path:
         """Make a directory (mode 0700) that belongs to the server's user."""
