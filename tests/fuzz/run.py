@@ -277,6 +277,16 @@ class Round:
             raise Failure("canary", "a text was run as a shell command")
         self._check_log()
 
+    def undo(self, rounds: int) -> None:
+        """Take random transactions back, and compare with histories that lack them. Raises Failure."""
+        command = [sys.executable, str(Path(__file__).with_name("undo.py")), "--archive", str(self.scribe.archive)]
+        run = subprocess.run(
+            [*command, "--rounds", str(rounds)], env=self.cluster.env, capture_output=True, text=True, check=False
+        )
+        if run.returncode:
+            raise Failure("undo", run.stdout + run.stderr)
+        print(run.stdout.strip(), flush=True)
+
     def _run(self, program: str, *arguments: str) -> None:
         try:
             self.scribe.run(program, *arguments)
@@ -419,6 +429,8 @@ class Run:
             round_.prepare()
             work(round_)
             round_.check(psql)
+            if self.arguments.undo:
+                round_.undo(self.arguments.undo)
         except Failure as error:
             failure = error
         except (AssertionError, TimeoutError, RuntimeError, subprocess.SubprocessError, psycopg.Error) as error:
@@ -525,6 +537,7 @@ def main() -> int:
     parser.add_argument("--minimise", action="store_true")
     parser.add_argument("--script")
     parser.add_argument("--output", help="directory for the scripts of failures; default: the temporary directory")
+    parser.add_argument("--undo", type=int, default=0, metavar="N", help="take N transactions of each round back, too")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--keep-going", action="store_true", help="go on with the next seed after a failure")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what the server rejected")

@@ -17,6 +17,7 @@ from scribe.archive.chains import find_chains, goes_back
 from scribe.archive.layout import Archive, Base
 from scribe.common import files
 from scribe.common.cli import Talk
+from scribe.common.dialect import quote_name
 from scribe.common.errors import ScribeError
 from scribe.common.postgres import connect, major_of_server
 from scribe.dump.base import Talker
@@ -132,10 +133,22 @@ class Copy:
         return self._mapping
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator[psycopg.Connection[Any]]:
-        """Connect to the copy; names in queries are to be qualified."""
-        with self.cluster.entered(), connect(dbname=self.name) as conn:
+    def connected(self, *, own_path: bool = False) -> Iterator[psycopg.Connection[Any]]:
+        """Connect to the copy; own_path: under the search_path of the database, else under none."""
+        with self.cluster.entered(), connect(dbname=self.name, own_path=own_path) as conn:
             yield conn
+
+    @contextlib.contextmanager
+    def cloned(self, name: str) -> Iterator[Copy]:
+        """Keep the copy as it is now under another name for one block."""
+        template, clone = quote_name(self.name), quote_name(name)
+        with self.cluster.entered(), server.connect_server() as conn:
+            conn.execute(f"CREATE DATABASE {clone} TEMPLATE {template}".encode())
+        try:
+            yield Copy(self.source, self.cluster, name)
+        finally:
+            with self.cluster.entered(), server.connect_server() as conn:
+                conn.execute(f"DROP DATABASE {clone}".encode())
 
 
 @contextlib.contextmanager

@@ -1,0 +1,571 @@
+"""Taking transactions back: what they did is recorded in a copy, reversed, and tried on the copy as it is at the end.
+
+The copy is restored to just before the first of them, and brought to the archive's end with triggers that note every
+row. The statements that take the chosen changes back, newest first, are then run there: one that does not find its row
+as the change left it has met a conflict, and the row's later changes name the transactions behind it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from scribe.archive.chains import Chain
+from scribe.archive.segments import Ddl, Reader, Small, Start, open_plain
+from scribe.common.dialect import HEADER_SETTINGS, Begin, quote_name
+from scribe.common.errors import ScribeError, UsageError
+from scribe.common.lsn import format_lsn
+from scribe.restore import target as server
+from scribe.restore.copies import Copy, Source
+from scribe.restore.dropped import Given, give_back, take_shot
+from scribe.restore.foreign_keys import ForeignKey, find_orphans, read_foreign_keys
+from scribe.restore.recording import SCHEMA, Recorder, Recording, read_row
+from scribe.restore.restoration import Restore
+from scribe.restore.rowtext import (
+    DELETE,
+    INSERT,
+    KINDS,
+    TRUNCATE,
+    Change,
+    Relation,
+    advance_sequences,
+    describe_row,
+    read_relations,
+    undo_deletes,
+    undo_one,
+    write_row,
+)
+from scribe.restore.selection import find_named
+
+_TOGETHER = 500  # rows given back by one statement
+_CHECK = """\
+CREATE FUNCTION pg_temp.scribe_undone(number bigint, what text) RETURNS void LANGUAGE plpgsql AS $scribe$
+BEGIN
+  IF number <> 1 THEN
+    RAISE EXCEPTION '%: the row is not what the transaction made it', what
+      USING HINT = 'A later transaction has changed it. Nothing was taken back.';
+  END IF;
+END
+$scribe$;
+"""
+_LOG = f"SELECT seq, stamp, relid::bigint, op::text, old, new FROM {SCHEMA}.log"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be taken back. until: as in BEGIN lines; keys: (column, value) pairs that a row must all have.
+
+    kinds: words of KINDS, and "ddl"; empty: all.
+    """
+
+    xids: tuple[int, ...] = ()
+    since: str | None = None
+    until: str | None = None
+    tables: tuple[str, ...] = ()
+    keys: tuple[tuple[str, str], ...] = ()
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def ddl(self) -> bool:
+        """Whether dropped objects are to be given back."""
+        return not self.kinds or "ddl" in self.kinds
+
+
+@dataclass(frozen=True)
+class Found:
+    """A transaction of the archive. ddl: the tags of its schema changes."""
+
+    begin: Begin
+    ddl: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One statement, and the changes that it takes back; owner: of the table."""
+
+    owner: str
+    text: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some of the SQL; owner: with whose rights it is to run, empty for those of the caller."""
+
+    owner: str
+    text: str
+
+
+@dataclass
+class Conflict:
+    """A row that is not what a change made it. later: the transactions that have touched it since."""
+
+    what: str
+    later: list[Begin]
+    change: Change | None = None
+
+
+@dataclass
+class Plan:
+    """What takes the changes back; conflicts: what stands in the way; skipped: rows that were left out for it."""
+
+    begins: list[Begin]
+    steps: list[Step] = field(default_factory=list)
+    given: list[Given] = field(default_factory=list)
+    foreign_keys: list[ForeignKey] = field(default_factory=list)
+    always: list[Relation] = field(default_factory=list)
+    sequences: list[Piece] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    skipped: int = 0
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to take back."""
+        return not (self.steps or self.given)
+
+
+def find_transactions(chains: Sequence[Chain], xids: Sequence[int]) -> list[Found]:
+    """Return transactions by their numbers, in commit order. Raises ScribeError for one that is not there, or twice."""
+    wanted = set(xids)
+    found: dict[int, Found] = {}
+    for segment in {s.path: s for chain in chains for s in chain.segments}.values():
+        if segment.manifest.get("points") == "segment":
+            raise ScribeError(
+                "the archive's decoder does not tell the numbers and times of transactions",
+                "Restore to a mark or a time with scribe-restore, or look there with scribe-peek.",
+            )
+        with open_plain(segment.data, segment.manifest["plain_bytes"]) as stream:
+            reader = Reader(stream, segment.data.name)
+            reader.read_header()
+            begin: Begin | None = None
+            for event in reader.events():
+                if isinstance(event, Small | Start):
+                    begin = event.begin if event.begin.xid in wanted else None
+                    if begin is not None:
+                        found.setdefault(begin.commit_lsn, Found(begin, ()))
+                elif isinstance(event, Ddl) and begin is not None:
+                    found[begin.commit_lsn] = Found(begin, (*found[begin.commit_lsn].ddl, event.tag))
+    for xid in xids:
+        places = [lsn for lsn, each in found.items() if each.begin.xid == xid]
+        if len(places) != 1:
+            hint = 'Run "scribe-restore --list" for what the archive holds.'
+            how = "could not find" if not places else "found more than once:"
+            raise ScribeError(f"{how} transaction {xid} in the archive", hint)
+    return [found[lsn] for lsn in sorted(found)]
+
+
+class RecordedCopy(Copy):
+    """A copy that records what is done to it, once install() has been called."""
+
+    recorder: Recorder | None = None
+
+    def install(self) -> Recorder:
+        """Begin to record."""
+        self.recorder = Recorder()
+        with self.connected() as conn:
+            self.recorder.install(conn)
+        return self.recorder
+
+    def _restore(self, arguments: Any) -> Restore:
+        if self.recorder is None:
+            return super()._restore(arguments)
+        arguments.serial = True  # a transaction after the other, as they stand
+        return Recording(self.source.archive, self.source.identity, arguments, self.source.talk, self.recorder)
+
+
+class Undo:
+    """One run: what is wanted, the copy in which it is recorded and tried, and the source it is of."""
+
+    def __init__(self, source: Source, copy: RecordedCopy, wanted: Wanted, conflicts: str) -> None:
+        self.source, self.copy, self.wanted, self.mode = source, copy, wanted, conflicts
+        self.given: dict[int, Given] = {}  # by xid
+        self.relids: set[int] | None = None  # of the tables that are wanted
+        self._relations: dict[int, Relation] = {}
+
+    def run(self) -> Plan:
+        """Record, reverse and try. Raises ScribeError where the archive does not tell."""
+        if self.source.identity["encoding"] == "SQL_ASCII":
+            hint = "Restore to just before with scribe-restore --target-xid and --target-exclusive."
+            raise ScribeError("texts of a database in SQL_ASCII have no encoding in which SQL could be written", hint)
+        transactions = find_transactions(self.source.chains, self.wanted.xids) if self.wanted.xids else []
+        self._go_before(transactions)
+        recorder = self.copy.install()
+        self._choose_tables(first=True)
+        for found in transactions:
+            if found.ddl and self.wanted.ddl and not self.wanted.keys:
+                self.go_past(found)
+        self.copy.bring_to()
+        self._choose_tables(first=False)
+        chosen = {found.begin.commit_lsn for found in transactions} or self._in_range(recorder)
+        while True:
+            plan = self._try(recorder, chosen)
+            later = {begin.commit_lsn for conflict in plan.conflicts for begin in conflict.later}
+            if self.mode != "include" or not later - chosen:
+                return plan
+            self._refuse_schema_changes(recorder, later - chosen)
+            chosen |= later
+
+    # What is recorded
+
+    def _go_before(self, transactions: Sequence[Found]) -> None:
+        if transactions:
+            first = format_lsn(transactions[0].begin.commit_lsn)
+            self.copy.bring_to(target_lsn=transactions[0].begin.commit_lsn, target_exclusive=True)
+            self.source.talk.note(f"restored to just before {first}")
+        else:
+            self.copy.bring_to(target_time=self.wanted.since, target_exclusive=True)
+
+    def go_past(self, found: Found) -> None:
+        """Go past a transaction that changed the schema, and keep what gives back what it dropped."""
+        lsn = found.begin.commit_lsn
+        self.copy.bring_to(target_lsn=lsn, target_exclusive=True)
+        with (
+            tempfile.TemporaryDirectory(prefix="scribe-undo-") as place,
+            self.copy.cloned(f"before_{lsn}") as clone,
+        ):
+            before = take_shot(clone, Path(place) / "before")
+            self.copy.bring_to(target_lsn=lsn)
+            after = take_shot(self.copy, Path(place) / "after")
+            given = give_back(clone, before, after, f"transaction {found.begin.xid}")
+        if given.names and (self.relids is None or self.relids & given.relids):
+            self.given[lsn] = given
+
+    def _choose_tables(self, *, first: bool) -> None:
+        """Resolve the patterns, at the beginning and at the end: a table may be there at one of them only."""
+        if not self.wanted.tables:
+            return
+        with self.copy.connected(own_path=True) as conn:
+            found = set() if first else self.relids or set()
+            for pattern in self.wanted.tables:
+                try:
+                    found |= {relation.oid for relation in find_named(conn, [], [pattern])[1]}
+                except ScribeError:
+                    if not first and not found:
+                        raise
+        self.relids = found
+
+    def _in_range(self, recorder: Recorder) -> set[int]:
+        with self.copy.cluster.entered(), server.connect_server() as conn:
+            since = server.read_time(conn, str(self.wanted.since))
+            until = server.read_time(conn, self.wanted.until) if self.wanted.until is not None else None
+        return {b.commit_lsn for b in recorder.begins if b.time >= since and (until is None or b.time <= until)}
+
+    def _refuse_schema_changes(self, recorder: Recorder, lsns: set[int]) -> None:
+        for stamp, tags in recorder.ddl.items():
+            begin = recorder.begins[stamp]
+            if begin.commit_lsn in lsns:
+                raise ScribeError(
+                    f"the later transaction {begin.xid} has changed the schema ({tags[0]}) and cannot be included",
+                    "Leave out the rows that it has changed with --conflicts skip.",
+                )
+
+    # What takes it back
+
+    def _try(self, recorder: Recorder, chosen: set[int]) -> Plan:
+        with self.copy.connected() as conn:
+            changes = list(self._changes(conn, recorder, chosen))
+            self._relations = read_relations(conn, sorted({change.relid for change in changes}))
+            begins = [begin for begin in dict.fromkeys(recorder.begins) if begin.commit_lsn in chosen]
+            plan = Plan(
+                begins, given=[self.given[b.commit_lsn] for b in reversed(begins) if b.commit_lsn in self.given]
+            )
+            return Trial(conn, plan, recorder, self._relations, self.mode).run(changes)
+
+    def _changes(self, conn: psycopg.Connection[Any], recorder: Recorder, chosen: set[int]) -> Iterator[Change]:
+        """The chosen changes, newest first."""
+        stamps = [stamp for stamp, begin in enumerate(recorder.begins) if begin.commit_lsn in chosen]
+        altering = {stamp: tag for stamp in stamps for tag in recorder.ddl.get(stamp, ()) if tag.startswith("ALTER ")}
+        shapes = Shapes(conn)
+        gone = {relid for lsn in chosen if lsn in self.given for relid in self.given[lsn].relids}
+        names: dict[int, dict[str, int]] = {}
+        query = f"{_LOG} WHERE stamp = ANY (%s) ORDER BY seq DESC"
+        for row in conn.execute(query.encode(), [stamps]):
+            relid, op = row[2:4]
+            if relid in gone or (self.relids is not None and relid not in self.relids):
+                continue
+            if self.wanted.kinds and KINDS[op] not in self.wanted.kinds:
+                continue
+            change = shapes.change(row)
+            if self.wanted.keys and not self._has_key(names, change):
+                continue
+            if stamp_tag := altering.get(change.stamp):
+                raise ScribeError(
+                    f"transaction {recorder.begins[change.stamp].xid} has changed rows and run {stamp_tag},"
+                    " which may have changed them, too",
+                    "Leave it out with --until, --table or --key, or see how it was before with scribe-peek.",
+                )
+            yield change
+        columns = {name for known in names.values() for name in known}
+        for name, _ in self.wanted.keys:
+            if names and name not in columns:
+                hint = "Name a column of the table: --key 'id=42'."
+                raise UsageError(f'no table that was changed has a column "{name}"', hint)
+
+    def _has_key(self, names: dict[int, dict[str, int]], change: Change) -> bool:
+        if change.relid not in names:
+            query = "SELECT attname, attnum::int FROM pg_catalog.pg_attribute WHERE attrelid = %s AND attnum > 0"
+            with self.copy.connected() as other:
+                names[change.relid] = dict(other.execute(query, [change.relid]).fetchall())
+        known = names[change.relid]
+        if not all(name in known for name, _ in self.wanted.keys):
+            return False
+        sides = [old for old in (True, False) if (change.old if old else change.new) is not None]
+        return any(all(change.value(known[n], old=old) == v for n, v in self.wanted.keys) for old in sides)
+
+
+class Shapes:
+    """The columns that each table had at each place of the recording."""
+
+    def __init__(self, conn: psycopg.Connection[Any]) -> None:
+        query = f"SELECT relid::bigint, seq, stamp, attnums FROM {SCHEMA}.shape ORDER BY seq"
+        self.gone: dict[int, int] = {}  # the stamp at which a table went
+        self._known: dict[int, list[tuple[int, tuple[int, ...]]]] = {}
+        for relid, seq, stamp, attnums in conn.execute(query.encode()).fetchall():
+            if attnums is None:
+                self.gone[relid] = stamp
+            else:
+                self._known.setdefault(relid, []).append((seq, tuple(attnums)))
+
+    def change(self, row: Sequence[Any]) -> Change:
+        """Return a change with its values. row: of the log."""
+        seq, stamp, relid, op, old, new = row
+        attnums = next(known for since, known in reversed(self._known[relid]) if since < seq)
+        rows = [None if text is None else read_row(text, len(attnums)) for text in (old, new)]
+        return Change(seq, stamp, relid, op, attnums, rows[0], rows[1])
+
+
+class Trial:
+    """The reversal of changes, run in the copy as it is at the end, and rolled back."""
+
+    def __init__(
+        self,
+        conn: psycopg.Connection[Any],
+        plan: Plan,
+        recorder: Recorder,
+        relations: dict[int, Relation],
+        mode: str,
+    ) -> None:
+        self.conn, self.plan, self.recorder, self.relations, self.mode = conn, plan, recorder, relations, mode
+        self._later: dict[int, list[Change]] = {}
+        self._truncated: set[int] = set()
+        self._shapes = Shapes(conn)
+        self._chosen = {begin.commit_lsn for begin in plan.begins}
+
+    def run(self, changes: Sequence[Change]) -> Plan:
+        """Return the plan with its steps and conflicts."""
+        touched = sorted(self.relations)
+        keys = read_foreign_keys(self.conn, touched)
+        with self.conn.transaction(force_rollback=True):
+            for text in (settings(), _CHECK):
+                self.conn.execute(text.encode())
+            orphans = {key.name: set(find_orphans(self.conn, key)) for key in keys}
+            for given in self.plan.given:
+                self._give_before(given)
+            for relation, group in gather(changes, self.relations):
+                self._step(relation, group)
+            for given in reversed(self.plan.given):
+                self._attempt(given.after, "what was dropped")
+            for key in keys:
+                for orphan in find_orphans(self.conn, key):
+                    if orphan not in orphans[key.name]:
+                        self._orphaned(key, *orphan)
+        self.plan.foreign_keys = [key for key in keys if not orphans[key.name]]
+        for relid in sorted(self._truncated):  # RESTART IDENTITY has set its sequences back
+            text = advance_sequences(self.conn, self.relations[relid])
+            self.plan.sequences += [Piece(self.relations[relid].owner, text)] if text else []
+        self.plan.always = [self.relations[relid] for relid in touched if self.relations[relid].always]
+        return self.plan
+
+    def _give_before(self, given: Given) -> None:
+        self._attempt(given.before, "what was dropped")
+        for _, text, _ in given.rows:
+            self._attempt(text, "rows of what was dropped")
+
+    def _attempt(self, text: str, what: str) -> str | None:
+        """Run SQL; return what the server said against it, which is a conflict unless it is of a row's."""
+        if not text.strip():
+            return None
+        try:
+            with self.conn.transaction():
+                self.conn.execute(text.encode())
+        except psycopg.Error as error:
+            said = error.diag.message_primary or str(error)
+            if what:
+                self.plan.conflicts.append(Conflict(f"could not give back {what}: {said}", []))
+            return said
+        return None
+
+    def _step(self, relation: Relation | None, group: Sequence[Change]) -> None:
+        """Take back one change, or some deletes of one table together."""
+        if relation is None:
+            stamp = self._shapes.gone.get(group[0].relid)
+            later = [self.recorder.begins[stamp]] if stamp is not None and stamp >= 0 else []
+            self._conflict(
+                Conflict(f"a table of transaction {self._xid(group[0])} is no longer there", later, group[0])
+            )
+            return
+        if group[0].op in (DELETE, TRUNCATE):
+            text: str | None = undo_deletes(relation, group)
+        else:
+            text = undo_one(relation, group[0], self._describe(relation, group[0]))
+        if text is None:
+            return
+        said = self._attempt(text, "")
+        if said is None:
+            self._keep(Step(relation.owner, text, tuple(group)), relation)
+        elif len(group) > 1:
+            for change in group:
+                self._step(relation, [change])
+        else:
+            self._refused(relation, group[0], said)
+
+    def _keep(self, step: Step, relation: Relation) -> None:
+        self.plan.steps.append(step)
+        if step.changes[0].op == TRUNCATE:
+            self._truncated.add(relation.oid)
+        counts = self.plan.counts.setdefault(str(relation), {})
+        for change in step.changes:
+            counts[KINDS[change.op]] = counts.get(KINDS[change.op], 0) + 1
+
+    def _refused(self, relation: Relation, change: Change, said: str) -> None:
+        later = [begin for begin in self._find_later(relation, change) if begin.commit_lsn not in self._chosen]
+        what = self._describe(relation, change)
+        self._conflict(Conflict(what if "not what the transaction" in said else f"{what}: {said}", later, change))
+
+    def _conflict(self, conflict: Conflict) -> None:
+        if self.mode == "skip":
+            self.plan.skipped += 1
+        else:
+            self.plan.conflicts.append(conflict)
+
+    def _orphaned(self, key: ForeignKey, relid: int, row: str) -> None:
+        later = [
+            self.recorder.begins[change.stamp]
+            for change in self._changes_of(relid)
+            if change.new is not None and write_row(change.new) == row
+        ]
+        what = f"a row of {key.child} would refer to a row of {key.parent} that is gone ({key.name})"
+        self.plan.conflicts.append(Conflict(what, [b for b in later if b.commit_lsn not in self._chosen]))
+
+    def _describe(self, relation: Relation, change: Change) -> str:
+        done = {INSERT: "inserted", "U": "updated", DELETE: "deleted", TRUNCATE: "truncated"}[change.op]
+        row = describe_row(relation, change, old=change.new is None)
+        return f"{row} ({done} by transaction {self._xid(change)})"
+
+    def _xid(self, change: Change) -> int:
+        return self.recorder.begins[change.stamp].xid
+
+    def _changes_of(self, relid: int) -> list[Change]:
+        """What was recorded of a table, in order."""
+        if relid not in self._later:
+            with self.conn.transaction():
+                rows = self.conn.execute(f"{_LOG} WHERE relid = %s ORDER BY seq".encode(), [relid]).fetchall()
+            self._later[relid] = [self._shapes.change(row) for row in rows]
+        return self._later[relid]
+
+    def _find_later(self, relation: Relation, change: Change) -> list[Begin]:
+        """The transactions that have touched a change's row after it."""
+        mine = change.identity(relation, old=change.new is None)
+        found: dict[Begin, None] = {}
+        for later in self._changes_of(change.relid):
+            if later.seq <= change.seq:
+                continue
+            before, after = later.identity(relation, old=True), later.identity(relation, old=False)
+            if mine in (before, after):
+                found[self.recorder.begins[later.stamp]] = None
+                mine = after if before == mine and after is not None else mine
+        return list(found)
+
+
+def gather(changes: Sequence[Change], relations: dict[int, Relation]) -> Iterator[tuple[Relation | None, list[Change]]]:
+    """Put deletes of one table that follow each other together, as far as they are of the same columns."""
+    group: list[Change] = []
+    for change in changes:
+        first = group[0] if group else None
+        if first is not None and not (
+            change.op in (DELETE, TRUNCATE)
+            and first.op in (DELETE, TRUNCATE)
+            and (change.relid, change.attnums) == (first.relid, first.attnums)
+            and len(group) < _TOGETHER
+        ):
+            yield relations.get(first.relid), group
+            group = []
+        group.append(change)
+    if group:
+        yield relations.get(group[0].relid), group
+
+
+def settings() -> str:
+    """Return what pins the meaning of the statements for the transaction around them."""
+    lines = [f"SET LOCAL {name} = {value};\n" for name, value in HEADER_SETTINGS if not name.startswith("default_tr")]
+    return "SET LOCAL client_encoding = 'UTF8';\n" + "".join(lines)
+
+
+def check_function() -> str:
+    """Return what makes the function that each statement passes its number of rows to."""
+    return _CHECK
+
+
+# What is printed
+
+
+def write(plan: Plan, put: Callable[[str], object]) -> None:
+    """Write a plan as SQL that psql runs."""
+    put("-- pg_scribe undo of " + ", ".join(f"transaction {b.xid} ({b.time})" for b in plan.begins[:20]))
+    put(f" and {len(plan.begins) - 20} more\n" if len(plan.begins) > 20 else "\n")
+    put("\\set ON_ERROR_STOP on\nBEGIN;\n" + settings() + _CHECK)
+    for piece in pieces(plan):
+        put(f"SET LOCAL ROLE {quote_name(piece.owner)};\n{piece.text}RESET ROLE;\n" if piece.owner else piece.text)
+    put("COMMIT;\n")
+
+
+def pieces(plan: Plan) -> Iterator[Piece]:
+    """Return the SQL between the settings and COMMIT."""
+    for relation in plan.always:
+        yield Piece("", "".join(f"ALTER TABLE {relation.own} DISABLE TRIGGER {t};\n" for t, _ in relation.always))
+    for given in plan.given:
+        if given.before:
+            yield Piece("", given.before)
+        for owner, text, _ in given.rows:
+            yield Piece(owner, text)
+    yield from _joined(plan.steps)
+    yield from plan.sequences
+    for given in reversed(plan.given):
+        if given.after:
+            yield Piece("", given.after)
+    for key in plan.foreign_keys:
+        yield Piece(key.owner, key.check())
+    for relation in plan.always:
+        modes = {"A": "ALWAYS", "R": "REPLICA"}
+        texts = (f"ALTER TABLE {relation.own} ENABLE {modes[m]} TRIGGER {t};\n" for t, m in relation.always)
+        yield Piece("", "".join(texts))
+
+
+def _joined(steps: Sequence[Step]) -> Iterator[Piece]:
+    """Put the statements of one owner that follow each other together."""
+    texts: list[str] = []
+    for number, step in enumerate(steps):
+        texts.append(step.text)
+        if number + 1 == len(steps) or steps[number + 1].owner != step.owner or len(texts) == _TOGETHER:
+            yield Piece(step.owner, "".join(texts))
+            texts = []
+
+
+def describe(plan: Plan) -> list[str]:
+    """Return what a plan takes back, for people."""
+    lines = []
+    for name, counts in sorted(plan.counts.items()):
+        lines.append(f"{name}: " + ", ".join(f"{n} {_PAST[kind]}" for kind, n in sorted(counts.items())))
+    for given in plan.given:
+        rows = sum(number for _, _, number in given.rows)
+        lines.append(f"dropped, with {rows} rows: " + ", ".join(given.names))
+    return lines
+
+
+_PAST = {"insert": "inserted", "update": "updated", "delete": "deleted", "truncate": "truncated"}
