@@ -159,6 +159,21 @@ def test_gives_up_when_the_schema_never_rests(scribe: Scribe, cluster: Cluster, 
     assert slots == [(scribe.slot,)]
 
 
+def test_no_base_lies_on_a_timeline_that_the_stream_has_not_followed(scribe: Scribe) -> None:
+    scribe.run("scribe-init")
+    archive = Archive(scribe.archive)
+    (base,) = archive.bases()
+    record = archive.spool / "stream.json"
+    record.write_text('{"timeline": 7}')
+    refused = scribe.run("scribe-dump", check=False)
+    assert (refused.returncode, "has followed timeline 7" in refused.stderr) == (75, True)
+    record.unlink()
+    archive.leave_timeline(base.manifest["timeline"], base.consistent_point)
+    assert archive.bases() == [base]
+    archive.leave_timeline(base.manifest["timeline"], base.consistent_point - 1)
+    assert archive.bases() == []
+
+
 def test_an_option_that_only_the_servers_own_pg_dump_leaves_out_is_refused(
     scribe: Scribe, cluster: Cluster, tmp_path: Path
 ) -> None:

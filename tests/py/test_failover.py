@@ -11,6 +11,8 @@ from compare import assert_equal
 from source import Scribe
 from standby import catch_up, promote, standby
 
+from scribe.archive.layout import Archive
+
 QUICK = {"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1"}
 FILL = "INSERT INTO t SELECT g, md5(g::text) FROM generate_series({}, {}) g"
 
@@ -64,12 +66,21 @@ def test_a_promoted_standby_continues_the_stream(primary: Scribe) -> None:
         poll(lambda: follower.value(synced), 60, "the slot on the standby")
         write(server, 200, 400)
         catch_up(server, follower)
+        kept = [base.stamp for base in Archive(primary.archive).bases()]
+        primary.kill_streams()
+        follower.query("ALTER SYSTEM SET primary_conninfo = ''")
+        follower.query("SELECT pg_reload_conf()")
+        poll(lambda: server.value("SELECT count(*) = 0 FROM pg_stat_replication"), 60, "the standby to be alone")
+        server.query("INSERT INTO t VALUES (-1, 'lost')", "shop")
+        primary.run("scribe-dump", "--no-prune")
+        assert len(Archive(primary.archive).bases()) == len(kept) + 1
         server.stop("immediate")
         promote(follower)
-        primary.kill_streams()
         primary.cluster = follower
         write(follower, 400, 600)
+        assert primary.run("scribe-dump", check=False).returncode == 75
         primary.start_stream()
+        assert [base.stamp for base in Archive(primary.archive).bases()] == kept  # the last holds what is lost
         write(follower, 600, 800)
         restore_and_compare(primary, follower)
         assert not (primary.archive / "broken.json").exists()

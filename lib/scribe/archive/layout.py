@@ -212,15 +212,34 @@ class Archive:
         return Segment(path, read_manifest("segment", path))
 
     def bases(self) -> list[Base]:
-        """Return every complete base, oldest first."""
+        """Return every complete base, oldest first; but not of a timeline that was left."""
         if not self.bases_path.is_dir():
             return []
-        found = []
+        found: list[Base] = []
+        left = self._left_timelines()
         for name in sorted(filter(_BASE.match, _names(self.bases_path))):
             with contextlib.suppress(FileNotFoundError):
                 path = self.bases_path / name
-                found.append(Base(path, read_manifest("base", path / "manifest.json")))
+                base = Base(path, read_manifest("base", path / "manifest.json"))
+                if base.consistent_point <= left.get(base.manifest["timeline"], base.consistent_point):
+                    found.append(base)
         return found
+
+    def _left_timelines(self) -> dict[int, int]:
+        """Return where the stream has left timelines: number -> LSN."""
+        if not self.exists():
+            return {}
+        return {each["timeline"]: parse_lsn(each["lsn"]) for each in self.identity().get("left_timelines", [])}
+
+    def leave_timeline(self, timeline: int, lsn: int) -> None:
+        """Record that the stream goes on with a server whose history left a timeline at an LSN.
+
+        A base of that timeline from beyond holds what the new server never had, and is none any more.
+        """
+        identity = self.identity()
+        known = [each for each in identity.get("left_timelines", []) if each["timeline"] != timeline]
+        left = {"timeline": timeline, "lsn": format_lsn(lsn)}
+        self.write_identity(identity | {"left_timelines": [*known, left]})
 
     def globals_files(self) -> list[Path]:
         """Return the globals files, oldest first."""

@@ -56,9 +56,11 @@ from scribe.source.metadata import (
     utc_now,
 )
 from scribe.source.ownership import has_table
+from scribe.source.server import inspect
 from scribe.source.slot import Export, create_slot
 from scribe.source.unrestorable import find_absent
 from scribe.spool.contents import Spool
+from scribe.stream.recovery import followed_timeline
 
 ATTEMPTS = 8  # dumps thrown away before we give up
 UNAIDED = 3  # of them, before schema changes are made to wait
@@ -465,11 +467,23 @@ def take_stream_base(
     The stream is told to cut a segment at the base's consistent point before a rotation can archive past it.
     """
     refuse_older_programs(conn)
+    _refuse_other_timeline(archive, conn)
     with archive.base_lock():
         for _ in range(files.remove_leftovers(archive.bases_path)):
             talk.note("removed an unfinished base")
         return take_aligned_base(
             archive, conn, request, talk, begin=lambda gate: _begin_cut(archive, conn, gate, plugin=plugin, wait=wait)
+        )
+
+
+def _refuse_other_timeline(archive: Archive, conn: psycopg.Connection[Any]) -> None:
+    """Raise TryAgainError on a promoted server that the stream has yet to see: it may not have all that is archived."""
+    server = inspect(conn)
+    followed = followed_timeline(archive, server)
+    if followed != server.timeline:
+        raise TryAgainError(
+            f"the server is on timeline {server.timeline}, and scribe-stream has followed timeline {followed} so far",
+            "Start scribe-stream, which finds out whether the archive can go on; then run the same command again.",
         )
 
 

@@ -83,9 +83,9 @@ def break_at_end(archive: Archive, reason: str) -> ScribeError:
     return break_chain(archive, reason, lsn)
 
 
-def _timeline(archive: Archive, spool: Spool, server: Server) -> int:
-    """Return the timeline that the end of the present chain was written on."""
-    known = spool.read_processes().get("timeline")
+def followed_timeline(archive: Archive, server: Server) -> int:
+    """Return the timeline that the end of the present chain was written on; the server's where nothing tells."""
+    known = Spool(archive.spool).read_processes().get("timeline")
     if isinstance(known, int):
         return known
     identity, last = archive.identity(), archive.last_segment()
@@ -94,9 +94,10 @@ def _timeline(archive: Archive, spool: Spool, server: Server) -> int:
     return int(identity.get("timeline", server.timeline))
 
 
-def _check_server(archive: Archive, spool: Spool, server: Server, position: int) -> None:
+def _check_server(archive: Archive, server: Server, position: int) -> None:
     """Raise unless the server is the continuation of the one that the spool came from."""
-    old = _timeline(archive, spool, server)
+    old = followed_timeline(archive, server)
+    switch = None
     if old != server.timeline:
         switch = timeline_switch(archive.identity(), old, server.timeline) if old < server.timeline else None
         if switch is None or switch < position:
@@ -111,6 +112,8 @@ def _check_server(archive: Archive, spool: Spool, server: Server, position: int)
             f"and the archive holds {format_lsn(position)}"
         )
         raise break_chain(archive, reason, position)
+    if switch is not None:
+        archive.leave_timeline(old, switch)
 
 
 def _check_spool(archive: Archive, spool: Spool, slot: Slot, archived: int) -> None:
@@ -157,7 +160,7 @@ def recover(archive: Archive, server: Server, slot: Slot, tick: Callable[[], Non
     with Tape(spool.paths()) as tape:
         scan = decoder.scan(tape, decoder.find_start(tape, spool, archived), tick=tick).run()
         position = max(scan.position, archived)
-        _check_server(archive, spool, server, position)
+        _check_server(archive, server, position)
         if scan.end < tape.size:
             lowest = decoder.frames_after(tape, scan.end, position)
             if lowest is not None and confirmed > lowest:

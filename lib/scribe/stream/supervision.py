@@ -226,6 +226,8 @@ class Supervisor:
             decoder.started(conn, self.spool, position)
             options = f"{plugin_options(conn, str(slot.plugin))} {decoder.server_options(identity)}".strip()
             environment = child_environment(conn, options)
+        # before anything can arrive: what came from a new timeline must not be taken for the old one's
+        self._record(None, position, server)
         child = self._spawn(identity, server.database, position, environment)
         try:
             self._record(child, position, server)
@@ -294,8 +296,8 @@ class Supervisor:
                 preexec_fn=lambda: die_with(parent),  # noqa: PLW1509  there are no threads here
             )
 
-    def _record(self, child: subprocess.Popen[bytes], position: int, server: source.Server) -> None:
-        me, receiver = find_process(os.getpid()), find_process(child.pid)
+    def _record(self, child: subprocess.Popen[bytes] | None, position: int, server: source.Server) -> None:
+        me, receiver = find_process(os.getpid()), find_process(child.pid) if child else None
         value = {
             "stream": me.as_json() if me else None,
             "receiver": receiver.as_json() if receiver else None,
