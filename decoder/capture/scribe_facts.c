@@ -20,10 +20,14 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
+#include "parser/parse_func.h"
+#include "parser/parse_type.h"
 #include "tcop/tcopprot.h"
 #include "utils/catcache.h"
 #include "utils/guc.h"
@@ -209,23 +213,56 @@ detached_concurrently(Node *tree)
 	return InvalidOid;
 }
 
-/* Whether GRANT or REVOKE names relations only that no copy has (the event trigger does not tell). */
+static bool
+is_temporary_type(List *names)
+{
+	Oid			type = LookupTypeNameOid(NULL, makeTypeNameFromNameList(names), true);
+	HeapTuple	tuple = OidIsValid(type) ? SearchSysCache1(TYPEOID, ObjectIdGetDatum(type)) : NULL;
+	bool		found;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	found = isAnyTempNamespace(((Form_pg_type) GETSTRUCT(tuple))->typnamespace);
+	ReleaseSysCache(tuple);
+	return found;
+}
+
+/* Whether what a GRANT names is something that no copy has. */
+static bool
+is_granted_here_only(ObjectType type, Node *object)
+{
+	Oid			function;
+
+	switch (type)
+	{
+		case OBJECT_TABLE:
+		case OBJECT_SEQUENCE:
+			return is_foreign(RangeVarGetRelid(castNode(RangeVar, object), NoLock, true));
+		case OBJECT_FUNCTION:
+		case OBJECT_PROCEDURE:
+		case OBJECT_ROUTINE:
+			function = LookupFuncWithArgs(type, castNode(ObjectWithArgs, object), true);
+			return OidIsValid(function) && isAnyTempNamespace(get_func_namespace(function));
+		case OBJECT_TYPE:
+		case OBJECT_DOMAIN:
+			return is_temporary_type((List *) object);
+		default:
+			return false;
+	}
+}
+
+/* Whether GRANT or REVOKE names only what no copy has (the event trigger does not tell). */
 static bool
 grants_on_temporary(Node *tree)
 {
 	ListCell   *cell;
 	GrantStmt  *grant = (GrantStmt *) tree;
 
-	if (tree == NULL || !IsA(tree, GrantStmt) || grant->targtype != ACL_TARGET_OBJECT ||
-		(grant->objtype != OBJECT_TABLE && grant->objtype != OBJECT_SEQUENCE) || grant->objects == NIL)
+	if (tree == NULL || !IsA(tree, GrantStmt) || grant->targtype != ACL_TARGET_OBJECT || grant->objects == NIL)
 		return false;
 	foreach(cell, grant->objects)
-	{
-		Oid			relation = RangeVarGetRelid(lfirst_node(RangeVar, cell), NoLock, true);
-
-		if (!is_foreign(relation))
+		if (!is_granted_here_only(grant->objtype, lfirst(cell)))
 			return false;
-	}
 	return true;
 }
 

@@ -51,3 +51,10 @@ BEGIN
     END IF;
 END
 $function$;
+
+-- Whether a GRANT or REVOKE names a temporary function or type, which no copy has.
+CREATE OR REPLACE FUNCTION scribe.grants_on_temporary(statement text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT coalesce(statement ~* ('^\s*(?:GRANT|REVOKE)\M[^"'']*\mON\s+(?:FUNCTION|PROCEDURE|ROUTINE|TYPE|DOMAIN)\s+pg_temp\s*\.'
+        || '[^,()]*(?:\([^()]*\))?\s+(?:TO|FROM)\M'), false)
+$function$;

@@ -502,3 +502,13 @@ def test_a_subscriptions_name_does_not_enable_it(cluster: Cluster, captured: str
     finally:
         change = f"ALTER SUBSCRIPTION {name}"
         cluster.psql(f"{change} DISABLE; {change} SET (slot_name = NONE); DROP SUBSCRIPTION {name}", captured)
+
+
+def test_privileges_on_what_is_temporary_are_not_recorded(cluster: Cluster, captured: str) -> None:
+    with cluster.connect(captured, user="mallory") as conn:
+        conn.execute("CREATE FUNCTION pg_temp.f(int, text) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        conn.execute("CREATE TYPE pg_temp.y AS (a int)")
+        conn.execute("REVOKE ALL ON FUNCTION pg_temp.f(int, text) FROM PUBLIC")
+        conn.execute("GRANT EXECUTE ON FUNCTION pg_temp.f(int, text) TO PUBLIC")
+        conn.execute("REVOKE USAGE ON TYPE pg_temp.y FROM PUBLIC")
+        assert recorded(cluster, captured) == []

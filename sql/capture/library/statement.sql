@@ -71,7 +71,7 @@ BEGIN
     RETURN json_build_object('statement', known.statement,
         'switches_triggers', known.statement ~* '\m(ENABLE|DISABLE)\M',
         'exact', known.reason IS NULL AND known.statement !~* '\m(PARTITION|LIKE)\M',
-        'reason', 'the library scribe_capture could not be loaded', 'temporary', false, 'in_extension', false,
+        'reason', 'the library scribe_capture could not be loaded', 'temporary', scribe.grants_on_temporary(known.statement), 'in_extension', false,
         'detached', 0, 'attached', 0, 'bound_mutable', false, 'like_temporary', false);
 END
 $function$;

@@ -61,6 +61,9 @@ DECLARE
     names text[];
     kept text[];
 BEGIN
+    IF scribe.grants_on_temporary(statement) THEN
+        RETURN '';
+    END IF;
     IF parts IS NULL THEN
         RETURN statement;
     END IF;
