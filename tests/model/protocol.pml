@@ -492,9 +492,7 @@ inline check_start() {          /* @stream/recovery.py:recover, up to the cut */
 #ifndef PLANT_no_frames_check
     :: sc_torn && sc_low != NONE && s_confirmed > sc_low -> verdict = 1
 #endif
-#ifndef PLANT_no_known_check
     :: p_tl != 0 && p_pos > position && s_confirmed > position -> verdict = 1               /* @stream/recovery.py:_check_confirmed */
-#endif
     :: else
     fi;
     if
@@ -864,6 +862,7 @@ again:
 
 proctype dump() {
   byte point, tl, b;
+  bool behind;
 again:
   b = boot;
   {
@@ -871,16 +870,17 @@ again:
     :: atomic { dumps > 0 && base_lock == 0 && !intent -> dumps--; base_lock = DUMP };
        /* @dump/base.py:_begin_cut @source/slot.py:create_slot: the point is recorded while no rotation can pass it */
 #ifdef PLANT_cut_outside_lock
-       atomic { wal < W -> hist[wal] = 0; wal++; point = wal; tl = timeline };
+       atomic { wal < W -> hist[wal] = 0; wal++; point = wal; tl = timeline; behind = (point < received) };
 #else
-       atomic { rotate_lock == 0 && wal < W -> rotate_lock = DUMP; hist[wal] = 0; wal++; point = wal; tl = timeline };
+       atomic { rotate_lock == 0 && wal < W ->
+         rotate_lock = DUMP; hist[wal] = 0; wal++; point = wal; tl = timeline; behind = (point < received) };
 #endif
        cuts = cuts | (1 << point); printf("cut wanted at %d\n", point);                   /* @archive/layout.py:record_cut */
        if :: rotate_lock == DUMP -> rotate_lock = 0 :: else fi;
        atomic {                 /* @dump/base.py:take_base @common/files.py:publish; its connection ends with the server */
          if
 #ifndef OPEN_base_behind_archive
-         :: tl == timeline && point >= received ->
+         :: tl == timeline && !behind ->
 #else
          :: tl == timeline ->
 #endif
@@ -895,14 +895,14 @@ again:
             v_ = 0
          :: else
          fi;
-         base_lock = 0; point = 0; tl = 0
+         base_lock = 0; point = 0; tl = 0; behind = 0
        }
     od
   } unless { atomic { b != boot || victim == DUMP ->
       if :: b == boot -> victim = 0 :: else fi;
       if :: rotate_lock == DUMP -> rotate_lock = 0 :: else fi;
       if :: base_lock == DUMP -> base_lock = 0 :: else fi;
-      point = 0; tl = 0; b = 0;
+      point = 0; tl = 0; behind = 0; b = 0;
       goto again } }
 }
 
