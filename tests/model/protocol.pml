@@ -63,8 +63,10 @@
 /* libpq may be led to another server between a start's look at it and pg_recvlogical's connection: an open fault. */
 #ifdef OPEN_other_server
 #define SAME_SERVER(me) true
+#define UNWATCHED true
 #else
 #define SAME_SERVER(me) (r[me].tl == timeline)
+#define UNWATCHED (!r[0].alive && rotate_lock == 0)         /* nobody is between the look and the connection */
 #endif
 
 #define NI 5            /* files in the spool, for their inodes */
@@ -316,7 +318,7 @@ proctype world() {
   :: atomic { drops > 0 && slot && connected == 0 -> drops--; slot = 0; confirmed = 0; saved = 0; hostile = 1 }
 #endif
 #if MOVES
-  :: atomic { moves > 0 && slot && connected == 0 && confirmed < wal && !intent ->
+  :: atomic { moves > 0 && slot && connected == 0 && confirmed < wal && !intent && UNWATCHED ->
        moves--; confirmed = wal; saved = wal; hostile = 1 }
 #endif
 #if DAMAGES
@@ -774,6 +776,9 @@ again:
        /* @spool/switch_file.py:switch: a receiver that is about to open the file would make it, and nobody its name durable */
 #ifndef OPEN_rotation_before_open
        (!r[0].alive || r[0].fd);
+#if STREAMS > 1
+       (!r[1].alive || r[1].fd);
+#endif
 #endif
        /* @spool/switch_file.py:switch @spool/contents.py:next_part */
        atomic {
@@ -796,6 +801,13 @@ again:
           (!r[0].alive || !r[0].hup)
        :: else
        fi;
+#if STREAMS > 1
+       if
+       :: atomic { r[1].alive && r[1].fd && (r[1].fd == part[0] || r[1].fd == part[1] || r[1].fd == part[2]) -> r[1].hup = 1 };
+          (!r[1].alive || !r[1].hup)
+       :: else
+       fi;
+#endif
 #endif
        find_piece();
        do
