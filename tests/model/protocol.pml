@@ -948,7 +948,7 @@ again:
 #endif
           spool_id = 2;         /* @spool/contents.py:write_id */
           atomic {              /* @archive/layout.py:write_identity: the archive names what is there */
-            id = 2; chain_from = point; id_tl = timeline; left_at = NONE; sent = point; hostile = 0; archived = MAX(archived, point);
+            id = 2; chain_from = point; id_tl = timeline; seg_tl = timeline; left_at = NONE; sent = point; hostile = 0; archived = MAX(archived, point);
             bases = bases | (1 << point); d_archived = archived
           };
           broken = 0;           /* @archive/layout.py:clear_broken */
