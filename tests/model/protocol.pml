@@ -483,7 +483,7 @@ inline check_start() {          /* @stream/recovery.py:recover, up to the cut */
     x_ = MAX(sc_pos, archived);
     position = x_;
     cut_f = sc_f; cut_o = sc_o; torn = sc_torn; printf("start: position %d, place %d %d, torn %d, frames after %d\n", position, cut_f, cut_o, torn, sc_low);
-    x_ = (p_tl != 0 -> p_tl : ((archived >= chain_from && archived > 0) -> seg_tl : id_tl));   /* @stream/recovery.py:_timeline */
+    x_ = (p_tl != 0 -> p_tl : ((archived >= chain_from && archived > 0) -> seg_tl : id_tl));   /* @stream/recovery.py:followed_timeline */
     verdict = 0;
     if
     :: sc_missing -> verdict = 2

@@ -148,12 +148,6 @@ def main(argv: list[str]) -> int:
 # Each takes one step out. The first are this project's own history.
 PLANTED = (
     Configuration(
-        "the slot is dropped, then a new chain, after a promotion",
-        {"W": 3, "PROMOTIONS": 1, "DROPS": 1, "INITS": 1, "ROTATIONS": 0},
-        "PLANT_stale_stream_json",
-        "removing stream.json with the old chain's spool",
-    ),
-    Configuration(
         "a moved slot", {"W": 3, "MOVES": 1, "ROTATIONS": 1}, "PLANT_no_confirmations", "comparing what was confirmed"
     ),
     Configuration(
@@ -183,10 +177,6 @@ PLANTED = (
     Configuration("a promotion", {"W": 3, "PROMOTIONS": 1, "ROTATIONS": 1}, "PLANT_no_timeline", "comparing timelines"),
     Configuration("two rotations at once", {"W": 2, "ROTATORS": 2}, "PLANT_no_rotate_lock", "the rotations' lock"),
     Configuration("power is cut", {"W": 2, "CUTS": 1}, "PLANT_no_sync_at_start", "syncing the spool at a start"),
-    Configuration("a program is killed", {"W": 3, "KILLS": 1}, "PLANT_no_stray", "ending a stray pg_recvlogical"),
-    Configuration(
-        "a second stream", {"W": 2, "STREAMS": 2, "ROTATIONS": 1}, "PLANT_no_stream_lock", "the stream's lock"
-    ),
     Configuration(
         "the spool is damaged",
         {"W": 2, "DAMAGES": 1, "ROTATIONS": 1},
@@ -195,7 +185,21 @@ PLANTED = (
     ),
 )
 
-# What the model found in the programs and is not corrected yet: the other configurations leave these out.
+# What proves nothing yet: the configuration fails with nothing taken out, or the step is not missed. Not run.
+UNCLEAR = (
+    Configuration(
+        "the slot is dropped, then a new chain, after a promotion",
+        {"W": 3, "PROMOTIONS": 1, "DROPS": 1, "INITS": 1, "ROTATIONS": 0},
+        "PLANT_stale_stream_json",
+        "removing stream.json with the old chain's spool",
+    ),
+    Configuration("a program is killed", {"W": 3, "KILLS": 1}, "PLANT_no_stray", "ending a stray pg_recvlogical"),
+    Configuration(
+        "a second stream", {"W": 2, "STREAMS": 2, "ROTATIONS": 1}, "PLANT_no_stream_lock", "the stream's lock"
+    ),
+)
+
+# What the model found in the programs, and has not followed if it is corrected; the other configurations leave it out.
 OPEN = (
     Configuration(
         "a promotion, and a program is killed",
