@@ -38,7 +38,7 @@ _RESENT = re.compile(rb"-- pg_scribe: rows of " + _TABLE + rb" as (the source ma
 _TRUNCATE = re.compile(rb"\nTRUNCATE ([^\n]*);(?=\n)")
 _TRUNCATED = re.compile(rb"(?:^|, )(?:ONLY )?" + _TABLE)
 _MARK = re.compile(rb"\n-- mark ([^\n]*)(?=\n)")
-_TIME = re.compile(rb"\nBEGIN; -- xid [^t]* time ([^\n]+)")
+_TIME = re.compile(rb"\nBEGIN; -- xid \d+ commit \S+ time ([^\n]+)")
 _DELETED = re.compile(rb"\n-- rows(?: \d+ inserted)?(?: \d+ updated)? (\d{2,}) deleted")
 _BEGIN = b"\n" + BEGIN_PREFIX
 _COMMIT = b"\nCOMMIT; -- end "
