@@ -45,6 +45,8 @@ def expected(data: bytes, decoder: str) -> bytes:
 @pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
 def test_both_writers_write_the_vectors(scribe: Scribe, decoder: str, request: pytest.FixtureRequest) -> None:
     cluster, database = scribe.cluster, scribe.dbname
+    if cluster.version_num >= 190000:
+        pytest.skip("server version: some vectors have strings that 19 does not take")
     cluster.psql(f"DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE}")
     request.addfinalizer(lambda: cluster.psql(f"DROP ROLE {ROLE}"))
     request.addfinalizer(lambda: cluster.psql(f"DROP OWNED BY {ROLE}", database))
