@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from buckets import Bucket, served
 from checking import check
 from cluster import Cluster
 from compare import assert_equal
-from objects import Bucket, served
 from source import Scribe
 
 # Times, LSNs and digests, and nothing of what is in a file.

@@ -174,6 +174,8 @@ def copied(tmp_path: Path) -> Iterator[tuple[Scribe, Cluster]]:
         try:
             source.start_stream()
             write(source, 1, 2, 3)
+            # further than what a server writes by itself at its start
+            server.query("INSERT INTO t SELECT generate_series(100, 1500)", "shop")
             source.run("scribe-rotate", "--wait-lsn", "current")
             assert source.stop_stream() == 0
             server.stop("immediate")
