@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from compare import assert_equal
 from source import Scribe
@@ -29,6 +31,8 @@ INSERT INTO bare VALUES (E'\\xff\\xfe\\x80');
 DO $$ BEGIN EXECUTE format('COMMENT ON TABLE bare IS %L', E'\\xff\\x80'); END $$;
 DO $$ BEGIN EXECUTE format('ALTER TABLE bare ADD %I text DEFAULT %L; COMMENT ON COLUMN bare.v IS %L',
     E'c\\xe9', E'\\xe9;', E'\\xe9'); END $$;
+DO $$ BEGIN EXECUTE format('CREATE TABLE %1$I (a int); INSERT INTO %1$I VALUES (1)', E't\\xe9'); END $$;
+DO $$ BEGIN EXECUTE format('DROP TABLE %I', E't\\xe9'); END $$;
 """
 
 
@@ -46,6 +50,9 @@ def test_a_database_in_another_encoding_comes_back_as_it_was(scribe: Scribe, enc
     if encoding == "SQL_ASCII":
         cluster.psql(BYTES, scribe.dbname)
     scribe.run("scribe-rotate", "--wait-lsn", "current")
+    shown = "t\udce9" if encoding == "SQL_ASCII" else "tâble"
+    said = scribe.run("scribe-log", "--json", "--schema", "public").stdout.splitlines()
+    assert [change["kind"] for change in map(json.loads, said) if change.get("table") == shown][-1:] == ["insert"]
     scribe.run("scribe-restore", "-d", targets[0], "--no-globals")
     cluster.query(f"CREATE DATABASE {targets[1]} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
     scribe.run_files_with_psql(targets[1])

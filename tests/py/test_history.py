@@ -15,7 +15,7 @@ from source import Scribe
 
 from scribe.archive.layout import Archive
 from scribe.archive.segments import Reader, open_plain
-from scribe.archive.summary import Summary
+from scribe.archive.summary import MOST, Summary
 from scribe.archive.tokens import read_image
 from scribe.common.ddlnames import Renamed, name_objects, read_rename
 from scribe.common.errors import ScribeError
@@ -32,6 +32,7 @@ from scribe.history.changes import (
 )
 from scribe.history.times import read_time
 from scribe.programs.log import main
+from scribe.stream.writer import Counter
 
 # Every change of a row with its old and new row as text, by the settings that a segment's header has.
 AUDIT = """
@@ -328,6 +329,56 @@ def test_a_manifests_summary_is_the_same_however_the_text_is_cut(told: Scribe) -
             assert found == {key: segment.manifest[key] for key in found}
             assert len(found) == 6
         assert_manifest_tells_the_same(segment)
+
+
+def summed(*bodies: bytes, codec: str = "utf-8") -> dict[str, object]:
+    """What a manifest tells of transactions with these bodies."""
+    summary = Summary(codec)
+    for body in bodies:
+        summary.feed(b"BEGIN; -- xid 7 commit 0/1 time 2026-01-01 00:00:00.000000+00\n%bCOMMIT; -- end 0/2\n" % body)
+    return summary.as_manifest()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'-- ddl CREATE TABLE by x\nCREATE TABLE "t\xe9" (a int)\n;\n-- ddl end\n',
+        b"-- ddl CREATE TABLE by r\xe9le\nCREATE TABLE t (a int)\n;\n-- ddl end\n",
+        b'INSERT INTO public."t\xe9" (a) VALUES (1);\n-- rows 1 inserted\n',
+        b'TRUNCATE public."t\xe9";\n-- rows 1 truncated\n',
+    ],
+)
+def test_a_name_that_is_no_text_is_left_to_readers_of_the_segment(body: bytes) -> None:
+    assert list(summed(body)) == ["commit_times"]
+    assert len(summed(body, codec="iso8859-1")) == 6
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"TRUNCATE public.t;\n",
+        b"-- mark here\n",
+        b"-- ddl DROP VIEW by x\nDROP VIEW v\n;\n-- ddl end\n",
+        b"INSERT INTO public.t%d (a) VALUES (1);\n",
+    ],
+)
+def test_a_manifest_lists_no_more_than_people_read(line: bytes) -> None:
+    def lines(number: int) -> list[bytes]:
+        return [line % i if b"%" in line else line for i in range(number)]
+
+    assert len(summed(b"".join(lines(MOST)))) == 6
+    assert list(summed(b"".join(lines(MOST + 1)))) == ["commit_times"]
+
+
+def test_a_text_that_cannot_be_listed_stops_no_rotation() -> None:
+    counter = Counter()
+    counter.feed(b"TRUNCATE public.t;\n")  # in no transaction
+    counter.feed(b"-- rows 1 truncated\n")
+    assert counter.counts["truncated"] == 1
+    assert counter.summary() == {}
+    assert [warning.split(":")[0] for warning in counter.all_warnings()] == [
+        "the manifest does not list what the segment holds"
+    ]
 
 
 def test_names_and_values_stay_on_the_line_of_their_transaction(told: Scribe, log) -> None:

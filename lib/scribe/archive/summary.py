@@ -6,6 +6,7 @@ The text of a segment is looked at once, block by block, while it is written. On
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from typing import Any
@@ -17,7 +18,7 @@ from scribe.common.ddlnames import Renamed, brief, name_objects, read_path, read
 from scribe.common.dialect import BEGIN_PREFIX, Begin, parse_begin
 from scribe.common.lsn import format_lsn
 
-MOST = 5000  # schema changes, TRUNCATEs or marks; of more the manifest tells nothing, and the segment has to be read
+MOST = 5000  # tables, schema changes, TRUNCATEs or marks; of more the manifest tells nothing, and the segment is read
 FEW_ROWS = 10  # deleted in a transaction, which is no event
 MOST_DELETES = 10  # transactions, those that deleted most
 OWN_MARK = "rotate."  # how the marks begin that scribe-rotate writes for itself
@@ -138,7 +139,7 @@ class Summary:
             for match in _MARK.finditer(text):
                 name = match[1].decode("ascii", "replace")
                 if not name.startswith(OWN_MARK):
-                    self._marks.append(self._place(text, match.start()) | {"name": name})
+                    _append(self._marks, self._place(text, match.start()) | {"name": name})
         for match in _DELETED.finditer(text) if b" deleted" in text else ():
             self._deleted(match, text)
         self._begin = self._begin_before(text, len(text))
@@ -196,7 +197,7 @@ class Summary:
     def _truncated(self, match: re.Match[bytes], text: bytes) -> None:
         for schema, name in _TRUNCATED.findall(match[1]):
             self._rows["truncated"][schema, name] += 1
-            self._truncates.append(self._place(text, match.start()) | self._named((schema, name)))
+            _append(self._truncates, self._place(text, match.start()) | self._named((schema, name)))
 
     def _deleted(self, match: re.Match[bytes], text: bytes) -> None:
         rows = int(match[1])
@@ -227,21 +228,25 @@ class Summary:
         if (renamed := read_rename(ddl.statement)) is not None:
             entry["renamed"] = _as_json(renamed, ddl.search_path)
         entry |= {"by": ddl.asked_by, "from": ddl.address, "application": ddl.application}
-        self._changes.append(entry)
+        _append(self._changes, entry)
 
     def _text(self, name: bytes) -> str:
-        return split_name(name.decode(self._codec, "backslashreplace"))
+        return split_name(name.decode(self._codec, "surrogateescape"))
 
     def _named(self, table: Key) -> dict[str, str]:
         return {"schema": self._text(table[0]), "name": self._text(table[1])}
 
     def as_manifest(self) -> dict[str, Any]:
-        """Return the keys that a manifest gets, when all of the text was taken; none if there is too much to tell."""
-        if max(map(len, (self._changes, self._truncates, self._marks))) > MOST:
-            return {}
+        """Return the keys that a manifest gets, when all of the text was taken.
+
+        Those that name objects are missing if there is too much to tell, or a text that is none in its encoding.
+        """
+        times: dict[str, Any] = {"commit_times": [time.decode() for time in self._times]} if self._times else {}
         kinds = self._rows.items()
         tables = sorted({table for _, counts in kinds for table, number in counts.items() if number})
-        found: dict[str, Any] = {
+        if max(len(tables), len(self._changes), len(self._truncates), len(self._marks)) > MOST:
+            return times
+        found = {
             "tables": [
                 self._named(table) | {kind: counts[table] for kind, counts in kinds if counts[table]}
                 for table in tables
@@ -251,9 +256,22 @@ class Summary:
             "marks": self._marks,
             "largest_deletes": self._deletes,
         }
-        if self._times:
-            found["commit_times"] = [time.decode() for time in self._times]
-        return found
+        return (found if _is_text(found) else {}) | times
+
+
+def _append(events: list[dict[str, Any]], event: dict[str, Any]) -> None:
+    """Add an event, unless there are too many already."""
+    if len(events) <= MOST:
+        events.append(event)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether every string in it can be written: a database in SQL_ASCII may hold bytes that are no text."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _as_json(renamed: Renamed, path: str | None) -> dict[str, str | None]:

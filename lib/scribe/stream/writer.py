@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import zstandard
 
@@ -40,6 +40,8 @@ MOST_WARNINGS = 1000  # in one manifest
 _EMPTIED = re.compile(rb"\nDELETE FROM ONLY [^\n]*; -- \* rows\n")
 _KINDS = ("inserted", "updated", "deleted", "truncated", "ddl")
 _COMMENT = re.compile(rb"\n-- [^\n]*(?=\n)")
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Counter:
 
     def __init__(self, codec: str = "utf-8") -> None:
         self.counts = dict.fromkeys(_KINDS, 0)
-        self.summary = Summary(codec)
+        self._summary: Summary | None = Summary(codec)
         self.warnings: list[str] = []
         self.left_out = 0
         self.emptied = False  # a table whose rows follow was emptied
@@ -91,7 +93,7 @@ class Counter:
 
     def feed(self, block: bytes) -> None:
         """Take the next block: whole lines are looked at, and the beginning of the last one waits for its end."""
-        self.summary.feed(block)
+        self._ask(lambda summary: summary.feed(block))
         data = self._tail + block
         end = data.rfind(b"\n")
         self._tail = data[end : end + LONGEST]
@@ -105,6 +107,22 @@ class Counter:
                 self._add(match[1][:LONGEST].decode(errors="replace"), times)
             elif match := INEXACT_LINE.match(line + b"\n"):
                 self._add(f"inexact DDL: {match[1][:LONGEST].decode(errors='replace')}", times)
+
+    def _ask(self, step: Callable[[Summary], _Answer]) -> _Answer | None:
+        """Do a step for the manifest's lists, which no restore needs: no rotation fails because of a text in them."""
+        if self._summary is None:
+            return None
+        try:
+            return step(self._summary)
+        except Exception as error:
+            self._summary = None
+            reason = f"{type(error).__name__} {error}".strip()
+            self._add(f"the manifest does not list what the segment holds: {reason}", 1)
+            return None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the manifest's lists of what the segment holds; none if they could not be made."""
+        return self._ask(Summary.as_manifest) or {}
 
     def _add(self, text: str, times: int) -> None:
         room = MOST_WARNINGS - len(self.warnings)
@@ -217,6 +235,7 @@ def write_segment(
         temporary.unlink(missing_ok=True)
         raise
     sequences = facts.sequences
+    lists = counter.summary()  # may add a warning
     manifest = {
         "format_version": FORMAT_VERSION,
         "file": data.name,
@@ -241,7 +260,7 @@ def write_segment(
         "timeline": facts.timeline,
         "closed": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "warnings": facts.warnings + counter.all_warnings(),
-        **counter.summary.as_manifest(),
+        **lists,
     }
     if facts.identity.get("accepted_gaps"):
         manifest["accepted_gaps"] = [gap["name"] for gap in facts.identity["accepted_gaps"]]
