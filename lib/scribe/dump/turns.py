@@ -22,7 +22,10 @@ _PAUSE = 1.0  # seconds between two looks
 
 @contextlib.contextmanager
 def take_turn(number: int, tell: Callable[[str], None], longest: float = LONGEST) -> Iterator[None]:
-    """Hold one of number turns; 0: there is no limit. tell: is told of a wait. Raises TryAgainError after longest."""
+    """Hold one of number turns; 0: there is no limit. Raises TryAgainError after longest.
+
+    tell: called with a line for people if it has to wait.
+    """
     if not number:
         yield
         return

@@ -8,9 +8,10 @@ do not, because they tell of statements and of who ran them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,17 +19,20 @@ from pathlib import Path
 from scribe.archive import rolefiles
 from scribe.archive.layout import Archive
 from scribe.offsite.encryption import SUFFIX
+from scribe.offsite.stores import Stored
 
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 LOOSE = ("archive.json", "broken.json", "pruned.json", "meta.json", "verify.json", "rehearsal.json")
 _READABLE = re.compile(r"base/[^/]*/manifest\.json|globals/[^/]*\.json|(?:archive|broken|pruned)\.json")
 _MANIFEST = re.compile(r"incremental/[^/]*\.json|base/[^/]*/manifest\.json|globals/[^/]*\.json")
-_VERSION = re.compile(r"versions/([a-z]+\.json)/(\d{8}T\d{6}\.\d{6}Z)-([0-9a-f]{32})(\.age)?")
+_VERSION = re.compile(r"versions/([a-z]+\.json)/([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)-([0-9a-f]{32})(\.age)?")
+_NAME = "/[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_STORED = re.compile(rf"base/[0-9]{{8}}T[0-9]{{6}}Z(?:{_NAME}){{1,2}}|(?:incremental|globals){_NAME}")
 
 
 @dataclass(frozen=True)
 class Item:
-    """A file that belongs into a store. name: its path in the archive; size: in bytes."""
+    """A file that belongs into a store. name: its path in the archive; size: in bytes, 0 if it is missing."""
 
     name: str
     path: Path
@@ -84,8 +88,21 @@ def newest_versions(keys: Iterable[str]) -> dict[str, list[Version]]:
     found: dict[str, list[Version]] = {}
     for key in sorted(keys, reverse=True):
         if (match := _VERSION.fullmatch(key)) and match[1] in LOOSE:
-            found.setdefault(match[1], []).append(Version(key, match[2], match[3]))
+            with contextlib.suppress(ValueError):  # no time that there is: it is not ours
+                datetime.strptime(match[2], _STAMP)
+                found.setdefault(match[1], []).append(Version(key, match[2], match[3]))
     return found
+
+
+def archived_files(keys: Collection[str]) -> dict[str, str]:
+    """Return the keys of what is written once, by the files' names; the plain one if there are two.
+
+    Whatever else somebody has put into the store is left out: a name says where a file is put on this host.
+    """
+    found = {key.removesuffix(SUFFIX): key for key in keys if key.endswith(SUFFIX)} | {
+        key: key for key in keys if not key.endswith(SUFFIX)
+    }
+    return {name: key for name, key in found.items() if _STORED.fullmatch(name)}
 
 
 def finished(archive: Archive) -> Iterator[list[Item]]:
@@ -100,12 +117,15 @@ def finished(archive: Archive) -> Iterator[list[Item]]:
 
 
 def _item(archive: Archive, path: Path) -> Item:
-    return Item(path.relative_to(archive.path).as_posix(), path, path.stat().st_size)
+    size = 0
+    with contextlib.suppress(FileNotFoundError):
+        size = path.stat().st_size
+    return Item(path.relative_to(archive.path).as_posix(), path, size)
 
 
-def is_stored(item: Item, sizes: Mapping[str, int], *, encrypted: bool) -> bool:
+def is_stored(item: Item, objects: Mapping[str, Stored], *, encrypted: bool) -> bool:
     """Whether a store has a file: encrypted ones are longer than the file, by an amount that age decides."""
-    size = sizes.get(key_of(item.name, encrypted=encrypted))
-    if size is None:
-        return False
-    return size > item.size if encrypted and not is_readable(item.name) else size == item.size
+    found = objects.get(key_of(item.name, encrypted=encrypted))
+    if found is None or not item.size:
+        return found is not None
+    return found.size > item.size if encrypted and not is_readable(item.name) else found.size == item.size

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,9 +19,9 @@ from scribe.archive.layout import Archive
 from scribe.common import files
 from scribe.common.errors import UsageError
 from scribe.common.settings import Settings
-from scribe.offsite.contents import digest_of, is_manifest, newest_versions
+from scribe.offsite.contents import LOOSE, archived_files, digest_of, is_manifest, newest_versions
 from scribe.offsite.encryption import SUFFIX, decrypt
-from scribe.offsite.stores import Store, open_store
+from scribe.offsite.stores import Store, Stored, open_store
 
 JOBS = 8  # files fetched at once
 _DIRECTORIES = ("spool", "spool/cuts", "base", "incremental", "globals")
@@ -45,35 +46,50 @@ class Mirror(Archive):
 
     store: Store = field(compare=False)
     keys: dict[str, str] = field(compare=False)
-    sizes: dict[str, int] = field(compare=False)
+    objects: dict[str, Stored] = field(compare=False)
     secret: Path | None
     limit: int
     lock: files.Lock = field(compare=False)
+    held: dict[Path, int] = field(compare=False, default_factory=dict)  # sizes, the longest unused first
 
     def size_of(self, path: Path) -> int:
         """Return the size that a file has, or would have."""
         name = path.relative_to(self.path).as_posix()
         key = self.keys.get(name, name)
-        if key.endswith(SUFFIX) or path.exists():
+        if key.endswith(SUFFIX):
             self.fetch([path])
-            return path.stat().st_size
-        return self.sizes[key] if key in self.sizes else super().size_of(path)
+        elif key in self.objects:
+            return self.objects[key].size
+        return super().size_of(path)
 
     def fetch(self, paths: Iterable[Path]) -> None:
         """Bring files here, several at once. Raises UsageError if there is no room for them."""
-        wanted = [path for path in dict.fromkeys(paths) if self._name(path) in self.keys]
-        lacking = [path for path in wanted if not path.exists()]
-        self._make_room(sum(self.sizes[self.keys[self._name(path)]] for path in lacking), set(wanted))
+        wanted = {path for path in paths if self._name(path) in self.keys}
+        self._make_room(wanted)
+        lacking = [path for path in sorted(wanted) if not self._is_here(path)]
         with ThreadPoolExecutor(JOBS) as pool:
             list(pool.map(self._fetch, lacking))
 
     def release(self, path: Path) -> None:
         """Let a file go that is not needed again."""
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        self.held.pop(path, None)
+        path.unlink(missing_ok=True)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
+
+    def _object(self, path: Path) -> Stored:
+        return self.objects[self.keys[self._name(path)]]
+
+    def _is_here(self, path: Path) -> bool:
+        """Whether a file was fetched, out of the object that is there now; note that it is used."""
+        try:
+            changed = path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+        os.utime(path, ns=(time.time_ns(), changed))
+        self.held[path] = self.held.pop(path)
+        return changed // 1000 == self._object(path).changed
 
     def _fetch(self, path: Path) -> None:
         key = self.keys[self._name(path)]
@@ -89,60 +105,70 @@ class Mirror(Archive):
         with files.replacing(path) as stream:
             for block in blocks:
                 stream.write(block)
+        os.utime(path, ns=(time.time_ns(), self._object(path).changed * 1000))
+        self.held[path] = self._object(path).size
 
-    def _make_room(self, wanted: int, needed: set[Path]) -> None:
+    def _make_room(self, wanted: set[Path]) -> None:
         """Remove data files that were fetched earlier, the longest unused first, if there is no room for more."""
-        if wanted > self.limit:
-            hint = (
-                f"Set SCRIBE_CACHE_SIZE to more, with room for it in SCRIBE_CACHE; {wanted} bytes have to be fetched."
-            )
+        others = [path for path in self.held if path not in wanted]
+        total = sum(self._object(path).size for path in wanted) + sum(self.held[path] for path in others)
+        for path in others:
+            if total <= self.limit:
+                return
+            if self._name(path) in self.keys and not is_manifest(self._name(path)):
+                total -= self.held[path]
+                self.release(path)
+        if total > self.limit:
+            hint = f"Set SCRIBE_CACHE_SIZE to more, with room for it in SCRIBE_CACHE; {total} bytes are needed at once."
             raise UsageError(f"SCRIBE_CACHE_SIZE allows {self.limit} bytes only", hint)
-        found = []
-        for directory, _, names in os.walk(self.path):
-            for path in (Path(directory, name) for name in names):
-                if not is_manifest(self._name(path)) and self._name(path) in self.keys and path not in needed:
-                    status = path.stat()
-                    found.append((status.st_atime, status.st_size, path))
-        held = sum(size for _, size, _ in found)
-        for _, size, path in sorted(found):
-            if held + wanted <= self.limit:
-                break
-            path.unlink()
-            held -= size
 
 
 def open_mirror(url: str, cache: Cache, secret: Path | None) -> Mirror:
     """Return the archive in a place, its manifests fetched. Raises ScribeError; UsageError if there is none."""
     store = open_store(url)
-    sizes = store.sizes()
-    keys = {key.removesuffix(SUFFIX): key for key in sizes if not key.startswith("versions/")}
+    objects = store.objects()
+    keys = archived_files(objects)
     if not any(name.startswith("base/") for name in keys):
         raise UsageError(f'there is no archive in "{url}"', "Correct the URL; scribe-sync shows what it sends where.")
     path = cache.place(url)
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _refuse_strange(path)
     lock = files.Lock(path / ".lock", "another program reads this archive through the same SCRIBE_CACHE")
     lock.__enter__()  # it is held until the process ends
     for name in _DIRECTORIES:
         files.make_directory(path / name)
-    mirror = Mirror(path, store, keys, sizes, secret, cache.limit, lock)
-    _forget(mirror)
+    mirror = Mirror(path, store, keys, objects, secret, cache.limit, lock)
+    _bring_versions(mirror)
+    _look_around(mirror)
     names = [name for name in keys if is_manifest(name) or _is_small(name)]
     mirror.fetch(path / name for name in names)
-    _bring_versions(mirror)
     return mirror
+
+
+def _refuse_strange(path: Path) -> None:
+    """Raise UsageError for a directory in which somebody else could put files that we would take for fetched ones."""
+    status = path.stat()
+    if status.st_uid not in (os.geteuid(), 0) or status.st_mode & 0o022:
+        hint = "Set SCRIBE_CACHE to a directory of your own."
+        raise UsageError(f'others may write what is fetched into "{path}"', hint)
 
 
 def _is_small(name: str) -> bool:
     return name.startswith("globals/") or (name.startswith("base/") and name.rpartition("/")[2] in _SMALL)
 
 
-def _forget(mirror: Mirror) -> None:
-    """Remove what is here and not in the store any more."""
+def _look_around(mirror: Mirror) -> None:
+    """See what is here from earlier, and remove what the store does not have any more."""
+    found = []
     for directory, _, names in os.walk(mirror.path):
         for path in (Path(directory, name) for name in names):
-            ours = path == mirror.lock.path or mirror.path / "spool" in path.parents
-            if not ours and mirror._name(path) not in mirror.keys:
+            name = mirror._name(path)
+            if name in mirror.keys or name in LOOSE or name.startswith("spool/") or path == mirror.lock.path:
+                status = path.stat()
+                found.append((status.st_atime_ns, path, status.st_size))
+            else:
                 path.unlink()
+    mirror.held.update({path: size for _, path, size in sorted(found)})
     for base in mirror.bases_path.iterdir():
         with contextlib.suppress(OSError):
             base.rmdir()
@@ -150,7 +176,9 @@ def _forget(mirror: Mirror) -> None:
 
 def _bring_versions(mirror: Mirror) -> None:
     """Put the newest valid version of each file that is replaced in its place."""
-    for name, versions in newest_versions(mirror.sizes).items():
+    for name in LOOSE:
+        (mirror.path / name).unlink(missing_ok=True)
+    for name, versions in newest_versions(mirror.objects).items():
         for version in versions:
             if version.is_absence:
                 break

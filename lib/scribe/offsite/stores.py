@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,13 +24,21 @@ _CONNECT = timedelta(seconds=10)
 _RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 
 
+@dataclass(frozen=True)
+class Stored:
+    """An object as it is now. size: in bytes; changed: when it was written, in microseconds since 1970."""
+
+    size: int
+    changed: int
+
+
 class Store(Protocol):
     """What is asked of a place. Everything raises ScribeError, TryAgainError if it cannot be reached."""
 
     url: str
 
-    def sizes(self) -> dict[str, int]:
-        """Return the size of every object by its key, as they are now."""
+    def objects(self) -> dict[str, Stored]:
+        """Return every object by its key, as they are now."""
 
     def put(self, key: str, content: Path | Iterable[bytes]) -> None:
         """Write an object, whole or not at all, once."""
@@ -57,17 +66,24 @@ class DirectoryStore:
             hint = f'Mount its file system, or make the directory there once: "mkdir {self.path}".'
             raise TryAgainError(f'there is no directory "{self.path}"', hint)
 
-    def sizes(self) -> dict[str, int]:
-        """Return the size of every file."""
+    def objects(self) -> dict[str, Stored]:
+        """Return every file."""
         self._check()
         found = {}
-        for directory, _, names in os.walk(self.path):
+        for directory, _, names in os.walk(self.path, onerror=self._refuse_unreadable):
             for name in names:
                 path = Path(directory, name)
                 if not name.startswith(files.TEMPORARY):
                     with contextlib.suppress(FileNotFoundError):
-                        found[path.relative_to(self.path).as_posix()] = path.stat().st_size
+                        key, status = path.relative_to(self.path).as_posix(), path.stat()
+                        found[key] = Stored(status.st_size, status.st_mtime_ns // 1000)
         return found
+
+    def _refuse_unreadable(self, error: OSError) -> None:
+        """Raise TryAgainError for a directory that cannot be read: what is in it would seem to be missing."""
+        if not isinstance(error, FileNotFoundError):
+            text = f'could not read directory "{error.filename}": {error.strerror}'
+            raise TryAgainError(text, "See its file system.")
 
     def put(self, key: str, content: Path | Iterable[bytes]) -> None:
         """Write a file durably, once."""
@@ -129,10 +145,14 @@ class ObjectStore:
             hint = "Check that the store can be reached, and the bucket's name."
             raise TryAgainError(f'could not {what} "{self.url}": {_line(error)}', hint) from None
 
-    def sizes(self) -> dict[str, int]:
-        """Return the size of every object."""
+    def objects(self) -> dict[str, Stored]:
+        """Return every object."""
         with self._translated("list"):
-            return {entry["path"]: entry["size"] for page in self._obstore.list(self._store) for entry in page}
+            return {
+                entry["path"]: Stored(entry["size"], round(entry["last_modified"].timestamp() * 1e6))
+                for page in self._obstore.list(self._store)
+                for entry in page
+            }
 
     def put(self, key: str, content: Path | Iterable[bytes]) -> None:
         """Write an object, once: a small one in one request that fails where the key is taken, a large one in parts."""
@@ -149,7 +169,7 @@ class ObjectStore:
                     _refuse_other(self, key, [first])
                 return
             if self._is_there(key):
-                _refuse_other(self, key, content if isinstance(content, Path) else None)
+                _refuse_other(self, key, content)
                 return
             self._obstore.put(self._store, key, _chain(first, rest, blocks), chunk_size=PART, max_concurrency=4)
 
@@ -193,11 +213,12 @@ def _chain(first: bytes, second: bytes, rest: Iterator[bytes]) -> Iterator[bytes
     yield from rest
 
 
-def _refuse_other(store: Store, key: str, content: Path | Iterable[bytes] | None) -> None:
-    """Raise ScribeError if an object that is there is not the one to be written; None: it cannot be compared."""
-    if content is None:
-        return
-    if _digest(store.get(key)) != _digest(blocks_of(content)):
+def _refuse_other(store: Store, key: str, content: Path | Iterable[bytes]) -> None:
+    """Raise ScribeError if an object that is there is not the one to be written.
+
+    What is encrypted never is the same twice, and is not left of an iterator that was read: that is another one, too.
+    """
+    if isinstance(content, Iterator) or _digest(store.get(key)) != _digest(blocks_of(content)):
         hint = "Move what does not belong to this archive out of there, or name another prefix."
         raise ScribeError(f'"{store.url}/{key}" is there with other contents, and nothing is overwritten', hint)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from scribe.offsite.contents import (
     newest_versions,
 )
 from scribe.offsite.encryption import encrypt
-from scribe.offsite.stores import Store, blocks_of, open_store
+from scribe.offsite.stores import Store, Stored, blocks_of, open_store
 
 JOBS = 4  # files sent at once
 
@@ -42,6 +42,7 @@ class Look:
     sent_bytes: int = 0
     fault: ScribeError | None = None
     unseen: bool = True  # whether the place was not looked at
+    began: float = field(default_factory=time.time)  # in seconds since 1970
 
     def as_json(self) -> dict[str, Any]:
         """Return what scribe-check reads."""
@@ -50,6 +51,7 @@ class Look:
             "missing": [item.name for item in self.missing] + self.replaced,
             "missing_bytes": sum(item.size for item in self.missing),
             "unseen": self.unseen,
+            "time": self.began,
             "error": self.fault.message if self.fault else None,
         }
 
@@ -70,7 +72,7 @@ def read_record(archive: Archive) -> dict[str, dict[str, Any]]:
 
 
 def _record(archive: Archive, looks: Sequence[Look]) -> None:
-    known = read_record(archive) | {look.url: look.as_json() | {"time": time.time()} for look in looks}
+    known = read_record(archive) | {look.url: look.as_json() for look in looks}
     files.write_json(record_path(archive), {"remotes": list(known.values())})
 
 
@@ -83,7 +85,7 @@ def sync(
     jobs: int = JOBS,
     tell: Callable[[str], None] = lambda text: None,
 ) -> list[Look]:
-    """Send what is missing to every place; return what was found and done. tell: is told of each file.
+    """Send what is missing to every place; return what was found and done. tell: called with each file's name.
 
     A place that fails keeps no other from its files. Raises TryAgainError if another run is at work.
     """
@@ -95,16 +97,31 @@ def sync(
 
 
 def unsent(archive: Archive, urls: Sequence[str]) -> list[str]:
-    """Return the files that some place lacked at the last look: all of them if one was never looked at in full."""
+    """Return the files that some place lacked at the last look, or that are newer than it.
+
+    Those are all of them if a place was never looked at in full.
+    """
     known = read_record(archive)
-    if any(url not in known or known[url]["unseen"] for url in urls):
-        segments = [f"incremental/{name}" for name in archive.segment_names()]
-        return segments + [f"base/{base.stamp}/manifest.json" for base in archive.bases()]
-    return [name for url in urls for name in known[url]["missing"]]
+    looks = [0.0 if url not in known or known[url]["unseen"] else float(known[url]["time"]) for url in urls]
+    if not looks:
+        return []
+    manifests = [archive.incremental / name for name in archive.segment_names()]
+    manifests += [base.path / "manifest.json" for base in archive.bases()]
+    newer = [path.relative_to(archive.path).as_posix() for path in manifests if _finished(path) >= min(looks)]
+    return newer + [name for url in urls if url in known for name in known[url]["missing"]]
+
+
+def _finished(path: Path) -> float:
+    """Return when a file was written and got its name, in seconds since 1970; 0 if it is gone."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0.0
+    return max(status.st_mtime, status.st_ctime)
 
 
 class Talker(Protocol):
-    """Who is told of what goes on."""
+    """How a program says what goes on."""
 
     def note(self, text: str) -> None:
         """Say what was done."""
@@ -114,7 +131,7 @@ class Talker(Protocol):
 
 
 def send(archive: Archive, settings: Settings, talk: Talker) -> None:
-    """Send what is missing to the places that the settings name; what fails is told, and sent by the next run."""
+    """Send what is missing to the places that the settings name; warn of what fails, which the next run sends."""
     urls = settings["SCRIBE_REMOTE"] or ()
     if not urls:
         return
@@ -143,10 +160,10 @@ class _Sender:
         look = self.look
         try:
             store = open_store(look.url)
-            sizes = store.sizes()
-            versions = newest_versions(sizes)
+            objects = store.objects()
+            versions = newest_versions(objects)
             self._refuse_foreign(store, versions.get("archive.json", []))
-            things = [self._lacking(thing, sizes) for thing in finished(self.archive)]
+            things = [self._lacking(thing, objects) for thing in finished(self.archive)]
             look.missing = [item for thing in things for item in thing]
             look.unseen = False
             look.replaced = [name for name in LOOSE if self._is_new(store, name, versions.get(name, []))]
@@ -158,15 +175,19 @@ class _Sender:
             look.fault = look.fault or error
         return look
 
-    def _lacking(self, thing: list[Item], sizes: dict[str, int]) -> list[Item]:
-        """Return what a store lacks of a thing; with a file of it, what makes it complete comes again in any case."""
-        return [item for item in thing if not is_stored(item, sizes, encrypted=self.encrypted)]
+    def _lacking(self, thing: list[Item], objects: Mapping[str, Stored]) -> list[Item]:
+        """Return what a store lacks of a thing."""
+        return [item for item in thing if not is_stored(item, objects, encrypted=self.encrypted)]
 
     def _refuse_foreign(self, store: Store, versions: list[Version]) -> None:
         """Raise UsageError for a place that holds another database's archive: mixed, neither would restore."""
         ours = self.archive.identity()
         for version in versions[:1]:
-            theirs = json.loads(b"".join(store.get(version.key)))
+            try:
+                theirs = dict(json.loads(b"".join(store.get(version.key))))
+            except (ValueError, TypeError, RecursionError):
+                hint = "See who else writes there; its older versions, if the store keeps them, tell what it was."
+                raise ScribeError(f'"{store.url}/{version.key}" is not an archive.json', hint) from None
             if any(theirs.get(key) != ours[key] for key in ("system_identifier", "database")):
                 text = f'"{store.url}" holds the archive of another database: "{theirs.get("database")}"'
                 raise UsageError(text, "Give each archive a prefix of its own in SCRIBE_REMOTE.")
@@ -205,6 +226,7 @@ class _Sender:
         sent: list[Item] = []
         try:
             for item in thing:
+                item.path.stat()  # that it is missing is no fault of the store's
                 self._put(store, item.name, item.path)
                 sent.append(item)
         except ScribeError as error:

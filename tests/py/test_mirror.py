@@ -1,0 +1,191 @@
+"""A place of SCRIBE_REMOTE that holds what it should not, or lacks it; without a server."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from aged import Aged
+from fleet import run_alone
+
+from scribe.archive.layout import Archive
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.offsite.contents import archived_files, newest_versions
+from scribe.offsite.mirror import Cache, Mirror, open_mirror
+from scribe.offsite.stores import PART, DirectoryStore, ObjectStore
+from scribe.offsite.sync import sync, unsent
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    """An archive with a base and three segments, and a place beside it, "store"."""
+    made = Aged(tmp_path / "archive")
+    made.add_base(0)
+    for day in (1, 2, 3):
+        made.add_segment(day, 20)
+    (tmp_path / "store").mkdir()
+    return made.archive
+
+
+@pytest.fixture
+def url(archive: Archive) -> str:
+    """A place that has the whole archive."""
+    place = f"file://{archive.path.parent}/store"
+    (look,) = sync(archive, [place])
+    assert (look.fault, look.missing) == (None, [])
+    return place
+
+
+def opened(url: str, tmp_path: Path, limit: int = 1 << 20) -> Mirror:
+    """Return the archive in a place, as a program of its own would open it."""
+    mirror = open_mirror(url, Cache(tmp_path / "cache", limit), None)
+    mirror.lock.__exit__()
+    return mirror
+
+
+def data(mirror: Mirror) -> list[Path]:
+    return [segment.data for segment in mirror.segments()]
+
+
+def test_no_key_leads_out_of_the_cache():
+    good = [
+        "base/20261122T030000Z/manifest.json",
+        "base/20261122T030000Z/base.dir/3412.dat.zst",
+        "incremental/20261123T030000Z-0000000001000000.sql.zst",
+        "globals/20261122T030000Z.sql",
+    ]
+    bad = [
+        "globals/../../../.bashrc",
+        "globals/..",
+        "base/../manifest.json",
+        "base/20261122T030000Z/../../.lock",
+        "base/20261122T030000Z/.tmp-x",
+        "incremental//etc/passwd",
+        "incremental/a\nb",
+        "spool/remote.lock",
+        "archive.json",
+        ".lock",
+        "versions/archive.json/x",
+    ]
+    assert archived_files(good + bad + [f"{key}.age" for key in bad]) == {key: key for key in good}
+    secret, twice = good[:2]
+    assert archived_files([f"{secret}.age", twice, f"{twice}.age"]) == {secret: f"{secret}.age", twice: twice}
+
+
+def test_a_version_without_a_time_is_none():
+    assert newest_versions([f"versions/archive.json/99999999T999999.000000Z-{'0' * 32}"]) == {}
+
+
+def test_what_changed_in_the_store_is_fetched_again(url, tmp_path):
+    first = opened(url, tmp_path)
+    first.fetch(data(first))
+    whole = {path: path.read_bytes() for path in [*data(first), next(first.segments()).path]}
+    for path, content in whole.items():  # the same size, as a forger would have it
+        (tmp_path / "store" / path.relative_to(first.path)).write_bytes(bytes(len(content)))
+    with pytest.raises(ScribeError):
+        data(opened(url, tmp_path))
+    for path, content in whole.items():
+        (tmp_path / "store" / path.relative_to(first.path)).write_bytes(content)
+    last = opened(url, tmp_path)
+    last.fetch(data(last))
+    assert {path: path.read_bytes() for path in whole} == whole
+
+
+def test_the_cache_never_holds_more_than_its_bound(url, tmp_path):
+    mirror = opened(url, tmp_path)
+    paths = data(mirror)
+    sizes = [mirror.size_of(path) for path in paths]
+    assert min(sizes) > 0
+
+    def held() -> int:
+        return sum(path.stat().st_size for path in mirror.path.rglob("*") if path.is_file())
+
+    limit = held() + sum(sizes[:2])
+    mirror = opened(url, tmp_path, limit)
+    mirror.fetch(paths[:2])
+    mirror.fetch(paths[:1])  # used again, so the other one goes first
+    mirror.fetch(paths[2:])
+    assert [path.exists() for path in paths] == [True, False, True]
+    assert held() <= limit
+    with pytest.raises(UsageError, match="SCRIBE_CACHE_SIZE allows"):
+        mirror.fetch(paths)  # two of them are here
+
+
+def test_a_cache_that_others_may_write_is_refused(url, tmp_path):
+    place = Cache(tmp_path / "cache", 0).place(url)
+    place.mkdir(parents=True)
+    place.chmod(0o777)
+    with pytest.raises(UsageError, match="others may write"):
+        opened(url, tmp_path)
+    if os.geteuid() == 0:
+        place.chmod(0o700)
+        os.chown(place, 65534, 65534)
+        with pytest.raises(UsageError, match="others may write"):
+            opened(url, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[1]", b"3"])
+def test_a_place_with_nonsense_in_it_is_one_error_and_keeps_no_other_from_its_files(content, archive, url, tmp_path):
+    (tmp_path / "other").mkdir()
+    (version,) = (tmp_path / "store/versions/archive.json").iterdir()
+    version.write_bytes(content)
+    looks = sync(archive, [url, f"file://{tmp_path}/other"])
+    assert looks[0].fault is not None and "is not an archive.json" in looks[0].fault.message
+    assert (looks[1].fault, looks[1].missing) == (None, [])
+
+
+def test_a_file_that_the_archive_has_lost_keeps_no_other_from_the_store(archive, tmp_path):
+    lost, *kept = archive.segments()
+    lost.data.unlink()
+    env = {"SCRIBE_ARCHIVE": str(archive.path), "PGDATABASE": "shop"}
+    result = run_alone("scribe-sync", "--to", f"file://{tmp_path}/store", **env)
+    assert (result.returncode, re.findall("could not read .*", result.stderr)[:1]) == (
+        1,
+        [f'could not read "{lost.data}": No such file or directory'],
+    )
+    there = {path.name for path in (tmp_path / "store/incremental").iterdir()}
+    assert there == {path.name for segment in kept for path in (segment.data, segment.path)}
+
+
+def test_what_cannot_be_compared_is_not_taken_for_sent(tmp_path):
+    for store in (DirectoryStore(f"file://{tmp_path}"), ObjectStore("memory:///")):
+        store.put("key", [b"truncated"])
+        store.put("key", [b"truncated"])  # what is there already is success
+        for size in (1, PART + 1):
+            with pytest.raises(ScribeError, match="is there with other contents"):
+                store.put("key", iter([bytes(size), bytes(1)]))
+        assert b"".join(store.get("key")) == b"truncated"
+
+
+def test_a_directory_that_cannot_be_read_is_not_taken_for_empty():
+    with tempfile.TemporaryDirectory() as name:
+        store = DirectoryStore(f"file://{name}")
+        store.put("incremental/x", [b"x"])
+        assert list(store.objects()) == ["incremental/x"]
+        Path(name).chmod(0o755)
+        Path(name, "incremental").chmod(0)
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(TryAgainError, match='could not read directory ".*incremental": Permission denied'):
+                store.objects()
+        finally:
+            os.seteuid(before)
+            Path(name, "incremental").chmod(0o700)
+
+
+def test_what_was_finished_after_the_last_look_is_not_sent(archive, url):
+    assert unsent(archive, [url]) == []
+    names = [f"incremental/{name}" for name in archive.segment_names()]
+    newest = archive.path / names[-1]
+    os.utime(newest, (time.time() + 60, time.time() + 60))
+    assert unsent(archive, [url]) == names[-1:]
+    assert set(unsent(archive, [url, "file:///never/seen"])) > set(names)
+    assert unsent(archive, []) == []
