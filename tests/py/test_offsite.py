@@ -65,6 +65,7 @@ def shipped(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         cluster.psql("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'in the base')", "offsite")
         source.run("scribe-init")
         source.start_stream()
+        cluster.psql("CREATE ROLE offsite_only", "offsite")  # new globals are sent, too
         for number in (2, 3):
             cluster.psql(f"INSERT INTO t VALUES ({number}, 'in a segment')", "offsite")
             said = source.run("scribe-rotate", "--wait-lsn", "current").stderr
@@ -73,15 +74,30 @@ def shipped(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield source, aways
     finally:
         source.close()
+        cluster.psql("DROP ROLE IF EXISTS offsite_only", "postgres")
+
+
+def contents(archive: Path) -> dict[str, bytes]:
+    """Return every file of an archive, its spool left out, by its path."""
+    paths = {path.relative_to(archive).as_posix(): path for path in archive.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in paths.items() if not name.startswith("spool/")}
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_new_host_restores_the_database_out_of_the_copy(tool, shipped, cluster, tmp_path):
+def test_every_file_of_the_archive_comes_back_out_of_the_copy(tool, shipped, tmp_path):
     source, aways = shipped
     if tool not in aways:
         pytest.skip(f"place: there is no {tool} on this machine")
-    fetched = Scribe(cluster, f"from_{tool}", tmp_path / "fetched")
-    aways[tool].fetch(fetched.archive)
+    aways[tool].fetch(tmp_path / "fetched")
+    expected = contents(source.archive)
+    assert {name.partition("/")[0] for name in expected} >= {"archive.json", "base", "globals", "incremental"}
+    assert contents(tmp_path / "fetched").items() >= expected.items()
+
+
+def test_a_new_host_restores_the_database_out_of_the_copy(shipped, cluster, tmp_path):
+    source, aways = shipped
+    fetched = Scribe(cluster, "from_copy", tmp_path / "fetched")
+    aways["copy"].fetch(fetched.archive)
     try:
         fetched.run("scribe-verify")
         fetched.run("scribe-restore", "-d", fetched.dbname)
@@ -101,11 +117,40 @@ def test_what_cannot_be_sent_is_a_failure(tool, shipped, tmp_path):
     assert subprocess.run(["sh", "-c", line], capture_output=True, check=False).returncode > 0
 
 
-def test_an_unmounted_destination_is_no_success(shipped, tmp_path):
-    source, _ = shipped
-    command = [OFFSITE / "copy", "put", source.archive / "archive.json", "archive.json", tmp_path / "not-mounted"]
+def test_a_directory_that_is_not_mounted_is_no_success(shipped, tmp_path):
+    source, aways = shipped
+    path, away = source.archive / "archive.json", tmp_path / "not-mounted"
+    commands = [[OFFSITE / "copy", "put", path, "archive.json", away]]
+    if "age" in aways:
+        commands.append([OFFSITE / "age", "put", path, "archive.json", away, aways["age"].public])
+        commands.append([OFFSITE / "age", "get", away, aways["age"].key, tmp_path / "fetched"])
+    for command in commands:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 1 and "is the file system mounted?" in result.stderr
+
+
+def test_age_writes_nothing_beside_the_directory_whatever_the_names_in_the_store(shipped, tmp_path):
+    _, aways = shipped
+    if "age" not in aways:
+        pytest.skip("place: there is no age on this machine")
+    (tmp_path / "store").mkdir()
+    public = aways["age"].public
+    subprocess.run([OFFSITE / "age", "put", public, " blank", tmp_path / "store", public], check=True)
+    (tmp_path / "store/x\n..").mkdir()
+    for copy in ("y.age", "store/x\n../y.age"):  # each line of the name is a path of its own
+        shutil.copy(tmp_path / "store/ blank.age", tmp_path / copy)
+    subprocess.run([OFFSITE / "age", "get", tmp_path / "store", aways["age"].key, tmp_path / "to"], check=True)
+    assert contents(tmp_path / "to") == dict.fromkeys([" blank", "x\n../y"], aways["age"].public.read_bytes())
+    assert not (tmp_path / "y").exists()
+
+
+def test_rclone_sends_nothing_where_it_cannot_see_whose_archive_is_there(shipped):
+    _, aways = shipped
+    if "rclone" not in aways:
+        pytest.skip("place: there is no rclone on this machine")
+    command = [OFFSITE / "rclone", "put", "/dev/null", "archive.json", "no-such-remote:shop"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 1 and "is the file system mounted?" in result.stderr
+    assert (result.returncode, "could not see whether" in result.stderr) == (1, True)
 
 
 @pytest.fixture
