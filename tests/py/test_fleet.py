@@ -19,6 +19,10 @@ from source import Scribe
 
 from scribe.archive.manifest import check_value
 from scribe.common import files
+from scribe.common.cli import make_parser
+from scribe.common.errors import UsageError
+from scribe.health.formats import json_text
+from scribe.health.instances import add_options, find_instances
 
 NAMES = ["absent", "archived", "watched", "wrong"]
 
@@ -108,20 +112,41 @@ def test_a_database_that_hangs_holds_up_no_other(settings, watched, tmp_path):
     assert "could not be read in time" in found["hangs"][0]["text"]
 
 
-@pytest.mark.parametrize("program", ["scribe-check", "scribe-status"])
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--config-dir", "/nowhere"], 'could not read directory "/nowhere"'),
-        (["--config-dir", "/proc/self/fdinfo"], "there is no file NAME.env"),
+        (["--config-dir", "/proc/self/fdinfo"], 'there is no file NAME.env in "/proc/self/fdinfo"'),
         (["--all", "-d", "shop"], "--dbname is for one database"),
         (["--all", "--config", "x"], "--config is for one database"),
     ],
 )
-def test_what_is_meant_for_one_database_is_refused(program, arguments, said):
-    result = run_alone(program, *arguments)
-    assert result.returncode == (3 if program == "scribe-check" else 2)
-    assert said in result.stdout + result.stderr
+def test_what_is_meant_for_one_database_is_refused(arguments, said):
+    parsed = make_parser("scribe-check", "", "")
+    add_options(parsed)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        find_instances(parsed.parse_args(arguments))
+
+
+def test_wrong_use_is_said_in_the_format_that_was_asked_for():
+    result = run_alone("scribe-check", "--config-dir", "/nowhere", "--format", "json")
+    value = json.loads(result.stdout)
+    check_value("check", value, Path("scribe-check"))
+    assert (result.returncode, value["exit_status"], value["checks"][0]["name"]) == (3, 3, "configuration")
+    result = run_alone("scribe-status", "--config-dir", "/nowhere")
+    assert (result.returncode, result.stdout) == (2, "")
+
+
+def test_no_name_controls_a_terminal(tmp_path):
+    for name in (b"a\x1b[2J|\xff.env", "b\x9b2J\n.env".encode()):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text("")
+    parsed = make_parser("scribe-check", "", "")
+    add_options(parsed)
+    found = find_instances(parsed.parse_args(["--config-dir", str(tmp_path)]))
+    assert [instance.name for instance in found] == ["a?[2J/?", "b?2J?"]
+    value = {"name": 'ä \x9b \x7f \udcff " \n'}
+    assert json.loads(json_text(value)) == value
+    assert json_text(value) == '{\n  "name": "ä \\u009b \\u007f \\udcff \\" \\n"\n}\n'
 
 
 # scribe-status

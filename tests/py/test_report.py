@@ -13,7 +13,7 @@ from aged import Aged, change
 from cluster import ROOT
 from fleet import run_alone
 
-HOSTILE = "<script>alert(1)</script>"
+HOSTILE = "\"'><b onclick=x>\x1b[2J"
 
 
 class Page(HTMLParser):
@@ -52,7 +52,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Settings of three databases: one with a gap, one that is not there, and one whose names are hostile."""
     directory = tmp_path_factory.mktemp("report")
     for name in ("shop", "hostile"):
-        archive = Aged(directory / f"{name}-archive")
+        archive = Aged(directory / f"{name}<b>-archive")
         archive.add_base(0)
         for day in range(1, 6):
             path = archive.add_segment(day, day)
@@ -60,11 +60,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
             table = {"schema": "public", "name": "orders" if name == "shop" else HOSTILE}
             when = {"time": "2026-11-23 03:00:00+00", "xid": 7, "lsn": "0/1000000"}
             changes = [when | {"tag": "CREATE TABLE", "names": [table]}]
-            changes.append(when | {"tag": "DO", "names": [], "text": "DO $$ BEGIN"})
+            changes.append(when | {"tag": "DO", "names": [], "text": f"DO $$ BEGIN {HOSTILE}"})
             tables = [table | {"inserted": day * 1000, "updated": day}]
             change(path, counts=counts, tables=tables, schema_changes=changes)
         archive.start_chain(9)
         (archive.path / "rehearsal.json").write_text('{"time": "2026-11-24T04:00:00Z", "ok": false, "faults": ["x"]}')
+        (archive.path / "verify.json").write_text('{"time": "soon", "ok": true}')  # no time: as if it were not there
         (directory / f"{name}.env").write_text(f"SCRIBE_ARCHIVE={archive.path}\n")
     (directory / "gone.env").write_text(f"SCRIBE_ARCHIVE={directory}/nowhere\n")
     return directory
@@ -101,8 +102,11 @@ def test_the_page_needs_nothing_but_itself(made):
 
 def test_what_the_archive_says_is_text(made):
     text, _ = made
-    assert HOSTILE not in text
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    said = "&quot;&#x27;&gt;&lt;b onclick=x&gt;?[2J"
+    assert f"<td>public.{said}</td>" in text and f"<td>DO $$ BEGIN {said}</td>" in text
+    assert "hostile&lt;b&gt;-archive" in text
+    assert "b" not in Page(text).tags
+    assert [c for c in text if not c.isprintable() and c != "\n"] == []
 
 
 def test_the_page_says_what_is_wrong_and_what_to_do(made):
@@ -112,6 +116,8 @@ def test_the_page_says_what_is_wrong_and_what_to_do(made):
     assert "Mount its file system" in text  # the hint for the one that is gone
     assert "the stream began anew between" in text
     assert "public.orders" in text and "DO $$ BEGIN" in text
+    assert values["shop"]["verification"] is None
+    assert values["shop"]["rehearsal"] == {"time": "2026-11-24T04:00:00Z", "ok": False}
 
 
 def test_a_file_that_cannot_be_written_is_one_error(settings):

@@ -115,18 +115,20 @@ def _performance(value: Value) -> str:
 
 def format_json(report: Report) -> str:
     """Return the report as docs/alarms.md describes it: keys are only ever added."""
-    return _json_text(_report_json(report))
+    return json_text(_report_json(report))
 
 
 def format_json_fleet(fleet: Fleet) -> str:
     """Return the reports of all databases, each as format_json() has it and with its name."""
-    return _json_text(
+    return json_text(
         _whole_json(fleet) | {"databases": [{"name": name} | _report_json(report) for name, report in fleet.reports]}
     )
 
 
-def _json_text(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+def json_text(value: dict[str, Any]) -> str:
+    """Return JSON that can be read, and that controls no terminal and is UTF-8 whatever the names in it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"
 
 
 def _report_json(report: Report) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from scribe.archive.manifest import prepare_checkers
 from scribe.common.deadline import Collected, collect_all
 from scribe.common.errors import UsageError
+from scribe.health.formats import plain
 
 DIRECTORY = Path("/etc/scribe")
 # What names one database: in the environment, it would come before what every file says.
@@ -21,7 +22,7 @@ _ONE = ("PGDATABASE", "PGSERVICE", "PGSERVICEFILE")
 
 @dataclass(frozen=True)
 class Instance:
-    """A database by the name of its settings file, NAME.env."""
+    """A database by the name of its settings file, NAME.env, as it is shown."""
 
     name: str
     path: Path
@@ -53,7 +54,7 @@ def find_instances(arguments: argparse.Namespace) -> list[Instance]:
     if not paths:
         hint = "Name the directory of the settings with --config-dir DIR."
         raise UsageError(f'there is no file NAME.env in "{directory}"', hint)
-    return [Instance(path.stem, path) for path in paths]
+    return [Instance(plain(path.stem), path) for path in paths]
 
 
 def look_at_all(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from scribe.common.deadline import collect
 from scribe.common.errors import UsageError
 from scribe.health.checks import CHECKS
 from scribe.health.examination import assemble, examine, facts_of, time_for_children
+from scribe.health.formats import json_text
 from scribe.health.instances import are_wanted, find_instances, look_at_all
 from scribe.health.overview import as_json
 
@@ -56,5 +56,4 @@ def look_at(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 def write_json(databases: list[dict[str, Any]], checked: float) -> str:
     """Return what is known of all as JSON: keys are only ever added. checked: seconds since 1970."""
     moment = datetime.fromtimestamp(checked, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    value = {"format_version": FORMAT_VERSION, "checked": moment, "databases": databases}
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return json_text({"format_version": FORMAT_VERSION, "checked": moment, "databases": databases})

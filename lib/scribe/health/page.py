@@ -263,7 +263,7 @@ def _schema_changes(changes: Sequence[Json]) -> str:
     if not changes:
         return ""
     rows = "".join(
-        f"<tr><td>{_text(change['time'])[:19]}</td><td>{_text(change['tag'])}</td><td>{_text(change['name'])}</td></tr>"
+        f"<tr><td>{_text(change['time'][:19])}</td><td>{_text(change['tag'])}</td><td>{_text(change['name'])}</td></tr>"
         for change in reversed(changes[-_CHANGES:])
     )
     more = len(changes) - _CHANGES

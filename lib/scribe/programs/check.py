@@ -16,7 +16,7 @@ from scribe.common.errors import UsageError
 from scribe.health.checks import BY_NAME, CHECKS, Check
 from scribe.health.examination import assemble, examine, read_range, time_for_children
 from scribe.health.findings import Finding, State
-from scribe.health.formats import FLEET_FORMATS, FORMATS, Fleet, Report, format_table, format_table_fleet
+from scribe.health.formats import FLEET_FORMATS, FORMATS, Fleet, Report, format_table, format_table_fleet, plain
 from scribe.health.instances import add_options, are_wanted, find_instances, look_at_all
 
 PROGRAM = "scribe-check"
@@ -129,6 +129,7 @@ def look(arguments: argparse.Namespace) -> Report | Fleet:
 def main(argv: list[str]) -> int:
     """Run the program; return the state."""
     parser = make_arguments()
+    arguments = parser.parse_args([])
     try:
         arguments = parser.parse_args(argv)
         if arguments.timeout <= 0:
@@ -139,7 +140,6 @@ def main(argv: list[str]) -> int:
             return 0
         report = look(arguments)
     except UsageError as error:
-        arguments = parser.parse_args([])
         finding = Finding("configuration", State.UNKNOWN, error.message, error.hint or "")
         publish(arguments, Report([finding], time.time(), 0.0))
         return State.UNKNOWN
@@ -156,7 +156,7 @@ def guarded(argv: list[str]) -> int:
     try:
         return main(argv)
     except Exception as error:
-        print(f"SCRIBE UNKNOWN: {PROGRAM} failed: {type(error).__name__}: {' '.join(str(error).split())}")
+        print(plain(f"SCRIBE UNKNOWN: {PROGRAM} failed: {type(error).__name__}: {' '.join(str(error).split())}"))
         return State.UNKNOWN
 
 
