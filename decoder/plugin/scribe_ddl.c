@@ -389,7 +389,7 @@ write_own(ScribeState *state, const char *tag, const char *role, const char *tex
 	else
 		append_executed(out, text);
 	if (role)
-		appendStringInfoString(out, "RESET ROLE;\n");
+		appendStringInfoString(out, "SET LOCAL ROLE NONE;\n");
 	appendStringInfoString(out, "-- ddl end");
 	state->ddl++;
 	output_end_line(state);
@@ -611,7 +611,7 @@ write_block(ScribeState *state, Audit *audit)
 	append_statement(out, audit);
 
 	if (audit->role)
-		appendStringInfoString(out, "RESET ROLE;\n");
+		appendStringInfoString(out, "SET LOCAL ROLE NONE;\n");
 	if (audit->search_path)
 		appendStringInfoString(out, "SET LOCAL search_path = '';\n");
 	append_settings_back(out, audit);

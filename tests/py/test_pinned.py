@@ -151,6 +151,10 @@ def test_what_a_databases_owner_sets_for_its_sessions_is_not_for_ours(
             conn.execute("INSERT INTO u VALUES (2)")
         said += scribe.run("scribe-rotate", "--wait-lsn", "current", "--record").stderr
         said += scribe.run("scribe-dump", "--no-prune").stderr
+        with cluster.connect(scribe.dbname, options=ours) as conn:  # for psql alone, a schema change and rows after it
+            conn.execute("CREATE TABLE v (id int PRIMARY KEY)")
+            conn.execute("INSERT INTO v VALUES (3)")
+        said += scribe.run("scribe-rotate", "--wait-lsn", "current").stderr
         assert scribe.run("scribe-check", "--only", "server,capture,slot,ddl").stdout.count("UNKNOWN") == 0
         said += scribe.run("scribe-restore", "-d", targets[0], "--no-globals", "--base", first_base(scribe)).stderr
         assert "DEBUG" not in said and "password" not in said and "permission" not in said, said

@@ -233,7 +233,7 @@ def ddl_block(audit: Audit, text: str, inexact: str | None) -> bytes:
     block += _search_path(audit.search_path) if audit.search_path is not None else b""
     block += b"SET LOCAL ROLE " + quote_name(audit.role) + b";\n" if audit.role is not None else b""
     block += _statement(audit, text)
-    block += b"RESET ROLE;\n" if audit.role is not None else b""
+    block += b"SET LOCAL ROLE NONE;\n" if audit.role is not None else b""
     block += b"SET LOCAL search_path = '';\n" if audit.search_path is not None else b""
     block += back + returned
     return block + _firing(audit.tag, False) + b"-- ddl end\n"
@@ -245,4 +245,4 @@ def create_block(create: str, owner: str | None, inexact: str | None = None) -> 
     head = b"-- ddl CREATE TABLE" + (b"" if inexact is None else b" inexact: " + one_line(inexact)) + b"\n"
     if owner is None:
         return head + body + b"-- ddl end\n"
-    return head + b"SET LOCAL ROLE " + quote_name(owner) + b";\n" + body + b"RESET ROLE;\n-- ddl end\n"
+    return head + b"SET LOCAL ROLE " + quote_name(owner) + b";\n" + body + b"SET LOCAL ROLE NONE;\n-- ddl end\n"
