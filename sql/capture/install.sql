@@ -17,7 +17,9 @@ DO $install$
 DECLARE
     before name;
 BEGIN
-    PERFORM scribe.reconcile(false);  -- what there is was not captured
+    -- What there is at the first time was not captured, and is in the base. An installation that is brought up to date records, as a
+    -- rotation does, what no event trigger told since the last one.
+    PERFORM scribe.reconcile(EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtname = '!scribe_4_end' AND evtenabled <> 'D'));
     PERFORM scribe.set_privileges();
     FOR before IN SELECT e.evtname FROM pg_catalog.pg_event_trigger AS e JOIN pg_catalog.pg_proc AS f ON f.oid = e.evtfoid
             WHERE f.pronamespace = 'scribe'::pg_catalog.regnamespace AND e.evtname ~ '^scribe_' LOOP

@@ -84,6 +84,30 @@ BEGIN
 END
 $function$;
 
+-- What no rotation has seen yet, and which the history does not have as made by its owner or given to it since: REASSIGN OWNED came in
+-- between.
+CREATE OR REPLACE FUNCTION scribe.given_away() RETURNS oid[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    WITH fresh AS MATERIALIZED (
+        SELECT o.classid, o.objid, pg_get_userbyid(o.owner) AS owner, i.identity
+        FROM scribe.owners(NULL) AS o CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) AS i
+        WHERE NOT EXISTS (SELECT FROM scribe.seen_owner AS s WHERE s.classid = o.classid AND s.objid = o.objid)
+    ), told AS (
+        SELECT f.classid, f.objid, f.owner, h.id, h.tag, h.role, h.statement
+        FROM fresh AS f JOIN (SELECT r AS objid, h.* FROM scribe.ddl_history AS h, unnest(h.relids) AS r) AS h
+            ON f.classid = 'pg_class'::regclass AND h.objid = f.objid
+        UNION ALL
+        SELECT f.classid, f.objid, f.owner, h.id, h.tag, h.role, h.statement
+        FROM fresh AS f JOIN scribe.ddl_history AS h ON h.object_identity = f.identity
+    ), last AS (  -- that said whose it is
+        SELECT DISTINCT ON (classid, objid) classid, objid, owner, role, statement FROM told
+        WHERE tag ~ '^(CREATE|SELECT INTO|IMPORT)' OR statement ~* '\mOWNER\s+TO\M' ORDER BY classid, objid, id DESC
+    )
+    SELECT coalesce(array_agg(objid), '{}') FROM last
+    WHERE CASE WHEN statement ~* '\m(OWNER\s+TO|AUTHORIZATION)\M' THEN right(statement, length(quote_ident(owner)) + 1) <> ' ' || quote_ident(owner)
+        ELSE role <> owner END
+$function$;
+
 -- Record owners that changed by REASSIGN OWNED; objects: of these, NULL for all; new: also of what was not seen before, which a rotation
 -- has yet to see. Returns the relations not seen before.
 CREATE OR REPLACE FUNCTION scribe.reconcile_owners(record boolean, objects oid[], new boolean) RETURNS oid[]
@@ -91,13 +115,17 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_s
 DECLARE
     changed record;
     fresh oid[] := '{}';
+    given oid[] := '{}';
 BEGIN
+    IF record AND objects IS NULL AND NOT new THEN
+        given := scribe.given_away();
+    END IF;
     FOR changed IN
         SELECT o.classid, o.objid, o.owner, s.owner AS before, NULL::text AS type, NULL::text AS identity
         FROM scribe.owners(objects) AS o LEFT JOIN scribe.seen_owner AS s USING (classid, objid)
         WHERE s.owner IS DISTINCT FROM o.owner ORDER BY 1, 2
     LOOP
-        IF record AND (new OR changed.before IS NOT NULL) THEN
+        IF record AND (new OR changed.before IS NOT NULL OR changed.objid = ANY (given)) THEN
             CONTINUE WHEN NOT scribe.hold(changed.classid, changed.objid);
             SELECT o.classid, o.objid, o.owner, changed.before, i.type, i.identity INTO changed
                 FROM scribe.owners(ARRAY[changed.objid]) AS o
