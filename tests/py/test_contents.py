@@ -30,7 +30,7 @@ INSERT INTO moods SELECT (ARRAY['sad', 'ok', 'glad'])[1 + n % 3]::mood, n FROM g
 CREATE TABLE none ();
 INSERT INTO none DEFAULT VALUES;
 """
-RUNS = (["keyed"], ["keyless"], ["moods0", "moods1"], ["none"])  # what four runs of a tenth take along
+RUNS = (["keyed"], ["keyless"], ["moods0", "moods1"], ["none"])  # what four runs of a hundredth take along
 MORE = """
 INSERT INTO keyed (id, part, v) VALUES (1000, 'x', 'planted one');
 UPDATE keyed SET v = 'planted two' WHERE id = 7;
@@ -140,9 +140,9 @@ def test_a_record_can_be_spread_over_runs(scribe: Scribe, cluster: Cluster) -> N
     scribe.start_stream()
     cluster.psql(MORE, scribe.dbname)
     for _ in range(4):
-        scribe.run("scribe-rotate", "--record", "10%")
+        scribe.run("scribe-rotate", "--record", "1%")
     found = [sorted(value["contents"]) for value in records(scribe)]  # type: ignore[call-overload]
-    # A tenth of this database is one table, or all partitions of one: a row may lie in another of them in a copy.
+    # A hundredth of this database is one table, or all partitions of one: a row may lie in another of them in a copy.
     assert sorted(found) == [[f"public.{name}" for name in names] for names in RUNS]
     assert not any(value["complete"] for value in records(scribe))
     forge(scribe, "planted one", "planted 1")
