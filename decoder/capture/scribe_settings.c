@@ -131,7 +131,7 @@ by_name(const void *a, const void *b)
 
 /*
  * The settings that are not at their default, and perhaps some that are.  The server lists them for its parallel workers, as
- * RestoreGUCState() reads them; its list of all would be made and sorted anew for each statement, and cost more than
+ * RestoreGUCState() reads them; its list of all would be made and sorted again for each statement, and cost more than
  * everything else that is done here.
  */
 static struct config_generic **

@@ -1,7 +1,7 @@
 /*
  * scribe_create.c
  *	  CREATE TABLE from the catalog, for a table that its own statement cannot
- *	  make anew: CREATE TABLE AS would fill it, and its rows are decoded
+ *	  make again: CREATE TABLE AS would fill it, and its rows are decoded
  *	  before the statement's audit row.  Likewise what C code makes, of which
  *	  no statement tells.
  */

@@ -200,7 +200,7 @@ typedef struct ScribeState
 	int64		truncated;
 	int64		ddl;
 	int			script;			/* depth of extension scripts */
-	Oid			refill;			/* relation whose rows are sent anew */
+	Oid			refill;			/* relation whose rows are sent again */
 	bool		refill_begun;
 	List	   *emptying;		/* OIDs of tables to be emptied before the next DDL */
 	List	   *rewriting;		/* OIDs of tables whose rewritten rows are written */

@@ -3,7 +3,7 @@
  *	  Partitions whose rows may lie in other partitions in a copy.
  *
  * The hash of an enum's value is that of its label's OID, which another
- * database gives anew; so is that of a regclass.  Rows of such partitions are
+ * database gives again; so is that of a regclass.  Rows of such partitions are
  * written, and found again, through the topmost ancestor that hashes so: its
  * route.  What is done to one partition as a whole (TRUNCATE, DETACH) has no
  * equal in a copy, and is flagged.

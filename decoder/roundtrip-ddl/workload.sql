@@ -110,7 +110,7 @@ UPDATE trig SET n = 1;
 SELECT scribe.run('ALTER TABLE', 'ALTER TABLE trig RENAME COLUMN n TO m');
 COMMIT;
 
--- rows sent anew
+-- rows sent again
 BEGIN;
 SELECT scribe.run('ALTER TABLE', 'ALTER TABLE big ADD COLUMN r float8 DEFAULT random()', relid => 'big');
 ALTER TABLE big REPLICA IDENTITY FULL;

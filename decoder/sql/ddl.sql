@@ -111,7 +111,7 @@ INSERT INTO announced VALUES (1, 'x'), (2, 'y');
 COMMIT;
 SELECT * FROM stream;
 
--- rows sent anew, rows of scripts
+-- rows sent again, rows of scripts
 BEGIN;
 ALTER TABLE announced REPLICA IDENTITY FULL;
 INSERT INTO scribe.ddl_history (kind, relids) VALUES ('refill', ARRAY['announced'::regclass]);

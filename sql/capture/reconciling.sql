@@ -151,7 +151,7 @@ END
 $function$;
 
 -- Record what became of indexes without a word. One that a failed CREATE INDEX CONCURRENTLY left becomes valid by whatever
--- builds it anew: TRUNCATE, VACUUM FULL, ALTER TABLE; one that a failed DROP INDEX CONCURRENTLY left is none any more. What
+-- rebuilds it: TRUNCATE, VACUUM FULL, ALTER TABLE; one that a failed DROP INDEX CONCURRENTLY left is none any more. What
 -- stands already does nothing.
 CREATE OR REPLACE FUNCTION scribe.reconcile_indexes(record boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$

@@ -1,6 +1,6 @@
 -- rewrites.sql: commands that rewrite tables: recorded before the rows that they make.
 
--- Whether the running command has made a foreign key anew that points to one of the tables from another one, as a change of the
+-- Whether the running command has recreated a foreign key that points to one of the tables from another one, as a change of the
 -- key's type does: at its end it looks for every referenced row, also in a copy.
 CREATE OR REPLACE FUNCTION scribe.must_keep_rows(tables oid[]) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$

@@ -1,4 +1,4 @@
--- Rows that NOT VALID constraints let be are sent anew, or filled, all the same.
+-- Rows that NOT VALID constraints let be are sent again, or filled, all the same.
 CREATE TABLE t (id int PRIMARY KEY, v int);
 INSERT INTO t VALUES (1, -1), (2, 2);
 ALTER TABLE t ADD CONSTRAINT positive CHECK (v > 0) NOT VALID;

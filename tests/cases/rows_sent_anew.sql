@@ -1,4 +1,4 @@
--- Rows are sent anew with the owner's rights only, whatever keeps the owner from them; triggers and rules stay at rest.
+-- Rows are sent again with the owner's rights only, whatever keeps the owner from them; triggers and rules stay at rest.
 DO $$ BEGIN CREATE ROLE anew_owner; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 GRANT CREATE, USAGE ON SCHEMA public TO anew_owner;
 CREATE TABLE seen (what text);

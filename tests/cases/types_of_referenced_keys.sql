@@ -1,4 +1,4 @@
--- A key that others refer to gets another type: the foreign key is made anew and looks for the referenced rows at once.
+-- A key that others refer to gets another type: the foreign key is recreated and looks for the referenced rows at once.
 CREATE TABLE parent (id int PRIMARY KEY, v text);
 CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent, note text);
 CREATE TABLE parts (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
@@ -23,7 +23,7 @@ INSERT INTO parent VALUES (51, 'new');
 ALTER TABLE child ALTER COLUMN parent TYPE numeric;
 UPDATE child SET parent = 51 WHERE id = 7;
 COMMIT;
--- the key keeps its type: nothing refers to it anew, so nothing is computed in the copy
+-- the key keeps its type: nothing refers to it again, so nothing is computed in the copy
 ALTER TABLE parent ADD COLUMN w float8 DEFAULT random();
 DELETE FROM child WHERE parent = 3;
 DELETE FROM parent WHERE id = 3;

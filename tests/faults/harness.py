@@ -37,7 +37,7 @@ from workload import SCHEMA, Client
 
 CLIENTS = 3
 SENDER_TIMEOUT = 2  # seconds; the server gives up a receiver that is silent for longer
-WHOLE = 20  # every so many rounds everything is restored anew
+WHOLE = 20  # every so many rounds everything is restored again
 STEP_CALLS = ("write", "fsync", "rename", "unlink", "mkdir", "ftruncate", "truncate", "flock", "sendto")
 STEPPED: dict[str, tuple[str, ...]] = {
     "scribe-rotate": ("scribe-rotate",),
@@ -408,7 +408,7 @@ class Harness:
                 stream.write(json.dumps(entry) + "\n")
 
     def check(self, number: int) -> None:
-        """Rotate, restore what is new into the standing copy, compare; now and then restore everything anew."""
+        """Rotate, restore what is new into the standing copy, compare; now and then restore everything again."""
         for attempt in range(3):
             self.ensure_stream()
             result = self.scribe.run("scribe-rotate", "--wait-lsn", "current", check=False)

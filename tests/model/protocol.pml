@@ -30,7 +30,7 @@
 #define DROPS 0         /* somebody drops the slot */
 #endif
 #ifndef MOVES
-#define MOVES 0         /* somebody moves the slot, or makes it anew under its name */
+#define MOVES 0         /* somebody moves the slot, or recreates it under its name */
 #endif
 #ifndef DAMAGES
 #define DAMAGES 0       /* a piece of the spool turns into zeros */

@@ -1,4 +1,4 @@
-"""A slot that somebody else made anew or moved is noticed; one that merely followed an idle database is not."""
+"""A slot that somebody else recreated or moved is noticed; one that merely followed an idle database is not."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_slot_made_anew_under_the_same_name_breaks_the_chain(scribe: Scribe) -
         conn.execute(f"SELECT pg_create_logical_replication_slot('{scribe.slot}', 'scribe_decoder')")  # type: ignore[arg-type]
     result = scribe.run("scribe-stream", check=False)
     assert result.returncode == 1
-    assert "made anew or moved by somebody else" in result.stderr
+    assert "recreated or moved by somebody else" in result.stderr
     assert "scribe-init" in result.stderr
     assert json.loads((scribe.archive / "broken.json").read_text())["lsn"]
 

@@ -208,7 +208,7 @@ def test_rows_of_the_audit_table_are_orders_only_while_it_is_captures(begun: Scr
         begun.dbname,
     )
     result = begun.run("scribe-rotate", check=False)
-    assert result.returncode == 1 and "made anew by somebody else" in result.stderr
+    assert result.returncode == 1 and "recreated by somebody else" in result.stderr
     assert not any("forged" in path.read_text() for path in (begun.archive / "incremental").iterdir())
 
 

@@ -177,7 +177,7 @@ def test_json_tells_what_can_be_restored_where_the_gaps_are_and_how_it_grows(set
     assert [list(window) for window in found["windows"]] == [["from", "to"]] * 2
     (gap,) = found["gaps"]
     assert (gap["from"], gap["to"]) == (found["windows"][0]["to"], found["windows"][1]["from"])
-    assert "the stream began anew" in gap["reason"]
+    assert "the stream began again" in gap["reason"]
     assert found["restorable_from"] == found["windows"][0]["from"]
     assert found["bytes"] == found["base_bytes"] + found["segment_bytes"] > 0
     assert sum(day["transactions"] for day in found["days"]) == 4

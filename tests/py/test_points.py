@@ -146,7 +146,7 @@ def test_a_hole_is_listed_and_not_crossed(target: Target) -> None:
 def test_a_new_chain_is_not_taken_for_a_continuation(target: Target) -> None:
     small_archive(target)
     target.archive.segment([insert(12)], chain_start=True)
-    assert "the stream began anew" in target.refused()
+    assert "the stream began again" in target.refused()
 
 
 def test_a_transaction_that_begins_where_the_one_before_ends_is_applied_once(target: Target) -> None:

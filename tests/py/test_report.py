@@ -114,7 +114,7 @@ def test_the_page_says_what_is_wrong_and_what_to_do(made):
     for value in values.values():
         assert value["state"] == "CRITICAL" and value["faults"]
     assert "Mount its file system" in text  # the hint for the one that is gone
-    assert "the stream began anew between" in text
+    assert "the stream began again between" in text
     assert "public.orders" in text and "DO $$ BEGIN" in text
     assert values["shop"]["verification"] is None
     assert values["shop"]["rehearsal"] == {"time": "2026-11-24T04:00:00Z", "ok": False}

@@ -1,7 +1,7 @@
 """One dialect: the plugin in C and the translator in Python write the same, which is what tests/vectors holds.
 
 Of each NAME.sql, run on a source, NAME.segment is what a segment has: a frame for each transaction, without the xid,
-the positions and the time. SCRIBE_WRITE_VECTORS=1 writes those files anew, as scribe_decoder does.
+the positions and the time. SCRIBE_WRITE_VECTORS=1 writes those files again, as scribe_decoder does.
 """
 
 from __future__ import annotations

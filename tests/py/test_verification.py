@@ -246,7 +246,7 @@ def test_a_recorded_break_is_a_note_when_a_base_follows_it(made: Aged) -> None:
     made.start_chain(9)
     outcome = Verification(made.archive).run()
     assert outcome.faults == []
-    assert any("the stream began anew" in note for note in outcome.notes)
+    assert any("the stream began again" in note for note in outcome.notes)
     shutil.rmtree(made.archive.bases()[-1].path)
     assert any("the end of the archive cannot be reached" in fault.what for fault in faults(made))
 

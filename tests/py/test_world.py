@@ -88,7 +88,7 @@ def test_a_database_made_anew_under_its_name_begins_a_new_chain(shop: Scribe) ->
     shop.cluster.dropdb(shop.dbname)
     shop.cluster.createdb(shop.dbname)
     shop.cluster.psql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (-1);", shop.dbname)
-    is_broken(shop, "was dropped and created anew")
+    is_broken(shop, "was dropped and created again")
     begins_anew(shop)
 
 

@@ -92,7 +92,7 @@ def describe_break(before: Segment | None, after: Segment) -> str | None:
         return None
     gap = f"between {format_lsn(before.to_lsn)} and {format_lsn(after.from_lsn)}"
     if after.manifest["chain_start"]:
-        return f"the stream began anew {gap}"
+        return f"the stream began again {gap}"
     if before.to_lsn != after.from_lsn:
         return f"a segment is missing {gap}"
     if after.manifest["previous_sha256"] != before.manifest["sha256"]:

@@ -253,7 +253,7 @@ class Verification:
             if lsn <= pruned.to_lsn:
                 self.outcome.notes.append(f"{name}: its removal was begun; the next scribe-prune ends it")
             elif lsn > newest:
-                self.outcome.notes.append(f"{name}: an unfinished segment; the next scribe-rotate writes it anew")
+                self.outcome.notes.append(f"{name}: an unfinished segment; the next scribe-rotate writes it again")
             else:
                 self._fault(name, "its manifest is missing", FETCH)
         for directory in (self.archive.path, self.archive.incremental, self.archive.globals_path):

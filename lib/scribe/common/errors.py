@@ -8,7 +8,7 @@ TRY_AGAIN = 75
 
 
 class ScribeError(Exception):
-    """A failure the operator is told of in one line.
+    """A failure that is reported to the operator in one line.
 
     message: one sentence in lower case without a full stop, naming the object.
     hint: one sentence with the next command, or None.

@@ -68,7 +68,7 @@ class Steps:
         return lambda spool: None
 
     def look_again(self, conn: psycopg.Connection[Any], spool: Spool) -> None:  # noqa: B027
-        """Take note of capture objects that were made anew while the chain goes on."""
+        """Take note of capture objects that were recreated while the chain goes on."""
 
     def receiver_options(self, identity: Mapping[str, Any], left_out: Sequence[str] = ()) -> list[str]:
         """Return what pg_recvlogical is to ask of the plugin, as its flags; identity: archive.json.
@@ -127,7 +127,7 @@ class Steps:
         """Drop what other slots there are besides the archive's own; act: as in retire()."""
 
     def retire(self, conn: psycopg.Connection[Any], slot: str, act: Callable[[str], bool]) -> None:  # noqa: B027
-        """Remove from the source what prepare() made; act: is told each step and says whether to take it."""
+        """Remove from the source what prepare() made; act: called with each step, returns whether to take it."""
 
 
 class Decoder(Steps, ABC):

@@ -300,7 +300,7 @@ def _is_ours(conn: psycopg.Connection[Any], name: str) -> bool:
 
 
 def create_publication(conn: psycopg.Connection[Any], name: str) -> None:
-    """Make the publication anew: of all tables, or where that takes a superuser of those we own.
+    """Recreate the publication: of all tables, or where that takes a superuser of those we own.
 
     Where a superuser has installed capture for this role, the publication is that one's, too.
     Raises UsageError where one of that name is somebody else's.

@@ -436,7 +436,7 @@ def remove(
 ) -> None:
     """Take slot, capture objects and the replica identities set by us out of the source; archive files stay.
 
-    act: is told each step and says whether to take it; wait: seconds for those who lock the capture objects. Raises
+    act: called with each step, returns whether to take it; wait: seconds for those who lock the capture objects. Raises
     TryAgainError while the slot is in use, or if they do not end in time.
     """
     if capture.has_triggers(conn) and not is_superuser(conn):

@@ -77,7 +77,7 @@ def default_limit(check: Check, settings: Settings) -> Limit:
 
 
 def run_checks(checks: list[Check], survey: Survey, limits: Mapping[str, Limit]) -> Iterator[Finding]:
-    """Yield a finding for each check. A fault in the archive or the server is told once, and why the rest is not known.
+    """Yield a finding for each check; a fault in the archive or the server once, and why the rest is not known.
 
     limits: by name. The checks "archive" and "server" are added where they are not wanted and find a fault.
     """

@@ -560,7 +560,7 @@ class Replayer:
 
 _LACKS = "Give the target what the statement needs, and go on with --resume, which begins with this transaction"
 _FULL = "Make room on the target server, then go on with --resume, which begins with this transaction."
-_DIFFERS = "Find out what the target differs in from the source, and mend it before --resume, or begin anew"
+_DIFFERS = "Find out what the target differs in from the source, and fix it before --resume, or begin again"
 
 
 def _hint_after(error: ServerError, part: _Part | None = None, number: int = 0) -> str:

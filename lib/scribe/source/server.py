@@ -107,8 +107,8 @@ def check_identity(server: Server, identity: Mapping[str, Any]) -> None:
     old = identity["database_oid"]
     if server.database_oid != old and server.database == identity["database"] and old not in server.databases:
         raise ReplacedError(
-            f'database "{server.database}" was dropped and created anew: the archive belongs to the one with OID {old},'
-            f" and this one has {server.database_oid}",
+            f'database "{server.database}" was dropped and created again: the archive belongs to the one with OID'
+            f" {old}, and this one has {server.database_oid}",
             NEW_CHAIN,
         )
     if server.database_oid != old:

@@ -1,6 +1,6 @@
 """What pg_recvlogical has confirmed to the server: nobody else may have moved the slot.
 
-A slot that was dropped and made anew under the same name, or advanced by hand, looks like one that followed an idle
+A slot that was dropped and recreated under the same name, or advanced by hand, looks like one that followed an idle
 database: it stands beyond the last transaction we have. But pg_recvlogical says each position it is about to confirm
 (with --verbose), into a file, so that not even SIGKILL of everything loses the last of them. A slot that stands beyond
 them all was moved by somebody else, and what lies between is missing.

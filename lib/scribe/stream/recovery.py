@@ -131,12 +131,12 @@ def _check_spool(archive: Archive, spool: Spool, slot: Slot, archived: int) -> N
 
 
 def _check_confirmations(archive: Archive, slot: Slot, position: int) -> None:
-    """Raise, after recording it, if somebody else has moved the slot or made it anew."""
+    """Raise, after recording it, if somebody else has moved the slot or recreated it."""
     confirmed = parse_lsn(slot.confirmed_flush) if slot.confirmed_flush else 0
     highest = confirmation.highest(archive.spool, parse_lsn(archive.identity()["chain_from_lsn"]))
     if highest is not None and confirmed > max(highest, position):
         reason = (
-            f"the replication slot was made anew or moved by somebody else: it stands at {format_lsn(confirmed)}, "
+            f"the replication slot was recreated or moved by somebody else: it stands at {format_lsn(confirmed)}, "
             f"and scribe-stream has confirmed no more than {format_lsn(highest)}"
         )
         raise break_chain(archive, reason, position)

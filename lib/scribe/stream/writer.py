@@ -216,7 +216,7 @@ def write_segment(
 ) -> Segment:
     """Write one segment and, last, its manifest.
 
-    previous: the segment it continues, None where a chain starts; announce: told of both files before they get
+    previous: the segment it continues, None where a chain starts; announce: called with both files before they get
     their names; newest: nothing follows it in this rotation, so that the large objects go with it.
     """
     name = f"{archive.closing_stamp()}-{file_lsn(piece.to_lsn)}"

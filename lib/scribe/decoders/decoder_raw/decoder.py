@@ -74,7 +74,7 @@ class DecoderRaw(Decoder):
         knowledge = read_knowledge(spool)
         for name, known in (("ddl_history", knowledge.audit), ("table_facts", knowledge.store)):
             if fetch_value(conn, _OIDS, [f"scribe.{name}"]) not in known:
-                return f"table scribe.{name} was dropped, or made anew by somebody else"
+                return f"table scribe.{name} was dropped, or recreated by somebody else"
         return None
 
     def look(self, conn: psycopg.Connection[Any], slot: str) -> Callable[[Spool], None]:

@@ -40,7 +40,7 @@ class Knowledge:
     """What is known of the stream at a place: relations and types as last sent, and the facts of tables.
 
     made: relations made on the strength of rows, whose creation may still be told.
-    audit and store: OIDs that scribe.ddl_history and scribe.table_facts have, or had before they were made anew; nobody
+    audit and store: OIDs that scribe.ddl_history and scribe.table_facts have, or had before they were recreated; nobody
     else's table is taken for them. publication: the one the stream is of.
     """
 
