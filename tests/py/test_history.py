@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pty
+import subprocess
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
+from archives import make_archive
+from archives import transaction as written
 from cases import assert_manifest_tells_the_same
-from cluster import Cluster
+from cluster import ROOT, Cluster
 from source import Scribe
 
 from scribe.archive.layout import Archive
@@ -32,6 +37,7 @@ from scribe.history.changes import (
 )
 from scribe.history.times import read_time
 from scribe.programs.log import main
+from scribe.stream.rotation import rotate
 from scribe.stream.writer import Counter
 
 # Every change of a row with its old and new row as text, by the settings that a segment's header has.
@@ -379,6 +385,52 @@ def test_a_text_that_cannot_be_listed_stops_no_rotation() -> None:
     assert [warning.split(":")[0] for warning in counter.all_warnings()] == [
         "the manifest does not list what the segment holds"
     ]
+
+
+CONTROL = "\x9b2J\u202e"  # an escape sequence of eight bits, and what turns the order of a line round
+
+
+@pytest.fixture
+def forged(tmp_path: Path) -> Path:
+    """An archive in which names and texts would control a terminal; return its directory."""
+    archive = make_archive(tmp_path / "forged")
+    body = f"""INSERT INTO public."n{CONTROL}" (v) VALUES ('v{CONTROL}');
+-- rows 1 inserted
+-- warning: w{CONTROL}
+-- ddl COMMENT by r{CONTROL}
+COMMENT ON TABLE t IS 'c{CONTROL}\x1b[2J
+\td'
+;
+-- ddl end
+"""
+    (archive.spool / "stream.sql").write_bytes(written(0x200, body.encode()))
+    rotate(archive, None)
+    return archive.path
+
+
+def on_terminal(*command: str) -> str:
+    """Return what a program prints on a terminal."""
+    master, slave = pty.openpty()
+    with os.fdopen(master, "rb", 0) as shown:
+        with os.fdopen(slave, "wb", 0) as terminal:
+            subprocess.run(command, stdout=terminal, stdin=subprocess.DEVNULL, check=True, timeout=60)
+        return shown.read(1 << 16).decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("form", [(), ("--points",), ("--stat",), ("--json",), ("--sql",), ("--kind", "ddl")])
+def test_no_text_of_a_users_controls_the_terminal(forged: Path, form: tuple[str, ...], capfdbinary) -> None:
+    command = (str(ROOT / "bin/scribe-log"), "--archive", str(forged), "--no-pager", "--color", "never", *form)
+    said = on_terminal(*command)
+    assert all(character.isprintable() or character in "\n\t" for character in said)
+    assert main([*command[1:]]) == 0
+    piped = capfdbinary.readouterr().out.decode()
+    if form == ("--sql",):  # as it is: a program reads it, or a shell
+        assert f"""VALUES ('v{CONTROL}');""" in piped and f"""IS 'c{CONTROL}\x1b[2J\n\td'\n;""" in piped
+        assert """VALUES ('v?2J?');""" in said and """IS 'c?2J??[2J\n\td'\n;""" in said
+    else:
+        assert piped == said
+    if form == ("--json",):
+        assert json.loads(said.splitlines()[0])["values"]["v"] == f"v{CONTROL}"
 
 
 def test_names_and_values_stay_on_the_line_of_their_transaction(told: Scribe, log) -> None:

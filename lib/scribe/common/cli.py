@@ -15,6 +15,7 @@ import psycopg
 from scribe import __version__
 from scribe.common.errors import FAILED, ScribeError, TryAgainError, UsageError
 from scribe.common.postgres import export_connection
+from scribe.common.printable import printable
 from scribe.common.settings import Settings, load_settings
 
 
@@ -80,7 +81,7 @@ def prepare(
 
 def say(program: str, kind: str, text: str) -> None:
     """Print one line for people: "scribe-dump: kind: text"."""
-    line = "".join(c if c.isprintable() else "?" for c in text)
+    line = printable(text)
     print(f"{program}: {kind}: {line}" if kind else f"{program}: {line}", file=sys.stderr, flush=True)
 
 

@@ -21,6 +21,7 @@ from scribe.common.postgres import (
     plugin_options,
     program_version,
 )
+from scribe.common.printable import printable
 from scribe.decoders.decoder_raw import trial as gaps
 from scribe.dump.contents import read_roots
 from scribe.source import capture
@@ -84,7 +85,7 @@ class Check:
     def line(self) -> str:
         """Return the check as one line of the report."""
         line = f"{self.verdict:<8} {self.name}: {self.text}" + (f"; {self.remedy}" if self.remedy else "")
-        return "".join(c if c.isprintable() else "?" for c in line)
+        return printable(line)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from nagiosplugin import Performance
 
 from scribe import __version__
+from scribe.common.printable import json_text, printable
 from scribe.health.findings import Finding, State, Value, count_text, worst
 
 FORMAT_VERSION = 1
@@ -73,7 +73,7 @@ class Fleet:
 
 def plain(text: str) -> str:
     """Return text without what would end a line, begin performance data, or control a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text).replace("|", "/")
+    return printable(text).replace("|", "/")
 
 
 # --- Nagios -------------------------------------------------------------------------------------------------------
@@ -123,12 +123,6 @@ def format_json_fleet(fleet: Fleet) -> str:
     return json_text(
         _whole_json(fleet) | {"databases": [{"name": name} | _report_json(report) for name, report in fleet.reports]}
     )
-
-
-def json_text(value: dict[str, Any]) -> str:
-    """Return JSON that can be read, and that controls no terminal and is UTF-8 whatever the names in it."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"
 
 
 def _report_json(report: Report) -> dict[str, Any]:

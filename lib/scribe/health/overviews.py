@@ -11,9 +11,9 @@ from typing import Any
 from scribe.common.cli import prepare
 from scribe.common.deadline import collect
 from scribe.common.errors import UsageError
+from scribe.common.printable import json_text
 from scribe.health.checks import CHECKS
 from scribe.health.examination import assemble, examine, facts_of, time_for_children
-from scribe.health.formats import json_text
 from scribe.health.instances import are_wanted, find_instances, look_at_all
 from scribe.health.overview import as_json
 

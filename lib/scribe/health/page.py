@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from scribe import __version__
+from scribe.common.printable import printable
 from scribe.health.findings import count_text, size_text, time_text
 from scribe.health.overview import Json, read_moment
 
@@ -40,7 +41,7 @@ def write_page(databases: Sequence[Json], checked: float) -> str:
 
 def _text(value: object) -> str:
     """Return text in which nothing is a tag and nothing controls the reader's display."""
-    return html.escape("".join(c if c.isprintable() else "?" for c in str(value)))
+    return html.escape(printable(str(value)))
 
 
 def _figure(path: str, value: object, text: str) -> str:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from scribe.common.ddlnames import Name, brief, name_objects
 from scribe.common.dialect import quote_literal, quote_name
 from scribe.common.lsn import format_lsn
+from scribe.common.printable import printable
 from scribe.decoders.rows.builtins import WORDS
 from scribe.history.changes import Change, Ddl, Transaction
 from scribe.history.statements import DELETE, INSERT, KINDS, TRUNCATE, Table
 
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _SIGNS = {"insert": "+", "update": "~", "delete": "-", "truncate": "truncated"}
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class Style:
-    """How text looks: escape sequences of a terminal, or none."""
+    """How text looks: escape sequences of a terminal, or none. terminal: a person reads it there."""
 
     colour: bool = False
+    terminal: bool = False
 
     def paint(self, text: str, code: str) -> str:
-        """Return text in a colour."""
+        """Return text, which others chose, in a colour."""
+        text = printable(text)
         return f"\x1b[{code}m{text}\x1b[m" if self.colour else text
 
 
@@ -138,7 +139,7 @@ def line_of(entry: Entry, style: Style) -> str:
     parts += [style.paint(f"warning: {text}", "31") for text in entry.notices]
     number = f"xid {head.xid}" if head.xid else "xid -"
     place = style.paint(f"{number:<14} {format_lsn(head.commit_lsn):<12}", "33")
-    return f"{head.time}  {place} {', '.join(parts) or '(nothing)'}{entry.who}\n"
+    return f"{head.time}  {place} {', '.join(parts) or '(nothing)'}{printable(entry.who)}\n"
 
 
 def _count_text(table: Table, counts: Mapping[str, int], style: Style) -> str:
@@ -148,7 +149,7 @@ def _count_text(table: Table, counts: Mapping[str, int], style: Style) -> str:
         for kind in KINDS
         if counts[kind]
     ]
-    return f"{table_name(table)} {' '.join(shown)}"
+    return f"{printable(table_name(table))} {' '.join(shown)}"
 
 
 def commands_of(head: Transaction) -> str:
@@ -162,12 +163,6 @@ def commands_of(head: Transaction) -> str:
 
 
 # JSON
-
-
-def as_json(value: Mapping[str, Any]) -> str:
-    """Return one line of JSON; a byte that is no text in the database's encoding stands there as \\udcXX."""
-    text = json.dumps(value, ensure_ascii=False)
-    return (text if _SURROGATE.search(text) is None else json.dumps(value)) + "\n"
 
 
 def json_head(head: Transaction, kind: str) -> dict[str, Any]:
@@ -200,6 +195,6 @@ def json_ddl(head: Transaction, ddl: Ddl) -> dict[str, Any]:
     }
 
 
-def lines_of_sql(statement: str) -> Iterator[str]:
-    """Yield the lines of a schema change as a statement."""
-    yield statement if statement.endswith(";") else f"{statement}\n;"
+def sql_of_ddl(statement: str) -> str:
+    """Return a schema change as lines of SQL."""
+    return f"{statement}\n" if statement.endswith(";") else f"{statement}\n;\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from scribe.common.lsn import format_lsn
+from scribe.common.printable import printable
 from scribe.history.render import Entry, Style, commands_of, table_name
 from scribe.history.search import FEW_ROWS
 from scribe.history.statements import KINDS, Table
@@ -30,7 +31,7 @@ def points(entries: list[Entry], style: Style, *, commands: bool) -> Iterator[st
         for what in lines:
             number = f"xid {entry.head.xid}" if entry.head.xid else "xid -"
             place = style.paint(f"{number:<14} {format_lsn(entry.head.commit_lsn):<12}", "33")
-            yield f"{entry.head.time}  {place} {what}{entry.who}\n"
+            yield f"{entry.head.time}  {place} {what}{printable(entry.who)}\n"
         if lines and commands:
             yield commands_of(entry.head)
 
@@ -63,7 +64,7 @@ def totals(entries: Iterable[Entry]) -> dict[Table, dict[str, int]]:
 
 def stat(found: dict[Table, dict[str, int]], ddl: int) -> Iterator[str]:
     """Yield a line for each table, and one for the schema changes."""
-    names = {table: table_name(table) for table in found}
+    names = {table: printable(table_name(table)) for table in found}
     width = max([len("table"), *map(len, names.values())])
     heads = ("inserted", "updated", "deleted", "truncated")
     yield f"{'table':<{width}}" + "".join(f" {head:>12}" for head in heads) + "\n"

@@ -20,6 +20,7 @@ from scribe.archive.layout import Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import parse_lsn
+from scribe.common.printable import json_text, printable
 from scribe.history.changes import (
     Change,
     Count,
@@ -39,15 +40,14 @@ from scribe.history.render import (
     Entry,
     ShortDdl,
     Style,
-    as_json,
     commands_of,
     json_change,
     json_ddl,
     json_head,
     line_of,
-    lines_of_sql,
     shorten_ddl,
     show_names,
+    sql_of_ddl,
     statement_of,
 )
 from scribe.history.sieve import Sieve
@@ -149,6 +149,9 @@ class _Printer:
     def _write(self, text: str) -> None:
         self._output.write(text.encode("utf-8", "surrogateescape"))
 
+    def _write_sql(self, text: str) -> None:
+        self._write(printable(text, "\n\t") if self._form.style.terminal else text)
+
     def _take(self, entry: Entry, item: Item) -> None:
         if isinstance(item, Change | Count):
             if self._query.fits_rows(item, entry.head.commit_lsn):
@@ -176,19 +179,19 @@ class _Printer:
             return
         entry.marks.append(mark.name)
         if self._form.name == JSON:
-            self._write(as_json(json_head(entry.head, "mark") | {"name": mark.name}))
+            self._write(json_text(json_head(entry.head, "mark") | {"name": mark.name}, indent=None))
 
     def _print_change(self, head: Transaction, change: Change) -> None:
         if self._form.name == SQL:
-            self._write(statement_of(change) + "\n")
+            self._write_sql(statement_of(change) + "\n")
         elif self._form.name == JSON:
-            self._write(as_json(json_change(head, change) | self._json_who(head)))
+            self._write(json_text(json_change(head, change) | self._json_who(head), indent=None))
 
     def _print_ddl(self, head: Transaction, ddl: Ddl) -> None:
         if self._form.name == SQL:
-            self._write("".join(f"{line}\n" for line in lines_of_sql(ddl.statement)))
+            self._write_sql(sql_of_ddl(ddl.statement))
         elif self._form.name == JSON:
-            self._write(as_json(json_ddl(head, ddl)))
+            self._write(json_text(json_ddl(head, ddl), indent=None))
 
     def _json_who(self, head: Transaction) -> dict[str, str]:
         said = self._form.who.get(head.xid)

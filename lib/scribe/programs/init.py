@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from typing import Any
@@ -14,6 +13,7 @@ from scribe.archive.layout import Archive
 from scribe.common.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
 from scribe.common.errors import FAILED, ScribeError, TryAgainError, UsageError
 from scribe.common.postgres import connect, make_patient
+from scribe.common.printable import json_text
 from scribe.common.settings_report import Shown, describe_settings
 from scribe.decoders.decoder_raw import trial as gaps
 from scribe.decoders.registry import check_setting, plugin_of
@@ -66,7 +66,7 @@ def make_arguments() -> Parser:
 def print_report(checks: list[Check], arguments: argparse.Namespace) -> None:
     """Print the verdicts to stdout."""
     if arguments.json:
-        print(json.dumps([vars(check) for check in checks], indent=2, ensure_ascii=False))
+        print(json_text([vars(check) for check in checks]), end="")
     elif not arguments.quiet:
         print("\n".join(check.line() for check in checks))
     sys.stdout.flush()
@@ -75,7 +75,7 @@ def print_report(checks: list[Check], arguments: argparse.Namespace) -> None:
 def print_settings(found: list[Shown], arguments: argparse.Namespace) -> None:
     """Print the settings in force to stdout."""
     if arguments.json:
-        print(json.dumps([vars(entry) for entry in found], indent=2, ensure_ascii=False))
+        print(json_text([vars(entry) for entry in found]), end="")
         return
     width = max(len(entry.assignment) for entry in found)
     for entry in found:

@@ -199,18 +199,19 @@ class _Search:
 
 
 @contextmanager
-def pager(arguments: argparse.Namespace) -> Iterator[tuple[IO[bytes], bool]]:
-    """Yield where to print, and whether in colour: through a pager if stdout is a terminal, as git does."""
+def pager(arguments: argparse.Namespace) -> Iterator[tuple[IO[bytes], Style]]:
+    """Yield where to print, and how: through a pager if stdout is a terminal, as git does."""
     terminal = sys.stdout.isatty()
     colour = arguments.color == "always" or (arguments.color == "auto" and terminal and "NO_COLOR" not in os.environ)
+    style = Style(colour, terminal)
     command = os.environ.get("PAGER") or shutil.which("less") or ""
     if not terminal or arguments.no_pager or command in ("", "cat"):
-        yield sys.stdout.buffer, colour
+        yield sys.stdout.buffer, style
         sys.stdout.flush()
         return
     with subprocess.Popen(command, shell=True, stdin=subprocess.PIPE, env={"LESS": "FRX"} | dict(os.environ)) as shown:
         assert shown.stdin is not None
-        yield shown.stdin, colour
+        yield shown.stdin, style
         shown.stdin.close()
 
 
@@ -227,8 +228,8 @@ def body(argv: list[str]) -> int:
     query = follow(query, everything)
     segments = choose_segments(everything, query, state.tell)
     try:
-        with pager(arguments) as (output, colour):
-            form = Form(arguments.form, Style(colour), arguments.commands)
+        with pager(arguments) as (output, style):
+            form = Form(arguments.form, style, arguments.commands)
             state.print(segments, query, form, output)
     except BrokenPipeError:  # whoever read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

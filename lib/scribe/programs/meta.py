@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from scribe.archive.layout import Archive
 from scribe.archive.manifest import check_value, write_manifest
 from scribe.common.cli import Parser, json_ready, make_parser, prepare, run
 from scribe.common.postgres import connect
+from scribe.common.printable import json_text
 from scribe.source.metadata import describe_database
 from scribe.source.server import check_identity, inspect, open_source
 
@@ -38,7 +38,7 @@ def body(argv: list[str]) -> int:
         with connect() as conn:
             value = describe_database(conn)
         check_value("meta", value, Path("meta.json"))
-        print(json.dumps(value, indent=2, ensure_ascii=False, default=json_ready))
+        print(json_text(value, default=json_ready), end="")
         return 0
     archive = Archive(settings.archive)
     identity = archive.identity()
