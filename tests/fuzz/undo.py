@@ -105,7 +105,7 @@ class Rounds:
         """Take each of some transactions back, right after it and at the end."""
         able = [
             each
-            for each in find_transactions(self.source.chains, self.transactions())
+            for each in find_transactions(self.source.archive, self.source.chains, self.transactions())
             if all(tag.startswith("DROP ") for tag in each.ddl)
         ]
         found = sorted(self.random.sample(able, min(rounds, len(able))), key=lambda each: each.begin.commit_lsn)

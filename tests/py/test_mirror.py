@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -189,3 +190,29 @@ def test_what_was_finished_after_the_last_look_is_not_sent(archive, url):
     assert unsent(archive, [url]) == names[-1:]
     assert set(unsent(archive, [url, "file:///never/seen"])) > set(names)
     assert unsent(archive, []) == []
+
+
+def test_segments_are_fetched_ahead_and_kept_while_they_are_read(url, tmp_path):
+    mirror = opened(url, tmp_path)
+    segments = list(mirror.segments())
+    fixed = sum(path.stat().st_size for path in mirror.path.rglob("*") if path.is_file())
+    sizes = [mirror.size_of(segment.data) for segment in segments]
+    for behind, room, here in ((0, sum(sizes), [3, 3, 3]), (1, sum(sizes[:2]), [1, 2, 2]), (0, max(sizes), [1, 1, 1])):
+        shutil.rmtree(tmp_path / "cache")
+        mirror = opened(url, tmp_path, fixed + room)
+        found = []
+        for at, segment in enumerate(mirror.bring(segments, behind)):
+            assert segment is segments[at]
+            assert all(each.data.exists() for each in segments[max(0, at - behind) : at + 1])
+            found.append(sum(each.data.exists() for each in segments))
+        assert found == here
+    with pytest.raises(UsageError, match="SCRIBE_CACHE_SIZE allows"):
+        list(opened(url, tmp_path, fixed).bring(segments))
+
+
+@pytest.mark.parametrize("form", [(), ("--sql", "-j", "2"), ("--stat",), ("--value", "v=none")])
+def test_the_log_out_of_a_store_is_that_of_the_archive(form, archive, url, tmp_path):
+    here = run_alone("scribe-log", "--archive", archive.path, *form)
+    there = run_alone("scribe-log", "--archive", url, *form, SCRIBE_CACHE=str(tmp_path / "cache"))
+    assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert "public.t" in here.stdout or form[:1] == ("--value",)

@@ -116,6 +116,25 @@ def test_everything_there_is_listed_and_verified_and_little_of_it_kept(away, hos
     assert list((tmp_path / "cache").rglob("*.sql.zst")) == []
 
 
+def test_what_changed_is_told_out_of_the_store(away, host, source, tmp_path):
+    for form in (["--stat"], ["--sql", "--table", "t"]):
+        here = source.run("scribe-log", "--archive", str(source.archive), *form).stdout
+        assert host.run("scribe-log", "--archive", away.url, *form, env=away.reads).stdout == here
+        assert "public.t" in here
+        fetched = list((tmp_path / "cache").rglob("incremental/*.zst"))
+        assert bool(fetched) == ("--sql" in form)  # the manifests tell how many rows there are
+
+
+def test_a_look_and_an_undo_out_of_the_store(places, host, source):
+    away = places.get("s3-age", places["s3"])
+    (row,) = source.run("scribe-log", "--value", "id=2", "--table", "t", "--json").stdout.splitlines()
+    xid = str(json.loads(row)["xid"])
+    options = ["--archive", away.url, "--target-xid", xid, "-c", "TABLE t", "--", "-At"]
+    assert host.run("scribe-peek", *options, env=away.reads).stdout == "1|in the base\n2|in a segment\n"
+    undone = host.run("scribe-undo", "--archive", away.url, "--xid", xid, env=away.reads).stdout
+    assert xid in undone and "DELETE FROM" in undone
+
+
 def test_a_point_in_time_is_found_out_there(places, host, source):
     away = places["s3"]
     lsn = source.run("scribe-restore", "--mark", "here", "-d", "remote").stdout.strip()

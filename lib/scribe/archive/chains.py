@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,7 +197,10 @@ class Way:
         return self.base.path / next(name for name in names if name.startswith("base.sql"))
 
 
-def find_way(chains: list[Chain], target: Target, stamp: str | None = None) -> Way:
+Bring = Callable[[Iterable[Segment]], Iterator[Segment]]  # Archive.bring, or iter where the files are
+
+
+def find_way(chains: list[Chain], target: Target, stamp: str | None = None, bring: Bring = iter) -> Way:
     """Return the way to target, from the base named stamp or the latest one that leads there. Raises ScribeError."""
     if not chains:
         raise ScribeError("the archive has no complete base", 'Run "scribe-dump" on the source to take one.')
@@ -208,7 +211,7 @@ def find_way(chains: list[Chain], target: Target, stamp: str | None = None) -> W
         return _way_to_end(usable[-1])
     named = target.xid is not None or target.name is not None
     if named:
-        target = _find_commit(usable, target)
+        target = _find_commit(usable, target, bring)
     for chain in reversed(usable):
         if _reaches(chain, target):
             stop = Stop(target.lsn, target.time, target.inclusive)
@@ -282,7 +285,7 @@ def _needed(chain: Chain, stop: Stop) -> tuple[Segment, ...]:
     return tuple(needed)
 
 
-def _find_commit(chains: list[Chain], target: Target) -> Target:
+def _find_commit(chains: list[Chain], target: Target, bring: Bring) -> Target:
     """Turn a transaction or a mark into the LSN of its commit record, by reading the segments. Raises ScribeError."""
     segments = {segment.path: segment for chain in chains for segment in chain.segments}
     if target.xid is not None and _is_coarse(segments.values()):
@@ -290,7 +293,7 @@ def _find_commit(chains: list[Chain], target: Target) -> Target:
             f"could not find {target}: the archive's decoder does not tell the numbers of transactions",
             "Name a mark with --target-name, or a time with --target-time.",
         )
-    found = sorted({lsn for segment in segments.values() for lsn in _commits(segment, target)})
+    found = sorted({lsn for segment in bring(segments.values()) for lsn in _commits(segment, target)})
     if not found:
         ranges = "; ".join(describe_range(chain) for chain in _widest(chains))
         raise ScribeError(f"could not find {target}: reachable is {ranges}", _LIST)
@@ -314,14 +317,14 @@ def _commits(segment: Segment, target: Target) -> Iterator[int]:
                 yield lsn
 
 
-def goes_back(way: Way, position: int) -> bool:
+def goes_back(way: Way, position: int, bring: Bring = iter) -> bool:
     """Whether a database that stands at position holds a transaction beyond the stop of way: it cannot be undone."""
     if way.stop.is_end:
         return False
     held = (segment for segment in way.segments if segment.from_lsn < position)
     if way.stop.lsn is not None:
         held = (segment for segment in held if segment.to_lsn > way.stop.lsn)
-    return any(way.stop.excludes(begin) for segment in held for begin in _begins(segment, position))
+    return any(way.stop.excludes(begin) for segment in bring(held) for begin in _begins(segment, position))
 
 
 def _begins(segment: Segment, before: int) -> Iterator[Begin]:

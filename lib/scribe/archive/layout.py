@@ -144,6 +144,10 @@ class Archive:
     def fetch(self, paths: Iterable[Path]) -> None:
         """Bring files here that are about to be read; in a directory they are here."""
 
+    def bring(self, segments: Iterable[Segment], behind: int = 0) -> Iterator[Segment]:
+        """Yield segments whose data files are here, also for as long as the next behind ones are asked for."""
+        yield from segments
+
     def release(self, path: Path) -> None:
         """Let a file that was fetched go; in a directory it stays."""
 

@@ -190,7 +190,7 @@ class Settings:
         """The archive's directory. Raises UsageError when SCRIBE_ARCHIVE is not set, or names a place in a store."""
         place = self.place
         if not isinstance(place, Path):
-            hint = "Set SCRIBE_ARCHIVE to a directory; scribe-restore and scribe-verify read out of a store."
+            hint = "Set SCRIBE_ARCHIVE to a directory; a store is for what reads, such as scribe-log."
             raise UsageError(f'the archive in "{place}" can only be read', hint)
         return place
 

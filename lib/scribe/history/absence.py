@@ -62,7 +62,7 @@ def explain_absence(archive: Archive, segments: Iterable[Segment], query: Query)
         if not fitting:
             raise ScribeError("no table of that name was ever in the archive", _nearest(query, known))
     if query.key or query.values or query.columns:
-        _explain_columns(segments, query)
+        _explain_columns(archive.bring(segments), query)
 
 
 def _nearest(query: Query, known: Iterable[Table]) -> str:
@@ -81,7 +81,10 @@ def _known_tables(archive: Archive) -> set[Table]:
     found: set[Table] = set()
     for base in archive.bases():
         found |= {Table(row["schema"], row["name"]) for row in base.manifest.get("tables", [])}
-    for segment in archive.segments():
+    segments = list(archive.segments())
+    for row in [row for segment in segments for row in segment.manifest.get("tables", [])]:
+        found.add(Table(row["schema"], row["name"]))
+    for segment in archive.bring(segment for segment in segments if "tables" not in segment.manifest):
         found |= {item.table for item in _read(segment, wanted=False) if isinstance(item, Change | Count)}
     return found
 

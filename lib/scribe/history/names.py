@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scribe.archive.layout import Segment
+from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.ddlnames import name_objects, read_rename, resolve
 from scribe.common.lsn import parse_lsn
@@ -38,11 +38,14 @@ class _Life:
     columns: list[tuple[str, str]] = field(default_factory=list)
 
 
-def follow(query: Query, segments: Iterable[Segment]) -> Query:
-    """Return the query with the other names of the tables and columns that it names."""
+def follow(query: Query, archive: Archive, segments: Iterable[Segment]) -> Query:
+    """Return the query with the other names of the tables and columns that it names.
+
+    segments: of the archive, in commit order.
+    """
     if not query.by_table:
         return query
-    changes = list(_changes(segments))
+    changes = list(_changes(archive, segments))
     moves = [(c.objects[0].name, c.new.name, c.lsn) for c in changes if c.tag == "ALTER SCHEMA" and c.objects and c.new]
     moved = replace(query, moves=tuple(moves))
     chosen = [life for life in _lives(changes) if any(moved.fits_table(table) for table, _, _ in life.names)]
@@ -79,11 +82,12 @@ def _lives(changes: Iterable[Change]) -> list[_Life]:
     return found
 
 
-def _changes(segments: Iterable[Segment]) -> Iterator[Change]:
+def _changes(archive: Archive, segments: Iterable[Segment]) -> Iterator[Change]:
     for segment in segments:
         recorded = segment.manifest.get("schema_changes")
         if recorded is None:
-            yield from _read(segment)
+            for brought in archive.bring([segment] if segment.manifest["counts"]["ddl"] else []):
+                yield from _read(brought)
             continue
         for entry in recorded:
             renamed = entry.get("renamed")
@@ -99,8 +103,6 @@ def _recorded(entry: dict[str, Any], renamed: dict[str, Any]) -> Change:
 
 def _read(segment: Segment) -> Iterator[Change]:
     """Read a segment whose manifest does not list its schema changes."""
-    if segment.manifest["counts"]["ddl"] == 0:
-        return
     lsn = 0
     with open_plain(segment.data, segment.manifest["plain_bytes"]) as plain:
         reader = Reader(Sieve(plain, (_DDL,)), segment.data.name, comments=True)  # type: ignore[arg-type]

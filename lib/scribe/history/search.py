@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from scribe.archive.chains import describe_break
-from scribe.archive.layout import Segment
+from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import parse_lsn
@@ -352,33 +352,39 @@ def choose_segments(segments: Iterable[Segment], query: Query, on_gap: Callable[
 
 
 def search(
-    segments: list[Segment], query: Query, form: Form, *, reverse: bool, jobs: int | None = None
+    archive: Archive, segments: list[Segment], query: Query, form: Form, *, reverse: bool, jobs: int | None = None
 ) -> Iterator[Found]:
-    """Yield what each segment has: the newest first, or with reverse the oldest. Files are removed behind it."""
+    """Yield what each segment of an archive has: the newest first, or with reverse the oldest.
+
+    Files are removed behind it.
+    """
     order = segments if reverse else list(reversed(segments))
-    work = [(segment, from_manifest(segment, query, form)) for segment in order]
-    number = min(jobs or os.cpu_count() or 1, sum(found is None for _, found in work))
+    work = [from_manifest(segment, query, form) or segment for segment in order]
+    unread = [item for item in work if isinstance(item, Segment)]
+    number = min(jobs or os.cpu_count() or 1, len(unread))
+    brought = archive.bring(unread, behind=2 * number)
+    todo = (next(brought) if isinstance(item, Segment) else item for item in work)
     with tempfile.TemporaryDirectory(prefix="scribe-log-") as directory:
         if number < 2:
-            for segment, found in work:
-                yield search_segment(segment, query, form, directory) if found is None else found
+            for item in todo:
+                yield search_segment(item, query, form, directory) if isinstance(item, Segment) else item
             return
-        yield from _in_processes(work, query, form, directory, number)
+        yield from _in_processes(todo, query, form, directory, number)
 
 
 def _in_processes(
-    work: list[tuple[Segment, Found | None]], query: Query, form: Form, directory: str, number: int
+    work: Iterable[Segment | Found], query: Query, form: Form, directory: str, number: int
 ) -> Iterator[Found]:
     """Yield results in order, with no more of them waiting than are being worked at."""
     waiting: list[Future[Found]] = []
     with ProcessPoolExecutor(number) as pool:
         try:
-            for segment, found in work:
-                if found is None:
-                    waiting.append(pool.submit(search_segment, segment, query, form, directory))
+            for item in work:
+                if isinstance(item, Segment):
+                    waiting.append(pool.submit(search_segment, item, query, form, directory))
                 else:
                     waiting.append(Future())
-                    waiting[-1].set_result(found)
+                    waiting[-1].set_result(item)
                 if len(waiting) > 2 * number:
                     yield waiting.pop(0).result()
             while waiting:

@@ -10,12 +10,12 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scribe.archive.layout import Archive
+from scribe.archive.layout import Archive, Segment
 from scribe.common import files
 from scribe.common.errors import UsageError
 from scribe.common.settings import Settings
@@ -38,6 +38,10 @@ class Cache:
     def place(self, url: str) -> Path:
         """Return the directory for a place."""
         return self.directory / hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+class NoRoomError(UsageError):
+    """What is needed at once is larger than the cache may be."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,29 @@ class Mirror(Archive):
         return super().size_of(path)
 
     def fetch(self, paths: Iterable[Path]) -> None:
-        """Bring files here, several at once. Raises UsageError if there is no room for them."""
+        """Bring files here, several at once. Raises NoRoomError."""
         wanted = {path for path in paths if self._name(path) in self.keys}
         self._make_room(wanted)
         lacking = [path for path in sorted(wanted) if not self._is_here(path)]
         with ThreadPoolExecutor(JOBS) as pool:
             list(pool.map(self._fetch, lacking))
+
+    def bring(self, segments: Iterable[Segment], behind: int = 0) -> Iterator[Segment]:
+        """Yield segments whose data files are here; several are fetched ahead, if there is room for them."""
+        order = list(segments)
+        here = 0
+        for at, segment in enumerate(order):
+            if at == here:
+                here = self._fetch_ahead(order, max(0, at - behind), at)
+            yield segment
+
+    def _fetch_ahead(self, order: Sequence[Segment], first: int, at: int) -> int:
+        """Fetch the segment at a place and some after it, and keep those from first on; return the next place."""
+        with contextlib.suppress(NoRoomError):
+            self.fetch(segment.data for segment in order[first : at + JOBS])
+            return at + JOBS
+        self.fetch(segment.data for segment in order[first : at + 1])
+        return at + 1
 
     def release(self, path: Path) -> None:
         """Let a file go that is not needed again."""
@@ -120,7 +141,7 @@ class Mirror(Archive):
                 self.release(path)
         if total > self.limit:
             hint = f"Set SCRIBE_CACHE_SIZE to more, with room for it in SCRIBE_CACHE; {total} bytes are needed at once."
-            raise UsageError(f"SCRIBE_CACHE_SIZE allows {self.limit} bytes only", hint)
+            raise NoRoomError(f"SCRIBE_CACHE_SIZE allows {self.limit} bytes only", hint)
 
 
 def open_mirror(url: str, cache: Cache, secret: Path | None) -> Mirror:

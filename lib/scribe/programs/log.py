@@ -25,6 +25,7 @@ from scribe.history.report import points, stat, totals
 from scribe.history.search import JSON, LINE, POINTS, SQL, STAT, Form, choose_segments, search, text_of, texts
 from scribe.history.statements import KINDS
 from scribe.history.times import read_time
+from scribe.offsite.mirror import find_archive
 from scribe.restore.selection import read_pattern
 
 PROGRAM = "scribe-log"
@@ -46,7 +47,7 @@ Exit status: 0 done; 1 something in the range could not be read, or does not exi
 def make_arguments() -> Parser:
     """Return the parser."""
     parser = make_parser(PROGRAM, "Show what changed, when and by whom.", EPILOG)
-    parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
+    parser.add_argument("--archive", metavar="DIR|URL", help="the archive (default: $SCRIBE_ARCHIVE)")
     _add_filters(parser)
     group = parser.add_argument_group("form")
     form = group.add_mutually_exclusive_group()
@@ -153,7 +154,8 @@ def make_query(arguments: argparse.Namespace) -> Query:
 class _Search:
     """One run: what it prints, and what was in the way."""
 
-    def __init__(self, arguments: argparse.Namespace, talk: Talk) -> None:
+    def __init__(self, archive: Archive, arguments: argparse.Namespace, talk: Talk) -> None:
+        self.archive = archive
         self.arguments = arguments
         self.talk = talk
         self.problems = 0
@@ -170,7 +172,8 @@ class _Search:
             self._print_gathered(segments, query, form, output)
             return
         most = self.arguments.most
-        for found in search(segments, query, form, reverse=self.arguments.reverse, jobs=self.arguments.jobs):
+        reverse, jobs = self.arguments.reverse, self.arguments.jobs
+        for found in search(self.archive, segments, query, form, reverse=reverse, jobs=jobs):
             if found.problem is not None:
                 self.tell(found.problem)
             left = None if most is None else most - self.printed
@@ -184,7 +187,7 @@ class _Search:
 
     def _print_gathered(self, segments: list[Segment], query: Query, form: Form, output: IO[bytes]) -> None:
         entries: list[Entry] = []
-        for found in search(segments, query, form, reverse=True, jobs=self.arguments.jobs):
+        for found in search(self.archive, segments, query, form, reverse=True, jobs=self.arguments.jobs):
             if found.problem is not None:
                 self.tell(found.problem)
             entries += found.entries
@@ -219,13 +222,13 @@ def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
     arguments = make_arguments().parse_args(argv)
     settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive})
-    archive = Archive(settings.archive)
-    archive.identity()
+    archive = find_archive(settings)
+    archive.known_identity()
     query = make_query(arguments)
-    state = _Search(arguments, Talk(PROGRAM, arguments))
+    state = _Search(archive, arguments, Talk(PROGRAM, arguments))
     everything = list(archive.segments())
     refuse_outside(everything, query)
-    query = follow(query, everything)
+    query = follow(query, archive, everything)
     segments = choose_segments(everything, query, state.tell)
     try:
         with pager(arguments) as (output, style):

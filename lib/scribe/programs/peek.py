@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scribe.archive.layout import Archive
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.common.errors import UsageError
+from scribe.offsite.mirror import find_archive
 from scribe.programs import restore
 from scribe.restore.copies import Copy, Source, some_cluster
 from scribe.restore.kept import kept_copy
@@ -40,7 +40,7 @@ Exit status: that of psql; before it starts, 1 failed, 2 wrong use, 75 the archi
 def make_arguments() -> Parser:
     """Return the parser."""
     parser = make_parser(PROGRAM, "Run psql on the database as it was at a point.", _EPILOG)
-    parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
+    parser.add_argument("--archive", metavar="DIR|URL", help="the archive (default: $SCRIBE_ARCHIVE)")
     parser.add_argument("-c", "--command", metavar="COMMAND", action=_Action, help="run this; repeatable")
     parser.add_argument("-f", "--file", metavar="FILE", action=_Action, help="run what is in this file; repeatable")
     parser.add_argument("--keep", metavar="DIR", help="keep the cluster in this directory for the next call")
@@ -71,8 +71,8 @@ def body(argv: list[str]) -> int:
     if arguments.keep is not None and (arguments.directory or arguments.launcher):
         raise UsageError("--keep excludes --directory and --launcher", "The cluster is made where it is kept.")
     settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive})
-    archive = Archive(settings.archive)
-    identity = archive.identity()
+    archive = find_archive(settings)
+    identity = archive.known_identity()
     defaults = argparse.Namespace(**vars(restore.make_arguments().parse_args([])) | vars(arguments))
     talk = Talk(PROGRAM, arguments)
     with open_copy(Source(archive, identity, defaults, talk), arguments) as copy:

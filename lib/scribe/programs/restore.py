@@ -164,8 +164,6 @@ def body(argv: list[str]) -> int:
         return write_mark(arguments)
     archive = find_archive(settings)
     identity = archive.known_identity()
-    if arguments.target_xid is not None or arguments.target_name is not None:
-        archive.fetch(segment.data for segment in archive.segments())  # it is looked for in them
     if arguments.list:
         return list_points(find_chains(archive, identity), arguments)
     with files.DirectoryLock(archive.path, "scribe-prune removes files", shared=True, wait=LOCK_WAIT):

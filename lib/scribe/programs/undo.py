@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from scribe.archive.layout import Archive
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.common.errors import ScribeError, UsageError
 from scribe.common.postgres import WRITING, connect, export_connection
 from scribe.history.times import read_time
+from scribe.offsite.mirror import find_archive
 from scribe.programs import restore
 from scribe.restore.applying import apply
 from scribe.restore.copies import Source, some_cluster
@@ -44,7 +44,7 @@ def make_arguments() -> Parser:
     """Return the parser."""
     parser = make_parser(PROGRAM, "Print SQL that takes transactions back.", _EPILOG, source=False)
     parser.add_argument("-d", "--dbname", metavar="TARGET", help="with --apply: the database to change")
-    parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
+    parser.add_argument("--archive", metavar="DIR|URL", help="the archive (default: $SCRIBE_ARCHIVE)")
     group = parser.add_argument_group("what is taken back")
     group.add_argument(
         "--xid", metavar="XID", type=_xid, action="append", default=[], help="this transaction; repeatable"
@@ -117,8 +117,8 @@ def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
     arguments = make_arguments().parse_args(argv)
     settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive}, source=False)
-    archive = Archive(settings.archive)
-    identity = archive.identity()
+    archive = find_archive(settings)
+    identity = archive.known_identity()
     wanted = read_wanted(arguments)
     if arguments.apply != (arguments.dbname is not None):
         raise UsageError("--apply and -d go together", 'Name the database to change: "--apply -d TARGET".')

@@ -97,7 +97,7 @@ class Copy:
             way = restore.find_way(conn)
         last = way.segments[-1].to_lsn if way.segments else way.base.consistent_point
         on_the_way = way.base.consistent_point <= position and (position <= last or restore.arguments.include_spool)
-        return on_the_way and not goes_back(way, position)
+        return on_the_way and not goes_back(way, position, self.source.archive.bring)
 
     def bring_to(self, **point: Any) -> dict[str, Any]:
         """Restore, or go on, to a point; return what scribe-restore reports. point: in the names of its arguments.

@@ -121,6 +121,7 @@ class Restore:
         check_files(way)
 
     def _print_plan(self, conn: psycopg.Connection[Any], way: Way) -> None:
+        self.archive.fetch(path for path, _ in list_files(way))
         plan = build_plan(
             self.archive,
             way,
@@ -153,7 +154,7 @@ class Restore:
         chains = find_chains(self.archive, dict(self.identity))
         if arguments.resume and stamp is None:
             chains = self._chains_of_target(conn, chains)
-        way = find_way(chains, target, stamp)
+        way = find_way(chains, target, stamp, self.archive.bring)
         if way.coarse:
             self.talk.warn(
                 f"the archive's decoder tells no LSN or time of single transactions: the restore stops at the last"
@@ -200,7 +201,7 @@ class Restore:
                 f" {format_lsn(way.base.consistent_point)} to {format_lsn(last)}",
                 "Name a later target, or with --base the base it began with, or restore into a new database.",
             )
-        if goes_back(way, position):
+        if goes_back(way, position, self.archive.bring):
             raise ScribeError(
                 f'database "{self.name}" stands at {format_lsn(position)}, which is beyond the target',
                 "Name a later target, or restore into a new database.",

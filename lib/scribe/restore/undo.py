@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 
 from scribe.archive.chains import Chain
+from scribe.archive.layout import Archive
 from scribe.archive.segments import Ddl, Reader, Small, Start, open_plain
 from scribe.common.dialect import HEADER_SETTINGS, Begin, quote_name
 from scribe.common.errors import ScribeError, UsageError
@@ -130,11 +131,11 @@ class Plan:
         return not (self.steps or self.given)
 
 
-def find_transactions(chains: Sequence[Chain], xids: Sequence[int]) -> list[Found]:
+def find_transactions(archive: Archive, chains: Sequence[Chain], xids: Sequence[int]) -> list[Found]:
     """Return transactions by their numbers, in commit order. Raises ScribeError for one that is not there, or twice."""
     wanted = set(xids)
     found: dict[int, Found] = {}
-    for segment in {s.path: s for chain in chains for s in chain.segments}.values():
+    for segment in archive.bring({s.path: s for chain in chains for s in chain.segments}.values()):
         if segment.manifest.get("points") == "segment":
             raise ScribeError(
                 "the archive's decoder does not tell the numbers and times of transactions",
@@ -193,7 +194,8 @@ class Undo:
         if self.source.identity["encoding"] == "SQL_ASCII":
             hint = "Restore to just before with scribe-restore --target-xid and --target-exclusive."
             raise ScribeError("texts of a database in SQL_ASCII have no encoding in which SQL could be written", hint)
-        transactions = find_transactions(self.source.chains, self.wanted.xids) if self.wanted.xids else []
+        source, xids = self.source, self.wanted.xids
+        transactions = find_transactions(source.archive, source.chains, xids) if xids else []
         self._go_before(transactions)
         recorder = self.copy.install()
         self._choose_tables(first=True)
