@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Random but reproducible work on a source, restored by scribe-restore and by psql alone, and compared.
+"""Random but reproducible work on a source, restored by scribe-restore, with --net, too, by psql alone, and compared.
 
 usage: run.py [--seed N] [--transactions N] [--frames] [--encoding NAME] [--asan] [--minimise] [--script FILE] [--keep]
 
@@ -149,7 +149,7 @@ class Round:
     def __init__(self, cluster: Cluster, directory: Path, name: str, encoding: str, canary: Path) -> None:
         self.cluster, self.encoding, self.canary = cluster, encoding, canary
         self.scribe = Scribe(cluster, name, directory / name)
-        self.copies = (f"{name}_restore", f"{name}_psql")
+        self.copies = (f"{name}_restore", f"{name}_psql", f"{name}_net")
         self.steps: list[Step] = []
         self.count: Counter[str] = Counter()
         self.messages: Counter[str] = Counter()
@@ -254,7 +254,7 @@ class Round:
     # --- what came of it ----------------------------------------------------------------------------------------
 
     def check(self, psql: bool = True) -> None:
-        """Rotate, restore, also with psql alone if asked for, and compare. Raises Failure."""
+        """Rotate, restore, with net effects, too, and with psql alone if asked for, and compare. Raises Failure."""
         assert self.source is not None
         self.source.close()
         scribe = self.scribe
@@ -266,6 +266,8 @@ class Round:
         state = self._dump(scribe.dbname)
         self._run("scribe-restore", "-d", self.copies[0], "--no-globals")
         self._compare(state, self.copies[0], "scribe-restore")
+        self._run("scribe-restore", "-d", self.copies[2], "--no-globals", "--net")
+        self._compare(state, self.copies[2], "scribe-restore --net")
         if psql:
             self._createdb(self.copies[1])
             try:

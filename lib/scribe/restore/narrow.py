@@ -8,10 +8,11 @@ a new foreign key is checked against, and tables whose rows move the same sequen
 
 from __future__ import annotations
 
-import functools
 import json
 import re
+from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -23,14 +24,33 @@ from scribe.restore.statements import IDENTIFIER, split_statements, unquoted
 
 Name = tuple[bytes, bytes]  # schema and name, as the catalogue has them
 _NAME = b"(" + IDENTIFIER + rb")\.(" + IDENTIFIER + b")"
-_ROW = re.compile(rb"(?:INSERT INTO|(?:WITH d AS \()?(?:UPDATE|DELETE FROM)(?: ONLY)?) " + _NAME + rb"[ ;]")
+_HEAD = rb"(?:INSERT INTO|(?:WITH d AS \()?(?:UPDATE|DELETE FROM)(?: ONLY)?) " + _NAME + rb"[ ;]"
+_ROW = re.compile(_HEAD)
+_LINES = re.compile(rb"\n(?:" + _HEAD + rb"|[()]|([^\n]))")
 _RUN = re.compile(rb"\"(?:[^\"]|\"\")*+\"|'(?:[^']|'')*+'|\) (?:UPDATE|DELETE FROM)(?: ONLY)? " + _NAME + b" ")
 _COPY = re.compile(rb"COPY " + _NAME + b" ")
 _ACTS_ON_ROWS = (b"INSERT INTO ", b"UPDATE ", b"DELETE FROM ", b"WITH ")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f\\]")
 _PIECES = (b"pg_temp", b"scribe_piece")
-# Tables as they are now, if they have changed since a transaction; foreign keys; what lies below a root that spreads.
-_CHANGED = """
+_SCRIPT = re.compile(rb"(?i)\bUPDATE\b")
+
+
+# Code of users' is called by what is in a catalogue: it may look at tables, whatever it claims.
+_CALLS = """EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+         WHERE d.classid = 'pg_catalog.%s'::pg_catalog.regclass AND d.objid = %s AND d.objsubid = 0
+           AND d.refobjid >= 16384 AND d.refclassid = ANY (
+             '{pg_catalog.pg_proc,pg_catalog.pg_operator,pg_catalog.pg_opclass}'::pg_catalog.regclass[]))"""
+# So it may be by comparing values of types that are made up of others.
+_HAS_SUCH_TYPES = """EXISTS (SELECT FROM pg_catalog.pg_attribute AS b JOIN pg_catalog.pg_type AS t ON t.oid = b.atttypid
+           LEFT JOIN pg_catalog.pg_type AS x ON x.oid = t.typelem AND t.typlen = -1
+         WHERE b.attrelid = %s AND b.attnum > 0 AND NOT b.attisdropped AND t.oid >= 16384
+           AND coalesce(x.typtype, t.typtype) IN ('c', 'd', 'm', 'r'))"""
+_HASHED = """(SELECT pg_catalog.pg_partition_root(h.partrelid) FROM pg_catalog.pg_partitioned_table AS h
+       WHERE h.partstrat = 'h')"""
+# Tables as they are now, if they have changed since a transaction; foreign keys; what lies below a root that spreads;
+# tables of which other rows may decide what is in them, each with the reason; how many tables there are, and the sum of
+# their OIDs.
+_CHANGED = f"""
 SELECT pg_catalog.json_build_array(pg_catalog.pg_current_xact_id()::text::bigint, (
   SELECT pg_catalog.json_agg(pg_catalog.json_build_array(c.oid::bigint,
       pg_catalog.encode(pg_catalog.convert_to(n.nspname, pg_catalog.getdatabaseencoding()), 'hex'),
@@ -44,13 +64,44 @@ SELECT pg_catalog.json_build_array(pg_catalog.pg_current_xact_id()::text::bigint
 ), (
   SELECT pg_catalog.json_agg(pg_catalog.json_build_array(i.inhrelid::bigint, i.inhparent::bigint))
     FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_partitioned_table AS p ON p.partrelid = i.inhparent
-   WHERE i.xmin::text::bigint >= :since AND pg_catalog.pg_partition_root(i.inhparent) IN (
-     SELECT pg_catalog.pg_partition_root(h.partrelid) FROM pg_catalog.pg_partitioned_table AS h WHERE h.partstrat = 'h')
+   WHERE EXISTS (SELECT FROM pg_catalog.pg_inherits AS j WHERE j.xmin::text::bigint >= :since)  -- what was below before
+     AND pg_catalog.pg_partition_root(i.inhparent) IN {_HASHED}
+), (
+  SELECT pg_catalog.json_agg(pg_catalog.json_build_array(r.relid::bigint,
+      pg_catalog.encode(pg_catalog.convert_to(r.reason, pg_catalog.getdatabaseencoding()), 'hex')))
+    FROM (
+      SELECT e.adrelid, e.adrelid::pg_catalog.regclass::text
+        || ': a function that may look at other tables makes one of its columns'
+        FROM pg_catalog.pg_attrdef AS e JOIN pg_catalog.pg_attribute AS a
+          ON a.attrelid = e.adrelid AND a.attnum = e.adnum AND a.attgenerated <> ''
+       WHERE e.xmin::text::bigint >= :since
+         AND ({_CALLS % ("pg_attrdef", "e.oid")} OR {_HAS_SUCH_TYPES % "e.adrelid"})
+      UNION
+      SELECT p.partrelid, p.partrelid::pg_catalog.regclass::text
+        || ': a function that may look at other tables tells which partition a row is in'
+        FROM pg_catalog.pg_partitioned_table AS p WHERE pg_catalog.pg_partition_root(p.partrelid) IN {_HASHED}
+         AND ({_CALLS % ("pg_class", "p.partrelid")} OR {_HAS_SUCH_TYPES % "p.partrelid"})
+      UNION
+      SELECT t.tgrelid, t.tgrelid::pg_catalog.regclass::text || ': its trigger ' || pg_catalog.quote_ident(t.tgname)
+        || ' acts on rows that are restored'
+        FROM pg_catalog.pg_trigger AS t WHERE t.tgenabled IN ('A', 'R') AND t.xmin::text::bigint >= :since
+      UNION
+      SELECT c.oid, c.oid::pg_catalog.regclass::text || ': a materialized view holds what was found in other tables'
+        FROM pg_catalog.pg_class AS c WHERE c.relkind = 'm' AND c.xmin::text::bigint >= :since
+    ) AS r (relid, reason)
+), (
+  SELECT pg_catalog.json_build_array(pg_catalog.count(*), coalesce(pg_catalog.sum(c.oid::bigint), 0))
+    FROM pg_catalog.pg_class AS c WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND c.oid >= 16384
 ))
 """
-# What moves a sequence at a point between two records of its position: tables that own it or have it as a default.
+_THERE = b"""
+SELECT c.oid FROM pg_catalog.pg_class AS c
+ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND c.oid >= 16384
+"""
+# What moves a sequence at a point between two records of its position: tables that own it or have it as a default, and
+# what lies below those.
 _SEQUENCES = """
-WITH used AS (
+WITH RECURSIVE used AS (
   SELECT d.objid AS seq, d.refobjid AS relid FROM pg_catalog.pg_depend AS d
    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype IN ('a', 'i')
      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
@@ -59,27 +110,13 @@ WITH used AS (
     FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_attrdef AS f ON f.oid = d.objid
    WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+), moving AS (
+  SELECT u.relid FROM used AS u JOIN pg_catalog.pg_class AS s ON s.oid = u.seq AND s.relkind = 'S'
+   WHERE u.seq = ANY (%(oids)s::oid[]) OR u.seq IN (SELECT seq FROM used WHERE relid = ANY (%(oids)s::oid[]))
+  UNION
+  SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN moving AS m ON i.inhparent = m.relid
 )
-SELECT u.relid::bigint FROM used AS u JOIN pg_catalog.pg_class AS s ON s.oid = u.seq AND s.relkind = 'S'
- WHERE u.seq = ANY (%(oids)s::oid[]) OR u.seq IN (SELECT seq FROM used WHERE relid = ANY (%(oids)s::oid[]))
-"""
-# What computes a row's columns from more than the row, or acts on rows that are loaded.
-_COMPUTED = """
-SELECT c.oid::pg_catalog.regclass::text || ': '
-  || CASE c.relkind WHEN 'm' THEN 'a materialized view holds what was found in other tables'
-     ELSE 'a function that may look at other tables makes one of its columns' END
-FROM pg_catalog.pg_class AS c
-WHERE c.oid = ANY (%(oids)s::oid[]) AND (c.relkind = 'm' OR EXISTS (
-  SELECT FROM pg_catalog.pg_attrdef AS e JOIN pg_catalog.pg_attribute AS a
-    ON a.attrelid = e.adrelid AND a.attnum = e.adnum AND a.attgenerated <> ''
-    JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = e.oid
-     AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.refobjid >= 16384
-   WHERE e.adrelid = c.oid)) LIMIT 1
-"""
-_ACTING = """
-SELECT t.tgrelid::pg_catalog.regclass::text || ': its trigger ' || pg_catalog.quote_ident(t.tgname)
-  || ' acts on rows that are restored'
-FROM pg_catalog.pg_trigger AS t WHERE t.tgenabled IN ('A', 'R') AND t.tgrelid = ANY (%(oids)s::oid[]) LIMIT 1
+SELECT relid::bigint FROM moving
 """
 
 
@@ -105,80 +142,101 @@ def row_table(statement: bytes) -> Name | None:
     return name_of(match)
 
 
-@functools.cache
-def _pattern(names: frozenset[Name]) -> re.Pattern[bytes]:
-    """What a text has in it if it names one of these tables."""
-    spelt = [re.escape(name.replace(b'"', b'""')) for _, name in names]
-    return re.compile(b"|".join(spelt) if spelt else b"(?!)")
+@dataclass(frozen=True)
+class _Step:
+    """What a table is called from one schema change on; name: None if it is gone."""
+
+    number: int
+    oid: int
+    name: Name | None
 
 
 class Rows:
-    """Which rows are let through, by the names of their tables at each step: a step is one schema change.
+    """Which rows are let through, by the names of their tables at each step: a step is one schema change."""
 
-    Without names no row is let through, and what the tables are called at each step is noted.
-    """
-
-    def __init__(self, names: list[frozenset[Name]] | None = None) -> None:
-        self._names = names  # at each step; None: watching
-        self._step = 0
-        self._since = 0
-        self._known: list[tuple[int, int, Name]] = []  # (step, OID, name): as of that step
-        self._references: set[tuple[int, int]] = set()
-        self._spread: set[tuple[int, int]] = set()
+    watching = False  # the schema is restored only to see what the tables are called
 
     def begin(self, session: Session) -> None:
         """Look at the schema before its first change."""
-        if self._names is None:
-            self._look(session)
 
     def filter(self, text: bytes) -> bytes:
-        """Leave out the statements that act on rows of other tables."""
+        """Leave out the statements that act on rows of other tables. Raises WholeNeededError."""
         return b"".join([each for each in split_statements(text) if self._lets(row_table(each))])
 
     def filter_rows(self, text: bytes) -> bytes:
-        """Do the same with statements that all act on rows, most of which are of no use."""
-        return self.filter(text) if self._names is not None and _pattern(self._now).search(text) else b""
+        """Do the same with the text of a small transaction, most of which are of no use. Raises WholeNeededError."""
+        raise NotImplementedError
 
     def takes_copy(self, statement: bytes) -> bool:
-        """Whether the data of a COPY is let through."""
+        """Whether the data of a COPY is let through. Raises WholeNeededError."""
         match = _COPY.match(statement)
-        return match is not None and self._lets(name_of(match))
+        if match is None:
+            raise WholeNeededError(f"a COPY does not tell its table: {statement[:80]!r}")
+        return self._lets(name_of(match))
 
     def takes_piece(self, piece: Piece) -> bool:
-        """Whether a piece of a base is run: of its schema while watching, else the data, under the same settings."""
-        if self._names is None:
-            return piece.copy is None and not piece.text.startswith(b"SELECT pg_catalog.lowrite(")
+        """Whether a piece of a base is run: its schema, and the data that is let through. Raises WholeNeededError."""
         if piece.copy is not None:
             return self.takes_copy(piece.text)
-        return piece.words == {b"set"} or piece.text.startswith(b"SELECT pg_catalog.set_config(")
+        return not piece.text.startswith(b"SELECT pg_catalog.lowrite(")
 
-    def after_ddl(self, session: Session) -> None:
-        """Take the next step: a schema change has been repeated."""
-        self._step += 1
-        if self._names is None:
-            self._look(session)
-        elif self._step == len(self._names):
-            raise WholeNeededError("a manifest does not tell of all schema changes")
-
-    @property
-    def _now(self) -> frozenset[Name]:
-        assert self._names is not None
-        return self._names[self._step]
+    def after_ddl(self, session: Session, tag: str, text: bytes) -> None:
+        """Take the next step: a schema change has been repeated. Raises WholeNeededError."""
+        raise NotImplementedError
 
     def _lets(self, name: Name | None) -> bool:
-        if name is None or name == _PIECES:
-            return True
-        return self._names is not None and name in self._now
+        return name is None or name == _PIECES or self._wants(name)
+
+    def _wants(self, name: Name) -> bool:
+        raise NotImplementedError
+
+
+class Watch(Rows):
+    """No row is let through, and what the tables are called at each step is noted."""
+
+    watching = True
+
+    def __init__(self) -> None:
+        self._step = 0
+        self._since = 0
+        self._steps: list[_Step] = []
+        self._there: set[int] = set()
+        self._references: set[tuple[int, int]] = set()
+        self._spread: set[tuple[int, int]] = set()
+        self._reasons: dict[int, str] = {}  # by OID: why everything has to be restored for a table
+
+    def begin(self, session: Session) -> None:
+        """Look at the schema before its first change."""
+        self._look(session)
+
+    def filter_rows(self, text: bytes) -> bytes:
+        """Leave everything out."""
+        return b""
+
+    def after_ddl(self, session: Session, tag: str, text: bytes) -> None:
+        """Take the next step, and look at what has changed. Raises WholeNeededError."""
+        if tag == "CREATE EXTENSION" or (tag == "ALTER EXTENSION" and _SCRIPT.search(text)):
+            raise WholeNeededError("the script of an extension may look at other tables")
+        self._step += 1
+        self._look(session)
+
+    def _wants(self, name: Name) -> bool:
+        return False
 
     def _look(self, session: Session) -> None:
         found = session.fetch(_CHANGED.replace(":since", str(self._since)).encode())
-        self._since, tables, references, spread = json.loads(found[0])
+        self._since, tables, references, spread, reasons, there = json.loads(found[0])
         for oid, schema, name in tables or ():
-            self._known.append((self._step, oid, (bytes.fromhex(schema), bytes.fromhex(name))))
+            new = self._step > 0 and oid not in self._there  # its first rows may come in the step that makes it
+            self._steps.append(_Step(self._step - new, oid, (bytes.fromhex(schema), bytes.fromhex(name))))
+            self._there.add(oid)
+        if [len(self._there), sum(self._there)] != there:
+            now = set(map(int, session.fetch(_THERE)))
+            self._steps += [_Step(self._step, oid, None) for oid in self._there - now]
+            self._there &= now
         self._references |= {(one, other) for one, other in references or ()}
         self._spread |= {(one, other) for one, other in spread or ()}
-
-    # After watching
+        self._reasons |= {oid: bytes.fromhex(reason).decode(errors="replace") for oid, reason in reasons or ()}
 
     def widen(self, oids: Iterable[int]) -> set[int]:
         """Return these tables and those that their rows cannot be repeated without."""
@@ -191,33 +249,70 @@ class Rows:
                 return found
             found |= more
 
-    def choose(self, oids: set[int]) -> Rows:
-        """Return what lets the rows of these tables through, under the names that they had at each step."""
-        steps: list[dict[int, set[Name]]] = [{} for _ in range(self._step + 1)]
-        seen: set[int] = set()
-        for step, oid, name in self._known:
-            if oid in oids:
-                first = step if oid in seen else max(0, step - 1)  # its first rows may come in the step that makes it
-                seen.add(oid)
-                if _CONTROL.search(name[0] + name[1]):
-                    raise WholeNeededError(f"the name of a table is written in escapes: {name[1]!r}")
-                for at in {first, step}:
-                    steps[at].setdefault(oid, set()).add(name)
-        names: list[frozenset[Name]] = []
-        now: dict[int, set[Name]] = {}
-        for changed in steps:
-            now |= changed
-            names.append(frozenset(name for some in now.values() for name in some))
-        return Rows(names)
+    def choose(self, oids: set[int]) -> Chosen:
+        """Return what lets the rows of these tables through. Raises WholeNeededError."""
+        reason = next((self._reasons[oid] for oid in sorted(oids) if oid in self._reasons), None)
+        if reason is not None:
+            raise WholeNeededError(reason)
+        for step in self._steps:
+            if step.oid in oids and step.name is not None and _CONTROL.search(step.name[0] + step.name[1]):
+                raise WholeNeededError(f"the name of a table is written in escapes: {step.name[1]!r}")
+        return Chosen(oids, self._steps, self._step)
 
 
-def why_whole(conn: psycopg.Connection[Any], oids: list[int]) -> str | None:
-    """Return why tables and views cannot be restored without everything else, None if they can."""
-    for query in (_COMPUTED, _ACTING):
-        row = conn.execute(query, {"oids": oids}).fetchone()
-        if row is not None:
-            return str(row[0])
-    return None
+class Chosen(Rows):
+    """The rows of some tables are let through, under the names that these have at each step.
+
+    A name that no table has at a step shows that a schema change is missing: a restore of everything stops there.
+    """
+
+    def __init__(self, oids: set[int], steps: Iterable[_Step], last: int) -> None:
+        self._oids = oids
+        self._last = last
+        self._steps = deque(sorted(steps, key=lambda step: step.number))
+        self._step = 0
+        self._names: dict[int, Name] = {}
+        self._wanted: dict[Name, bool] = {}  # of each name that some table has now
+        self._known: dict[tuple[bytes, bytes, bytes], bool] = {}  # of the beginnings of lines
+        self._advance()
+
+    def filter_rows(self, text: bytes) -> bytes:
+        """Leave out the statements that act on rows of other tables. Raises WholeNeededError."""
+        wanted = False
+        for line in set(_LINES.findall(b"\n" + text)):
+            if line not in self._known:
+                schema, name, other = line
+                self._known[line] = bool(other) or (bool(name) and self._lets((unquoted(schema), unquoted(name))))
+            wanted |= self._known[line]
+        return self.filter(text) if wanted else b""
+
+    def after_ddl(self, session: Session, tag: str, text: bytes) -> None:
+        """Take the next step. Raises WholeNeededError."""
+        self._step += 1
+        if self._step > self._last:
+            raise WholeNeededError("a manifest does not tell of all schema changes")
+        self._advance()
+
+    def _advance(self) -> None:
+        changed = False
+        while self._steps and self._steps[0].number <= self._step:
+            step = self._steps.popleft()
+            if step.name is None:
+                del self._names[step.oid]
+            else:
+                self._names[step.oid] = step.name
+            changed = True
+        if changed:
+            self._wanted, self._known = {}, {}
+            for oid, name in self._names.items():
+                self._wanted[name] = self._wanted.get(name, False) or oid in self._oids
+
+    def _wants(self, name: Name) -> bool:
+        try:
+            return self._wanted[name]
+        except KeyError:
+            shown = b".".join(name).decode("utf-8", "replace")
+            raise WholeNeededError(f"there are rows of a table that is not there: {shown!r}") from None
 
 
 def find_sharing(conn: psycopg.Connection[Any], oids: list[int]) -> list[int]:

@@ -8,6 +8,7 @@ everything is restored first, which is exact by construction. The target gets it
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import subprocess
 import sys
@@ -25,16 +26,15 @@ from scribe.common.dialect import quote_identifier
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.postgres import connect, major_of_server
 from scribe.restore import target as server
-from scribe.restore.feeding import Takes, feed
-from scribe.restore.narrow import Rows, WholeNeededError, find_sharing, why_whole
+from scribe.restore.feeding import feed
+from scribe.restore.narrow import Rows, Watch, WholeNeededError, find_sharing
 from scribe.restore.owners import without_owners
 from scribe.restore.preloads import Preloads, find_preloads
 from scribe.restore.restoration import Restore, name_target
 from scribe.restore.selection import Need, Part, check_patterns, choose, find_named
-from scribe.restore.throwaway import ROLE, Cluster, throwaway
+from scribe.restore.throwaway import ROLE, Cluster, duplicated, served, unused
 
 DATABASE = "part"
-_SCHEMA_OF_BASE, _SCHEMA_AT_POINT = "part_base", "part_names"  # without rows
 
 
 def is_part(arguments: argparse.Namespace) -> bool:
@@ -65,6 +65,8 @@ class PartRestore:
         self.archive, self.identity, self.arguments, self.talk = archive, identity, arguments, talk
         self.name = "" if arguments.stdout else name_target(arguments)
         self.version = 0  # of the source's server, as in server_version_num
+        self.preloads = Preloads()
+        self._way: Way | None = None
 
     def run(self) -> dict[str, Any]:
         """Do it; return what came of it. Raises ScribeError; the target is as it was then."""
@@ -80,13 +82,27 @@ class PartRestore:
         chains = find_chains(self.archive, dict(self.identity))
         major = max((major_of_server(c.base.manifest["server_version"]) for c in chains), default=0)
         self.version = major * 10000
-        preloads = find_preloads(server.read_meta(chains[-1].base), DATABASE) if chains else Preloads()
-        with throwaway(major, self.arguments.directory, preloads) as cluster:
-            for line in preloads.describe_missing():
-                self.talk.warn(line)
-            self.talk.note(f"restoring what is needed into a throw-away cluster of {cluster.bindir}")
+        self.preloads = find_preloads(server.read_meta(chains[-1].base), DATABASE) if chains else Preloads()
+        with unused(major, self.arguments.directory) as cluster:
+            rows = self._find_rows(cluster, when)
+            try:
+                return self._run(cluster, when, rows)
+            except WholeNeededError as error:
+                self._say_whole(error)
+        with unused(major, self.arguments.directory) as cluster:
+            return self._run(cluster, when, None)
+
+    def _say_whole(self, error: WholeNeededError) -> None:
+        self.talk.warn(f"everything is restored: {error.message}")
+
+    def _run(self, cluster: Cluster, when: str | None, rows: Rows | None) -> dict[str, Any]:
+        """Restore into an unused cluster, and what is wanted of it into the target; return what came of it.
+
+        Raises WholeNeededError, ScribeError.
+        """
+        with self._served(cluster):
             with cluster.entered():
-                report = self._restore(cluster, when)
+                report = self._restore(cluster, when, rows)
                 with connect(dbname=DATABASE, own_path=True) as conn:  # a table without a schema is one that is seen
                     part, notes = choose(conn, self.arguments.schema, self.arguments.table, self.arguments.into_schema)
             for note in notes:
@@ -101,82 +117,61 @@ class PartRestore:
                 self._load(dump, homes, version)
         return report | {"database": self.name or None, "objects": [*part.schemas, *map(str, part.relations)]}
 
-    def _restore(self, cluster: Cluster, when: str | None) -> dict[str, Any]:
-        """Restore what is needed to the point, into the cluster that is entered."""
+    @contextlib.contextmanager
+    def _served(self, cluster: Cluster) -> Iterator[None]:
+        with served(cluster, self.preloads):
+            if self._way is None:
+                for line in self.preloads.describe_missing():
+                    self.talk.warn(line)
+            self.talk.note(f"restoring what is needed into a throw-away cluster of {cluster.bindir}")
+            yield
+
+    def _find_rows(self, unused: Cluster, when: str | None) -> Rows | None:
+        """Restore the schema as it is at the point, and choose the rows that are needed, None for all.
+
+        A copy of the cluster is used for it: roles and tablespaces have to stand as they do in the base once more.
+        Raises ScribeError for names.
+        """
+        if self.arguments.whole or self.arguments.skip:
+            return None
+        watch = Watch()
+        try:
+            with duplicated(unused) as cluster, self._served(cluster), cluster.entered():
+                self._restore(cluster, when, watch)
+                with connect(dbname=DATABASE, own_path=True) as conn:
+                    _, relations = find_named(conn, self.arguments.schema, self.arguments.table)
+                    needed = watch.widen(relation.oid for relation in relations)
+                    needed = watch.widen(needed | set(find_sharing(conn, list(needed))))
+            return watch.choose(needed)
+        except WholeNeededError as error:
+            self._say_whole(error)
+            return None
+
+    def _restore(self, cluster: Cluster, when: str | None, rows: Rows | None) -> dict[str, Any]:
+        """Restore some rows, or all, to the point, into the cluster that is entered.
+
+        Raises ScribeError; if it was not all rows, WholeNeededError instead.
+        """
         arguments = argparse.Namespace(**vars(self.arguments))
         arguments.dbname, arguments.target_time = DATABASE, when
         arguments.no_globals = arguments.no_owner = arguments.no_tablespaces = False
         talk = Talk(self.talk.program, argparse.Namespace(quiet=True, verbose=False))
-        restore = Restore(self.archive, self.identity, arguments, talk)
-        with server.connect_server() as conn:
-            way = restore.find_way(conn)
-        restore.check(way)
+        way = self._way = self._way or self._find_way(arguments, talk)
         arguments.tablespace_mapping = cluster.map_tablespaces(way.base)
-        if not (self.arguments.whole or self.arguments.skip):
-            try:
-                return self._restore_needed(way, arguments, talk)
-            except WholeNeededError as error:
-                self.talk.warn(f"everything is restored: {error.message}")
-        return self._step(way, arguments, talk, DATABASE)
-
-    def _restore_needed(self, way: Way, arguments: argparse.Namespace, talk: Talk) -> dict[str, Any]:
-        """Restore the schema as it is at the point, then the rows that are needed. Raises WholeNeededError."""
-        watching = Rows()
-        try:
-            self._step(replace(way, segments=()), arguments, talk, _SCHEMA_OF_BASE, takes=Rows().takes_piece)
-            changing = tuple(each for each in way.segments if _may_change_schema(each))
-            names = replace(way, segments=changing)
-            self._step(names, arguments, talk, _SCHEMA_AT_POINT, rows=watching, template=_SCHEMA_OF_BASE)
-        except TryAgainError:
-            raise
-        except ScribeError as error:
-            raise WholeNeededError(f"a schema change needs rows: {error.message}") from None
-        chosen = watching.choose(self._find_needed(watching))
-        try:
-            return self._step(
-                way, arguments, talk, DATABASE, rows=chosen, template=_SCHEMA_OF_BASE, takes=chosen.takes_piece
-            )
-        except TryAgainError:
-            raise
-        except ScribeError as error:
-            with server.connect_server() as conn:
-                conn.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)".encode())
-            raise WholeNeededError(error.message) from None
-
-    def _find_needed(self, watching: Rows) -> set[int]:
-        """Return the OIDs of the tables whose rows are needed. Raises WholeNeededError, and ScribeError for names."""
-        with connect(dbname=_SCHEMA_AT_POINT, own_path=True) as conn:
-            _, relations = find_named(conn, self.arguments.schema, self.arguments.table)
-            oids = [relation.oid for relation in relations]
-            needed = watching.widen(oids)
-            needed = watching.widen(needed | set(find_sharing(conn, list(needed))))
-            reason = why_whole(conn, list(needed))
-        with connect(dbname=_SCHEMA_OF_BASE) as conn:
-            reason = reason or why_whole(conn, list(needed))
-        if reason is not None:
-            raise WholeNeededError(reason)
-        return needed
-
-    def _step(
-        self,
-        way: Way,
-        arguments: argparse.Namespace,
-        talk: Talk,
-        name: str,
-        *,
-        rows: Rows | None = None,
-        template: str | None = None,
-        takes: Takes | None = None,
-    ) -> dict[str, Any]:
-        """Restore into one of the cluster's databases: rows of the segments, takes of the base. Raises ScribeError."""
-        arguments = argparse.Namespace(**vars(arguments))
-        arguments.dbname, arguments.no_globals = name, template is not None
         restore = Restore(self.archive, self.identity, arguments, talk)
-        restore.rows, restore.template, restore.checked, restore.lasting = rows, template, True, False
-        restore.options = replace(restore.options, takes=takes)
+        restore.rows, restore.checked, restore.lasting = rows, True, False
+        if rows is not None:
+            restore.options = replace(restore.options, takes=rows.takes_piece)
+            if rows.watching:
+                way = replace(way, segments=tuple(each for each in way.segments if _may_change_schema(each)))
         try:
             report = restore.run(way)
+        except (TryAgainError, WholeNeededError):
+            raise
         except ScribeError as error:
+            if rows is not None:
+                where = "a schema change needs rows: " if rows.watching else ""
+                raise WholeNeededError(where + error.message) from None
             place = re.search(r"--skip (\S+)\.$", error.hint or "")
             if place is not None:
                 error.hint = (
@@ -185,6 +180,13 @@ class PartRestore:
             raise
         assert report is not None
         return report
+
+    def _find_way(self, arguments: argparse.Namespace, talk: Talk) -> Way:
+        restore = Restore(self.archive, self.identity, arguments, talk)
+        with server.connect_server() as conn:
+            way = restore.find_way(conn)
+        restore.check(way)
+        return way
 
     def _check_target(self, conn: psycopg.Connection[Any], part: Part) -> list[str]:
         """Return the schemas to be made. Raises ScribeError for what is there already and for what is missing."""

@@ -452,7 +452,7 @@ class Replayer:
                 self._run(text, _Part(begin, None, text, self._number), event.tag)
         self._tables.clear()
         if self.rows is not None:
-            self.rows.after_ddl(self.session)
+            self.rows.after_ddl(self.session, event.tag, event.text)
         self._number += 1
         self.totals.ddl += 1
 

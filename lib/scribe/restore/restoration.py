@@ -59,7 +59,6 @@ class Restore:
         jobs = 1 if arguments.serial else arguments.jobs
         self.options = Options(jobs, not arguments.no_owner, not arguments.no_tablespaces, self._mapping())
         self.rows: Rows | None = None  # those that are restored, None for all
-        self.template: str | None = None  # a database that holds the base's schema; only its rows are still to come
         self.lasting = True  # what is restored stays
         self.checked = False  # all files have been
         self.began = time.monotonic()
@@ -212,11 +211,7 @@ class Restore:
         """Globals, database, base. Raises ScribeError."""
         if not self.arguments.no_globals:
             server.restore_globals(conn, self.archive, way, self.options, self.talk.warn)
-        if self.template is not None:
-            server.copy_database(conn, self.template, self.name)
-            if self.options.takes is None:
-                return
-        elif not exists:
+        if not exists:
             server.create_database(conn, self.name, server.read_meta(way.base), self.options)
         self.talk.note(f"restoring base {way.base.stamp}")
         self.progress.start("base", 0)

@@ -306,12 +306,6 @@ def create_database(conn: psycopg.Connection[Any], name: str, meta: Mapping[str,
         raise ScribeError(f'could not create database "{name}": {text}', _create_hint(error)) from None
 
 
-def copy_database(conn: psycopg.Connection[Any], template: str, name: str) -> None:
-    """Create a database as a copy of one to which nobody is connected."""
-    names = (quote_identifier(name, force=True), quote_identifier(template, force=True))
-    conn.execute("CREATE DATABASE {} TEMPLATE {}".format(*names).encode())
-
-
 def _create_hint(error: psycopg.Error) -> str:
     if isinstance(error, psycopg.errors.UndefinedObject) and "role" in str(error):
         return "Restore the globals too (without --no-globals), or leave the owners out with --no-owner."

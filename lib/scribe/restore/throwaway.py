@@ -139,6 +139,13 @@ def throwaway(
 
     Raises UsageError where nothing is installed for it, ScribeError where it does not start.
     """
+    with unused(major, directory, shared=shared) as cluster, served(cluster, preloads or Preloads()):
+        yield cluster
+
+
+@contextlib.contextmanager
+def unused(major: int, directory: str | None = None, *, shared: bool = False) -> Iterator[Cluster]:
+    """Make the files of a cluster for one block, as throwaway() does, without a server. Raises as it does."""
     bindir, user = find_bindir(major), find_user()
     parent = Path(directory or tempfile.gettempdir()).absolute()
     remove_abandoned(parent)
@@ -148,16 +155,30 @@ def throwaway(
             path.chmod(0o711)  # the server's user has to pass through, and can see no name in it
             cluster = Cluster(path, bindir, user, shared=shared)
             make_cluster(cluster)
-            with served(cluster, preloads or Preloads()):
-                yield cluster
+            yield cluster
     finally:
         shutil.rmtree(path, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def duplicated(cluster: Cluster) -> Iterator[Cluster]:
+    """Make another cluster of the files of one in which no server runs, for one block. Raises ScribeError."""
+    copy = Cluster(cluster.make_directory("copy"), cluster.bindir, cluster.user)
+    try:
+        _check_sockets(copy)
+        copy.make_directory("s")
+        with copy.log.open("ab") as log:
+            done = subprocess.run(["cp", "-a", str(cluster.data), str(copy.data)], stdout=log, stderr=log, check=False)
+        if done.returncode != 0:
+            raise ScribeError(f"could not make a cluster: {copy.last_line()}")
+        yield copy
+    finally:
+        shutil.rmtree(copy.directory, ignore_errors=True)
+
+
 def make_cluster(cluster: Cluster) -> None:
     """Make the files of a cluster in its directory. Raises ScribeError."""
-    if len(str(cluster.sockets).encode()) > _SOCKET_PATH:
-        raise UsageError(f'the path "{cluster.directory}" is too long for a socket', "Name a shorter one: --directory.")
+    _check_sockets(cluster)
     for name in ("data", "s"):
         cluster.make_directory(name)
     if cluster.shared:
@@ -172,6 +193,11 @@ def make_cluster(cluster: Cluster) -> None:
             raise
         if status != 0:
             raise ScribeError(f"could not make a cluster: {cluster.last_line()}")
+
+
+def _check_sockets(cluster: Cluster) -> None:
+    if len(str(cluster.sockets).encode()) > _SOCKET_PATH:
+        raise UsageError(f'the path "{cluster.directory}" is too long for a socket', "Name a shorter one: --directory.")
 
 
 @contextlib.contextmanager
