@@ -15,10 +15,11 @@ from fleet import run_alone
 
 from scribe.archive.layout import Archive
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
-from scribe.offsite.contents import archived_files, newest_versions
+from scribe.offsite.contents import archived_files
 from scribe.offsite.mirror import Cache, Mirror, open_mirror
 from scribe.offsite.stores import PART, DirectoryStore, ObjectStore
 from scribe.offsite.sync import sync, unsent
+from scribe.offsite.versions import newest_versions
 
 pytestmark = pytest.mark.unit
 
@@ -101,7 +102,7 @@ def test_what_changed_in_the_store_is_fetched_again(url, tmp_path):
 def test_the_cache_never_holds_more_than_its_bound(url, tmp_path):
     mirror = opened(url, tmp_path)
     paths = data(mirror)
-    sizes = [mirror.size_of(path) for path in paths]
+    sizes = [mirror.objects[mirror.name_of(path)].size for path in paths]
     assert min(sizes) > 0
 
     def held() -> int:
@@ -196,7 +197,7 @@ def test_segments_are_fetched_ahead_and_kept_while_they_are_read(url, tmp_path):
     mirror = opened(url, tmp_path)
     segments = list(mirror.segments())
     fixed = sum(path.stat().st_size for path in mirror.path.rglob("*") if path.is_file())
-    sizes = [mirror.size_of(segment.data) for segment in segments]
+    sizes = [segment.manifest["bytes"] for segment in segments]
     for behind, room, here in ((0, sum(sizes), [3, 3, 3]), (1, sum(sizes[:2]), [1, 2, 2]), (0, max(sizes), [1, 1, 1])):
         shutil.rmtree(tmp_path / "cache")
         mirror = opened(url, tmp_path, fixed + room)

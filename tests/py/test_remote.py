@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aged import Aged
 from buckets import Bucket, served
 from checking import check
 from cluster import Cluster
 from compare import assert_equal
+from fleet import run_alone
 from source import Scribe
+from test_retention import daily, shift
 
 # Times, LSNs and digests, and nothing of what is in a file.
 NAME = re.compile(
@@ -234,9 +237,44 @@ def test_a_cache_that_is_too_small_and_a_missing_key_are_told(places, host):
 
 
 def test_what_only_reads_refuses_to_write_into_a_store(places, host):
-    for program in ("scribe-stream", "scribe-rotate", "scribe-dump", "scribe-prune"):
+    for program in ("scribe-stream", "scribe-rotate", "scribe-dump", "scribe-sync"):
         result = host.run(program, check=False, env=places["s3"].reads | {"SCRIBE_ARCHIVE": places["s3"].url})
         assert (result.returncode, "can only be read" in result.stderr) == (2, True), program
+
+
+def test_retention_in_a_bucket_hides_what_goes_and_overwrites_nothing(bucket, tmp_path):
+    made = Aged(tmp_path / "archive")
+    daily(made, 12, every=3)
+    shift(made)
+    url, cache = "s3://offsite/aged/shop", str(tmp_path / "cache")
+    sends = bucket.env | {"SCRIBE_ARCHIVE": str(made.path), "SCRIBE_REMOTE": url}
+    rule = {"SCRIBE_KEEP_INCREMENTAL_DAYS": "1", "SCRIBE_KEEP_BASE_DAYS": "1", "SCRIBE_KEEP_MONTHLY": "0"}
+    reads = bucket.env | {"SCRIBE_CACHE": cache} | rule
+    if shutil.which("age"):
+        subprocess.run(["age-keygen", "-o", tmp_path / "key"], check=True, capture_output=True)
+        sends["SCRIBE_ENCRYPT_TO"] = subprocess.check_output(["age-keygen", "-y", tmp_path / "key"], text=True).strip()
+        reads["SCRIBE_DECRYPT_WITH"] = str(tmp_path / "key")
+
+    def stored() -> set[str]:
+        pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix="aged/shop/")
+        keys = [
+            item["Key"].removeprefix("aged/shop/").removesuffix(".age") for page in pages for item in page["Contents"]
+        ]
+        return {key for key in keys if not key.startswith("versions/")}
+
+    assert run_alone("scribe-sync", **sends).returncode == 0
+    whole = stored()
+    said = run_alone("scribe-prune", "--archive", url, "--confirm", "-v", **reads)
+    assert (said.returncode, "scribe-prune: removed 3 bases, " in said.stderr) == (0, True)
+    kept = stored()
+    assert kept < whole
+    assert run_alone("scribe-sync", "-v", **sends).stderr == f"scribe-sync: sent 0 files, 0 bytes, to {url}\n"
+    assert run_alone("scribe-verify", "--archive", url, **reads).stdout == ""
+    assert run_alone("scribe-prune", "--archive", str(made.path), "--confirm", **rule).returncode == 0
+    here = {path.relative_to(made.path).as_posix() for path in made.path.rglob("*") if path.is_file()}
+    assert kept == {name for name in here if "/" in name and not name.startswith("spool/")}
+    keys = bucket.written()  # what was removed, too
+    assert len(keys) == len(set(keys)) and len([key for key in keys if key.startswith("aged/")]) > len(whole)
 
 
 def test_an_archive_without_archive_json_restores(source, host, tmp_path):

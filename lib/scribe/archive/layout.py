@@ -151,9 +151,17 @@ class Archive:
     def release(self, path: Path) -> None:
         """Let a file that was fetched go; in a directory it stays."""
 
-    def size_of(self, path: Path) -> int:
-        """Return a file's size, without a need to fetch it. Raises OSError."""
-        return path.stat().st_size
+    def names_in(self, directory: Path) -> set[str]:
+        """Return the names of what is in a directory of the archive, hidden files left out."""
+        return {path.name for path in directory.glob("[!.]*")}
+
+    def size_fault(self, path: Path, size: int) -> str | None:
+        """Return what a file's size shows to be wrong with it, or None; nothing is fetched for that. Raises OSError."""
+        try:
+            found = path.stat().st_size
+        except FileNotFoundError:
+            return "it is missing"
+        return None if found == size else f"it has {found} bytes, its manifest says {size}"
 
     @property
     def broken_path(self) -> Path:

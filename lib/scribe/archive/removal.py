@@ -53,32 +53,30 @@ def prune(
         unsent = [*unsent, *(Outbox(archive, command).waiting() if command else [])]
         plan = make_plan(archive, archive.identity(), policy, now or datetime.now(UTC), unsent)
         if plan.removals:
-            prove(plan)
+            prove(archive, plan)
             if confirm:
                 remove(archive, plan)
     return plan
 
 
-def prove(plan: Plan) -> None:
+def prove(archive: Archive, plan: Plan) -> None:
     """Read the bases on which the promise rests, and look for every segment that stays. Raises ScribeError."""
     try:
         for base in plan.relies_on:
             for entry in base.manifest["files"]:
+                archive.fetch([base.path / entry["name"]])
                 check_file(base.path / entry["name"], entry["bytes"], entry["sha256"])
         for segment in plan.segments:
-            _look_for(segment)
+            _look_for(archive, segment)
     except ScribeError as error:
         hint = 'Run "scribe-verify" to see everything that is wrong, then take a new base with "scribe-dump".'
         raise ScribeError(f"nothing is removed, since the rest might not restore: {error.message}", hint) from None
 
 
-def _look_for(segment: Segment) -> None:
-    try:
-        size = segment.data.stat().st_size
-    except FileNotFoundError:
-        raise ScribeError(f'file "{segment.data}" is missing') from None
-    if size != segment.manifest["bytes"]:
-        raise ScribeError(f'file "{segment.data}" has {size} bytes, its manifest says {segment.manifest["bytes"]}')
+def _look_for(archive: Archive, segment: Segment) -> None:
+    what = archive.size_fault(segment.data, segment.manifest["bytes"])
+    if what is not None:
+        raise ScribeError(f'file "{segment.data}": {what}')
 
 
 def summarize(plan: Plan) -> str:

@@ -306,15 +306,15 @@ def find_leftovers(archive: Archive) -> list[Verdict]:
     """Return what a removal that died has begun: named in pruned.json, its manifest gone, the rest still there."""
     pruned = read_pruned(archive)
     why = f"its removal was begun, segments up to {format_lsn(pruned.to_lsn)} went"
-    paths = [archive.bases_path / stamp for stamp in pruned.bases]
-    found = [path for path in paths if path.is_dir() and not (path / "manifest.json").exists()]
+    paths = [archive.bases_path / name for name in archive.names_in(archive.bases_path) if name in pruned.bases]
+    found = [path for path in sorted(paths) if "manifest.json" not in archive.names_in(path)]
     found += [path for lsn, path in orphans(archive) if lsn <= pruned.to_lsn]
     return [Verdict("leftover", path, False, why) for path in found]
 
 
 def orphans(archive: Archive) -> list[tuple[int, Path]]:
     """Return the segments' data files that have no manifest, each with its end LSN, in order."""
-    names = {path.name for path in archive.incremental.glob("*")}
+    names = archive.names_in(archive.incremental)
     found = []
     for name in sorted(names):
         stem = name.split(".")[0]

@@ -235,13 +235,12 @@ class Verification:
 
     def _is_there(self, entry: Entry) -> bool:
         try:
-            size = self.archive.size_of(entry.path)
+            what = self.archive.size_fault(entry.path, entry.size)
         except OSError as error:
-            self._fault(entry.name, "it is missing" if isinstance(error, FileNotFoundError) else str(error), FETCH)
-            return False
-        if size != entry.size:
-            self._fault(entry.name, f"it has {size} bytes, its manifest says {entry.size}", FETCH)
-        return size == entry.size
+            what = str(error)
+        if what is not None:
+            self._fault(entry.name, what, FETCH)
+        return what is None
 
     # --- what else is there -------------------------------------------------------------------------------------
 

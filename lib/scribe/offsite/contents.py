@@ -1,19 +1,16 @@
 """Under which keys an archive's files are in a store.
 
-What is written once has the key of its path in the archive. What is replaced (archive.json, ...) goes under a new key
-each time, versions/NAME/STAMP-DIGEST, and the newest whose contents have that digest counts: so nothing is ever
-overwritten. What is encrypted has ".age" after it; the manifests of bases and globals stay readable, those of segments
-do not, because they tell of statements and of who ran them.
+What is written once has the key of its path in the archive, what is replaced (archive.json, ...) a new one each time:
+versions.py. So nothing is ever overwritten. What is encrypted has ".age" after it; the manifests of bases and globals
+stay readable, those of segments do not, because they tell of statements and of who ran them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from scribe.archive import rolefiles
@@ -21,11 +18,8 @@ from scribe.archive.layout import Archive
 from scribe.offsite.encryption import SUFFIX
 from scribe.offsite.stores import Stored
 
-_STAMP = "%Y%m%dT%H%M%S.%fZ"
-LOOSE = ("archive.json", "broken.json", "pruned.json", "meta.json", "verify.json", "rehearsal.json")
-_READABLE = re.compile(r"base/[^/]*/manifest\.json|globals/[^/]*\.json|(?:archive|broken|pruned)\.json")
+_READABLE = re.compile(r"base/[^/]*/manifest\.json|globals/[^/]*\.json|(?:archive|broken|pruned|removed)\.json")
 _MANIFEST = re.compile(r"incremental/[^/]*\.json|base/[^/]*/manifest\.json|globals/[^/]*\.json")
-_VERSION = re.compile(r"versions/([a-z]+\.json)/([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)-([0-9a-f]{32})(\.age)?")
 _NAME = "/[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _STORED = re.compile(rf"base/[0-9]{{8}}T[0-9]{{6}}Z(?:{_NAME}){{1,2}}|(?:incremental|globals){_NAME}")
 
@@ -37,25 +31,6 @@ class Item:
     name: str
     path: Path
     size: int
-
-
-@dataclass(frozen=True)
-class Version:
-    """A stored version of a file that is replaced."""
-
-    key: str
-    stamp: str
-    digest: str
-
-    @property
-    def is_absence(self) -> bool:
-        """Whether it says that the file is no more."""
-        return self.digest == digest_of(b"")
-
-
-def digest_of(content: bytes) -> str:
-    """Return what a version's key says of its contents."""
-    return hashlib.sha256(content).hexdigest()[:32]
 
 
 def is_manifest(name: str) -> bool:
@@ -71,27 +46,6 @@ def is_readable(name: str) -> bool:
 def key_of(name: str, *, encrypted: bool) -> str:
     """Return the key of a file that is written once."""
     return name + SUFFIX if encrypted and not is_readable(name) else name
-
-
-def new_version(name: str, content: bytes, *, encrypted: bool, after: Version | None = None) -> str:
-    """Return the key of a new version of a file that is replaced; it comes after the one before."""
-    moment = datetime.now(UTC)
-    if after is not None:  # the clock may have been set back
-        moment = max(moment, datetime.strptime(after.stamp, _STAMP).replace(tzinfo=UTC) + timedelta(microseconds=1))
-    stamp = moment.strftime(_STAMP)
-    key = f"versions/{name}/{stamp}-{digest_of(content)}"
-    return key + SUFFIX if encrypted and not is_readable(name) else key
-
-
-def newest_versions(keys: Iterable[str]) -> dict[str, list[Version]]:
-    """Return the versions of each file that is replaced, the newest first."""
-    found: dict[str, list[Version]] = {}
-    for key in sorted(keys, reverse=True):
-        if (match := _VERSION.fullmatch(key)) and match[1] in LOOSE:
-            with contextlib.suppress(ValueError):  # no time that there is: it is not ours
-                datetime.strptime(match[2], _STAMP)
-                found.setdefault(match[1], []).append(Version(key, match[2], match[3]))
-    return found
 
 
 def archived_files(keys: Collection[str]) -> dict[str, str]:

@@ -18,6 +18,10 @@ SUFFIX = ".age"
 _BLOCK = 1 << 20
 
 
+class DamagedError(ScribeError):
+    """age refuses its input: the key does not fit, or something was changed."""
+
+
 def encrypt(blocks: Iterable[bytes], recipients: Iterable[str]) -> Iterator[bytes]:
     """Yield what blocks hold, encrypted. Raises ScribeError if age fails: then what was yielded is no whole file."""
     options = [text for word in recipients for text in ("-R" if os.path.isabs(word) else "-r", word)]
@@ -53,7 +57,7 @@ def _through_age(arguments: list[str], blocks: Iterable[bytes]) -> Iterator[byte
         raise failed[0]
     if age.returncode:
         what = (said or [f"exit status {age.returncode}"])[0].removeprefix("age: error: ")
-        raise ScribeError(
+        raise DamagedError(
             f"age could not {arguments[0].removeprefix('--')}: {what}", "See the key files that are named."
         )
 

@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scribe.archive.layout import Archive, Segment
+from scribe.archive.pruned import read_pruned
 from scribe.common import files
 from scribe.common.errors import UsageError
+from scribe.common.lsn import format_lsn
 from scribe.common.settings import Settings
-from scribe.offsite.contents import LOOSE, archived_files, digest_of, is_manifest, newest_versions
+from scribe.offsite.contents import archived_files, is_manifest
 from scribe.offsite.encryption import SUFFIX, decrypt
+from scribe.offsite.removed import Removed, read_removed
 from scribe.offsite.stores import Store, Stored, open_store
+from scribe.offsite.versions import LOOSE, REMOVED, newest_versions, read_newest
 
 JOBS = 8  # files fetched at once
 _DIRECTORIES = ("spool", "spool/cuts", "base", "incremental", "globals")
@@ -46,7 +50,10 @@ class NoRoomError(UsageError):
 
 @dataclass(frozen=True)
 class Mirror(Archive):
-    """What is fetched of an archive in a store; path is the directory of that. keys: by the file's name."""
+    """What is fetched of an archive in a store; path is the directory of that.
+
+    keys: by the file's name; counted: the stamps of the versions that count, by name.
+    """
 
     store: Store = field(compare=False)
     keys: dict[str, str] = field(compare=False)
@@ -55,20 +62,25 @@ class Mirror(Archive):
     limit: int
     lock: files.Lock = field(compare=False)
     held: dict[Path, int] = field(compare=False, default_factory=dict)  # sizes, the longest unused first
+    counted: dict[str, str] = field(compare=False, default_factory=dict)
 
-    def size_of(self, path: Path) -> int:
-        """Return the size that a file has, or would have."""
-        name = path.relative_to(self.path).as_posix()
-        key = self.keys.get(name, name)
-        if key.endswith(SUFFIX):
-            self.fetch([path])
-        elif key in self.objects:
-            return self.objects[key].size
-        return super().size_of(path)
+    def names_in(self, directory: Path) -> set[str]:
+        """Return the names of what is in a directory of the archive."""
+        start = self.name_of(directory) + "/"
+        return {name.removeprefix(start).partition("/")[0] for name in self.keys if name.startswith(start)}
+
+    def size_fault(self, path: Path, size: int) -> str | None:
+        """Return what the object's size shows to be wrong with a file; age makes it longer, by as much as it likes."""
+        key = self.keys.get(self.name_of(path))
+        if key is None:
+            return super().size_fault(path, size)
+        found = self.objects[key].size
+        right = found > size if key.endswith(SUFFIX) else found == size
+        return None if right else f"it has {found} bytes, its manifest says {size}"
 
     def fetch(self, paths: Iterable[Path]) -> None:
         """Bring files here, several at once. Raises NoRoomError."""
-        wanted = {path for path in paths if self._name(path) in self.keys}
+        wanted = {path for path in paths if self.name_of(path) in self.keys}
         self._make_room(wanted)
         lacking = [path for path in sorted(wanted) if not self._is_here(path)]
         with ThreadPoolExecutor(JOBS) as pool:
@@ -96,11 +108,12 @@ class Mirror(Archive):
         self.held.pop(path, None)
         path.unlink(missing_ok=True)
 
-    def _name(self, path: Path) -> str:
+    def name_of(self, path: Path) -> str:
+        """Return a file's path in the archive."""
         return path.relative_to(self.path).as_posix()
 
     def _object(self, path: Path) -> Stored:
-        return self.objects[self.keys[self._name(path)]]
+        return self.objects[self.keys[self.name_of(path)]]
 
     def _is_here(self, path: Path) -> bool:
         """Whether a file was fetched, out of the object that is there now; note that it is used."""
@@ -113,7 +126,7 @@ class Mirror(Archive):
         return changed // 1000 == self._object(path).changed
 
     def _fetch(self, path: Path) -> None:
-        key = self.keys[self._name(path)]
+        key = self.keys[self.name_of(path)]
         for parent in (path.parent.parent, path.parent):
             if parent.is_relative_to(self.path):
                 files.make_directory(parent)
@@ -136,7 +149,7 @@ class Mirror(Archive):
         for path in others:
             if total <= self.limit:
                 return
-            if self._name(path) in self.keys and not is_manifest(self._name(path)):
+            if self.name_of(path) in self.keys and not is_manifest(self.name_of(path)):
                 total -= self.held[path]
                 self.release(path)
         if total > self.limit:
@@ -183,7 +196,7 @@ def _look_around(mirror: Mirror) -> None:
     found = []
     for directory, _, names in os.walk(mirror.path):
         for path in (Path(directory, name) for name in names):
-            name = mirror._name(path)
+            name = mirror.name_of(path)
             if name in mirror.keys or name in LOOSE or name.startswith("spool/") or path == mirror.lock.path:
                 status = path.stat()
                 found.append((status.st_atime_ns, path, status.st_size))
@@ -199,17 +212,22 @@ def _bring_versions(mirror: Mirror) -> None:
     """Put the newest valid version of each file that is replaced in its place."""
     for name in LOOSE:
         (mirror.path / name).unlink(missing_ok=True)
-    for name, versions in newest_versions(mirror.objects).items():
-        for version in versions:
-            if version.is_absence:
-                break
-            if version.key.endswith(SUFFIX) and mirror.secret is None:
-                break
-            blocks = mirror.store.get(version.key)
-            content = b"".join(decrypt(blocks, mirror.secret) if version.key.endswith(SUFFIX) else blocks)  # type: ignore[arg-type]
-            if digest_of(content) == version.digest:
-                files.write_file(mirror.path / name, content)
-                break
+    found = newest_versions(mirror.objects)
+    for name, versions in found.items():
+        newest = read_newest(mirror.store, versions, mirror.secret)
+        if newest is not None:
+            mirror.counted[name] = newest[0].stamp
+            if name != REMOVED and not newest[0].is_absence:
+                files.write_file(mirror.path / name, newest[1])
+    _note_removed(mirror, read_removed(mirror.store, found.get(REMOVED, [])))
+
+
+def _note_removed(mirror: Mirror, removed: Removed) -> None:
+    """Let pruned.json say what retention has removed here, there or in both places."""
+    if removed != Removed():
+        pruned = read_pruned(mirror)
+        reached, bases = max(pruned.to_lsn, removed.to_lsn), sorted({*pruned.bases, *removed.bases})
+        files.write_json(mirror.path / "pruned.json", {"to_lsn": format_lsn(reached), "bases": bases})
 
 
 def find_archive(settings: Settings) -> Archive:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -45,6 +45,9 @@ class Store(Protocol):
 
     def get(self, key: str) -> Iterator[bytes]:
         """Yield an object's bytes. Raises ScribeError if it is not there."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects, in that order as far as a crash shows it; that one is gone is no error."""
 
 
 def open_store(url: str) -> Store:
@@ -109,6 +112,22 @@ class DirectoryStore:
         except OSError as error:
             raise ScribeError(f'could not read "{self.path / key}": {error.strerror}', _LOOK) from None
 
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove files, and the directories that are empty then."""
+        self._check()
+        for key in keys:
+            path = self.path / key
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise ScribeError(f'could not remove "{path}": {error.strerror}', _LOCKED) from None
+        parents = {parent for key in keys for parent in Path(key).parents}
+        for parent in sorted(parents, key=lambda parent: -len(parent.parts)):
+            with contextlib.suppress(OSError):
+                files.sync_directory(self.path / parent)
+                if len(parent.parts) > 1:
+                    (self.path / parent).rmdir()
+
 
 class ObjectStore:
     """A bucket. Credentials and endpoint come from the environment, as obstore reads it (AWS_..., GOOGLE_...)."""
@@ -129,20 +148,20 @@ class ObjectStore:
             )
 
     @contextlib.contextmanager
-    def _translated(self, what: str) -> Iterator[None]:
+    def _translated(self, what: str, advice: str | None = None) -> Iterator[None]:
         from obstore import exceptions
 
         try:
             yield
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            hint = "Set the credentials that the store wants in the environment, such as AWS_ACCESS_KEY_ID."
+            hint = advice or "Set the credentials that the store wants in the environment, such as AWS_ACCESS_KEY_ID."
             raise UsageError(f'could not {what} "{self.url}": {_line(error)}', hint) from None
         except FileNotFoundError:
             raise ScribeError(f'could not {what} "{self.url}": it is not there', _LOOK) from None
         except exceptions.AlreadyExistsError:
             raise
         except (exceptions.BaseError, OSError, ValueError) as error:
-            hint = "Check that the store can be reached, and the bucket's name."
+            hint = advice or "Check that the store can be reached, and the bucket's name."
             raise TryAgainError(f'could not {what} "{self.url}": {_line(error)}', hint) from None
 
     def objects(self) -> dict[str, Stored]:
@@ -186,7 +205,14 @@ class ObjectStore:
             for block in self._obstore.get(self._store, key).stream(min_chunk_size=BLOCK):
                 yield bytes(block)
 
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects, many in one request if the store can."""
+        if keys:
+            with self._translated("remove from", _LOCKED):
+                self._obstore.delete(self._store, list(keys))
 
+
+_LOCKED = "If objects are locked, run it again when the lock has ended; the credentials need the right to remove them."
 _LOOK = 'Run "scribe-sync --dry-run" where the archive is, to see what is missing.'
 
 

@@ -14,19 +14,11 @@ from scribe.archive.layout import Archive
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.settings import Settings
-from scribe.offsite.contents import (
-    LOOSE,
-    Item,
-    Version,
-    digest_of,
-    finished,
-    is_stored,
-    key_of,
-    new_version,
-    newest_versions,
-)
+from scribe.offsite.contents import Item, finished, is_stored, key_of
 from scribe.offsite.encryption import encrypt
+from scribe.offsite.removed import Removed, read_removed
 from scribe.offsite.stores import Store, Stored, blocks_of, open_store
+from scribe.offsite.versions import LOOSE, REMOVED, Version, digest_of, new_version, newest_versions
 
 JOBS = 4  # files sent at once
 
@@ -163,7 +155,9 @@ class _Sender:
             objects = store.objects()
             versions = newest_versions(objects)
             self._refuse_foreign(store, versions.get("archive.json", []))
-            things = [self._lacking(thing, objects) for thing in finished(self.archive)]
+            removed = self._removed(store, versions)
+            kept = (thing for thing in finished(self.archive) if not removed.covers(thing[-1].name))
+            things = [self._lacking(thing, objects) for thing in kept]
             look.missing = [item for thing in things for item in thing]
             look.unseen = False
             look.replaced = [name for name in LOOSE if self._is_new(store, name, versions.get(name, []))]
@@ -191,6 +185,11 @@ class _Sender:
             if any(theirs.get(key) != ours[key] for key in ("system_identifier", "database")):
                 text = f'"{store.url}" holds the archive of another database: "{theirs.get("database")}"'
                 raise UsageError(text, "Give each archive a prefix of its own in SCRIBE_REMOTE.")
+
+    def _removed(self, store: Store, versions: Mapping[str, list[Version]]) -> Removed:
+        """Return what retention has removed there of what lies before the newest base: it is not sent again."""
+        bases = self.archive.bases()
+        return read_removed(store, versions.get(REMOVED, [])).before(bases[-1]) if bases else Removed()
 
     def _content(self, name: str) -> bytes:
         try:

@@ -12,6 +12,8 @@ from scribe.archive.removal import prune, summarize
 from scribe.archive.retention import Plan, Policy, Verdict
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.common.errors import FAILED, UsageError
+from scribe.offsite.mirror import Mirror, find_archive
+from scribe.offsite.retention import prune_store
 from scribe.offsite.sync import unsent
 
 PROGRAM = "scribe-prune"
@@ -22,6 +24,10 @@ What stays: every point of the last SCRIBE_KEEP_INCREMENTAL_DAYS days, so the ne
 segment after it; bases for SCRIBE_KEEP_BASE_DAYS days; then the first base of each month for SCRIBE_KEEP_MONTHLY
 months. A base alone restores to its own consistent point. Days are counted back from the newest file.
 
+With the URL of a store (s3://bucket/prefix), the same policy is judged by what is in the store, and it goes from there;
+scribe-sync does not send it again. The newest bases are fetched first, to prove that they restore. The credentials need
+the right to remove objects: not those of the source's host, if whoever takes that must not reach the copy.
+
 Exit status: 0 done; 1 nothing may be removed now, or what would stay is damaged; 2 wrong use or configuration;
 75 the archive is in use: try again later.
 """
@@ -30,7 +36,7 @@ Exit status: 0 done; 1 nothing may be removed now, or what would stay is damaged
 def make_arguments() -> Parser:
     """Return the parser."""
     parser = make_parser(PROGRAM, "Remove what the retention policy lets go.", EPILOG)
-    parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
+    parser.add_argument("--archive", metavar="DIR|URL", help="the archive (default: $SCRIBE_ARCHIVE)")
     parser.add_argument("--confirm", action="store_true", help="remove; without it, only print what would be")
     parser.add_argument("-n", "--dry-run", action="store_true", help="remove nothing (the default)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -72,12 +78,15 @@ def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
     arguments = parse(argv)
     settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive})
-    archive = Archive(settings.archive)
-    archive.identity()
+    archive = find_archive(settings)
     policy = Policy.from_settings(settings)
     talk = Talk(PROGRAM, arguments)
-    waiting = unsent(archive, settings["SCRIBE_REMOTE"] or ())
-    plan = prune(archive, policy, settings["SCRIBE_ARCHIVE_COMMAND"], confirm=arguments.confirm, unsent=waiting)
+    if isinstance(archive, Mirror):
+        plan = prune_store(archive, policy, confirm=arguments.confirm)
+    else:
+        archive.identity()
+        waiting = unsent(archive, settings["SCRIBE_REMOTE"] or ())
+        plan = prune(archive, policy, settings["SCRIBE_ARCHIVE_COMMAND"], confirm=arguments.confirm, unsent=waiting)
     report(archive, plan, policy, arguments)
     if plan.hold is not None:
         talk.warn(f"nothing may be removed: {plan.hold}")
