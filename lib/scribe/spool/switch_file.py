@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterable
+from pathlib import Path
 
 from scribe.common.errors import TryAgainError
 from scribe.common.process import Process, find_receivers, from_json
@@ -25,10 +27,12 @@ def switch(spool: Spool, *, always: bool = False, once: bool = False) -> None:
 
     always: also where the file is empty; once: send the signal no more than once.
     """
+    for receiver in receivers(spool):
+        _wait_until_open(receiver, spool)
     if spool.stream.exists() and (always or os.path.getsize(spool.stream)):
         os.rename(spool.stream, spool.next_part())
     spool.create_stream()  # by us and not by pg_recvlogical, so that its name is on disk before its contents count
-    closed = {(status.st_dev, status.st_ino) for status in map(os.stat, spool.parts())}
+    closed = _inodes(spool.parts())
     for receiver in receivers(spool):
         deadline, again = time.monotonic() + SWITCH_WAIT, 0.0
         while receiver.opened() & closed:
@@ -42,3 +46,23 @@ def switch(spool: Spool, *, always: bool = False, once: bool = False) -> None:
                 receiver.signal(signal.SIGHUP)
                 again = deadline if once else now + 0.3
             time.sleep(0.005)
+
+
+def _wait_until_open(receiver: Process, spool: Spool) -> None:
+    """Wait until pg_recvlogical has opened its file: in the middle of a switch it would make one that is on no disk.
+
+    Raises TryAgainError; nothing was changed.
+    """
+    known = _inodes(spool.paths())
+    deadline = time.monotonic() + SWITCH_WAIT
+    while receiver.alive() and not receiver.opened() & known:
+        if time.monotonic() > deadline:
+            raise TryAgainError(
+                f"pg_recvlogical (process {receiver.pid}) has not begun to receive within {SWITCH_WAIT:g} s",
+                "Check whether the server answers; nothing is lost.",
+            )
+        time.sleep(0.005)
+
+
+def _inodes(paths: Iterable[Path]) -> set[tuple[int, int]]:
+    return {(status.st_dev, status.st_ino) for status in map(os.stat, paths)}
