@@ -108,6 +108,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
         ELSE role <> owner END
 $function$;
 
+-- The name by which a command finds an object. A routine's has the modes of its arguments: without them, one name may be that of two
+-- procedures, or of no aggregate.
+CREATE OR REPLACE FUNCTION scribe.name_of(class oid, object oid, identity text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT coalesce((SELECT format('%I.%I(%s)', n.nspname, p.proname, CASE
+            WHEN p.prokind = 'a' AND p.pronargs = 0 THEN '*' ELSE pg_get_function_identity_arguments(p.oid) END)
+        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE class = 'pg_proc'::regclass AND p.oid = object), identity)
+$function$;
+
 -- Record owners that changed by REASSIGN OWNED; objects: of these, NULL for all; new: also of what was not seen before, which a rotation
 -- has yet to see. Returns the relations not seen before.
 CREATE OR REPLACE FUNCTION scribe.reconcile_owners(record boolean, objects oid[], new boolean) RETURNS oid[]
@@ -121,13 +131,14 @@ BEGIN
         given := scribe.given_away();
     END IF;
     FOR changed IN
-        SELECT o.classid, o.objid, o.owner, s.owner AS before, NULL::text AS type, NULL::text AS identity
+        SELECT o.classid, o.objid, o.owner, s.owner AS before, NULL::text AS type, NULL::text AS identity, NULL::text AS name
         FROM scribe.owners(objects) AS o LEFT JOIN scribe.seen_owner AS s USING (classid, objid)
         WHERE s.owner IS DISTINCT FROM o.owner ORDER BY 1, 2
     LOOP
         IF record AND (new OR changed.before IS NOT NULL OR changed.objid = ANY (given)) THEN
             CONTINUE WHEN NOT scribe.hold(changed.classid, changed.objid);
-            SELECT o.classid, o.objid, o.owner, changed.before, i.type, i.identity INTO changed
+            SELECT o.classid, o.objid, o.owner, changed.before, i.type, i.identity, scribe.name_of(o.classid, o.objid, i.identity) AS name
+                INTO changed
                 FROM scribe.owners(ARRAY[changed.objid]) AS o
                     CROSS JOIN LATERAL pg_identify_object(o.classid, o.objid, 0) AS i
                 WHERE o.classid = changed.classid AND i.identity IS NOT NULL AND (i.schema IS NULL
@@ -135,7 +146,7 @@ BEGIN
             CONTINUE WHEN NOT FOUND;
             PERFORM scribe.write_row('ddl', 'ALTER OWNER', changed.type, changed.identity,
                 format('ALTER %s %s OWNER TO %I', CASE changed.type WHEN 'statistics object' THEN 'STATISTICS'
-                    WHEN 'foreign-data wrapper' THEN 'FOREIGN DATA WRAPPER' ELSE upper(changed.type) END, changed.identity,
+                    WHEN 'foreign-data wrapper' THEN 'FOREIGN DATA WRAPPER' ELSE upper(changed.type) END, changed.name,
                     pg_get_userbyid(changed.owner)),
                 true, NULL, NULL, current_user, '""');
         END IF;

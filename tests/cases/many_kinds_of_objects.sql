@@ -40,6 +40,20 @@ ALTER TYPE comp ADD ATTRIBUTE c int;
 INSERT INTO after_evt VALUES (2, ROW(6, '{}', 7), 'empty');
 CREATE TABLE owned (id int PRIMARY KEY);
 ALTER TABLE owned OWNER TO scribe_case_alice;
+-- Names of routines that lead to several, or to none, without the modes of their arguments.
+CREATE PROCEDURE s.three(OUT a int, IN b int, IN c int) LANGUAGE plpgsql AS $$ BEGIN a := b + c; END $$;
+CREATE PROCEDURE s.three(IN x int, IN y int, IN z int) LANGUAGE plpgsql AS $$ BEGIN NULL; END $$;
+CREATE FUNCTION s."a, b"(VARIADIC "IN" text[]) RETURNS text LANGUAGE sql AS 'SELECT $1[1]';
+CREATE FUNCTION s.gives(a int, OUT b int, INOUT c int) LANGUAGE sql AS 'SELECT a, c';
+CREATE AGGREGATE s.rows(*) (SFUNC = int8inc, STYPE = int8, INITCOND = '0');
+CREATE AGGREGATE s.middle(float8 ORDER BY anyelement) (SFUNC = ordered_set_transition, STYPE = internal,
+    FINALFUNC = percentile_disc_final, FINALFUNC_EXTRA);
+ALTER PROCEDURE s.three(OUT int, IN int, IN int) OWNER TO scribe_case_alice;
+ALTER PROCEDURE s.three(IN int, IN int, IN int) OWNER TO scribe_case_alice;
+ALTER FUNCTION s."a, b"(VARIADIC text[]) OWNER TO scribe_case_alice;
+ALTER FUNCTION s.gives(int, int) OWNER TO scribe_case_alice;
+ALTER AGGREGATE s.rows(*) OWNER TO scribe_case_alice;
+ALTER AGGREGATE s.middle(float8 ORDER BY anyelement) OWNER TO scribe_case_alice;
 REASSIGN OWNED BY scribe_case_alice TO scribe_case_bob;
 CREATE TABLE to_drop (id int);
 ALTER TABLE to_drop OWNER TO scribe_case_alice;

@@ -774,7 +774,7 @@ again:
        atomic { rotations > 0 && rotate_lock == 0 && !intent -> rotations--; rotate_lock = me; s_tl = timeline };
 #endif
        /* @spool/switch_file.py:switch: a receiver that is about to open the file would make it, and nobody its name durable */
-#ifndef OPEN_rotation_before_open
+#ifndef PLANT_rotation_before_open
        (!r[0].alive || r[0].fd);
 #if STREAMS > 1
        (!r[1].alive || r[1].fd);

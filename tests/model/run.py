@@ -183,6 +183,12 @@ PLANTED = (
         "PLANT_no_frames_check",
         "asking whether what is cut was confirmed",
     ),
+    Configuration(
+        "power is cut",
+        {"W": 3, "CUTS": 1, "ROTATIONS": 1},
+        "PLANT_rotation_before_open",
+        "waiting until pg_recvlogical has opened its file",
+    ),
 )
 
 # What proves nothing yet: the configuration fails with nothing taken out, or the step is not missed. Not run.
@@ -206,12 +212,6 @@ OPEN = (
         {"W": 3, "PROMOTIONS": 1, "KILLS": 1, "ROTATIONS": 0},
         "OPEN_record_late",
         "recording the timeline before anything can arrive",
-    ),
-    Configuration(
-        "power is cut",
-        {"W": 3, "CUTS": 1, "ROTATIONS": 1},
-        "OPEN_rotation_before_open",
-        "a rotation that waits until pg_recvlogical has opened its file",
     ),
     Configuration(
         "a base, and a promotion",
