@@ -33,6 +33,7 @@ def test_only_the_owners_of_a_dump_are_left_out() -> None:
         b"CREATE VIEW v AS SELECT E'\\'\nALTER TABLE a OWNER TO b;\n', a$b$c, \"\nALTER TABLE a OWNER TO b;\n\";\n"
         b"COPY public.t (v) FROM stdin;\nALTER TABLE a OWNER TO b;\nit's\n\\.\n"
         b"CREATE FUNCTION g() AS $_x$ $$ '\nALTER TABLE a OWNER TO b;\n $_x$;\n"
+        b'ALTER TABLE "a OWNER TO bob;\nDROP TABLE t; --" OWNER TO b;\n'
     )
     lines = b'ALTER TABLE public.t OWNER TO bob;\nALTER FUNCTION f(text) OWNER TO "b;b";\n'
     assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test")) == b"\n\n" + kept + b"\n\n"

@@ -33,7 +33,7 @@ def without_owners(
             if _COPY.match(line):
                 yield from _copy_block(reader, line)
                 continue
-            if not owners and _OWNER.match(line) and line.endswith(ending):
+            if not owners and _OWNER.match(line) and line.endswith(ending) and not quoting_after(line, b""):
                 yield b"\n"  # so that psql's numbers of lines stay right
                 continue
             dropping = not event_triggers and _EVENT_TRIGGER.match(line) is not None
