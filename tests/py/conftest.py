@@ -17,6 +17,7 @@ from checking import PROMPT
 from cluster import Cluster, install_decoder
 from restoring import Target
 from source import Scribe
+from undoing import Undone
 
 # Reasons that say nothing is missing from this machine.
 ALLOWED_SKIPS = ("server version:", "not root:", "place:")
@@ -100,6 +101,16 @@ def target(cluster: Cluster, tmp_path: Path) -> Iterator[Target]:
     made = Target(cluster, tmp_path / "archive")
     yield made
     cluster.dropdb(made.name)
+
+
+@pytest.fixture
+def undone(cluster: Cluster, tmp_path: Path) -> Iterator[Undone]:
+    """A hand-made archive for scribe-undo, and the name of a database that does not exist yet."""
+    made = Undone(cluster, tmp_path / "archive")
+    yield made
+    cluster.dropdb(made.name)
+    for role in made.roles:
+        cluster.psql(f"DROP ROLE IF EXISTS {role}")
 
 
 @pytest.fixture(scope="module")

@@ -2,34 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from undoing import BASE, Undone
 
-import pytest
-from cluster import ROOT, Cluster
-from compare import assert_equal
-from handmade import Handmade
-from restoring import Target
-
-BASE = """
-CREATE TABLE public.t (id integer PRIMARY KEY, v text, n numeric GENERATED ALWAYS AS (id * 2) STORED);
-CREATE TABLE public.log (note text, p point);
-CREATE TABLE public.counted (id int GENERATED ALWAYS AS IDENTITY);
-INSERT INTO public.counted OVERRIDING SYSTEM VALUE VALUES (7), (8);
-SELECT pg_catalog.setval('public.counted_id_seq', 8);
-CREATE TABLE public.child (t int REFERENCES public.t, w text);
-CREATE TABLE public.part (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
-CREATE TABLE public.part_1 PARTITION OF public.part FOR VALUES FROM (0) TO (10);
-CREATE TABLE public.part_2 PARTITION OF public.part FOR VALUES FROM (10) TO (20);
-CREATE VIEW public.seen AS SELECT v FROM public.t;
-CREATE INDEX t_v ON public.t (v);
-GRANT SELECT ON public.t TO PUBLIC;
-INSERT INTO public.t (id, v) VALUES (1, 'one'), (2, NULL), (3, 'a "b", \\\\c');
-INSERT INTO public.log VALUES ('same', '(1,2)'), ('same', '(1,2)'), ('', NULL);
-INSERT INTO public.part VALUES (1, 'low'), (11, 'high');
-INSERT INTO public.child VALUES (1, 'of one');
-"""
 DROP = "-- ddl DROP TABLE\nDROP TABLE public.t CASCADE\n;\n-- ddl end\n-- rows 1 ddl\n"
 RENAME = "-- ddl ALTER TABLE\nALTER TABLE public.t RENAME COLUMN v TO word\n;\n-- ddl end\n-- rows 1 ddl\n"
 FIRST = (
@@ -42,45 +16,10 @@ FIRST = (
 )
 
 
-class Undone(Target):
-    """An archive, its restored end, and scribe-undo run against them."""
-
-    def __init__(self, cluster: Cluster, path: Path) -> None:
-        super().__init__(cluster, path)
-        self.archive = Handmade(path)
-        self.archive.base(BASE, globals_sql="CREATE ROLE postgres;\n")
-
-    def undo(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        command = [str(ROOT / "bin/scribe-undo"), "--archive", str(self.path), *arguments]
-        run = subprocess.run(command, env=self.cluster.env, capture_output=True, text=True, check=False)
-        assert run.returncode == status, run.stdout + run.stderr
-        return run
-
-    def check(self, text: str, *point: str) -> None:
-        """Restore to the end, run the undo's SQL, and compare with the database at a point."""
-        name, self.name = self.name, f"{self.name}_wanted"
-        try:
-            self.run(*point)
-            wanted = self.cluster.dump(self.name)
-        finally:
-            self.cluster.dropdb(self.name)
-            self.name = name
-        self.run()
-        self.cluster.psql(text, self.name)
-        found = self.cluster.dump(self.name)
-        assert_equal(found, wanted, ("undone", "wanted"))
-
-
-@pytest.fixture
-def undone(cluster: Cluster, tmp_path: Path) -> Iterator[Undone]:
-    made = Undone(cluster, tmp_path / "archive")
-    yield made
-    cluster.dropdb(made.name)
-
-
 def test_rows_of_every_kind_are_taken_back(undone: Undone) -> None:
     undone.archive.segment([FIRST])
     run = undone.undo("--xid", "701")
+    assert "RESET ROLE" not in run.stdout, "a database's own setting would make it mean another role"
     undone.check(run.stdout, "--target-xid", "701", "--target-exclusive")
 
 
@@ -164,36 +103,122 @@ def test_what_cannot_be_taken_back_is_refused(undone: Undone) -> None:
         (("--xid", "1"), 1, "could not find transaction 1 in the archive"),
         (("--xid", "701"), 1, "transaction 701 has made or changed "),
         (("--since", "2026-11-22 03:00:01+00"), 1, "nothing to take back"),
+        (("--since", "2026-11-22 03:00:01+00"), 1, "what 701 did to the schema is not taken back"),
+        (("--since", "2026-11-22 03:00:01+00", "--table", "t", "--table", "tt"), 1, '"tt"'),
     ):
         said = undone.undo(*arguments, status=status).stderr
         assert words in said and "hint: " in said
 
 
-def test_code_of_a_tables_owner_has_no_more_rights_than_its_owner(undone: Undone) -> None:
-    """A CHECK that looks who it is, and would be somebody else; what is given back runs it."""
+def test_names_are_nothing_but_names(undone: Undone) -> None:
+    """Breaks of lines of other kinds than SQL's, quotes of ours, and what ends a statement."""
     owner = f"{undone.name}_owner"
-    planted = f"""
-CREATE FUNCTION public.planted(v text) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-  IF to_regclass('public.armed') IS NULL THEN RETURN true; END IF;
-  IF current_user <> '{owner}' THEN RAISE EXCEPTION 'run as %', current_user; END IF;
-  BEGIN RESET ROLE; EXCEPTION WHEN OTHERS THEN RETURN true; END;
-  RAISE EXCEPTION 'escaped as %', current_user;
-END $$;
-CREATE TABLE public.trap (v text CHECK (public.planted(v)));
-INSERT INTO public.trap VALUES ('bait');
-ALTER TABLE public.trap OWNER TO {owner};
-"""
-    undone.archive = Handmade(undone.path)
-    undone.archive.lsn += 0x10000
-    undone.archive.xid += 100
-    undone.archive.base(BASE + planted, globals_sql=f"CREATE ROLE postgres;\nCREATE ROLE {owner};\n")
-    undone.archive.segment(["DELETE FROM public.trap;\n-- rows 1 deleted\n"])
-    try:
-        undone.run()
-        undone.cluster.psql("CREATE TABLE armed ()", undone.name)
-        undone.undo("--xid", "801", "--apply", "-d", undone.name)
-        assert undone.rows("SELECT v FROM trap") == [("bait",)]
-    finally:
-        undone.cluster.dropdb(undone.name)
-        undone.cluster.psql(f"DROP ROLE {owner}")
+    dollar, broken = '"x$scribe$;\n--"', '"a\x0bb\u2028c"'
+    hostile = '"a OWNER TO scribe_rehearsal;\nCREATE TABLE hacked (); --"'
+    undone.begin(
+        f"CREATE TABLE public.p (id int PRIMARY KEY);\nINSERT INTO public.p VALUES (1);\n"
+        f'CREATE TABLE public.{dollar} (c int REFERENCES public.p, "$scribe$" int);\n'
+        f"INSERT INTO public.{dollar} VALUES (1);\n"
+        f"CREATE TABLE public.{broken} (scribe_undo_row int, c int);\nINSERT INTO public.{broken} VALUES (1, 2);\n"
+        f"CREATE TABLE public.scribe_undo_x (id int);\nCREATE TABLE public.{hostile} (id int);\n"
+        f"ALTER TABLE public.{hostile} OWNER TO {owner};\n",
+        owner,
+    )
+    written = dollar.replace("\n", "\\000A")
+    drop = f"-- ddl DROP TABLE\nDROP TABLE public.{broken}, public.scribe_undo_x, public.{hostile}\n;\n-- ddl end\n"
+    undone.archive.segment(
+        [
+            f"DELETE FROM public.U&{written};\nTRUNCATE public.{broken};\n-- rows 1 deleted 1 truncated\n",
+            f"{drop}-- rows 1 ddl\n",
+        ]
+    )
+    run = undone.undo("--xid", "701", "--xid", "702")
+    undone.check(run.stdout, "--target-xid", "701", "--target-exclusive")
+
+
+def test_constraints_are_told_apart_by_more_than_their_name(undone: Undone) -> None:
+    """Of two foreign keys of one name, one is broken from the beginning and cannot be asked for."""
+    undone.begin(
+        "".join(
+            f"CREATE SCHEMA {s};\nCREATE TABLE {s}.p (id int PRIMARY KEY);\n"
+            f"CREATE TABLE {s}.c (c int REFERENCES {s}.p, v text);\n"
+            f"INSERT INTO {s}.p VALUES (1);\nINSERT INTO {s}.c VALUES (1, 'x');\n"
+            for s in "ab"
+        )
+        + "SET session_replication_role = replica;\nINSERT INTO a.c VALUES (7, 'orphan');\n"
+    )
+    undone.archive.segment(["UPDATE a.c SET v = 'y' WHERE c = 1;\nUPDATE b.c SET v = 'y';\n-- rows 2 updated\n"])
+    said = undone.undo("--xid", "701").stdout
+    assert "a row of b.c would refer to no row of b.p" in said
+    assert "a row of a.c would" not in said
+
+
+def test_what_is_unique_stays_unique_even_if_that_is_checked_late(undone: Undone) -> None:
+    undone.begin(
+        "CREATE TABLE public.u (id int UNIQUE DEFERRABLE, v text,\n"
+        "  EXCLUDE (lower(v) WITH =) WHERE (id < 5) DEFERRABLE INITIALLY DEFERRED);\n"
+        "INSERT INTO public.u VALUES (1, 'a'), (2, 'X'), (7, 'g'), (8, 'h'), (NULL, 'n'), (NULL, NULL);\n"
+    )
+    undone.archive.segment(
+        [
+            "UPDATE public.u SET id = 8 WHERE v = 'g';\nUPDATE public.u SET id = 7 WHERE v = 'h';\n-- rows 2 updated\n",
+            "DELETE FROM public.u WHERE id IN (1, 2); -- 2 rows\n-- rows 2 deleted\n",
+            "INSERT INTO public.u (id, v) VALUES (1, 'b');\n-- rows 1 inserted\n",
+            "INSERT INTO public.u (id, v) VALUES (3, 'x');\n-- rows 1 inserted\n",
+        ]
+    )
+    said = undone.undo("--xid", "702", status=1).stderr.splitlines()
+    for name, later in (("u_id_key", 703), ("u_lower_excl", 704)):
+        assert any(f"like another that is there ({name}); changed later by {later} (" in line for line in said), said
+    assert "Take 703, 704 back, too, with --conflicts include." in said[-1]
+    undone.run()
+    undone.undo("--xid", "701", "--apply", "-d", undone.name)
+    assert undone.rows("SELECT id, v FROM u WHERE id > 6 ORDER BY 1") == [(7, "g"), (8, "h")]
+
+
+def test_nothing_acts_on_what_is_given_back(undone: Undone) -> None:
+    """Triggers and rules that are to act always, of a partition's root too; and policies hide nothing from it."""
+    owner = f"{undone.name}_owner"
+    undone.begin(
+        f"{BASE}CREATE TABLE public.audit (n text);\n"
+        "CREATE FUNCTION public.noted() RETURNS trigger LANGUAGE plpgsql AS\n"
+        "  $$ BEGIN INSERT INTO public.audit VALUES (TG_TABLE_NAME); RETURN NULL; END $$;\n"
+        "CREATE RULE r AS ON INSERT TO public.log DO ALSO INSERT INTO public.audit VALUES ('rule');\n"
+        "ALTER TABLE public.log ENABLE ALWAYS RULE r;\n"
+        "CREATE TRIGGER r AFTER INSERT ON public.part EXECUTE FUNCTION public.noted();\n"
+        "ALTER TABLE public.part ENABLE ALWAYS TRIGGER r;\n"
+        "CREATE TRIGGER scribe_undo_x AFTER INSERT ON public.part_1 FOR EACH ROW EXECUTE FUNCTION public.noted();\n"
+        "ALTER TABLE public.part_1 ENABLE REPLICA TRIGGER scribe_undo_x;\n"
+        f"ALTER TABLE public.log OWNER TO {owner};\n"
+        "ALTER TABLE public.log ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;\n",
+        owner,
+    )
+    undone.archive.segment(["DELETE FROM public.log WHERE note = '';\nDELETE FROM public.part_1;\n-- rows 2 deleted\n"])
+    run = undone.undo("--xid", "701")
+    undone.check(run.stdout, "--target-xid", "701", "--target-exclusive")
+
+
+def test_code_of_what_is_made_again_runs_as_its_owner(undone: Undone) -> None:
+    """A foreign key and a partition are made again with queries and checks that plan what their owner has written."""
+    owner = f"{undone.name}_owner"
+    undone.begin(
+        f"CREATE FUNCTION public.planted(v int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN\n"
+        "  IF to_regclass('public.armed') IS NULL THEN RETURN true; END IF;\n"
+        f"  IF current_user <> '{owner}' THEN RAISE EXCEPTION 'run as %', current_user; END IF; RETURN true;\n"
+        "END $$;\n"
+        "CREATE TABLE public.c (id int PRIMARY KEY, other int REFERENCES public.c) PARTITION BY RANGE (id);\n"
+        "CREATE TABLE public.c_1 (id int NOT NULL, other int, CHECK (public.planted(1)));\n"
+        "ALTER TABLE public.c ATTACH PARTITION public.c_1 FOR VALUES FROM (0) TO (10);\n"
+        "CREATE INDEX trap ON public.c_1 (id) WHERE public.planted(1);\nINSERT INTO public.c VALUES (1, 1), (2, 1);\n"
+        f"ALTER TABLE public.c OWNER TO {owner};\nALTER TABLE public.c_1 OWNER TO {owner};\n"
+        f"GRANT CREATE ON SCHEMA public TO {owner};\n",
+        owner,
+    )
+    undone.archive.segment([f"{DROP.replace('public.t', 'public.c')}"])
+    undone.run()
+    undone.cluster.psql("CREATE TABLE armed ()", undone.name)
+    undone.undo("--xid", "701", "--apply", "-d", undone.name)
+    undone.cluster.psql("DROP TABLE armed", undone.name)
+    assert undone.rows("SELECT id, other FROM c_1 ORDER BY 1") == [(1, 1), (2, 1)]
+    keys = "SELECT convalidated FROM pg_constraint WHERE contype = 'f' AND conrelid = 'c'::regclass AND conparentid = 0"
+    assert undone.rows(keys) == [(True,)]

@@ -5,6 +5,8 @@ pg_dump tells: the entries of its table of contents that are gone are what is gi
 
 from __future__ import annotations
 
+import io
+import itertools
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -16,24 +18,50 @@ import psycopg
 from scribe.common.dialect import quote_literal, quote_name
 from scribe.common.errors import ScribeError
 from scribe.dump.source_record import digest_schema
+from scribe.restore.constraints import Table, sql_name
 from scribe.restore.copies import Copy
-from scribe.restore.recording import SCHEMA, TRIGGER, read_row
-from scribe.restore.rowtext import insert_rows, literal
+from scribe.restore.owners import without_owners
+from scribe.restore.recording import SCHEMA, read_row
+from scribe.restore.rowtext import Relation, advance_sequences, insert_rows, literal, read_relations
 from scribe.restore.throwaway import ROLE
 
 _CHUNK = 500  # rows to a statement
+_OWNER = f"coalesce(nullif(pg_catalog.pg_get_userbyid(c.relowner), '{ROLE}'), '')"
 _TABLES = f"""
-SELECT c.oid::bigint, pg_catalog.format('%%I.%%I', n.nspname, c.relname), c.relkind::text,
-  coalesce(pg_catalog.pg_partition_root(c.oid)::pg_catalog.regclass::text, ''),
+SELECT n.nspname, c.relname, c.relkind::text, rn.nspname, r.relname,
   ARRAY(SELECT a.attname FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0
-    AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum),
-  coalesce(nullif(pg_catalog.pg_get_userbyid(c.relowner), '{ROLE}'), '')
+    AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum), {_OWNER}
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.oid = ANY (%s::oid[]) AND c.relkind IN ('r', 'S') ORDER BY 2
+LEFT JOIN pg_catalog.pg_class AS r ON c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid)
+LEFT JOIN pg_catalog.pg_namespace AS rn ON rn.oid = r.relnamespace
+WHERE c.oid = ANY (%s::oid[]) AND c.relkind IN ('r', 'S') ORDER BY 1, 2
 """
 _RELATIONS = (
     "SELECT oid::bigint FROM pg_catalog.pg_class WHERE oid >= 16384 AND relkind IN ('r', 'p', 'S', 'v', 'm', 'f')"
 )
+_OURS = f"""
+SELECT pg_catalog.concat_ws(' ', t.tableoid::pg_catalog.int8, t.oid) FROM pg_catalog.pg_trigger AS t
+WHERE t.tgfoid = pg_catalog.to_regprocedure('{SCHEMA}.note()')
+"""
+_ATTACHED = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_catalog.pg_inherits"
+# These run or plan what belongs to the table's owner: functions of CHECKs, domains and indexes.
+_ATTACH = f"""
+SELECT {_OWNER}, pg_catalog.format('ALTER TABLE ONLY %%I.%%I ATTACH PARTITION %%I.%%I %%s;%%s', n.nspname, c.relname,
+  pn.nspname, p.relname, pg_catalog.pg_get_expr(p.relpartbound, p.oid), E'\\n')
+FROM unnest(%s::oid[]) WITH ORDINALITY AS x (oid, i) JOIN pg_catalog.pg_class AS p ON p.oid = x.oid AND p.relispartition
+  AND p.relkind <> 'I' AND p.relkind <> 'i'
+JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = p.oid
+JOIN pg_catalog.pg_class AS c ON c.oid = h.inhparent JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+ORDER BY x.i
+"""
+_FOREIGN_KEYS = f"""
+SELECT {_OWNER}, pg_catalog.format('ALTER TABLE %%s%%I.%%I ADD CONSTRAINT %%I %%s;%%s',
+  CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END, n.nspname, c.relname, k.conname,
+  pg_catalog.pg_get_constraintdef(k.oid), E'\\n')
+FROM unnest(%s::oid[]) WITH ORDINALITY AS x (oid, i) JOIN pg_catalog.pg_constraint AS k ON k.oid = x.oid
+JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+ORDER BY x.i
+"""
 
 
 @dataclass
@@ -44,17 +72,33 @@ class Shot:
     entries: list[str]
     digests: dict[str, str]
     relids: set[int]
+    attached: list[tuple[int, int]]  # partitions and their parents
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some SQL. owner: with whose rights it is to run, empty for those of the caller.
+
+    tables: that it names; the first is the owner's.
+    """
+
+    owner: str
+    text: str
+    tables: tuple[Table, ...] = ()
 
 
 @dataclass
 class Given:
-    """SQL that gives back what was dropped: before rows, rows by owner, and what is made once rows are there."""
+    """SQL that gives back what was dropped: what rows need, the rows, and what is made once they are there."""
 
     names: list[str] = field(default_factory=list)
-    before: str = ""
-    rows: list[tuple[str, str, int]] = field(default_factory=list)  # owner, statement, number of rows
-    after: str = ""
+    before: list[Piece] = field(default_factory=list)
+    rows: list[Piece] = field(default_factory=list)
+    after: list[Piece] = field(default_factory=list)
     relids: set[int] = field(default_factory=set)
+    relations: dict[int, Relation] = field(default_factory=dict)
+    sequences: dict[int, str] = field(default_factory=dict)  # what moves a relation's own
+    count: int = 0  # rows
 
 
 def take_shot(copy: Copy, path: Path) -> Shot:
@@ -63,11 +107,14 @@ def take_shot(copy: Copy, path: Path) -> Shot:
     dump += ["--exclude-schema=scribe", f"--exclude-schema={SCHEMA}", f"--file={path}", copy.name]
     _run(copy, dump)
     listed = _run(copy, [copy.cluster.find_program("pg_restore"), "--list", str(path)]).decode()
-    entries = [line for line in listed.splitlines() if line and not line.startswith(";") and TRIGGER not in line]
+    entries = [line for line in listed.split("\n") if line and not line.startswith(";")]  # names may hold other breaks
     plain = _run(copy, [copy.cluster.find_program("pg_restore"), "--file=-", str(path)])
     with copy.connected() as conn:
         relids = {row[0] for row in conn.execute(_RELATIONS).fetchall()}
-    return Shot(path, entries, digest_schema(plain), relids)
+        attached = conn.execute(_ATTACHED).fetchall()
+        ours = {row[0] for row in conn.execute(_OURS.encode()).fetchall()}
+    entries = [entry for entry in entries if " ".join(entry.split()[1:3]) not in ours]
+    return Shot(path, entries, digest_schema(plain), relids, attached)
 
 
 def _run(copy: Copy, command: Sequence[str]) -> bytes:
@@ -78,18 +125,18 @@ def _run(copy: Copy, command: Sequence[str]) -> bytes:
     return run.stdout
 
 
-def read_rows(copy: Copy, relids: set[int]) -> list[tuple[str, str, int]]:
-    """Return statements that insert the rows of tables and set sequences, each with an owner and its number of rows."""
-    found: list[tuple[str, str, int]] = []
+def read_rows(copy: Copy, relids: set[int]) -> Iterator[tuple[Piece, int]]:
+    """Yield statements that insert the rows of tables and set sequences, each with its number of rows."""
     with copy.connected() as conn:
-        for _, name, kind, root, columns, owner in conn.execute(_TABLES, [list(relids)]).fetchall():
+        for schema, name, kind, root_schema, root, columns, owner in conn.execute(_TABLES, [list(relids)]).fetchall():
+            own = sql_name((schema, name))
             if kind == "S":
-                value, called = _fetch(conn, f"SELECT last_value, is_called FROM {name}")
-                call = f"SELECT pg_catalog.setval({quote_literal(name)}, {value}, {'true' if called else 'false'});\n"
-                found.append((owner, call, 0))
+                value, called = _fetch(conn, f"SELECT last_value, is_called FROM {own}")
+                yield Piece(owner, f"SELECT pg_catalog.setval({quote_literal(own)}, {value}, {called});\n"), 0
             else:
-                found += [(owner, text, rows) for text, rows in _inserts(conn, name, root or name, columns)]
-    return found
+                into = (root_schema, root) if root is not None else (schema, name)
+                for text, rows in _inserts(conn, own, sql_name(into), columns):
+                    yield Piece(owner, text, (into,)), rows
 
 
 def _fetch(conn: psycopg.Connection[tuple[object, ...]], query: str) -> tuple[object, ...]:
@@ -128,19 +175,42 @@ def give_back(copy: Copy, before: Shot, after: Shot, what: str) -> Given:
             "Take its rows back alone with --kind insert,update,delete,truncate, or see how it was before with"
             " scribe-peek --target-xid and --target-exclusive.",
         )
-    listing = before.path.with_suffix(".list")
-    listing.write_text("".join(f"{entry}\n" for entry in gone))
-    base = [copy.cluster.find_program("pg_restore"), "--file=-", f"--use-list={listing}"]
-    texts = [
-        _statements(_run(copy, [*base, f"--section={section}", str(before.path)]))
-        for section in ("pre-data", "post-data")
-    ]
-    names = [_name(entry) for entry in gone]
     relids = before.relids - after.relids
-    return Given(names, texts[0], read_rows(copy, relids), texts[1], relids)
+    given = Given([_name(entry) for entry in gone], relids=relids)
+    detached = [relid for relid, parent in before.attached if (relid, parent) not in after.attached]
+    for kind, entries in itertools.groupby(gone, _kind):
+        if kind == "TABLE ATTACH":
+            given.before += _own_pieces(copy, _ATTACH, detached)
+            detached = []
+        elif kind == "FK CONSTRAINT":
+            given.after += _own_pieces(copy, _FOREIGN_KEYS, [int(entry.split()[2]) for entry in entries])
+        else:
+            listing = before.path.with_suffix(".list")
+            listing.write_text("".join(f"{entry}\n" for entry in entries))
+            base = [copy.cluster.find_program("pg_restore"), "--file=-", f"--use-list={listing}"]
+            given.before += _statements(_run(copy, [*base, "--section=pre-data", str(before.path)]))
+            given.after += _statements(_run(copy, [*base, "--section=post-data", str(before.path)]))
+    for piece, count in read_rows(copy, relids):
+        given.rows.append(piece)
+        given.count += count
+    with copy.connected() as conn:
+        given.relations = read_relations(conn, sorted(relids))
+        given.sequences = {relid: advance_sequences(conn, each) for relid, each in given.relations.items()}
+    return given
 
 
-_OWNERLESS = re.compile(rf"ALTER .* OWNER TO {ROLE};\n?")
+def _own_pieces(copy: Copy, query: str, oids: Sequence[int]) -> list[Piece]:
+    with copy.connected() as conn:
+        return [Piece(owner, text) for owner, text in conn.execute(query.encode(), [list(oids)]).fetchall()]
+
+
+_KIND = re.compile(r"\d+; \d+ \d+ (TABLE ATTACH|FK CONSTRAINT) ")
+
+
+def _kind(entry: str) -> str:
+    """The kind of an entry if it is one of those that are run with their table's owner's rights."""
+    found = _KIND.match(entry)
+    return found[1] if found else ""
 
 
 def _identity(entry: str) -> str:
@@ -153,10 +223,11 @@ def _name(entry: str) -> str:
     return _identity(entry).split(" ", 2)[2].rpartition(" ")[0]
 
 
-def _statements(text: bytes) -> str:
+def _statements(text: bytes) -> list[Piece]:
     """What pg_restore wrote between the settings at its beginning and the line at its end."""
-    found = text.decode()
-    first, last = found.find("\n-- Name: "), found.rfind("\n--\n-- PostgreSQL database dump complete")
-    lines = found[first + 1 : last].strip("\n").splitlines(keepends=True) if first >= 0 else []
+    first, last = text.find(b"\n-- Name: "), text.rfind(b"\n--\n-- PostgreSQL database dump complete")
+    if first < 0:
+        return []
     # What had no owner in the archive gets none here either.
-    return "".join(line for line in [*lines, "\n"] if not _OWNERLESS.fullmatch(line)) if lines else ""
+    lines = without_owners(io.BytesIO(text[first + 1 : last].strip(b"\n") + b"\n\n"), "the schema's dump", ROLE)
+    return [Piece("", b"".join(lines).decode())]

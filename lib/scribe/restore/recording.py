@@ -35,7 +35,8 @@ BEGIN
     RETURN NULL;
   ELSIF TG_OP = 'TRUNCATE' THEN
     EXECUTE pg_catalog.format('INSERT INTO {SCHEMA}.log SELECT pg_catalog.nextval(''{SCHEMA}.seq''), $1, $2, ''T'','
-      ' pg_catalog.format(''%%s'', scribe_undo_row) FROM ONLY %I.%I AS scribe_undo_row', TG_TABLE_SCHEMA, TG_TABLE_NAME)
+      ' pg_catalog.format(''%%s'', scribe_undo_row.*) FROM ONLY %I.%I AS scribe_undo_row',
+      TG_TABLE_SCHEMA, TG_TABLE_NAME)
       USING now_at, TG_RELID;
   ELSE
     INSERT INTO {SCHEMA}.log VALUES (pg_catalog.nextval('{SCHEMA}.seq'), now_at, TG_RELID, pg_catalog.left(TG_OP, 1),
@@ -53,7 +54,8 @@ BEGIN
   FOR found IN SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.oid >= 16384 AND n.nspname NOT IN ('{SCHEMA}', 'scribe')
-    AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = c.oid AND t.tgname = '{TRIGGER}') LOOP
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = c.oid
+      AND t.tgfoid = '{SCHEMA}.note()'::pg_catalog.regprocedure) LOOP
     EXECUTE pg_catalog.format('CREATE TRIGGER {TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON %I.%I FOR EACH ROW'
       ' EXECUTE FUNCTION {SCHEMA}.note()', found.nspname, found.relname);
     EXECUTE pg_catalog.format('CREATE TRIGGER {TRIGGER}_all BEFORE TRUNCATE ON %I.%I FOR EACH STATEMENT'
@@ -66,7 +68,8 @@ BEGIN
     FROM (SELECT c.oid AS relid, ARRAY(SELECT a.attnum::int FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid
             AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS attnums
           FROM pg_catalog.pg_class AS c
-          JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid AND t.tgname = '{TRIGGER}') AS h
+          JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = c.oid AND t.tgname = '{TRIGGER}'
+            AND t.tgfoid = '{SCHEMA}.note()'::pg_catalog.regprocedure) AS h
     FULL JOIN (SELECT DISTINCT ON (s.relid) s.relid, s.attnums
                FROM {SCHEMA}.shape AS s ORDER BY s.relid, s.seq DESC) AS k
       ON h.relid = k.relid WHERE h.attnums IS DISTINCT FROM k.attnums) AS changed;

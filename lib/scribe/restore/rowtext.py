@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from scribe.common.dialect import quote_literal, quote_name
+from scribe.restore.constraints import Table, sql_name
 from scribe.restore.throwaway import ROLE
 
 INSERT, UPDATE, DELETE, TRUNCATE = "I", "U", "D", "T"
@@ -17,12 +18,7 @@ Values = Sequence[str | None]
 
 _RELATIONS = """
 SELECT c.oid::bigint, n.nspname, c.relname, pg_catalog.pg_get_userbyid(c.relowner), rn.nspname, r.relname,
-  ARRAY(SELECT i.indkey[k] FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k)::int[],
-  ARRAY(SELECT pg_catalog.quote_ident(t.tgname) FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = c.oid
-    AND t.tgenabled IN ('A', 'R') AND NOT t.tgisinternal AND t.tgname !~ '^scribe_undo' ORDER BY 1),
-  ARRAY(SELECT t.tgenabled::text FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = c.oid
-    AND t.tgenabled IN ('A', 'R') AND NOT t.tgisinternal AND t.tgname !~ '^scribe_undo'
-    ORDER BY pg_catalog.quote_ident(t.tgname))
+  ARRAY(SELECT i.indkey[k] FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS k)::int[]
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_class AS r ON c.relispartition AND r.oid = pg_catalog.pg_partition_root(c.oid)
 LEFT JOIN pg_catalog.pg_namespace AS rn ON rn.oid = r.relnamespace
@@ -58,26 +54,25 @@ class Relation:
     owner: str
     root: tuple[str, str] | None
     key: tuple[int, ...]
-    always: tuple[tuple[str, str], ...]  # triggers that would act, quoted, each with its mode
     columns: dict[int, Column]
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
 
     @property
-    def own(self) -> str:
-        """The table's own name, quoted."""
-        return f"{quote_name(self.schema)}.{quote_name(self.name)}"
+    def table(self) -> Table:
+        """What rows are inserted into, and a partition's are changed in."""
+        return self.root or (self.schema, self.name)
 
     @property
     def into(self) -> str:
-        """What rows are inserted into."""
-        return ".".join(map(quote_name, self.root)) if self.root else self.own
+        """Its name for a statement."""
+        return sql_name(self.table)
 
     @property
     def target(self) -> str:
         """What is updated and deleted from."""
-        return self.into if self.root else f"ONLY {self.own}"
+        return self.into if self.root else f"ONLY {self.into}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +109,16 @@ def read_relations(conn: psycopg.Connection[Any], relids: Sequence[int]) -> dict
     for relid, attnum, name, generated, plain in conn.execute(_COLUMNS, [list(relids)]).fetchall():
         columns.setdefault(relid, {})[attnum] = Column(name, generated, plain)
     found = {}
-    for oid, schema, name, owner, root_schema, root, key, triggers, modes in conn.execute(
-        _RELATIONS, [list(relids)]
-    ).fetchall():
+    for oid, schema, name, owner, root_schema, root, key in conn.execute(_RELATIONS, [list(relids)]).fetchall():
         ancestor = (root_schema, root) if root is not None else None
-        always = tuple(zip(triggers, modes, strict=True))
         # What has no owner in the archive belongs to the cluster's own role in the copy, which no other server has.
-        found[oid] = Relation(
-            oid, schema, name, "" if owner == ROLE else owner, ancestor, tuple(key or ()), always, columns.get(oid, {})
-        )
+        known = columns.get(oid, {})
+        found[oid] = Relation(oid, schema, name, "" if owner == ROLE else owner, ancestor, tuple(key or ()), known)
     return found
 
 
 _SEQUENCES = """
-SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname), a.attname
+SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname), a.attname, s.seqstart
 FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_sequence AS s ON s.seqrelid = d.objid
 JOIN pg_catalog.pg_class AS c ON c.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
@@ -138,13 +129,16 @@ WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refclassid = 
 
 
 def advance_sequences(conn: psycopg.Connection[Any], relation: Relation) -> str:
-    """Return statements that move a table's own sequences to its highest values if they are behind."""
+    """Return statements that move a table's own sequences to its highest values if they are behind.
+
+    They name no sequence but to functions: what else could have got its name would run with the rights of the table's.
+    """
     texts = []
-    for sequence, column in conn.execute(_SEQUENCES, {"oid": relation.oid}).fetchall():
+    for sequence, column, start in conn.execute(_SEQUENCES, {"oid": relation.oid}).fetchall():
         texts.append(
             f"SELECT pg_catalog.setval({quote_literal(sequence)}, v.edge)"
-            f" FROM (SELECT pg_catalog.max({quote_name(column)})::pg_catalog.int8 AS edge FROM {relation.into}) AS v,"
-            f" {sequence} AS s WHERE v.edge > s.last_value OR (v.edge = s.last_value AND NOT s.is_called);\n"
+            f" FROM (SELECT pg_catalog.max({quote_name(column)})::pg_catalog.int8 AS edge FROM {relation.into}) AS v"
+            f" WHERE v.edge > coalesce(pg_catalog.pg_sequence_last_value({quote_literal(sequence)}), {start - 1});\n"
         )
     return "".join(texts)
 

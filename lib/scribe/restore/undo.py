@@ -7,8 +7,9 @@ as the change left it has met a conflict, and the row's later changes name the t
 
 from __future__ import annotations
 
+import itertools
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from scribe.common.dialect import HEADER_SETTINGS, Begin, quote_name
 from scribe.common.errors import ScribeError, UsageError
 from scribe.common.lsn import format_lsn
 from scribe.restore import target as server
+from scribe.restore.acting import Acting, read_acting
+from scribe.restore.constraints import Constraint, Table, find_wrong, read_constraints, sql_name
 from scribe.restore.copies import Copy, Source
-from scribe.restore.dropped import Given, give_back, take_shot
-from scribe.restore.foreign_keys import ForeignKey, find_orphans, read_foreign_keys
+from scribe.restore.dropped import Given, Piece, give_back, take_shot
 from scribe.restore.recording import SCHEMA, Recorder, Recording, read_row
 from scribe.restore.restoration import Restore
 from scribe.restore.rowtext import (
@@ -45,7 +47,8 @@ from scribe.restore.selection import find_named
 
 _TOGETHER = 500  # rows given back by one statement
 _CHECK = """\
-CREATE FUNCTION pg_temp.scribe_undone(number bigint, what text) RETURNS void LANGUAGE plpgsql AS $scribe$
+CREATE FUNCTION pg_temp.scribe_undone(number pg_catalog.int8, what pg_catalog.text) RETURNS pg_catalog.void
+LANGUAGE plpgsql AS $scribe$
 BEGIN
   IF number <> 1 THEN
     RAISE EXCEPTION '%: the row is not what the transaction made it', what
@@ -87,19 +90,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Step:
-    """One statement, and the changes that it takes back; owner: of the table."""
+    """One statement, and the changes that it takes back."""
 
-    owner: str
-    text: str
+    piece: Piece
     changes: tuple[Change, ...]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some of the SQL; owner: with whose rights it is to run, empty for those of the caller."""
-
-    owner: str
-    text: str
 
 
 @dataclass
@@ -118,17 +112,27 @@ class Plan:
     begins: list[Begin]
     steps: list[Step] = field(default_factory=list)
     given: list[Given] = field(default_factory=list)
-    foreign_keys: list[ForeignKey] = field(default_factory=list)
-    always: list[Relation] = field(default_factory=list)
+    constraints: list[Constraint] = field(default_factory=list)
+    acting: list[Acting] = field(default_factory=list)
     sequences: list[Piece] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     skipped: int = 0
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    left: list[Begin] = field(default_factory=list)  # that changed the schema, which is not taken back
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to take back."""
         return not (self.steps or self.given)
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables that have to be there."""
+        pieces = [step.piece for step in self.steps] + self.sequences
+        found = {table for piece in pieces for table in piece.tables}
+        made = {table for given in self.given for piece in given.rows for table in piece.tables}
+        made |= {relation.table for given in self.given for relation in given.relations.values()}
+        return sorted(found.union(*(constraint.tables for constraint in self.constraints)) - made)
 
 
 def find_transactions(archive: Archive, chains: Sequence[Chain], xids: Sequence[int]) -> list[Found]:
@@ -185,9 +189,9 @@ class Undo:
 
     def __init__(self, source: Source, copy: RecordedCopy, wanted: Wanted, conflicts: str) -> None:
         self.source, self.copy, self.wanted, self.mode = source, copy, wanted, conflicts
-        self.given: dict[int, Given] = {}  # by xid
+        self.given: dict[int, Given] = {}  # by LSN
         self.relids: set[int] | None = None  # of the tables that are wanted
-        self._relations: dict[int, Relation] = {}
+        self._named: set[str] = set()  # patterns that name some
 
     def run(self) -> Plan:
         """Record, reverse and try. Raises ScribeError where the archive does not tell."""
@@ -207,6 +211,9 @@ class Undo:
         chosen = {found.begin.commit_lsn for found in transactions} or self._in_range(recorder)
         while True:
             plan = self._try(recorder, chosen)
+            if self.wanted.since and self.wanted.ddl:
+                changed = dict.fromkeys(recorder.begins[stamp] for stamp in recorder.ddl)
+                plan.left = [begin for begin in changed if begin.commit_lsn in chosen]
             later = {begin.commit_lsn for conflict in plan.conflicts for begin in conflict.later}
             if self.mode != "include" or not later - chosen:
                 return plan
@@ -242,15 +249,15 @@ class Undo:
         """Resolve the patterns, at the beginning and at the end: a table may be there at one of them only."""
         if not self.wanted.tables:
             return
+        self.relids = self.relids or set()
         with self.copy.connected(own_path=True) as conn:
-            found = set() if first else self.relids or set()
             for pattern in self.wanted.tables:
                 try:
-                    found |= {relation.oid for relation in find_named(conn, [], [pattern])[1]}
+                    self.relids |= {relation.oid for relation in find_named(conn, [], [pattern])[1]}
+                    self._named.add(pattern)
                 except ScribeError:
-                    if not first and not found:
+                    if not first and pattern not in self._named:
                         raise
-        self.relids = found
 
     def _in_range(self, recorder: Recorder) -> set[int]:
         with self.copy.cluster.entered(), server.connect_server() as conn:
@@ -272,24 +279,28 @@ class Undo:
     def _try(self, recorder: Recorder, chosen: set[int]) -> Plan:
         with self.copy.connected() as conn:
             changes = list(self._changes(conn, recorder, chosen))
-            self._relations = read_relations(conn, sorted({change.relid for change in changes}))
+            relations = read_relations(conn, sorted({change.relid for change in changes}))
             begins = [begin for begin in dict.fromkeys(recorder.begins) if begin.commit_lsn in chosen]
-            plan = Plan(
-                begins, given=[self.given[b.commit_lsn] for b in reversed(begins) if b.commit_lsn in self.given]
-            )
-            return Trial(conn, plan, recorder, self._relations, self.mode).run(changes)
+            given = [self.given[b.commit_lsn] for b in reversed(begins) if b.commit_lsn in self.given]
+            for each in given:
+                relations |= each.relations
+            return Trial(conn, Plan(begins, given=given), recorder, relations, self.mode).run(changes)
 
     def _changes(self, conn: psycopg.Connection[Any], recorder: Recorder, chosen: set[int]) -> Iterator[Change]:
         """The chosen changes, newest first."""
         stamps = [stamp for stamp, begin in enumerate(recorder.begins) if begin.commit_lsn in chosen]
         altering = {stamp: tag for stamp in stamps for tag in recorder.ddl.get(stamp, ()) if tag.startswith("ALTER ")}
         shapes = Shapes(conn)
-        gone = {relid for lsn in chosen if lsn in self.given for relid in self.given[lsn].relids}
+        gone = {
+            (lsn, relid) for lsn, given in self.given.items() for relid in given.relids
+        }  # given back as it was before
         names: dict[int, dict[str, int]] = {}
         query = f"{_LOG} WHERE stamp = ANY (%s) ORDER BY seq DESC"
         for row in conn.execute(query.encode(), [stamps]):
-            relid, op = row[2:4]
-            if relid in gone or (self.relids is not None and relid not in self.relids):
+            stamp, relid, op = row[1:4]
+            if (recorder.begins[stamp].commit_lsn, relid) in gone or (
+                self.relids is not None and relid not in self.relids
+            ):
                 continue
             if self.wanted.kinds and KINDS[op] not in self.wanted.kinds:
                 continue
@@ -362,32 +373,35 @@ class Trial:
     def run(self, changes: Sequence[Change]) -> Plan:
         """Return the plan with its steps and conflicts."""
         touched = sorted(self.relations)
-        keys = read_foreign_keys(self.conn, touched)
+        constraints = read_constraints(self.conn, touched)
+        named = {relid for constraint in constraints for relid in constraint.relids}
+        self.plan.acting = read_acting(self.conn, sorted(named.union(touched)))
         with self.conn.transaction(force_rollback=True):
-            for text in (settings(), _CHECK):
-                self.conn.execute(text.encode())
-            orphans = {key.name: set(find_orphans(self.conn, key)) for key in keys}
+            self.conn.execute((settings() + check_function()).encode())
+            wrong = {constraint: set(find_wrong(self.conn, constraint)) for constraint in constraints}
+            self.conn.execute("".join(each.off for each in self.plan.acting).encode())
             for given in self.plan.given:
-                self._give_before(given)
+                self._give(given.before, "what was dropped")
+                self._give(given.rows, "rows of what was dropped")
             for relation, group in gather(changes, self.relations):
                 self._step(relation, group)
             for given in reversed(self.plan.given):
-                self._attempt(given.after, "what was dropped")
-            for key in keys:
-                for orphan in find_orphans(self.conn, key):
-                    if orphan not in orphans[key.name]:
-                        self._orphaned(key, *orphan)
-        self.plan.foreign_keys = [key for key in keys if not orphans[key.name]]
+                self._give(given.after, "what was dropped")
+            for constraint in constraints:
+                for row in find_wrong(self.conn, constraint):
+                    if row not in wrong[constraint]:
+                        self._broken(constraint, *row)
+        self.plan.constraints = [constraint for constraint in constraints if not wrong[constraint]]
         for relid in sorted(self._truncated):  # RESTART IDENTITY has set its sequences back
-            text = advance_sequences(self.conn, self.relations[relid])
-            self.plan.sequences += [Piece(self.relations[relid].owner, text)] if text else []
-        self.plan.always = [self.relations[relid] for relid in touched if self.relations[relid].always]
+            relation = self.relations[relid]
+            texts = [given.sequences[relid] for given in self.plan.given if relid in given.sequences]
+            text = texts[0] if texts else advance_sequences(self.conn, relation)
+            self.plan.sequences += [Piece(relation.owner, text, (relation.table,))] if text else []
         return self.plan
 
-    def _give_before(self, given: Given) -> None:
-        self._attempt(given.before, "what was dropped")
-        for _, text, _ in given.rows:
-            self._attempt(text, "rows of what was dropped")
+    def _give(self, pieces: Sequence[Piece], what: str) -> None:
+        for piece in pieces:
+            self._attempt(piece.text, what)
 
     def _attempt(self, text: str, what: str) -> str | None:
         """Run SQL; return what the server said against it, which is a conflict unless it is of a row's."""
@@ -420,7 +434,7 @@ class Trial:
             return
         said = self._attempt(text, "")
         if said is None:
-            self._keep(Step(relation.owner, text, tuple(group)), relation)
+            self._keep(Step(Piece(relation.owner, text, (relation.table,)), tuple(group)), relation)
         elif len(group) > 1:
             for change in group:
                 self._step(relation, [change])
@@ -446,14 +460,15 @@ class Trial:
         else:
             self.plan.conflicts.append(conflict)
 
-    def _orphaned(self, key: ForeignKey, relid: int, row: str) -> None:
+    def _broken(self, constraint: Constraint, relid: int, row: str) -> None:
         later = [
             self.recorder.begins[change.stamp]
             for change in self._changes_of(relid)
             if change.new is not None and write_row(change.new) == row
         ]
-        what = f"a row of {key.child} would refer to a row of {key.parent} that is gone ({key.name})"
-        self.plan.conflicts.append(Conflict(what, [b for b in later if b.commit_lsn not in self._chosen]))
+        self.plan.conflicts.append(
+            Conflict(constraint.said, [begin for begin in later if begin.commit_lsn not in self._chosen])
+        )
 
     def _describe(self, relation: Relation, change: Change) -> str:
         done = {INSERT: "inserted", "U": "updated", DELETE: "deleted", TRUNCATE: "truncated"}[change.op]
@@ -514,6 +529,12 @@ def check_function() -> str:
     return _CHECK
 
 
+def lock(plan: Plan) -> str:
+    """Return what keeps others from writing: what is checked at the end has to hold at COMMIT."""
+    names = ", ".join(map(sql_name, plan.tables))
+    return f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE;\n" if names else ""
+
+
 # What is printed
 
 
@@ -521,42 +542,33 @@ def write(plan: Plan, put: Callable[[str], object]) -> None:
     """Write a plan as SQL that psql runs."""
     put("-- pg_scribe undo of " + ", ".join(f"transaction {b.xid} ({b.time})" for b in plan.begins[:20]))
     put(f" and {len(plan.begins) - 20} more\n" if len(plan.begins) > 20 else "\n")
-    put("\\set ON_ERROR_STOP on\nBEGIN;\n" + settings() + _CHECK)
-    for piece in pieces(plan):
-        put(f"SET LOCAL ROLE {quote_name(piece.owner)};\n{piece.text}RESET ROLE;\n" if piece.owner else piece.text)
-    put("COMMIT;\n")
+    put("\\set ON_ERROR_STOP on\nBEGIN;\n" + settings() + lock(plan) + _CHECK)
+    for piece in joined(pieces(plan)):
+        role = f"SET LOCAL ROLE {quote_name(piece.owner)};\n" if piece.owner else ""
+        put(f"{role}{piece.text}SET LOCAL ROLE NONE;\n" if role else piece.text)
+    put("DROP FUNCTION pg_temp.scribe_undone(pg_catalog.int8, pg_catalog.text);\nCOMMIT;\n")
 
 
 def pieces(plan: Plan) -> Iterator[Piece]:
     """Return the SQL between the settings and COMMIT."""
-    for relation in plan.always:
-        yield Piece("", "".join(f"ALTER TABLE {relation.own} DISABLE TRIGGER {t};\n" for t, _ in relation.always))
+    yield from (Piece("", each.off) for each in plan.acting)
     for given in plan.given:
-        if given.before:
-            yield Piece("", given.before)
-        for owner, text, _ in given.rows:
-            yield Piece(owner, text)
-    yield from _joined(plan.steps)
+        yield from given.before
+        yield from given.rows
+    yield from (step.piece for step in plan.steps)
     yield from plan.sequences
     for given in reversed(plan.given):
-        if given.after:
-            yield Piece("", given.after)
-    for key in plan.foreign_keys:
-        yield Piece(key.owner, key.check())
-    for relation in plan.always:
-        modes = {"A": "ALWAYS", "R": "REPLICA"}
-        texts = (f"ALTER TABLE {relation.own} ENABLE {modes[m]} TRIGGER {t};\n" for t, m in relation.always)
-        yield Piece("", "".join(texts))
+        yield from given.after
+    yield from (Piece(each.owner, each.check(), each.tables) for each in plan.constraints)
+    yield from (Piece("", each.on) for each in plan.acting)
 
 
-def _joined(steps: Sequence[Step]) -> Iterator[Piece]:
-    """Put the statements of one owner that follow each other together."""
-    texts: list[str] = []
-    for number, step in enumerate(steps):
-        texts.append(step.text)
-        if number + 1 == len(steps) or steps[number + 1].owner != step.owner or len(texts) == _TOGETHER:
-            yield Piece(step.owner, "".join(texts))
-            texts = []
+def joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Put pieces of one owner that follow each other together."""
+    for owner, group in itertools.groupby(pieces, lambda piece: piece.owner):
+        while some := list(itertools.islice(group, _TOGETHER)):
+            tables = dict.fromkeys(table for piece in some for table in piece.tables)
+            yield Piece(owner, "".join(piece.text for piece in some), tuple(tables))
 
 
 def describe(plan: Plan) -> list[str]:
@@ -565,8 +577,7 @@ def describe(plan: Plan) -> list[str]:
     for name, counts in sorted(plan.counts.items()):
         lines.append(f"{name}: " + ", ".join(f"{n} {_PAST[kind]}" for kind, n in sorted(counts.items())))
     for given in plan.given:
-        rows = sum(number for _, _, number in given.rows)
-        lines.append(f"dropped, with {rows} rows: " + ", ".join(given.names))
+        lines.append(f"dropped, with {given.count} rows: " + ", ".join(given.names))
     return lines
 
 
