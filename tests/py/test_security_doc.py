@@ -57,7 +57,8 @@ SHOWN = {
     "`scribe-restore`": "feeding:test_a_base_runs_no_command",
     "`scribe-verify`": "units:test_rehearsals_run_as_a_user_of_their_own_without_network_archive_or_the_sources_socket",
     "`scribe-prune`": "shouting:test_no_shout_comes_with_more_rights_than_its_owners",
-    "`scribe-undo`": "undo:test_code_of_a_tables_owner_has_no_more_rights_than_its_owner",
+    "`scribe-undo`": "undo_applying:test_nothing_that_an_owners_code_leaves_behind_acts_with_other_rights "
+    "undo:test_code_of_what_is_made_again_runs_as_its_owner",
     "`scribe-peek`": "peek:test_psql_sees_the_database_as_it_was_and_nothing_is_left"
     " launcher:test_code_of_the_sources_users_runs_as_the_launchers_user",
     "`scribe-log`": "history:test_names_and_values_stay_on_the_line_of_their_transaction",

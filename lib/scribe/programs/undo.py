@@ -32,7 +32,7 @@ scribe-peek makes one, and from there to the end of the archive: archive what th
 
 Rows are given back after INSERT, UPDATE, DELETE, COPY and TRUNCATE; after DROP TABLE and other DROPs the objects, with
 rows, indexes, constraints, privileges and all that went by CASCADE. Other schema changes are refused.
-Triggers of the database do not fire, foreign keys are checked at the end.
+Triggers of the database do not fire, foreign keys are checked at the end; till then, others cannot write to the tables.
 
 --apply runs it on the database that -d names, as a superuser; what concerns a table's rows with its owner's rights.
 
@@ -133,8 +133,12 @@ def body(argv: list[str]) -> int:
         talk.info(line)
     if plan.skipped:
         talk.warn(f"{plan.skipped} changes are left out: later transactions have changed their rows")
+    if plan.left:
+        xids = ", ".join(str(begin.xid) for begin in plan.left[:_MOST])
+        more = " and others" if len(plan.left) > _MOST else ""
+        talk.warn(f"what {xids}{more} did to the schema is not taken back: name a transaction with --xid for that")
     if plan.conflicts:
-        return tell_conflicts(plan.conflicts, talk)
+        raise tell_conflicts(plan.conflicts, arguments.conflicts, talk)
     if plan.empty:
         raise ScribeError(
             "there is nothing to take back", "Look at what the transactions did in the archive's segments."
@@ -148,19 +152,27 @@ def body(argv: list[str]) -> int:
     return 0
 
 
-def tell_conflicts(conflicts: Sequence[Conflict], talk: Talk) -> int:
-    """Say what stands in the way."""
+def tell_conflicts(conflicts: Sequence[Conflict], mode: str, talk: Talk) -> ScribeError:
+    """Say what stands in the way, and return the error to end with. mode: of those that --conflicts names."""
     for conflict in conflicts[:_MOST]:
         later = ", ".join(f"{begin.xid} ({begin.time})" for begin in conflict.later)
         talk.warn(f"{conflict.what}; changed later by {later}" if later else conflict.what)
+    more = f"; {len(conflicts) - _MOST} more are not listed" if len(conflicts) > _MOST else ""
+    return ScribeError(f"{len(conflicts)} changes cannot be taken back as they are{more}", _way_on(conflicts, mode))
+
+
+def _way_on(conflicts: Sequence[Conflict], mode: str) -> str:
+    """What can be done about conflicts. A row that would break a constraint is nothing that could be skipped."""
     found = {begin for conflict in conflicts for begin in conflict.later}
     xids = [begin.xid for begin in sorted(found, key=lambda begin: begin.commit_lsn)]
-    more = f"; {len(conflicts) - _MOST} more are not listed" if len(conflicts) > _MOST else ""
-    hint = "Leave such rows out with --conflicts skip."
-    if xids:
+    ways = []
+    if xids and mode != "include":
         named = ", ".join(map(str, xids[:_MOST])) + (" and others" if len(xids) > _MOST else "")
-        hint = f"Take {named} back, too, with --conflicts include, or leave the rows out with --conflicts skip."
-    raise ScribeError(f"{len(conflicts)} changes cannot be taken back as they are{more}", hint)
+        ways.append(f"take {named} back, too, with --conflicts include")
+    if mode != "skip" and any(conflict.change for conflict in conflicts):
+        ways.append("leave such rows out with --conflicts skip")
+    text = ", or ".join(ways) or "choose among the changes with --table, --key and --kind"
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def apply_to(target: str, plan: Plan, talk: Talk) -> int:
