@@ -190,7 +190,10 @@ class ObjectStore:
             if self._is_there(key):
                 _refuse_other(self, key, content)
                 return
-            self._obstore.put(self._store, key, _chain(first, rest, blocks), chunk_size=PART, max_concurrency=4)
+            try:
+                self._obstore.put(self._store, key, _chain(first, rest, blocks), chunk_size=PART, max_concurrency=4)
+            except FileNotFoundError as error:  # the upload has ended, and the answer that said so was lost
+                raise OSError(_line(error)) from None
 
     def _is_there(self, key: str) -> bool:
         try:

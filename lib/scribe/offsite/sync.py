@@ -147,6 +147,7 @@ class _Sender:
         self.archive, self.recipients, self.jobs, self.tell = archive, tuple(recipients), jobs, tell
         self.encrypted = bool(recipients)
         self.look = Look(url)
+        self.away = False  # whether the store takes nothing: each file would wait as long for it to answer
 
     def run(self, *, dry_run: bool) -> Look:
         look = self.look
@@ -212,7 +213,7 @@ class _Sender:
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        sent = [item for items, _ in done for item in items]
+        sent = dict.fromkeys(item for items, _ in done for item in items)
         self.look.missing = [item for item in self.look.missing if item not in sent]
         self.look.sent += len(sent)
         self.look.sent_bytes += sum(item.size for item in sent)
@@ -224,11 +225,12 @@ class _Sender:
         """Send the files of one thing in their order; return those that went, and what went wrong."""
         sent: list[Item] = []
         try:
-            for item in thing:
+            for item in thing if not self.away else ():
                 item.path.stat()  # that it is missing is no fault of the store's
                 self._put(store, item.name, item.path)
                 sent.append(item)
         except ScribeError as error:
+            self.away = self.away or isinstance(error, TryAgainError | UsageError)
             return sent, error
         except OSError as error:
             if not thing[-1].path.exists():  # retention has removed it meanwhile

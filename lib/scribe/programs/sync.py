@@ -63,18 +63,20 @@ def body(argv: list[str]) -> int:
 
 
 def tell(looks: list[Look], dry_run: bool, talk: Talk) -> int:
-    """Say what was found and done; return the exit status."""
+    """Say what was found and done; return the exit status. Raises ScribeError, what cannot be waited for first."""
+    faults = [look.fault for look in looks if look.fault is not None]
+    worst = next((fault for fault in faults if not isinstance(fault, TryAgainError)), next(iter(faults), None))
     for look in looks:
         number, size = len(look.missing) + len(look.replaced), sum(item.size for item in look.missing)
         if look.fault is not None:
-            talk.warn(look.fault.message)
+            if look.fault is not worst:
+                talk.warn(look.fault.message)
         elif dry_run:
             talk.info(f"would send {number} files, {size} bytes, to {look.url}")
         else:
             talk.note(f"sent {look.sent} files, {look.sent_bytes} bytes, to {look.url}")
-    faults = [look.fault for look in looks if look.fault is not None]
-    if faults:
-        raise next((fault for fault in faults if not isinstance(fault, TryAgainError)), faults[0])
+    if worst is not None:
+        raise worst
     return FAILED if dry_run and any(look.missing or look.replaced for look in looks) else 0
 
 
