@@ -11,6 +11,7 @@ from compare import assert_equal
 from restoring import Target
 
 from scribe.restore.net import Joined, Joiner
+from scribe.restore.statements import split_statements
 from scribe.restore.tables import Table
 
 KEYED = Table({b"id": b"pg_catalog.int4", b"v": b"pg_catalog.text", b"w": b"pg_catalog.text"}, frozenset({(b"id",)}))
@@ -96,13 +97,14 @@ UNPROVED = [
     b"INSERT INTO public.t (v) VALUES ('x');\nUPDATE public.t SET w = 'x' WHERE id = 1;\n",
     b"UPDATE public.t SET v = 'x' WHERE id = 1; -- 0 rows\n",
     b"DELETE FROM public.t WHERE id = NULL;\n",
+    b"INSERT INTO public.t (id, v, w) VALUES\n(2, NULL, ''),\n(3, 'x', ''); -- 3 rows\n",
 ]
 
 
 @pytest.mark.unit
 @pytest.mark.parametrize("text", UNPROVED)
 def test_what_is_not_proved_is_sent_as_it_stands(text: bytes) -> None:
-    statements = text.splitlines(keepends=True)
+    statements = split_statements(text)
     joiner = Joiner()
     assert joiner.join(statements, TABLES) is None
     insert = b"INSERT INTO public.\"T 2\" (a, \"Odd b\", v) VALUES (1, 'x', 'good');\n"
@@ -124,6 +126,14 @@ CREATE TABLE counted (id int PRIMARY KEY, v int, CHECK (v <= rows_of_log()));
 INSERT INTO plain SELECT n, 'v' || n, n, n, 'c', 'good', n FROM generate_series(1, 20) AS n;
 INSERT INTO "Two keys" SELECT 'a' || n % 3, n, 'v' FROM generate_series(1, 20) AS n;
 INSERT INTO ranges SELECT n, n FROM generate_series(1, 20) AS n;
+CREATE TABLE seen (id int PRIMARY KEY);
+CREATE FUNCTION seen_now(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + count(*)::int FROM public.seen';
+CREATE FUNCTION hash_now(int, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM public.seen';
+CREATE TABLE made (id int PRIMARY KEY, n int GENERATED ALWAYS AS (seen_now(id)) STORED);
+CREATE OPERATOR CLASS by_seen FOR TYPE int USING hash AS OPERATOR 1 =, FUNCTION 2 hash_now(int, bigint);
+CREATE TABLE spread (id int) PARTITION BY HASH (id by_seen);
+CREATE TABLE part0 PARTITION OF spread FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE part1 PARTITION OF spread FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 SET search_path = '';
 """
 
@@ -262,6 +272,20 @@ def test_values_that_change_places_are_replayed_in_their_turn(target: Target) ->
     target.archive.segment([f"UPDATE public.plain SET u = {u} WHERE id = {key};\n" for key, u in swap])
     target.run("--net")
     assert target.rows("SELECT id, u FROM public.plain WHERE id < 4 ORDER BY id") == [(1, 2), (2, 1), (3, 3)]
+
+
+def test_what_is_computed_from_rows_of_others_is_computed_in_its_turn(target: Target) -> None:
+    made = [f"INSERT INTO public.made (id) VALUES ({n});\nINSERT INTO public.seen (id) VALUES ({n});\n" for n in (1, 2)]
+    spread = [
+        f"INSERT INTO public.spread (id) VALUES ({n});\nDELETE FROM public.seen WHERE id = {n};\n" for n in (1, 2)
+    ]
+    target.archive.segment(made)
+    target.archive.segment(spread)
+    target.run("--net")
+    target.run("--serial", "-d", "serial")
+    for query in ("TABLE public.made ORDER BY id", "TABLE public.part0", "TABLE public.part1"):
+        assert target.rows(query) == target.cluster.query(query, "serial"), query
+    assert target.rows("TABLE public.made ORDER BY id") == [(1, 1), (2, 3)]
 
 
 LOST = [

@@ -21,6 +21,7 @@ from scribe.archive.cutting import Piece
 from scribe.common.errors import ScribeError
 from scribe.restore.session import Session
 from scribe.restore.statements import IDENTIFIER, split_statements, unquoted
+from scribe.restore.tables import has_made_up_types, uses, uses_in_key
 
 Name = tuple[bytes, bytes]  # schema and name, as the catalogue has them
 _NAME = b"(" + IDENTIFIER + rb")\.(" + IDENTIFIER + b")"
@@ -35,16 +36,6 @@ _PIECES = (b"pg_temp", b"scribe_piece")
 _SCRIPT = re.compile(rb"(?i)\bUPDATE\b")
 
 
-# Code of users' is called by what is in a catalogue: it may look at tables, whatever it claims.
-_CALLS = """EXISTS (SELECT FROM pg_catalog.pg_depend AS d
-         WHERE d.classid = 'pg_catalog.%s'::pg_catalog.regclass AND d.objid = %s AND d.objsubid = 0
-           AND d.refobjid >= 16384 AND d.refclassid = ANY (
-             '{pg_catalog.pg_proc,pg_catalog.pg_operator,pg_catalog.pg_opclass}'::pg_catalog.regclass[]))"""
-# So it may be by comparing values of types that are made up of others.
-_HAS_SUCH_TYPES = """EXISTS (SELECT FROM pg_catalog.pg_attribute AS b JOIN pg_catalog.pg_type AS t ON t.oid = b.atttypid
-           LEFT JOIN pg_catalog.pg_type AS x ON x.oid = t.typelem AND t.typlen = -1
-         WHERE b.attrelid = %s AND b.attnum > 0 AND NOT b.attisdropped AND t.oid >= 16384
-           AND coalesce(x.typtype, t.typtype) IN ('c', 'd', 'm', 'r'))"""
 _HASHED = """(SELECT pg_catalog.pg_partition_root(h.partrelid) FROM pg_catalog.pg_partitioned_table AS h
        WHERE h.partstrat = 'h')"""
 # Tables as they are now, if they have changed since a transaction; foreign keys; what lies below a root that spreads;
@@ -75,12 +66,12 @@ SELECT pg_catalog.json_build_array(pg_catalog.pg_current_xact_id()::text::bigint
         FROM pg_catalog.pg_attrdef AS e JOIN pg_catalog.pg_attribute AS a
           ON a.attrelid = e.adrelid AND a.attnum = e.adnum AND a.attgenerated <> ''
        WHERE e.xmin::text::bigint >= :since
-         AND ({_CALLS % ("pg_attrdef", "e.oid")} OR {_HAS_SUCH_TYPES % "e.adrelid"})
+         AND ({uses("pg_attrdef", "e.oid")} OR {has_made_up_types("e.adrelid")})
       UNION
       SELECT p.partrelid, p.partrelid::pg_catalog.regclass::text
         || ': a function that may look at other tables tells which partition a row is in'
         FROM pg_catalog.pg_partitioned_table AS p WHERE pg_catalog.pg_partition_root(p.partrelid) IN {_HASHED}
-         AND ({_CALLS % ("pg_class", "p.partrelid")} OR {_HAS_SUCH_TYPES % "p.partrelid"})
+         AND {uses_in_key("p.partrelid")}
       UNION
       SELECT t.tgrelid, t.tgrelid::pg_catalog.regclass::text || ': its trigger ' || pg_catalog.quote_ident(t.tgname)
         || ' acts on rows that are restored'

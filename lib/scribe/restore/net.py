@@ -2,9 +2,11 @@
 
 A row that is updated ten times is updated once, to its last values; one that is inserted and deleted is never made.
 What is found in the end is the same only if a row's key has one spelling, and if no row decides what becomes of
-another: of tables where that is not proved (tables.py), every statement is sent as it stands, in its order. Tables do
-not see each other, since foreign keys and triggers are off in a replay. Each statement must act on as many rows as
-there are keys in it, and keys that came and went must not be there.
+another: of tables where that is not proved (tables.py), every statement is sent as it stands, in its order, before the
+joined ones. Foreign keys and triggers are off in a replay, so that tables see each other only by code of users': if it
+may make values of rows or find their partition, nothing of the batch is joined; if it can only refuse a row, the batch
+is replayed in order after it did. Each statement must act on as many rows as there are keys in it, and keys that came
+and went must not be there.
 """
 
 from __future__ import annotations
@@ -97,6 +99,8 @@ class Joiner:
             gc.enable()
 
     def _join(self, statements: list[bytes], tables: Mapping[bytes, Table | None]) -> Joined | None:
+        if any(table is not None and table.computes for table in tables.values()):
+            return None
         names = list(map(table_of, statements))
         found = self._read_all(statements, names, tables)
         made = {name: _try_table(name, table, changes) for name, (table, changes) in found.items()}
@@ -116,12 +120,15 @@ class Joiner:
         self, statements: list[bytes], names: list[bytes | None], tables: Mapping[bytes, Table | None]
     ) -> dict[bytes, tuple[Table, list[Change]]]:
         """Return the changes of each table of which all can be read."""
-        found = {name: (table, list[Change]()) for name, table in tables.items() if table is not None}
+        found = {name: (table, list[Change]()) for name, table in tables.items() if table is not None and table.alone}
         for name, statement in zip(names, statements, strict=True):
             if name is not None and name in found:
                 table, changes = found[name]
                 try:
-                    changes.extend(self._read(statement, name) if table.keys else read_whole(statement, len(name)))
+                    some = self._read(statement, name) if table.keys else list(read_whole(statement, len(name)))
+                    if len(some) != expected_rows(statement):
+                        raise _Unproved
+                    changes.extend(some)
                 except _Unproved:
                     del found[name]
         return {name: each for name, each in found.items() if each[1]}

@@ -154,7 +154,7 @@ class Replayer:
     _lines: int = 0
     _number: int = 0  # statements of the present large transaction so far
     _joiner: net.Joiner = field(default_factory=net.Joiner)
-    _tables: dict[bytes, Table | None] = field(default_factory=dict)  # as they are now; None: of no net effects
+    _tables: dict[bytes, Table | None] = field(default_factory=dict)  # as they are now; None: nothing of it is joined
     _skipping: frozenset[int] = frozenset()  # the LSNs of transactions in which something is to be passed over
 
     def __post_init__(self) -> None:
