@@ -18,7 +18,7 @@ from typing import Any
 import rows
 from catalog import QUERY, Catalog, quote
 from draw import ROLES, Draw, NothingToDo
-from statements import one
+from statements import ROWS, one
 from surroundings import outside, setting, wrapped
 from values import Values
 
@@ -68,6 +68,7 @@ class Generator:
         self.sessions = [Session(n) for n in range(sessions)]
         self.transactions = 0
         self.prepared: list[str] = []
+        self.rows_only = False  # no schema change any more
         self.exclusive: Session | None = None  # alone until its transaction ends
 
     def step(self, closing: bool = False) -> Step | None:
@@ -111,7 +112,7 @@ class Generator:
         draw = self.random.random()
         if self.prepared and draw < 0.12:
             return self._finish_prepared(session)
-        if draw < 0.25:
+        if draw < 0.25 and not self.rows_only:
             return self._alone(session)
         if draw < 0.5:
             return self._statement(session)
@@ -158,6 +159,8 @@ class Generator:
         """One statement, or a string of several, in one of the ways a client or a function has to run it."""
         self._look(session)
         guarded = session.guarded and session.planned > 0
+        if self.rows_only:
+            return self._step(session, one(self.draw, ROWS), guarded=guarded)
         if session.planned and session.role is None and self.values.chance(0.06):
             session.role = self.random.choice(ROLES + self.draw.catalog.roles)
             return self._step(session, f"SET LOCAL ROLE {quote(session.role)}", guarded=False)

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Random but reproducible work on a source, restored by scribe-restore, with --net, too, by psql alone, and compared.
 
-usage: run.py [--seed N] [--transactions N] [--frames] [--encoding NAME] [--asan] [--minimise] [--script FILE] [--keep]
+usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--encoding NAME] [--asan] [--minimise] [--script FILE]
+    [--keep]
 
 Each round of up to 150 transactions has a database and a seed of its own: the round's seed alone repeats it. Three
 sessions take turns as the seed says; a lock that another one holds is an error after 30 ms, since nobody else moves.
-A statement the server rejects is fine, and counted. --frames: nearly every text and name imitates a frame, a COPY end
-or a psql command, in several encodings. --asan: the server runs the decoder compiled with AddressSanitizer.
+A statement the server rejects is fine, and counted. --rows: after the first quarter of a round only rows change, so
+that --net has much to join. --frames: nearly every text and name imitates a frame, a COPY end or a psql command, in
+several encodings. --asan: the server runs the decoder compiled with AddressSanitizer.
 --minimise: after a failure, leave out what it does not need, and write the rest to a file.
 --script: run the steps of such a file instead of new ones.
 """
@@ -146,8 +148,11 @@ def _message(result: psycopg.pq.abc.PGresult) -> str | None:
 class Round:
     """One database: work, restore, compare."""
 
-    def __init__(self, cluster: Cluster, directory: Path, name: str, encoding: str, canary: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, directory: Path, name: str, encoding: str, canary: Path, *, rows_only: bool
+    ) -> None:
         self.cluster, self.encoding, self.canary = cluster, encoding, canary
+        self.rows_only = rows_only
         self.scribe = Scribe(cluster, name, directory / name)
         self.copies = (f"{name}_restore", f"{name}_psql", f"{name}_net")
         self.steps: list[Step] = []
@@ -209,6 +214,8 @@ class Round:
                 started = generator.draw.streaming = True
             if generator.transactions >= transactions:
                 break
+            if self.rows_only and generator.transactions >= transactions // 4:
+                generator.rows_only = True
             self._step(generator, generator.step())
             if started and generator.random.random() < 0.004:
                 self.steps.append(ROTATE)
@@ -421,7 +428,8 @@ class Run:
     def new_round(self, encoding: str) -> Round:
         """A round in a database of its own."""
         self.numbers += 1
-        return Round(self.cluster, self.directory, f"fuzz{self.numbers}", encoding, self.canary)
+        rows_only = self.arguments.rows
+        return Round(self.cluster, self.directory, f"fuzz{self.numbers}", encoding, self.canary, rows_only=rows_only)
 
     def attempt(self, encoding: str, work: Callable[[Round], None], psql: bool = True) -> tuple[Failure | None, Round]:
         """Prepare, work, check; return the failure, if any."""
@@ -456,7 +464,7 @@ class Run:
         print(f"seed {seed} {encoding}: {verdict}, {transactions} transactions: {counts}, {took}", flush=True)
         if failure is None:
             return True
-        flags = "".join(f" --{name}" for name in ("frames", "asan") if getattr(arguments, name))
+        flags = "".join(f" --{name}" for name in ("rows", "frames", "asan") if getattr(arguments, name))
         flags += f" --encoding {arguments.encoding}" if arguments.encoding else ""
         again = f"tests/fuzz/run.py --seed {seed} --transactions {transactions}{flags}"
         print(f"  {failure.kind}\n{failure}\nagain with: {again}", flush=True)
@@ -533,6 +541,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--transactions", type=int, default=ROUND)
     parser.add_argument("--round", type=int, default=ROUND, help="transactions of one round; default: %(default)s")
+    parser.add_argument("--rows", action="store_true")
     parser.add_argument("--frames", action="store_true")
     parser.add_argument("--asan", action="store_true")
     parser.add_argument("--encoding", choices=sorted(CODECS))

@@ -13,6 +13,7 @@ KINDS = rows.KINDS | tables.KINDS | objects.KINDS | acting.KINDS | shared.KINDS
 # What may stand in PL/pgSQL: nothing that returns rows, and no two statements in one.
 _NOT_PLAIN = (rows.sequence_value, rows.large_object, rows.message, tables.attach, objects.trigger, objects.ctas)
 _NOT_PLAIN += (*acting.SEVERAL, shared.database)
+ROWS = {rows.insert: 30, rows.update: 40, rows.swap: 4, rows.delete: 12, rows.toast: 4}
 PLAIN = {k: v for k, v in KINDS.items() if k not in _NOT_PLAIN}
 
 
