@@ -119,6 +119,12 @@ check-decoders: dev  ## every correctness case once more, with pgoutput, and wit
 	PG_SCRIBE_ALL_CASES=1 $(PY) -m pytest tests/py/test_pgoutput.py tests/py/test_pgmessages.py \
 	    tests/py/test_decoder_raw.py tests/py/test_rawsql.py
 
+.PHONY: check-net
+check-net: dev  ## every correctness case with net effects, too, and random changes of rows: SEED= TRANSACTIONS=
+	PG_SCRIBE_ALL_CASES=1 $(PY) -m pytest tests/py/test_correctness.py
+	@$(PY) tests/fuzz/run.py --rows $(if $(SEED),--seed $(SEED)) --transactions $(or $(TRANSACTIONS),1800) \
+	    --round 600 --minimise $(FUZZ_OPTIONS)
+
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree
 	@$(BUILD)

@@ -5,6 +5,7 @@ What stands before the line "-- after init" is in the source before pg_scribe co
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from source import Scribe
 from scribe.archive.layout import Archive, Segment
 from scribe.history.changes import Change, Ddl, Mark, read_segment
 
+ALL = os.environ.get("PG_SCRIBE_ALL_CASES") == "1"
 CASES = sorted((ROOT / "tests/cases").glob("*.sql"))
 
 
@@ -74,3 +76,11 @@ def assert_both_restores_equal(scribe: Scribe, targets: tuple[str, str]) -> None
     assert_equal(source, scribe.cluster.dump(targets[0]), ("source", "scribe-restore"))
     scribe.restore_with_psql(targets[1])
     assert_equal(source, scribe.cluster.dump(targets[1]), ("source", "psql alone"))
+
+
+def assert_net_effects_equal(scribe: Scribe, target: str) -> None:
+    """Restore once more, with net effects."""
+    scribe.cluster.dropdb(target)
+    scribe.run("scribe-restore", "-d", target, "--no-globals", "--net", env={"PGUSER": "postgres"})
+    names = ("source", "scribe-restore --net")
+    assert_equal(scribe.cluster.dump(scribe.dbname), scribe.cluster.dump(target), names)

@@ -34,7 +34,7 @@ from scribe.restore.escapes import read_alike
 from scribe.restore.narrow import Rows
 from scribe.restore.session import ServerError, Session
 from scribe.restore.statements import count_statements, expected_rows, split_statements
-from scribe.restore.tables import Table, find_table
+from scribe.restore.tables import IN_ORDER, Table, find_table
 
 BATCH_BYTES = 256 << 10
 BATCH_TRANSACTIONS = 500
@@ -300,8 +300,8 @@ class Replayer:
         return True
 
     def _give_up_joining(self, statements: list[net.Sent]) -> None:
-        """Send what is of the tables of these as it stands, from here on."""
-        self._tables |= {each.table: None for each in statements if each.table is not None}
+        """Send what is of the tables of these as it stands, from here on; if it was, and failed, all else with it."""
+        self._tables |= {each.table: IN_ORDER if each.plain else None for each in statements if each.table is not None}
 
     def _check(self, sent: _Sent, counts: list[int | None]) -> None:
         text = b"".join([part.text for part in sent.parts])

@@ -109,6 +109,9 @@ class Table:
     computes: bool = False
 
 
+IN_ORDER = Table({}, frozenset(), alone=False, computes=True)  # whose changes have a place among all others
+
+
 def stands_alone(session: Session, name: bytes) -> bool:
     """Whether no row of a table decides what becomes of another one, in it or elsewhere. Raises ServerError."""
     return bool(session.fetch(_named(_ALONE, name)))
