@@ -17,6 +17,7 @@ import pytest
 import zstandard
 from archives import attach_archive
 from cluster import ROOT, Cluster, poll, temporary_cluster
+from psycopg.conninfo import conninfo_to_dict
 from source import Scribe
 
 from scribe.archive.layout import Archive
@@ -241,6 +242,15 @@ def test_a_large_rollback_that_the_stream_learns_of_late_does_not_stop_it(scribe
         assert ours == theirs
     finally:
         scribe.cluster.query(f"DROP DATABASE IF EXISTS {copy}")
+
+
+def test_the_receiver_goes_to_the_server_that_was_looked_at(attached: Scribe) -> None:
+    there = attached.env["PGHOST"]
+    several = {"PGHOST": f"{attached.archive},{there}", "PGPORT": f"1,{attached.env['PGPORT']}"}
+    attached.start_stream(env=several)
+    words = Path(f"/proc/{receiver(attached)}/cmdline").read_text().split("\0")
+    (conninfo,) = (word.removeprefix("--dbname=") for word in words if word.startswith("--dbname="))
+    assert conninfo_to_dict(conninfo).items() >= {"host": there, "port": str(attached.cluster.port)}.items()
 
 
 def test_a_second_stream_is_refused(attached: Scribe) -> None:

@@ -191,6 +191,13 @@ def child_environment(conn: psycopg.Connection[Any], options: str = "", **variab
     return os.environ | {"LC_ALL": "C", "PGOPTIONS": merged} | variables
 
 
+def address_of(conn: psycopg.Connection[Any]) -> dict[str, str]:
+    """Return the parameters that lead to conn's server: of several hosts, and of a name's addresses, only this one."""
+    info = conn.info
+    found = {"host": info.host, "hostaddr": info.hostaddr, "port": str(info.port)}
+    return {name: value for name, value in found.items() if value}
+
+
 def fetch_value(conn: psycopg.Connection[Any], query: str, parameters: Sequence[Any] | None = None) -> Any:
     """Return the first column of the query's first row, None when there is no row."""
     row = conn.execute(query, parameters).fetchone()

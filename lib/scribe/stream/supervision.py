@@ -20,7 +20,7 @@ from scribe.archive.layout import Archive
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.lsn import format_lsn
-from scribe.common.postgres import child_environment, fetch_value, find_program, plugin_options
+from scribe.common.postgres import address_of, child_environment, fetch_value, find_program, plugin_options
 from scribe.common.process import RECEIVER, die_with, find_process
 from scribe.common.settings import Settings
 from scribe.decoders.base import Decoder
@@ -226,9 +226,10 @@ class Supervisor:
             decoder.started(conn, self.spool, position)
             options = f"{plugin_options(conn, str(slot.plugin))} {decoder.server_options(identity)}".strip()
             environment = child_environment(conn, options)
+            conninfo = make_conninfo(dbname=server.database, application_name=identity["slot"], **address_of(conn))
         # before anything can arrive: what came from a new timeline must not be taken for the old one's
         self._record(None, position, server)
-        child = self._spawn(identity, server.database, position, environment)
+        child = self._spawn(identity, conninfo, position, environment)
         try:
             self._record(child, position, server)
         except BaseException:
@@ -265,7 +266,7 @@ class Supervisor:
             raise TryAgainError(error.message, error.hint) from None
 
     def _spawn(
-        self, identity: dict[str, Any], database: str, position: int, environment: dict[str, str]
+        self, identity: dict[str, Any], conninfo: str, position: int, environment: dict[str, str]
     ) -> subprocess.Popen[bytes]:
         parent = os.getpid()
         status_interval, fsync_interval = decoder_of(identity).intervals(self.settings)
@@ -275,7 +276,7 @@ class Supervisor:
             "--no-loop",
             "--verbose",
             "--no-password",
-            f"--dbname={make_conninfo(dbname=database, application_name=identity['slot'])}",
+            f"--dbname={conninfo}",
             f"--slot={identity['slot']}",
             f"--file={self.spool.stream}",
             f"--startpos={format_lsn(position)}",
