@@ -253,10 +253,10 @@ EXCEPTION
 END
 $function$;
 
--- Event trigger ddl_command_end. Names are looked at as they are quoted by default, in the call stack, too. Nobody waits for
--- long because of us.
+-- Event trigger ddl_command_end. Names are looked at as they are quoted by default, in the call stack, too. What can make it wait, such
+-- as VACUUM FULL of a catalog, holds up the user's own commands as well: it waits for a minute rather than lose the command.
 CREATE OR REPLACE FUNCTION scribe.command_end() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1min'
 SET standard_conforming_strings = on AS $function$
 DECLARE
     done boolean;

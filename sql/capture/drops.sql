@@ -21,7 +21,7 @@ $function$;
 -- Event trigger sql_drop: notes for the end of the command what went. A DROP is recorded at once: other event triggers of
 -- sql_drop may make again what it dropped.
 CREATE OR REPLACE FUNCTION scribe.note_drop() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1min'
 SET standard_conforming_strings = on AS $function$
 DECLARE
     dropped json;

@@ -53,7 +53,7 @@ $function$;
 -- writes them for the copy, where the command finds the table empty and computes nothing. What computes nothing here either
 -- (SET UNLOGGED, SET ACCESS METHOD) is recorded at its end, like any other command.
 CREATE OR REPLACE FUNCTION scribe.note_rewrite() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1min'
 SET standard_conforming_strings = on AS $function$
 DECLARE
     relation constant oid := pg_event_trigger_table_rewrite_oid();

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from cluster import Cluster
+from cluster import Cluster, poll
 from compare import assert_equal
 from source import Scribe, hide_library
 
@@ -118,10 +119,22 @@ def test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss(scribe: Sc
     cluster, dbname = scribe.cluster, scribe.dbname
     scribe.run("scribe-init")
     scribe.start_stream()
-    with cluster.connect(dbname, autocommit=False) as locker:
-        locker.execute("LOCK TABLE scribe.ddl_history IN ACCESS EXCLUSIVE MODE")
-        said = cluster.psql("SET lock_timeout = '1s'; CREATE TABLE unseen (a int PRIMARY KEY)", dbname)
-        assert "WARNING:  pg_scribe could not record CREATE TABLE" in said.stderr
+    cluster.psql("CREATE TABLE held ()", dbname)
+    waiting = "SELECT pid FROM pg_locks WHERE NOT granted AND pid = {}"
+    with cluster.connect(dbname, autocommit=False) as locker, cluster.connect(dbname, autocommit=False) as conn:
+        said: list[str] = []
+        conn.add_notice_handler(lambda notice: said.append(str(notice.message_primary)))
+        conn.execute("SELECT FROM held")
+        conn.execute("SET LOCAL deadlock_timeout = '4s'")  # it is this one that the server ends
+        locker.execute("SET LOCAL deadlock_timeout = '1min'; LOCK TABLE scribe.ddl_history IN ACCESS EXCLUSIVE MODE")
+        with ThreadPoolExecutor() as pool:
+            made = pool.submit(conn.execute, "CREATE TABLE unseen (a int PRIMARY KEY)")
+            poll(lambda: cluster.query(waiting.format(conn.info.backend_pid), dbname), 30, "a wait")
+            locked = pool.submit(locker.execute, "LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+            made.result()
+            conn.commit()
+            locked.result()
+        assert any("pg_scribe could not record CREATE TABLE" in text for text in said)
         locker.rollback()
     cluster.psql("SELECT pg_logical_emit_message(true, 'scribe.lost', E'FORGED: x\nCOMMIT; -- end 0/0')", dbname)
     cluster.psql("SELECT pg_logical_emit_message(true, 'scribe.lost', '\\xff'::bytea)", dbname)
@@ -133,6 +146,22 @@ def test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss(scribe: Sc
     assert "\nCOMMIT; -- end 0/0" not in text
     found = scribe.run("scribe-check", "--only", "ddl", check=False)
     assert (found.returncode, "2 of them not at all" in found.stdout) == (2, True)
+
+
+def test_who_holds_a_table_of_capture_for_some_seconds_costs_no_command(scribe: Scribe) -> None:
+    """VACUUM FULL of a catalog does so, too."""
+    cluster, dbname = scribe.cluster, scribe.dbname
+    scribe.run("scribe-init")
+    waited = "SELECT pid FROM pg_locks WHERE NOT granted AND clock_timestamp() - waitstart > '2.5 s' AND pid = {}"
+    with cluster.connect(dbname, autocommit=False) as locker, cluster.connect(dbname) as conn:
+        locker.execute("LOCK TABLE scribe.ddl_history IN ACCESS EXCLUSIVE MODE")
+        with ThreadPoolExecutor() as pool:
+            made = pool.submit(conn.execute, "CREATE TABLE late (a int PRIMARY KEY)")
+            poll(lambda: cluster.query(waited.format(conn.info.backend_pid), dbname), 30, "a wait of some seconds")
+            locker.rollback()
+            made.result()
+    rows = cluster.query("SELECT tag, exact FROM scribe.ddl_history WHERE tag = 'CREATE TABLE'", dbname)
+    assert rows == [("CREATE TABLE", True)]
 
 
 def test_a_time_that_cannot_be_kept_is_flagged(scribe: Scribe) -> None:

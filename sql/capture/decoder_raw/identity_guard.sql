@@ -49,7 +49,7 @@ $function$;
 -- Event trigger ddl_command_end, after capture's own: such a table gets REPLICA IDENTITY FULL in the same transaction,
 -- or the command is refused.
 CREATE OR REPLACE FUNCTION scribe.guard_identity() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '2s'
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET quote_all_identifiers = off SET lock_timeout = '1min'
 SET standard_conforming_strings = on AS $function$
 DECLARE
     relation regclass;
