@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from cases import assert_both_restores_equal
+from compare import assert_equal
+from source import Scribe
 from undoing import BASE, Undone
 
 DROP = "-- ddl DROP TABLE\nDROP TABLE public.t CASCADE\n;\n-- ddl end\n-- rows 1 ddl\n"
@@ -222,3 +225,27 @@ def test_code_of_what_is_made_again_runs_as_its_owner(undone: Undone) -> None:
     assert undone.rows("SELECT id, other FROM c_1 ORDER BY 1") == [(1, 1), (2, 1)]
     keys = "SELECT convalidated FROM pg_constraint WHERE contype = 'f' AND conrelid = 'c'::regclass AND conparentid = 0"
     assert undone.rows(keys) == [(True,)]
+
+
+def test_what_pgoutput_decoded_is_taken_back_too(scribe: Scribe, targets: tuple[str, str]) -> None:
+    """On the source itself, where the undo is captured as any other change is."""
+    scribe.settings["SCRIBE_DECODER"] = "pgoutput"
+    cluster, name = scribe.cluster, scribe.dbname
+    cluster.psql(BASE, name)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    before = cluster.dump(name)
+    xids = []
+    for text in (
+        "INSERT INTO t VALUES (4, 'four'); UPDATE t SET id = 9, v = NULL WHERE id = 3; DELETE FROM part WHERE id = 1;"
+        " UPDATE part SET id = 3 WHERE id = 11; DELETE FROM log WHERE ctid = '(0,1)'; UPDATE log SET p = NULL;",
+        "TRUNCATE log, counted RESTART IDENTITY; DROP TABLE t CASCADE;",
+    ):
+        xids.append(cluster.psql(f"BEGIN; SELECT pg_current_xact_id(); {text} COMMIT;", name).stdout.split()[0])
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    chosen = [word for xid in xids for word in ("--xid", xid)]
+    scribe.run("scribe-undo", *chosen, "--apply", "-d", name)
+    assert_equal(cluster.dump(name), before, ("undone", "before"))
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert_both_restores_equal(scribe, targets)
+    assert scribe.stop_stream() == 0
