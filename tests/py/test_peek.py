@@ -96,11 +96,17 @@ def test_a_kept_copy_goes_on_to_later_points_and_is_made_again_for_earlier_ones(
 
 
 def test_only_a_directory_of_its_own_keeps_a_copy_and_only_of_one_archive(peeker: Peeker, tmp_path: Path) -> None:
+    mode = tmp_path.stat().st_mode
     assert "is not empty" in peeker.refused("--keep", str(tmp_path), status=2)
+    assert tmp_path.stat().st_mode == mode
     keep = peeker.place / "kept"
     keep.mkdir()
     (keep / "peek.json").write_text('{"system_identifier": "2", "database": "shop"}')
     assert "another archive's database" in peeker.refused("--keep", str(keep), status=2)
+    keep.chmod(0o777)
+    assert "others can write to directory" in peeker.refused("--keep", str(keep), status=2)
+    (keep / "peek.json").write_text("[1]")
+    assert "is not what an earlier --keep wrote" in peeker.refused("--keep", str(keep), status=2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

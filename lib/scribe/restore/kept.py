@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -87,13 +88,20 @@ class Kept:
                 raise ScribeError(f'could not sync "{cluster.data}": {cluster.last_line()}')
 
     def _read(self) -> Mapping[str, Any] | None:
+        hint = "Name a new directory, or one that an earlier --keep made."
         try:
-            state: Mapping[str, Any] = files.read_json(self.path / STATE)
+            state = json.loads((self.path / STATE).read_bytes())
         except FileNotFoundError:
             if any(self.path.iterdir()):
-                hint = "Name a new directory, or one that an earlier --keep made."
                 raise UsageError(f'directory "{self.path}" is not empty', hint) from None
             return None
+        except ValueError:
+            state = None
+        if not isinstance(state, dict):
+            raise UsageError(f'"{self.path / STATE}" is not what an earlier --keep wrote', hint)
+        found = self.path.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:  # the programs that its state names are run
+            raise UsageError(f'others can write to directory "{self.path}"', hint)
         return state
 
     def _note(self, cluster: Cluster, *, stopped: bool) -> None:
@@ -109,10 +117,10 @@ def kept_copy(path: Path, source: Source, preloads: Preloads, point: Mapping[str
     """
     path.mkdir(mode=0o711, exist_ok=True)
     with files.DirectoryLock(path, "another scribe-peek uses it", shared=False):
-        path.chmod(0o711)  # the server's user has to pass through, and can see no name in it
-        warn_of_user(source.talk)
         kept = Kept(path, source)
         cluster = kept.cluster()
+        path.chmod(0o711)  # the server's user has to pass through, and can see no name in it
+        warn_of_user(source.talk)
         if cluster is not None:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(kept.served(cluster, preloads))
