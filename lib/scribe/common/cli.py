@@ -113,12 +113,14 @@ def parse_wait(text: str) -> float:
 
 
 def stop_on_sigterm() -> None:
-    """Make SIGTERM end the program as Ctrl-C does: what it has begun is undone."""
+    """Make SIGTERM, and SIGHUP unless it is ignored, end the program as Ctrl-C does: what it has begun is undone."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, stop)
 
 
 def _first_line(error: psycopg.Error) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,7 +99,6 @@ def open_copy(source: Source, arguments: argparse.Namespace) -> Iterator[Copy]:
 def main(argv: list[str] | None = None) -> int:
     """Run the program; return its exit status."""
     stop_on_sigterm()
-    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     return run(PROGRAM, body, argv)
 
 
