@@ -21,12 +21,14 @@ CREATE TABLE public.part (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
 CREATE TABLE public.part_1 PARTITION OF public.part FOR VALUES FROM (0) TO (10);
 CREATE TABLE public.part_2 PARTITION OF public.part FOR VALUES FROM (10) TO (20);
 CREATE VIEW public.seen AS SELECT v FROM public.t;
+CREATE MATERIALIZED VIEW public.kept AS SELECT v FROM public.seen;
 CREATE INDEX t_v ON public.t (v);
 GRANT SELECT ON public.t TO PUBLIC;
 INSERT INTO public.t (id, v) VALUES (1, 'one'), (2, NULL), (3, 'a "b", \\\\c');
 INSERT INTO public.log VALUES ('same', '(1,2)'), ('same', '(1,2)'), ('', NULL);
 INSERT INTO public.part VALUES (1, 'low'), (11, 'high');
 INSERT INTO public.child VALUES (1, 'of one');
+REFRESH MATERIALIZED VIEW public.kept;
 """
 
 

@@ -63,6 +63,13 @@ JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace
 ORDER BY x.i
 """
 
+# pg_dump of a schema alone leaves materialized views empty.
+_REFRESH = f"""
+SELECT {_OWNER}, pg_catalog.format('REFRESH MATERIALIZED VIEW %%I.%%I;%%s', n.nspname, c.relname, E'\\n')
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (%s::oid[]) AND c.relkind = 'm' AND c.relispopulated ORDER BY c.oid
+"""
+
 
 @dataclass
 class Shot:
@@ -190,6 +197,7 @@ def give_back(copy: Copy, before: Shot, after: Shot, what: str) -> Given:
             base = [copy.cluster.find_program("pg_restore"), "--file=-", f"--use-list={listing}"]
             given.before += _statements(_run(copy, [*base, "--section=pre-data", str(before.path)]))
             given.after += _statements(_run(copy, [*base, "--section=post-data", str(before.path)]))
+    given.after += _own_pieces(copy, _REFRESH, sorted(relids))
     for piece, count in read_rows(copy, relids):
         given.rows.append(piece)
         given.count += count
