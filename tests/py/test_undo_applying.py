@@ -155,3 +155,17 @@ def test_what_was_checked_at_the_end_still_holds_at_commit(applied: Applied) -> 
         poll(lambda: applied.cluster.value(waiting) == 1, 30, "the undo waits")
         other.execute("COMMIT")
         assert "a row of s.child would refer to no row of s.parent" in said.result(30)
+
+
+def test_a_server_that_goes_away_is_tried_again_unless_it_may_have_committed(applied: Applied) -> None:
+    applied.add(DEFERRED.replace("PERFORM public.who('', '{one}')", "PERFORM pg_terminate_backend(pg_backend_pid())"))
+    end = Step(Piece("", "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid());\n"), ())
+    late = Step(Piece("", "INSERT INTO s.quiet VALUES ('x');\n"), ())
+    for steps, status, words in (
+        ((step("s", "other"), end), 75, "could not take it"),
+        ((late,), 1, "may have been taken"),
+    ):
+        with pytest.raises(ScribeError, match=words) as caught:
+            applied.apply(*steps)
+        assert caught.value.status == status
+    assert (applied.count("s.other"), applied.count("s.quiet")) == (0, 0)

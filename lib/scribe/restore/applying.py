@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scribe.common.errors import ScribeError
+from scribe.common.errors import ScribeError, TryAgainError
 from scribe.restore.constraints import Table
 from scribe.restore.dropped import Piece
 from scribe.restore.undo import Plan, check_function, joined, lock, pieces, settings
@@ -52,13 +52,20 @@ _LATER = 'Run "scribe-rotate --wait-lsn current", then try again: the archive kn
 
 
 def apply(conn: psycopg.Connection[Any], plan: Plan) -> None:
-    """Run a plan in one transaction. Raises ScribeError; nothing was changed then."""
+    """Run a plan in one transaction. Raises ScribeError, which says if it is not known whether anything was changed."""
     conn.prepare_threshold = None  # an owner's code could put a statement of its own under the name of a prepared one
+    whole = False
     try:
         with conn.transaction():
             _Application(conn, plan).run()
+            whole = True
     except psycopg.Error as error:
-        said = error.diag.message_primary or str(error)
+        said = error.diag.message_primary or str(error).strip()
+        if conn.broken and whole:
+            hint = "Look at the rows before you run it again."
+            raise ScribeError(f"lost the server at COMMIT; it may have been taken back, or not: {said}", hint) from None
+        if conn.broken or isinstance(error, psycopg.errors.DeadlockDetected):
+            raise TryAgainError(f"could not take it back: {said}", "Nothing was changed. Run it again.") from None
         hint = _LACKING if isinstance(error, psycopg.errors.InsufficientPrivilege) else _LATER
         raise _refusal(f"could not take it back: {said}", hint) from None
 
