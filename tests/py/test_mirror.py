@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aged import Aged
 from fleet import run_alone
 
 from scribe.archive.layout import Archive
+from scribe.archive.manifest import check_value
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.offsite.contents import archived_files
 from scribe.offsite.mirror import Cache, Mirror, open_mirror
@@ -217,3 +220,40 @@ def test_the_log_out_of_a_store_is_that_of_the_archive(form, archive, url, tmp_p
     there = run_alone("scribe-log", "--archive", url, *form, SCRIBE_CACHE=str(tmp_path / "cache"))
     assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
     assert "public.t" in here.stdout or form[:1] == ("--value",)
+
+
+def checked(url: str, tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    """Return what scribe-check says of a store: each finding by its name."""
+    options = ("--archive", url, "--format", "json", *arguments)
+    result = run_alone("scribe-check", *options, SCRIBE_CACHE=str(tmp_path / "cache"))
+    assert result.stderr == ""
+    value = json.loads(result.stdout)
+    check_value("check", value, Path("scribe-check"))
+    assert result.returncode == value["exit_status"]
+    return {finding["name"]: finding for finding in value["checks"]}
+
+
+def test_the_health_of_a_store_is_told_by_what_is_there(archive, url, tmp_path):
+    found = checked(url, tmp_path)
+    names = ["archive", "chain", "segment", "base", "globals", "metadata", "verification", "rehearsal"]
+    assert list(found) == names
+    assert [found[name]["state"] for name in ("archive", "chain")] == ["OK", "OK"]
+    assert found["verification"]["text"] == "none yet"
+    age = found["segment"]["values"]["segment_age_seconds"]
+    assert found["segment"]["state"] == ("CRITICAL" if age > 6 * 3600 else "WARNING" if age > 3600 else "OK")
+    options = ("--archive", url, "-q")
+    assert run_alone("scribe-verify", *options, SCRIBE_CACHE=str(tmp_path / "cache")).returncode == 0
+    found = checked(url, tmp_path, "--only", "verification,slot")
+    assert "nothing wrong" in found["verification"]["text"]
+    assert (found["slot"]["state"], "is in a store" in found["slot"]["text"]) == ("UNKNOWN", True)
+    for lost in list(archive.segments())[1:]:
+        (tmp_path / "store" / lost.data.relative_to(archive.path)).unlink()
+        chain = checked(url, tmp_path, "--only", "chain")["chain"]
+        assert (chain["state"], 'sql.zst": it is missing' in chain["text"]) == ("CRITICAL", True)
+    (tmp_path / "store").rename(tmp_path / "away")
+    gone = checked(url, tmp_path)
+    assert (gone["archive"]["state"], gone["archive"]["text"]) == (
+        "UNKNOWN",
+        f'there is no directory "{tmp_path}/store"',
+    )
+    assert gone["chain"]["state"] == "UNKNOWN"

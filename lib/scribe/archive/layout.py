@@ -98,6 +98,11 @@ class Archive:
         """Consistent points at which segments must be cut, one empty file each."""
         return self.spool / "cuts"
 
+    @property
+    def results(self) -> Path:
+        """The directory of what scribe-verify has found."""
+        return self.path
+
     def base_lock(self) -> files.Lock:
         """The lock of whoever takes a base, or removes what is left of one."""
         return files.Lock(self.spool / "base.lock", "a base is being taken")

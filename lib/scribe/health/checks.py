@@ -28,6 +28,7 @@ class Check:
     unit: str = ""  # bytes, seconds, percent or count; "": nothing that has limits
     warning: str = ""  # a range, or the name of a setting
     critical: str = ""
+    store: bool = False  # whether an archive in a store tells it
 
     @property
     def purpose(self) -> str:
@@ -37,15 +38,15 @@ class Check:
 
 _DAY = 86400
 CHECKS: tuple[Check, ...] = (
-    Check("archive", probes_archive.check_archive),
+    Check("archive", probes_archive.check_archive, store=True),
     Check("stream", probes_archive.check_stream),
-    Check("chain", probes_archive.check_chain),
-    Check("segment", probes_archive.check_segment, False, "seconds", "3600", str(6 * 3600)),
-    Check("base", probes_age.check_base, False, "seconds", str(2 * _DAY), str(7 * _DAY)),
-    Check("globals", probes_age.check_globals, False, "seconds"),
-    Check("metadata", probes_age.check_metadata, False, "seconds"),
-    Check("verification", probes_age.check_verification, False, "seconds", str(8 * _DAY), str(31 * _DAY)),
-    Check("rehearsal", probes_age.check_rehearsal, False, "seconds", str(8 * _DAY), str(31 * _DAY)),
+    Check("chain", probes_archive.check_chain, store=True),
+    Check("segment", probes_archive.check_segment, False, "seconds", "3600", str(6 * 3600), store=True),
+    Check("base", probes_age.check_base, False, "seconds", str(2 * _DAY), str(7 * _DAY), store=True),
+    Check("globals", probes_age.check_globals, False, "seconds", store=True),
+    Check("metadata", probes_age.check_metadata, False, "seconds", store=True),
+    Check("verification", probes_age.check_verification, False, "seconds", str(8 * _DAY), str(31 * _DAY), store=True),
+    Check("rehearsal", probes_age.check_rehearsal, False, "seconds", str(8 * _DAY), str(31 * _DAY), store=True),
     Check("disk", probes_archive.check_disk, False, "percent", "SCRIBE_DISK_WARNING", "95"),
     Check("shipping", probes_archive.check_shipping, False, "seconds", "900", str(_DAY)),
     Check("server", probes_server.check_server, True),

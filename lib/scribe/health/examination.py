@@ -54,14 +54,19 @@ def examine(
     given: limits that come before those of the settings; with_facts: the archive's facts are the last.
     """
     try:
-        settings = prepare(arguments)
+        settings = prepare(arguments, {"SCRIBE_ARCHIVE": getattr(arguments, "archive", None)})
         configured = read_setting(settings["SCRIBE_CHECK_LIMITS"] or "")
         survey = Survey(settings, timeout)
     except ScribeError as error:
         hint = error.hint or 'Try "scribe-check --help".'
         yield Finding("configuration", State.UNKNOWN, error.message, hint)
         return
-    yield {"archive": str(settings.archive)}
+    if survey.stored:
+        if getattr(arguments, "only", None):
+            text = "not looked at: the archive is in a store, and nothing there tells"
+            yield from (Finding(check.name, State.UNKNOWN, text) for check in checks if not check.store)
+        checks = [check for check in checks if check.store]
+    yield {"archive": str(settings.place)}
     yield _subject(survey)
     limits = {}
     for check in checks:
@@ -97,7 +102,11 @@ def complete(collected: Collected, checks: Sequence[Check], timeout: float) -> l
     archive_read = any(isinstance(value, dict) and "database" in value for value in found)
     culprit = "server" if archive_read and any(check.server for check in left) else "archive"
     text = f"did not answer within {timeout:g} s" if culprit == "server" else "could not be read in time"
-    hint = 'Check the server with "pg_isready".' if culprit == "server" else "See whether its file system hangs."
+    hint = (
+        'Check the server with "pg_isready".'
+        if culprit == "server"
+        else "See whether its file system hangs, or the store answers."
+    )
     findings = [finding for finding in findings if finding.name != culprit]
     findings.append(Finding(culprit, State.CRITICAL, f"the {culprit} {text}", hint))
     return findings + [Finding(c.name, State.UNKNOWN, "not reached in time", hint) for c in left if c.name != culprit]

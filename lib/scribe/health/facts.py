@@ -9,6 +9,7 @@ import functools
 import heapq
 import os
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from scribe.common.lsn import parse_lsn
 from scribe.common.postgres import PINNED, server_options
 from scribe.common.settings import Settings
 from scribe.decoders.registry import decoder_of
+from scribe.offsite.mirror import find_archive
 from scribe.spool.contents import FRAME, Spool
 
 NEWEST = 20  # manifests read of the end of the chain
@@ -89,16 +91,30 @@ class Survey:
 
     def __init__(self, settings: Settings, timeout: float) -> None:
         self.settings = settings
-        self.archive = Archive(settings.archive)
+        self.stored = not isinstance(settings.place, Path)
         self.timeout = timeout
         self.now = time.time()
 
     # --- the archive --------------------------------------------------------------------------------------------
 
     @functools.cached_property
+    def _opened(self) -> Archive | ScribeError:
+        try:
+            return find_archive(self.settings)
+        except ScribeError as error:
+            return error  # nobody has to wait for it twice
+
+    @property
+    def archive(self) -> Archive:
+        """The archive, in a directory or in a store. Raises ScribeError."""
+        if isinstance(self._opened, ScribeError):
+            raise self._opened
+        return self._opened
+
+    @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """archive.json. Raises ScribeError, OSError."""
-        return self.archive.identity()
+        return self.archive.known_identity() if self.stored else self.archive.identity()
 
     @property
     def slot_name(self) -> str:
@@ -133,23 +149,29 @@ class Survey:
         counts = [0, 0]  # manifests; exclusive-or of the names of manifests and data, 0 where they agree
 
         def keys() -> Any:
-            with suppress(FileNotFoundError), os.scandir(self.archive.incremental) as entries:
-                for entry in entries:
-                    stem, _, kind = entry.name.partition(".")
-                    if len(stem) == 33 and kind in ("json", "sql", "sql.zst"):
-                        counts[1] ^= hash(stem)
-                        if kind == "json":
-                            counts[0] += 1
-                            yield stem[17:], entry.name
+            for name in self._segment_files():
+                stem, _, kind = name.partition(".")
+                if len(stem) == 33 and kind in ("json", "sql", "sql.zst"):
+                    counts[1] ^= hash(stem)
+                    if kind == "json":
+                        counts[0] += 1
+                        yield stem[17:], name
 
         names = sorted(heapq.nlargest(NEWEST, keys()))
         paths = [self.archive.incremental / name for _, name in names]
         manifests = [(path, read_manifest("segment", path)) for path in paths]
         return Tail(manifests, counts[0], self._count_lacking() if counts[1] else 0)
 
+    def _segment_files(self) -> Iterator[str]:
+        if self.stored:
+            yield from self.archive.names_in(self.archive.incremental)
+            return
+        with suppress(FileNotFoundError), os.scandir(self.archive.incremental) as entries:
+            yield from (entry.name for entry in entries)
+
     def _count_lacking(self) -> int:
         """Count the manifests without a data file; a data file alone is a rotation at work, or one that died."""
-        names = {name.partition(".") for name in os.listdir(self.archive.incremental)}
+        names = {name.partition(".") for name in self._segment_files()}
         stems = {stem for stem, _, kind in names if kind != "json"}
         lacking = [stem for stem, _, kind in names if kind == "json" and stem not in stems]
         here = self.archive.incremental

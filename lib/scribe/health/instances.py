@@ -43,7 +43,7 @@ def are_wanted(arguments: argparse.Namespace) -> bool:
 def find_instances(arguments: argparse.Namespace) -> list[Instance]:
     """Return the databases that have settings, by name. Raises UsageError where there are none, or one is named."""
     directory: Path = arguments.config_dir or DIRECTORY
-    for flag in ("config", "dbname", "host", "port", "username"):
+    for flag in ("archive", "config", "dbname", "host", "port", "username"):
         if getattr(arguments, flag, None):
             raise UsageError(f"--{flag} is for one database", "Leave out --all, or the option.")
     try:

@@ -212,7 +212,7 @@ def _schema_changes(segments: list[Segment]) -> list[Json]:
 def _result(archive: Archive, name: str) -> Json | None:
     """Return what scribe-verify has left, None if there is nothing that can be read."""
     try:
-        value = files.read_json(archive.path / name)
+        value = files.read_json(archive.results / name)
         return {"time": _text(read_moment(str(value["time"]))), "ok": value["ok"] is True}
     except (FileNotFoundError, ScribeError, KeyError, TypeError, ValueError):
         return None

@@ -82,7 +82,7 @@ def check_rehearsal(survey: Survey, limit: Limit) -> Finding:
 
 def _result(survey: Survey, limit: Limit, name: str, file: str, hint: str) -> Finding:
     """Judge what scribe-verify has left: time (UTC), ok, faults. What never happened is as old as the archive."""
-    path, text = survey.archive.path / file, f"Age of the last {name}; of the archive where there was none."
+    path, text = survey.archive.results / file, f"Age of the last {name}; of the archive where there was none."
     try:
         value: Any = files.read_json(path)
         moment, good, faults = parse_moment(str(value["time"])), value["ok"] is True, _faults(value)

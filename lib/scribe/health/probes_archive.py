@@ -112,6 +112,8 @@ def check_segment(survey: Survey, limit: Limit) -> Finding:
     """How long the oldest change has been waiting to be in a segment; and when the newest segment was closed."""
     manifests = survey.tail.manifests
     closed = parse_moment(manifests[-1][1]["closed"]) if manifests else None
+    if survey.stored:
+        return _check_newest(survey, limit, closed)
     since = survey.waiting_since
     age = 0.0 if since is None else survey.now - max(since, closed or 0.0)
     values = [limit.value("unarchived_age_seconds", age, "How long the oldest change has been in the spool only.")]
@@ -127,6 +129,21 @@ def check_segment(survey: Survey, limit: Limit) -> Finding:
     state = limit.judge(age)
     hint = 'Run "scribe-rotate", and see whether its timer is on.' if state else ""
     return Finding("segment", state, f"{newest}, {waiting}", hint, values)
+
+
+def _check_newest(survey: Survey, limit: Limit, closed: float | None) -> Finding:
+    """Judge a store by the age of its newest segment: what is not there cannot be seen from there."""
+    if closed is None:
+        return Finding("segment", State.OK, "there is no segment yet")
+    age = survey.now - closed
+    values = [
+        limit.value("segment_age_seconds", age, "Age of the newest segment in the store."),
+        Value("segment_timestamp_seconds", closed, "When the newest segment was closed."),
+        Value("segments", survey.tail.total, "Finished segments in the archive."),
+    ]
+    state = limit.judge(age)
+    hint = 'Run "scribe-check --only segment,shipping" where the archive is.' if state else ""
+    return Finding("segment", state, f"the newest segment there is {time_text(age)} old", hint, values)
 
 
 def check_chain(survey: Survey, limit: Limit) -> Finding:
@@ -152,10 +169,8 @@ def _find_fault(survey: Survey) -> str | None:
     before: dict[str, Any] | None = None
     for path, manifest in survey.tail.manifests:
         data = path.with_name(manifest["file"])
-        if not data.is_file():
-            return f'segment "{data.name}" is missing, its manifest is there'
-        if data.stat().st_size != manifest["bytes"]:
-            return f'segment "{data.name}" has {data.stat().st_size} bytes, its manifest says {manifest["bytes"]}'
+        if (what := survey.archive.size_fault(data, manifest["bytes"])) is not None:
+            return f'segment "{data.name}": {what}'
         if before is not None and parse_lsn(manifest["to_lsn"]) > start and parse_lsn(manifest["from_lsn"]) != start:
             if manifest["from_lsn"] != before["to_lsn"]:
                 return (

@@ -25,7 +25,7 @@ from scribe.offsite.contents import archived_files, is_manifest
 from scribe.offsite.encryption import SUFFIX, decrypt
 from scribe.offsite.removed import Removed, read_removed
 from scribe.offsite.stores import Store, Stored, open_store
-from scribe.offsite.versions import LOOSE, REMOVED, newest_versions, read_newest
+from scribe.offsite.versions import LOOSE, REMOVED, newest_versions, read_newest, time_of
 
 JOBS = 8  # files fetched at once
 _DIRECTORIES = ("spool", "spool/cuts", "base", "incremental", "globals")
@@ -63,6 +63,11 @@ class Mirror(Archive):
     lock: files.Lock = field(compare=False)
     held: dict[Path, int] = field(compare=False, default_factory=dict)  # sizes, the longest unused first
     counted: dict[str, str] = field(compare=False, default_factory=dict)
+
+    @property
+    def results(self) -> Path:
+        """Where scribe-verify leaves what it has found; what it found of the archive itself came out of the store."""
+        return self.spool
 
     def names_in(self, directory: Path) -> set[str]:
         """Return the names of what is in a directory of the archive."""
@@ -219,6 +224,8 @@ def _bring_versions(mirror: Mirror) -> None:
             mirror.counted[name] = newest[0].stamp
             if name != REMOVED and not newest[0].is_absence:
                 files.write_file(mirror.path / name, newest[1])
+                written = time_of(newest[0]).timestamp()
+                os.utime(mirror.path / name, (written, written))
     _note_removed(mirror, read_removed(mirror.store, found.get(REMOVED, [])))
 
 

@@ -37,6 +37,11 @@ class Version:
         return self.digest == digest_of(b"")
 
 
+def time_of(version: Version) -> datetime:
+    """Return when a version was written."""
+    return datetime.strptime(version.stamp, _STAMP).replace(tzinfo=UTC)
+
+
 def digest_of(content: bytes) -> str:
     """Return what a version's key says of its contents."""
     return hashlib.sha256(content).hexdigest()[:32]
@@ -46,7 +51,7 @@ def new_version(name: str, content: bytes, *, encrypted: bool, after: Version | 
     """Return the key of a new version of a file that is replaced; it comes after the one before."""
     moment = datetime.now(UTC)
     if after is not None:  # the clock may have been set back
-        moment = max(moment, datetime.strptime(after.stamp, _STAMP).replace(tzinfo=UTC) + timedelta(microseconds=1))
+        moment = max(moment, time_of(after) + timedelta(microseconds=1))
     stamp = moment.strftime(_STAMP)
     key = f"versions/{name}/{stamp}-{digest_of(content)}"
     return key + SUFFIX if encrypted and not is_readable(name) else key

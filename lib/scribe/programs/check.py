@@ -38,6 +38,7 @@ def make_arguments() -> Parser:
     own.add_argument("--list", action="store_true", help="print the names of the checks and what they assert")
     own.add_argument("-t", "--timeout", metavar="SECONDS", type=float, default=10.0, help="longest run (default: 10)")
     own.add_argument("--format", choices=sorted(FORMATS), help="default: table on a terminal, else nagios")
+    own.add_argument("--archive", metavar="DIR|URL", help="the archive (default: $SCRIBE_ARCHIVE)")
     there = "write there, in one step; what is not OK is said in one line on stderr, too"
     own.add_argument("--output", metavar="FILE", type=Path, help=there)
     add_options(own)

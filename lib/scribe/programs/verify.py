@@ -88,7 +88,7 @@ def save(path: Path, value: dict[str, Any], talk: Talk) -> None:
 
 def verify(archive: Archive, percent: int, arguments: argparse.Namespace, talk: Talk) -> int:
     """Check the archive, print and save what was found."""
-    path = archive.path / "verify.json"
+    path = archive.results / "verify.json"
     with locks(archive, "verify.lock"):
         check = Verification(archive, read_result(path), percent)
         outcome = check.run()
@@ -136,7 +136,7 @@ def practise(archive: Archive, arguments: argparse.Namespace, talk: Talk) -> int
             launcher=find_launcher(arguments.launcher) if arguments.directory is None else None,
         )
         if not arguments.dry_run:
-            save(archive.path / "rehearsal.json", result.as_json(), talk)
+            save(archive.results / "rehearsal.json", result.as_json(), talk)
     if arguments.json:
         print(json.dumps(result.as_json(), indent=2))
     else:
