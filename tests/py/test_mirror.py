@@ -257,3 +257,16 @@ def test_the_health_of_a_store_is_told_by_what_is_there(archive, url, tmp_path):
         f'there is no directory "{tmp_path}/store"',
     )
     assert gone["chain"]["state"] == "UNKNOWN"
+
+
+def test_a_store_stands_beside_an_archive_in_the_view_of_all(archive, url, tmp_path):
+    shutil.rmtree(tmp_path / "store/versions")  # bases and segments tell enough
+    (tmp_path / "etc").mkdir()
+    cache = f"SCRIBE_CACHE={tmp_path}/cache"
+    (tmp_path / "etc/here.env").write_text(f"SCRIBE_ARCHIVE={archive.path}\n")
+    (tmp_path / "etc/there.env").write_text(f"SCRIBE_ARCHIVE={url}\n{cache}\n")
+    result = run_alone("scribe-status", "--config-dir", tmp_path / "etc", "--json")
+    here, there = json.loads(result.stdout)["databases"]
+    same = ("database", "restorable_from", "restorable_to", "bytes", "segments", "windows")
+    assert [here[key] for key in same] == [there[key] for key in same]
+    assert (there["archive"], there["restorable_to"] is None) == (url, False)

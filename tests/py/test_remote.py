@@ -128,6 +128,12 @@ def test_what_changed_is_told_out_of_the_store(away, host, source, tmp_path):
         assert bool(fetched) == ("--sql" in form)  # the manifests tell how many rows there are
 
 
+def test_the_plan_names_files_that_were_fetched(places, host, tmp_path):
+    plan = host.run("scribe-restore", "--archive", places["file"].url, "-d", "from_remote", "--plan").stdout
+    named = [Path(name) for name in re.findall(rf"{tmp_path}/cache/\S+\.sql(?:\.zst)?", plan)]
+    assert len(named) > 2 and [path for path in named if not path.is_file()] == []
+
+
 def test_a_look_and_an_undo_out_of_the_store(places, host, source):
     away = places.get("s3-age", places["s3"])
     (row,) = source.run("scribe-log", "--value", "id=2", "--table", "t", "--json").stdout.splitlines()
