@@ -618,7 +618,7 @@ again:
 #else
           atomic { if :: stream_file == 0 -> new_file(stream_file) :: else fi };
 #endif
-#ifndef OPEN_record_late
+#ifndef PLANT_record_late
           atomic { p_pos = position; p_tl = s_tl };     /* @stream/supervision.py:_record: before anything can arrive */
 #endif
           atomic {              /* @stream/supervision.py:_spawn */
@@ -631,7 +631,7 @@ again:
             r[mine].tl = s_tl;
             r[mine].alive = 1; r[mine].orphan = 0; r[mine].fd = 0; r[mine].hup = 0; printf("spawn at %d\n", position)
           };
-#ifdef OPEN_record_late
+#ifdef PLANT_record_late
           atomic { p_pos = position; p_tl = s_tl };
 #endif
           atomic { rotate_lock = 0; position = 0; cut_f = 0; cut_o = 0; torn = 0; s_tl = 0; s_switched = 0; s_wal = 0; s_confirmed = 0 };
@@ -744,7 +744,7 @@ inline add_segment() {          /* the manifest has its name: the segment counts
     i_ = chain_from;            /* and what follows a base belongs to its history @archive/chains.py:find_chain */
     do
     :: i_ < v_ ->
-#ifdef OPEN_base_of_left_history
+#ifdef PLANT_base_of_left_history
        assert(!(bases & (1 << i_)) || !(stale_bases & (1 << i_)) || hist[v_ - 1] == 1);
 #else
        assert(!(bases & (1 << i_)) || !(stale_bases & (1 << i_)) || hist[v_ - 1] == 1 || (left_at < i_ && (old_bases & (1 << i_))));
