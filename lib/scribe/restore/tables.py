@@ -17,11 +17,12 @@ _CALLS = """EXISTS (SELECT FROM pg_catalog.regexp_matches(%s, '([[:alnum:]_$]+|"
 _USES = """EXISTS (SELECT FROM pg_catalog.pg_depend AS d
   WHERE d.classid = 'pg_catalog.%s'::pg_catalog.regclass AND d.objid = %s AND d.objsubid = 0 AND d.refobjid >= 16384
     AND d.refclassid = ANY ('{%s}'::pg_catalog.regclass[]))"""
+# Its own names are such that none of a caller's is one of them.
 _MADE_UP_TYPES = """EXISTS (
-  SELECT FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-    LEFT JOIN pg_catalog.pg_type AS e ON e.oid = t.typelem AND t.typlen = -1
-   WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped AND t.oid >= 16384
-     AND coalesce(e.typtype, t.typtype) IN ('d', 'c', 'r', 'm'))"""
+  SELECT FROM pg_catalog.pg_attribute AS its JOIN pg_catalog.pg_type AS made ON made.oid = its.atttypid
+    LEFT JOIN pg_catalog.pg_type AS element ON element.oid = made.typelem AND made.typlen = -1
+   WHERE its.attrelid = %s AND its.attnum > 0 AND NOT its.attisdropped AND made.oid >= 16384
+     AND coalesce(element.typtype, made.typtype) IN ('d', 'c', 'r', 'm'))"""
 
 
 def _calls(text: str) -> str:
