@@ -18,6 +18,7 @@
 #include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -139,6 +140,18 @@ may_be_foreign(Statement *statement)
 		strcasestr(statement->path, "scribe") != NULL || !is_empty("left_out", &empty) || !empty;
 }
 
+/* Whether a table or one of its descendants is unlogged: the rows of a copy may be others than a command has seen here. */
+static bool
+has_unlogged(Oid table)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(table, NoLock, NULL))
+		if (get_rel_persistence(lfirst_oid(cell)) == RELPERSISTENCE_UNLOGGED)
+			return true;
+	return false;
+}
+
 /*
  * Record a command that has ended; false where SQL has to, and then nothing may stay written.
  */
@@ -212,6 +225,8 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 		{
 			case RELKIND_RELATION:
 			case RELKIND_PARTITIONED_TABLE:
+				if (!made && has_unlogged(relation))
+					return false;
 				switch (need_of_table(relation, made, &config))
 				{
 					case NEED_NOTHING:
@@ -228,7 +243,7 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 				break;
 			case RELKIND_INDEX:
 			case RELKIND_PARTITIONED_INDEX:
-				if (!is_valid_index(relation))
+				if (!is_valid_index(relation) || (!made && has_unlogged(IndexGetRelation(relation, false))))
 					return false;
 				/* a name that was chosen beside one that is nowhere else: SQL writes it down */
 				if (IsA(statement->tree, IndexStmt) && ((IndexStmt *) statement->tree)->idxname == NULL &&

@@ -143,6 +143,7 @@ DECLARE
     objects oid[];
     command text;
     tells_time boolean;
+    stale oid[];
     first record;
 BEGIN
     IF NOT scribe.is_active() OR (is_drop AND dropped IS NULL) THEN
@@ -196,6 +197,11 @@ BEGIN
     END IF;
     IF NOT scribe.leave_out(tg_tag, facts, classes, objects, tables) AND NOT EXISTS (SELECT FROM scribe.rewritten AS r WHERE r.recorded AND r.pid = pg_backend_pid()
             AND r.xact = pg_current_xact_id() AND r.relid = ANY (scribe.rewritten_by(scribe.with_children(coalesce(tables, '{}'))))) THEN
+        stale := CASE WHEN tg_tag IN ('CREATE INDEX', 'CREATE TABLE', 'ALTER TABLE', 'ALTER DOMAIN')
+            THEN scribe.looked_through(coalesce(tables, '{}'), objects) END;
+        IF stale <> '{}' THEN
+            PERFORM scribe.empty_tables(tg_tag, stale, true);
+        END IF;
         PERFORM scribe.record_command(tg_tag, facts, dropped, total, tables,
             coalesce(first.object_type, dropped->'named'->0->>'type'),
             coalesce(first.object_identity, dropped->'named'->0->>'identity'));

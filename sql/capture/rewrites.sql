@@ -124,3 +124,32 @@ BEGIN
     PERFORM scribe.fill(tables, tag, statement, touched);
 END
 $function$;
+
+-- Unlogged tables of whose rows the running command has made sure of something: that they are unique, or not NULL, or pass a CHECK. Those of a
+-- copy are its base's, for what becomes of them is in no WAL, and need not be so.
+CREATE OR REPLACE FUNCTION scribe.looked_through(relations oid[], objects oid[]) RETURNS oid[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    family constant oid[] := scribe.with_children(relations);
+    partitions oid[];
+    roots oid[];
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r' AND oid >= 16384) THEN
+        RETURN '{}';
+    END IF;
+    SELECT array_agg(h.inhrelid), array_agg(h.inhparent) INTO partitions, roots FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
+        WHERE c.relispartition AND (h.inhparent = ANY (relations) OR h.inhrelid = ANY (relations)) AND scribe.is_ours(h.xmin);
+    RETURN ARRAY(
+        SELECT c.oid FROM pg_class AS c
+        WHERE c.relpersistence = 'u' AND c.relkind = 'r' AND NOT scribe.is_new(c.oid)
+            AND (c.oid = ANY (scribe.with_children(partitions))
+                OR EXISTS (SELECT FROM pg_partitioned_table AS p WHERE p.partdefid = c.oid AND p.partrelid = ANY (roots))
+                OR EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indexrelid = ANY (family) AND (i.indisunique OR i.indisexclusion))
+                OR (c.oid = ANY (family) AND (
+                    EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = c.oid AND k.convalidated AND scribe.is_ours(k.xmin))
+                    OR EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnotnull AND a.attnum > 0 AND scribe.is_ours(a.xmin))))
+                OR EXISTS (SELECT FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+                    WHERE a.attrelid = c.oid AND t.typtype = 'd' AND t.oid = ANY (objects)))
+        ORDER BY c.oid);
+END
+$function$;
