@@ -727,7 +727,7 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 	if (state->loud != NULL)
 		restore_triggers(state);
 	if (audit.kind != NULL && strncmp(audit.kind, "script", 6) != 0)
-		unseen_audit(state, audit.kind, audit.tag, audit.identity, audit.relids);
+		unseen_audit(state, audit.kind, audit.tag, audit.identity, audit.relids, audit.exact);
 
 	if (audit.kind == NULL)
 		output_warning(state, "DDL of no kind left out: %s", audit.tag);

@@ -243,7 +243,7 @@ makes_tables(const char *tag)
  * What a row of scribe.ddl_history tells of what has appeared and gone.
  */
 void
-unseen_audit(ScribeState *state, const char *kind, const char *tag, const char *identity, List *relids)
+unseen_audit(ScribeState *state, const char *kind, const char *tag, const char *identity, List *relids, bool exact)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->txn_cxt);
 
@@ -253,7 +253,8 @@ unseen_audit(ScribeState *state, const char *kind, const char *tag, const char *
 	if (strcmp(kind, "lost") != 0 && makes_tables(tag))
 	{
 		state->altering = true;
-		state->vague |= relids == NIL;
+		/* what is known exactly and names no relation made none: RENAME CONSTRAINT, or a statement of capture's own */
+		state->vague |= relids == NIL && !exact;
 	}
 	if (strcmp(tag, "CREATE SCHEMA") == 0 && identity != NULL)
 		state->schemas_made = lappend(state->schemas_made, pstrdup(identity));

@@ -164,6 +164,19 @@ def test_who_holds_a_table_of_capture_for_some_seconds_costs_no_command(scribe: 
     assert rows == [("CREATE TABLE", True)]
 
 
+def test_a_command_that_names_no_relation_casts_no_doubt_on_a_table_made_beside_it(scribe: Scribe) -> None:
+    cluster, dbname = scribe.cluster, scribe.dbname
+    cluster.psql("CREATE TABLE named (a int CONSTRAINT old PRIMARY KEY)", dbname)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    beside = (
+        "ALTER TABLE named RENAME CONSTRAINT old TO new; CREATE SCHEMA empty; CREATE TABLE told (d date DEFAULT 'now')"
+    )
+    made = "CREATE TABLE beside AS SELECT i FROM generate_series(1, 3) AS i"
+    cluster.psql(f"BEGIN; {beside}; {made}; COMMIT", dbname)
+    assert rotated(scribe)[1] == []
+
+
 def test_a_time_that_cannot_be_kept_is_flagged(scribe: Scribe) -> None:
     cluster, dbname = scribe.cluster, scribe.dbname
     scribe.run("scribe-init")
