@@ -41,6 +41,10 @@ SETTINGS = {
 }
 
 
+# Before a command: it takes these signals as they come from a terminal, even if the tests run under nohup or as a job.
+HEARING = ("env", "--default-signal=INT,HUP")
+
+
 def poll(condition: Callable[[], Any], timeout: float = 30, what: str = "the condition") -> Any:
     """Return the first true value of condition(); fail after timeout seconds."""
     deadline = time.monotonic() + timeout

@@ -8,7 +8,7 @@ import subprocess
 
 import psycopg
 import pytest
-from cluster import ROOT, Cluster, poll
+from cluster import HEARING, ROOT, Cluster, poll
 from source import Scribe
 
 from scribe.restore.target import warn_of_older
@@ -109,7 +109,10 @@ def test_an_interrupted_restore_names_resume(scribe: Scribe, cluster: Cluster) -
         with cluster.connect(name, autocommit=False) as other:
             other.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
             restore = subprocess.Popen(
-                [ROOT / "bin/scribe-restore", "-d", name, "--resume"], env=scribe.env, stderr=subprocess.PIPE, text=True
+                [*HEARING, ROOT / "bin/scribe-restore", "-d", name, "--resume"],
+                env=scribe.env,
+                stderr=subprocess.PIPE,
+                text=True,
             )
             waits = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{name}' AND wait_event_type = 'Lock'"
             poll(lambda: cluster.query(waits), 30, "a restore that waits")

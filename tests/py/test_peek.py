@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import ROOT, Cluster, poll
+from cluster import HEARING, ROOT, Cluster, poll
 from handmade import Handmade
 from restoring import TABLES, insert
 
@@ -112,7 +112,7 @@ def test_only_a_directory_of_its_own_keeps_a_copy_and_only_of_one_archive(peeker
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_neither_server_nor_files_outlive_a_program_that_is_ended(peeker: Peeker, number: signal.Signals) -> None:
     terminal, other = pty.openpty()
-    process = subprocess.Popen(peeker.command(), env=peeker.env, stdin=other, stdout=other, stderr=other)
+    process = subprocess.Popen([*HEARING, *peeker.command()], env=peeker.env, stdin=other, stdout=other, stderr=other)
     os.close(other)
     said = b""
     while b"(scribe-peek)" not in said:

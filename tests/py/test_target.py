@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, poll
+from cluster import HEARING, Cluster, poll
 from handmade import START, Handmade
 from restoring import TABLES, Target, insert, small_archive
 
@@ -243,7 +243,7 @@ def test_roles_that_are_missing_and_that_nobody_creates_are_told_before_anything
 def test_a_restore_that_is_interrupted_in_its_base_says_what_to_do(target: Target) -> None:
     target.archive.base(TABLES + "SELECT pg_catalog.pg_sleep(600);\n")
     command, env = target.command("-d", target.name), target.cluster.env
-    restore = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    restore = subprocess.Popen([*HEARING, *command], env=env, stderr=subprocess.PIPE, text=True)
     asleep = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{target.name}' AND wait_event = 'PgSleep'"
     poll(lambda: target.cluster.query(asleep), 60, "the base being restored")
     restore.send_signal(signal.SIGINT)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from cases import assert_both_restores_equal
-from cluster import ROOT, Cluster, poll
+from cluster import HEARING, ROOT, Cluster, poll
 from compare import assert_equal
 from source import Scribe
 from undoing import BASE, Undone
@@ -263,6 +263,7 @@ def test_nothing_outlives_a_terminal_that_is_closed(undone: Undone, cluster: Clu
     with tempfile.TemporaryDirectory(dir="/tmp", prefix="scr") as name:
         os.chmod(name, 0o755)
         command = [str(ROOT / "bin/scribe-undo"), "--archive", str(undone.path), "--xid", "701", "--directory", name]
+        command = [*HEARING, *command]
         process = subprocess.Popen(command, env=cluster.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         poll(lambda: list(Path(name).glob("*/data/postmaster.pid")), 60, "the server starts")
         process.send_signal(signal.SIGHUP)
