@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
 import pytest
-from cluster import ROOT
+from cluster import ROOT, Cluster, temporary_cluster
 from source import Scribe
 
 VECTORS = sorted((ROOT / "tests/vectors").glob("*.sql"))
@@ -40,6 +41,13 @@ def expected(data: bytes, decoder: str) -> bytes:
     for pattern, instead in DIFFERENCES if decoder == "pgoutput" else ():
         data = pattern.sub(instead, data)
     return data
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A cluster without the roles that other tests leave: whose settings change shows up in the stream."""
+    with temporary_cluster() as made:
+        yield made
 
 
 @pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
