@@ -12,7 +12,7 @@ $function$;
 -- The same as they are, as texts that stand in a statement; a membership is the member's. No passwords: the globals have them.
 -- Role 0: the database itself.
 CREATE OR REPLACE FUNCTION scribe.role_facts() RETURNS TABLE (role oid, fact text, value text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET TimeZone = 'UTC' AS $function$
 BEGIN
     RETURN QUERY SELECT r.oid, f.fact, f.value
     FROM pg_roles AS r, LATERAL (
