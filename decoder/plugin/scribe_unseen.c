@@ -253,8 +253,9 @@ unseen_audit(ScribeState *state, const char *kind, const char *tag, const char *
 	if (strcmp(kind, "lost") != 0 && makes_tables(tag))
 	{
 		state->altering = true;
-		/* an ALTER TABLE that is known exactly and names no relation made none: it is RENAME CONSTRAINT */
-		state->vague |= relids == NIL && !(exact && strcmp(tag, "ALTER TABLE") == 0);
+		/* what may make none and is known exactly has made none: RENAME CONSTRAINT, or a schema without elements */
+		state->vague |= relids == NIL &&
+			!(exact && (strcmp(tag, "ALTER TABLE") == 0 || strcmp(tag, "CREATE SCHEMA") == 0));
 	}
 	if (strcmp(tag, "CREATE SCHEMA") == 0 && identity != NULL)
 		state->schemas_made = lappend(state->schemas_made, pstrdup(identity));

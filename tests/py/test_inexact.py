@@ -171,7 +171,10 @@ def test_a_command_that_names_no_relation_casts_no_doubt_on_a_table_made_beside_
     scribe.start_stream()
     made = "CREATE TABLE beside AS SELECT i FROM generate_series(1, 3) AS i"
     cluster.psql(f"BEGIN; ALTER TABLE named RENAME CONSTRAINT old TO new; {made}; COMMIT", dbname)
-    assert rotated(scribe)[1] == []
+    elements = "CREATE SCHEMA whole CREATE TABLE element (a serial) CREATE VIEW seen AS SELECT a FROM element"
+    cluster.psql(f"BEGIN; CREATE SCHEMA bare; {elements}; CREATE TABLE bare.beside AS SELECT 1 AS a; COMMIT", dbname)
+    text, warnings = rotated(scribe)
+    assert (warnings, text.count("TABLE element"), text.count("TABLE whole.element")) == ([], 1, 0)
 
 
 def test_a_time_that_cannot_be_kept_is_flagged(scribe: Scribe) -> None:
