@@ -41,7 +41,7 @@ class Away:
 
     @property
     def command(self) -> str:
-        """Return what belongs into SCRIBE_ARCHIVE_COMMAND."""
+        """Return what belongs in SCRIBE_ARCHIVE_COMMAND."""
         arguments = {"restic": f" {self.key}", "age": f" {self.public}"}.get(self.tool, "")
         return f"{OFFSITE / self.tool} put %p %r {self.store}{arguments}"
 

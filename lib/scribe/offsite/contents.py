@@ -26,7 +26,7 @@ _STORED = re.compile(rf"base/[0-9]{{8}}T[0-9]{{6}}Z(?:{_NAME}){{1,2}}|(?:increme
 
 @dataclass(frozen=True)
 class Item:
-    """A file that belongs into a store. name: its path in the archive; size: in bytes, 0 if it is missing."""
+    """A file that belongs in a store. name: its path in the archive; size: in bytes, 0 if it is missing."""
 
     name: str
     path: Path

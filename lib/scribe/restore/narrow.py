@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -142,21 +143,21 @@ class _Step:
     name: Name | None
 
 
-class Rows:
+class Rows(ABC):
     """Which rows are let through, by the names of their tables at each step: a step is one schema change."""
 
     watching = False  # the schema is restored only to see what the tables are called
 
-    def begin(self, session: Session) -> None:
+    def begin(self, session: Session) -> None:  # noqa: B027  (there need not be anything to look at)
         """Look at the schema before its first change."""
 
     def filter(self, text: bytes) -> bytes:
         """Leave out the statements that act on rows of other tables. Raises WholeNeededError."""
         return b"".join([each for each in split_statements(text) if self._lets(row_table(each))])
 
+    @abstractmethod
     def filter_rows(self, text: bytes) -> bytes:
         """Do the same with the text of a small transaction, most of which are of no use. Raises WholeNeededError."""
-        raise NotImplementedError
 
     def takes_copy(self, statement: bytes) -> bool:
         """Whether the data of a COPY is let through. Raises WholeNeededError."""
@@ -171,15 +172,16 @@ class Rows:
             return self.takes_copy(piece.text)
         return not piece.text.startswith(b"SELECT pg_catalog.lowrite(")
 
+    @abstractmethod
     def after_ddl(self, session: Session, tag: str, text: bytes) -> None:
         """Take the next step: a schema change has been repeated. Raises WholeNeededError."""
-        raise NotImplementedError
 
     def _lets(self, name: Name | None) -> bool:
         return name is None or name == _PIECES or self._wants(name)
 
+    @abstractmethod
     def _wants(self, name: Name) -> bool:
-        raise NotImplementedError
+        """Whether the rows of a table of that name are let through."""
 
 
 class Watch(Rows):
