@@ -11,7 +11,9 @@ BEGIN
     FOR index IN
         SELECT c.oid, c.oid::regclass AS name, pg_get_indexdef(c.oid) AS definition, h.inhparent::regclass AS parent,
             obj_description(c.oid, 'pg_class') AS comment,
-            coalesce(quote_ident(t.spcname), 'pg_default') AS place
+            coalesce(quote_ident(t.spcname), 'pg_default') AS place,
+            ARRAY(SELECT r.oid FROM pg_class AS r WHERE r.oid = i.indrelid AND r.relpersistence = 'u' AND r.relkind = 'r'
+                AND (i.indisunique OR i.indisexclusion) AND scribe.is_unrecorded_index(c.oid)) AS stale  -- see looked_through()
         FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid LEFT JOIN pg_inherits AS h ON h.inhrelid = c.oid
             LEFT JOIN pg_tablespace AS t ON t.oid = c.reltablespace
         WHERE c.oid = ANY (indexes) AND c.relkind = 'i' AND c.relpersistence <> 't' AND i.indisvalid
@@ -20,6 +22,9 @@ BEGIN
             AND (moved OR NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid AND contype IN ('p', 'u', 'x')))
         ORDER BY c.oid
     LOOP
+        IF index.stale <> '{}' THEN
+            PERFORM scribe.empty_tables('REINDEX', index.stale, true);
+        END IF;
         FOREACH command IN ARRAY ARRAY[
             regexp_replace(index.definition, '^CREATE (UNIQUE )?INDEX ', 'CREATE \1INDEX IF NOT EXISTS '),
             CASE WHEN index.parent IS NOT NULL THEN format('ALTER INDEX %s ATTACH PARTITION %s', index.parent, index.name) END,

@@ -11,6 +11,9 @@ ALTER TABLE checked ADD CONSTRAINT later CHECK (v <> 'a') NOT VALID;
 CREATE UNLOGGED TABLE parent (id int PRIMARY KEY);
 CREATE UNLOGGED TABLE child (id int);
 INSERT INTO child VALUES (7);
+CREATE UNLOGGED TABLE mended (id int, v text);
+INSERT INTO mended VALUES (1, 'a'), (1, 'b');
+CREATE UNLOGGED TABLE reindexed (id int PRIMARY KEY);
 CREATE DOMAIN word AS text;
 CREATE UNLOGGED TABLE worded (w word);
 INSERT INTO worded VALUES ('a');
@@ -24,11 +27,16 @@ CREATE TRIGGER always BEFORE DELETE ON keyed FOR EACH ROW EXECUTE FUNCTION act()
 CREATE UNLOGGED TABLE untouched (id int PRIMARY KEY, v text);
 INSERT INTO untouched VALUES (1, 'kept in the copy');
 -- after init
-TRUNCATE keyed, concurrent, filled, checked, child, worded, added;
+\set ON_ERROR_STOP off
+CREATE UNIQUE INDEX CONCURRENTLY invalid ON mended (id);
+\set ON_ERROR_STOP on
+TRUNCATE mended, keyed, concurrent, filled, checked, child, worded, added;
 DELETE FROM parted;
 ALTER TABLE keyed ENABLE ALWAYS TRIGGER always;
 ALTER TABLE keyed ADD PRIMARY KEY (id);
 CREATE UNIQUE INDEX CONCURRENTLY ON concurrent (id);
+REINDEX INDEX invalid;
+REINDEX TABLE reindexed;
 BEGIN;
 ALTER TABLE filled ALTER COLUMN id SET NOT NULL;
 CREATE UNLOGGED TABLE fresh (id int PRIMARY KEY);
