@@ -189,9 +189,13 @@ def test_json_tells_what_can_be_restored_where_the_gaps_are_and_how_it_grows(set
 def test_status_of_one_database_writes_nothing_into_its_wal(watched):
     lsn = "SELECT pg_current_wal_insert_lsn()"
     with watched.cluster.connect("watched") as conn:
-        before = conn.execute(lsn).fetchone()
-        result = watched.run("scribe-status", "--json")
-        assert conn.execute(lsn).fetchone() == before
+        for _ in range(5):  # the server's own processes write now and then: all they need is one turn without them
+            before = conn.execute(lsn).fetchone()
+            result = watched.run("scribe-status", "--json")
+            if conn.execute(lsn).fetchone() == before:
+                break
+        else:
+            pytest.fail("each of five runs wrote into the WAL")
     (value,) = json.loads(result.stdout)["databases"]
     assert (value["state"], value["faults"]) == ("OK", [])
     assert value["next_alarm"]["seconds"] > 0

@@ -44,6 +44,11 @@ def copy(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
+# What an ordinary user needs to start anything, with the modes as root sees them.
+MODES = "stat -L -c '%a %U:%G %n' / /usr /usr/lib /lib/*-linux-gnu /lib/*-linux-gnu/libc.so.6 /bin/sh"
+AS_SCRIBE = "setpriv --reuid=scribe --regid=scribe --init-groups"
+
+
 def run_in(copy: Path, packages: dict[str, Path], script: str) -> str:
     """Run a script as root in the copy of this system; skip where there can be none."""
     directory = next(iter(packages.values())).parent
@@ -52,6 +57,8 @@ def run_in(copy: Path, packages: dict[str, Path], script: str) -> str:
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode == 77 or "unshare failed" in result.stderr:
         pytest.skip("place: no overlay can be mounted here")
+    if result.returncode == 78:  # seen on build servers: libc.so.6 is there, mode 755, and only root may open it
+        pytest.skip("place: ordinary users can run nothing in an overlay here")
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -92,13 +99,17 @@ def test_they_are_installed_run_and_are_purged_without_a_trace(packages, copy):
     said = run_in(
         copy,
         packages,
-        """
+        f"""
         alias dpkg='dpkg --no-triggers --force-unsafe-io --force-depends'
+        {MODES} >/before
         dpkg -i /packages/*.deb >/dev/null
+        {MODES} | diff /before - >&2
         scribe-dump --version
         stat -c '%U:%G %a %n' /etc/scribe /var/lib/scribe /var/backups/scribe
-        setpriv --reuid=scribe --regid=scribe --init-groups scribe-init --print-settings >/settings 2>&1 ||
+        {AS_SCRIBE} scribe-init --print-settings >/settings 2>&1 || {{
             echo "failed: $?"
+            {AS_SCRIBE} /bin/sh -c : || exit 78
+        }}
         head -n 1 /settings
         echo SCRIBE_ARCHIVE=/var/backups/scribe/shop >/etc/scribe/shop.env
         dpkg -V pg-scribe
