@@ -163,6 +163,9 @@ BEGIN
         INSERT INTO scribe.left_out SELECT e.classid, e.objid FROM pg_event_trigger_ddl_commands() AS e
             WHERE scribe.depends_on_temporary(e.classid, e.objid) ON CONFLICT DO NOTHING;
     END IF;
+    IF extension THEN
+        PERFORM scribe.flag_within_script(tg_tag);
+    END IF;
     IF extension OR (total > 0 AND (kept = 0 OR ours = total)) THEN
         RETURN true;
     END IF;
@@ -185,6 +188,9 @@ BEGIN
         RETURN true;
     END IF;
     facts := scribe.statement_facts(tg_tag);
+    IF (facts->>'in_extension')::boolean THEN
+        PERFORM scribe.flag_within_script(tg_tag);
+    END IF;
     IF (facts->>'temporary')::boolean OR (facts->>'in_extension')::boolean THEN
         RETURN true;
     END IF;

@@ -74,3 +74,25 @@ BEGIN
     END IF;
 END
 $function$;
+
+-- What an event trigger of the user's does to what an extension's script has just made: a copy runs the script, with no such trigger, and
+-- pg_dump takes all of it for the script's.
+CREATE OR REPLACE FUNCTION scribe.flag_within_script(tag text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    stack constant text := scribe.outer_stack();  -- has the names with a schema, or as the path was when they were compiled
+    maker regprocedure;
+    made record;
+BEGIN
+    SELECT p.oid INTO maker
+        FROM pg_event_trigger AS e JOIN pg_proc AS p ON p.oid = e.evtfoid JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE n.nspname <> 'scribe' AND (strpos(stack, format('PL/pgSQL function %I() line ', proname)) > 0
+            OR strpos(stack, format('PL/pgSQL function %I.%I() line ', nspname, proname)) > 0) LIMIT 1;
+    IF maker IS NOT NULL THEN
+        SELECT * INTO made FROM pg_event_trigger_ddl_commands() LIMIT 1;
+        PERFORM scribe.write_row('lost', tag, made.object_type, made.object_identity, '', false,
+            format('the event trigger function %s did this within the script of an extension, where neither a copy nor pg_dump has it',
+                maker), NULL);
+    END IF;
+END
+$function$;

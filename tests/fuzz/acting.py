@@ -28,13 +28,13 @@ _ACTS = {
     "ddl_command_end": [
         "INSERT INTO %s VALUES (tg_tag);",
         "FOR r IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() LOOP INSERT INTO %s VALUES (r.command_tag || r.object_identity); END LOOP;",
-        "FOR r IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' LOOP"
+        "FOR r IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' AND NOT in_extension LOOP"
         " EXECUTE 'ALTER TABLE ' || r.object_identity || ' ENABLE ROW LEVEL SECURITY'; END LOOP;",
-        "FOR r IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' LOOP"
+        "FOR r IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' AND NOT in_extension LOOP"
         " EXECUTE 'COMMENT ON TABLE ' || r.object_identity || ' IS ''seen'''; END LOOP;",
-        "FOR r IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' LOOP"
+        "FOR r IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' AND NOT in_extension LOOP"
         " EXECUTE 'INSERT INTO ' || r.object_identity || ' DEFAULT VALUES'; END LOOP;",
-        "FOR r IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' LOOP"
+        "FOR r IN SELECT * FROM pg_catalog.pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' AND NOT in_extension LOOP"
         " EXECUTE 'ALTER TABLE ' || r.object_identity || ' ADD COLUMN IF NOT EXISTS made_at text DEFAULT clock_timestamp()'; END LOOP;",
     ],
     "sql_drop": [

@@ -96,3 +96,26 @@ def test_capture_of_an_older_version_gets_the_new_names(cluster: Cluster, scribe
     scribe.run("scribe-init")
     left = "SELECT count(*) FILTER (WHERE evtname ~ '^!scribe_'), count(*) FROM pg_event_trigger"
     assert cluster.query(left, scribe.dbname) == [(len(names), len(names))]
+
+
+COMMENTS = """
+CREATE FUNCTION stamped() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE made record; BEGIN
+    FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE FUNCTION' LIMIT 1 LOOP
+        EXECUTE format('COMMENT ON FUNCTION %s IS %L', made.object_identity, 'seen');
+    END LOOP;
+END $$;
+"""
+
+
+def test_what_one_does_within_the_script_of_an_extension_is_flagged(scribe: Scribe) -> None:
+    scribe.cluster.psql(COMMENTS, scribe.dbname)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    scribe.cluster.psql("CREATE EXTENSION citext", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert scribe.run("scribe-check", "--only", "ddl", check=False).returncode == 0
+    made = "CREATE EVENT TRIGGER stamps ON ddl_command_end WHEN TAG IN ('CREATE FUNCTION') EXECUTE FUNCTION stamped()"
+    scribe.cluster.psql(f"DROP EXTENSION citext; {made}; CREATE EXTENSION citext", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    result = scribe.run("scribe-check", "--only", "ddl", check=False)
+    assert (result.returncode, "public.stamped() did this within the script" in result.stdout) == (2, True), result
