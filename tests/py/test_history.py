@@ -310,6 +310,49 @@ def test_the_log_follows_tables_and_columns_through_their_renames(told: Scribe, 
         assert len(log("--table", "named", "--value", f"{column}=y")) == 1
 
 
+def test_each_column_of_a_row_has_the_transaction_that_gave_it_its_value(told: Scribe, log) -> None:
+    moved, marked, made = (
+        log("--table", "keyed", "--key", "id=20", "--kind", kind, "--reverse")[n]
+        for kind, n in (("update", 1), ("update", 0), ("insert", 0))
+    )
+    emptied = log("--table", "keyed", "--kind", "truncate")[0]
+    rows = {line.split()[0]: line for line in log("--blame", "keyed", "id=1020")}
+    for name, line, value in (
+        ("id", moved, "'1020'"),
+        ("v", marked, "E'v20\\t\\\\!'"),
+        ("on_", marked, "'f'"),
+        ("n", made, "'{}'"),
+        ("b", made, "NULL"),
+    ):
+        assert line.split()[:5] == rows[name].split()[1:6] and rows[name].endswith(value), rows[name]
+    assert log("--blame", "keyed", "id=1020")[-1].split() == [*emptied.split()[:5], "truncated"]
+    assert json.loads(log("--blame", "keyed", "id=1020", "--json")[0])["xid"] == int(moved.split()[3])
+    assert log("--blame", "keyed", "id=2000")[-1].endswith("deleted")
+
+
+def test_a_row_is_followed_through_renames_and_out_of_the_base(told: Scribe, log) -> None:
+    for name in ("named", "identity_"):
+        rows = {line.split()[0]: line for line in log("--blame", name, "id=5")}
+        assert rows["w"].endswith("'y'") and "v" not in rows
+    (older,) = (line for line in log("-q", "--blame", "whole", "a=0 AND v=first") if line.startswith("a "))
+    assert "older than what the segments tell" in older
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("keyed", "v=again"), "that is not the key of public.keyed, which is (id)"),
+        (("two", "a=k1"), "that is not the key of public.two, which is (a, b)"),
+        (("led", "v=v"), "more than one row of public.led has that key"),
+        (("keyed", "id=77777"), "no transaction in the segments has touched that row"),
+        (("keyedd", "id=1"), "no table of that name was ever in the archive"),
+        (("*", "id=2"), "rows of several tables have that key: "),
+    ],
+)
+def test_what_no_row_can_be_blamed_by_is_refused(told: Scribe, log, arguments, said) -> None:
+    assert said in log("--blame", *arguments, status=1)[0]
+
+
 @pytest.mark.parametrize(
     "form",
     [("--points",), ("--stat",), ("--kind", "ddl"), ("--points", "--table", "keyed"), ("--stat", "--kind", "delete")],

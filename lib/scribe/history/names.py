@@ -35,7 +35,7 @@ class _Life:
     """A table's names, each with the LSNs from and up to which it was called so (None: no end known)."""
 
     names: list[tuple[Table, int, int | None]] = field(default_factory=list)
-    columns: list[tuple[str, str]] = field(default_factory=list)
+    columns: list[tuple[str, str, int]] = field(default_factory=list)
 
 
 def follow(query: Query, archive: Archive, segments: Iterable[Segment]) -> Query:
@@ -52,7 +52,7 @@ def follow(query: Query, archive: Archive, segments: Iterable[Segment]) -> Query
     return replace(
         moved,
         names=tuple(name for life in chosen if len(life.names) > 1 for name in life.names),
-        aliases=tuple(pair for life in chosen for pair in life.columns),
+        aliases=tuple(renamed for life in chosen for renamed in life.columns),
     )
 
 
@@ -72,7 +72,7 @@ def _lives(changes: Iterable[Change]) -> list[_Life]:
                 found.append(life)
             new = old
             if change.column is not None and change.new_column is not None:
-                life.columns.append((change.column, change.new_column))
+                life.columns.append((change.column, change.new_column, change.lsn))
             elif change.new is not None:
                 new = change.new
                 name, start, _ = life.names[-1]

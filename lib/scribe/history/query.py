@@ -24,7 +24,7 @@ class Query:
 
     tables, schemas: patterns, any of which has to fit; key, values, columns: all of them have to; xids: any.
     names: other names of the tables that fit, from and up to which LSN; moves: schemas that were renamed (old name, new
-    name, LSN); aliases: columns that were (old name, new name).
+    name, LSN); aliases: columns that were (old name, new name, LSN), in that order.
     """
 
     within: Range = field(default_factory=Range)
@@ -33,7 +33,7 @@ class Query:
     schemas: tuple[str, ...] = ()
     names: tuple[tuple[Table, int, int | None], ...] = ()
     moves: tuple[tuple[str, str, int], ...] = ()
-    aliases: tuple[tuple[str, str], ...] = ()
+    aliases: tuple[tuple[str, str, int], ...] = ()
     key: tuple[tuple[str, str | None], ...] = ()
     columns: tuple[str, ...] = ()
     values: tuple[tuple[str, str | None], ...] = ()
@@ -94,7 +94,7 @@ class Query:
         """Return the names that a column had or has."""
         found = {column}
         for _ in self.aliases:
-            found |= {name for pair in self.aliases if found & set(pair) for name in pair}
+            found |= {name for old, new, _ in self.aliases if found & {old, new} for name in (old, new)}
         return found
 
     def fits_ddl(self, ddl: Ddl, lsn: int) -> bool:

@@ -50,6 +50,7 @@ from scribe.history.render import (
     sql_of_ddl,
     statement_of,
 )
+from scribe.history.serverlog import Asker
 from scribe.history.sieve import Sieve
 from scribe.history.statements import DELETE, TRUNCATE, Table
 
@@ -66,7 +67,7 @@ class Form:
     name: str = LINE
     style: Style = field(default_factory=Style)
     commands: bool = False
-    who: dict[int, str] = field(default_factory=dict)
+    who: dict[int, Asker] = field(default_factory=dict)
 
     @property
     def by_row(self) -> bool:
@@ -141,7 +142,8 @@ class _Printer:
                 self._take(self._entry, item)
 
     def _begin(self, head: Transaction) -> None:
-        self._entry = Entry(head, who=self._form.who.get(head.xid, "")) if self._query.fits_transaction(head) else None
+        who = str(self._form.who.get(head.xid, ""))
+        self._entry = Entry(head, who=who) if self._query.fits_transaction(head) else None
         self._start = self._output.tell()
         if self._entry is not None and self._form.name == SQL:
             self._write(f"-- {line_of(self._entry, Style()).split('  (nothing)')[0].rstrip()}\n")
@@ -193,15 +195,16 @@ class _Printer:
         elif self._form.name == JSON:
             self._write(json_text(json_ddl(head, ddl), indent=None))
 
-    def _json_who(self, head: Transaction) -> dict[str, str]:
-        said = self._form.who.get(head.xid)
-        return {"who": said.strip()} if said else {}
+    def _json_who(self, head: Transaction) -> dict[str, str | None]:
+        who = self._form.who.get(head.xid)
+        return {"asked_by": who.role, "address": who.address, "application": who.application} if who else {}
 
     def _end(self, entry: Entry) -> None:
         self._entry = None
         there = bool(entry.rows or entry.ddl or entry.marks or entry.notices)
         if self._query.role is not None and not entry.ddl:
-            there = there and f" by {self._query.role}" in f"{entry.who} "
+            who = self._form.who.get(entry.head.xid)
+            there = there and who is not None and who.role == self._query.role
         least = self._query.larger_than
         if not there or (least is not None and entry.total <= least):
             self._output.seek(self._start)

@@ -10,19 +10,23 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from scribe.archive.layout import Archive, Segment
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
-from scribe.common.errors import FAILED, UsageError
+from scribe.common.errors import FAILED, ScribeError, UsageError
 from scribe.common.lsn import parse_lsn
+from scribe.common.printable import json_text
 from scribe.history.absence import explain_absence, refuse_outside
+from scribe.history.blame import OLDER, blame, json_lines, lines, read_steps
 from scribe.history.changes import Range
 from scribe.history.names import follow
 from scribe.history.query import DDL, Query, read_pair, read_pairs
 from scribe.history.render import Entry, Style
 from scribe.history.report import points, stat, totals
 from scribe.history.search import JSON, LINE, POINTS, SQL, STAT, Form, choose_segments, search, text_of, texts
+from scribe.history.serverlog import read_logs
 from scribe.history.statements import KINDS
 from scribe.history.times import read_time
 from scribe.offsite.mirror import find_archive
@@ -56,12 +60,16 @@ def make_arguments() -> Parser:
     form.add_argument("--json", dest="form", action="store_const", const=JSON, help="the changes, a line of JSON each")
     places = "places to restore to: marks, schema changes, TRUNCATEs, the largest DELETEs"
     form.add_argument("--points", dest="form", action="store_const", const=POINTS, help=places)
+    blamed = "the transaction that gave each column of a row its value: --blame orders id=42; with --json, as JSON"
+    group.add_argument("--blame", nargs=2, metavar=("TABLE", "KEY"), help=blamed)
     group.add_argument("--commands", action="store_true", help="with the commands that restore to before, or undo")
     group.add_argument("--reverse", action="store_true", help="the oldest first")
     group.add_argument("-n", metavar="N", type=_positive, dest="most", help="no more than N transactions")
     group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="default: auto")
     group.add_argument("--no-pager", action="store_true", help="no pager, also if stdout is a terminal")
     group.add_argument("-j", "--jobs", metavar="N", type=_positive, help="processes (default: one a processor)")
+    joined = "PostgreSQL's jsonlog or csvlog, which tells who made a transaction (see docs/runbook.md); repeatable"
+    group.add_argument("--server-log", metavar="FILE", type=Path, action="append", default=[], help=joined)
     parser.set_defaults(form=LINE)
     return parser
 
@@ -80,7 +88,7 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     _repeated(group, "--value", "NAME=VALUE", "of rows with this value, before or after", _pair)
     kinds = "of these kinds: insert, update, delete, truncate, ddl; separated by commas"
     _repeated(group, "--kind", "KIND", kinds, _kinds)
-    group.add_argument("--role", metavar="NAME", help="schema changes that this role asked for")
+    group.add_argument("--role", metavar="NAME", help="that this role asked for; rows only with --server-log")
     group.add_argument("--grep", metavar="REGEX", type=_regex, help="whose statement, as by --sql, matches")
     group.add_argument("--larger-than", metavar="ROWS", type=int, help="with more rows than this")
 
@@ -128,8 +136,27 @@ def _regex(text: str) -> str:
     return text
 
 
+def _blame_query(arguments: argparse.Namespace) -> None:
+    """Let --blame ask for its table and key. Raises UsageError for what does not go with it."""
+    filters = ("xid", "table", "schema", "key", "column", "value", "kind", "role", "grep", "larger_than", "server_log")
+    forms = ("reverse", "most", "commands")
+    for name in (*filters, *forms):
+        if getattr(arguments, name):
+            flag = "-n" if name == "most" else f"--{name.replace('_', '-')}"
+            raise UsageError(f"--blame excludes {flag}", "Leave one out; --since, --until and LSNs limit the range.")
+    if arguments.form not in (LINE, JSON):
+        raise UsageError(f"--blame excludes --{arguments.form}", "Its forms are lines, and JSON with --json.")
+    table, key = arguments.blame
+    try:
+        arguments.table, arguments.key = [table], [read_pairs(key)]
+    except ValueError as error:
+        raise UsageError(f"--blame: {error}", "Name the key as id=42, or a=1,b='x'.") from None
+
+
 def make_query(arguments: argparse.Namespace) -> Query:
     """Return what is asked for. Raises UsageError."""
+    if arguments.blame is not None:
+        _blame_query(arguments)
     for first, last in (("since", "until"), ("from_lsn", "to_lsn")):
         begin, end = getattr(arguments, first), getattr(arguments, last)
         if begin is not None and end is not None and begin > end:
@@ -185,6 +212,18 @@ class _Search:
             if most is not None and self.printed >= most:
                 return
 
+    def print_blame(self, segments: list[Segment], query: Query, form: Form, output: IO[bytes]) -> None:
+        """Print where the values of a row's columns came from. Raises ScribeError."""
+        found = blame(read_steps(self.archive, segments, query, self.tell), query)
+        self.printed = len(found.columns)
+        if not found.columns:
+            return
+        as_json = (json_text(line, indent=None) for line in json_lines(found))
+        for text in as_json if form.name == JSON else lines(found, form.style):
+            output.write(text.encode("utf-8", "surrogateescape"))
+        if not found.whole:
+            self.talk.info(OLDER)
+
     def _print_gathered(self, segments: list[Segment], query: Query, form: Form, output: IO[bytes]) -> None:
         entries: list[Entry] = []
         for found in search(self.archive, segments, query, form, reverse=True, jobs=self.arguments.jobs):
@@ -223,8 +262,9 @@ def body(argv: list[str]) -> int:
     arguments = make_arguments().parse_args(argv)
     settings = prepare(arguments, {"SCRIBE_ARCHIVE": arguments.archive})
     archive = find_archive(settings)
-    archive.known_identity()
+    identity = archive.known_identity()
     query = make_query(arguments)
+    who = read_logs(arguments.server_log, str(identity["database"]))
     state = _Search(archive, arguments, Talk(PROGRAM, arguments))
     everything = list(archive.segments())
     refuse_outside(everything, query)
@@ -232,13 +272,18 @@ def body(argv: list[str]) -> int:
     segments = choose_segments(everything, query, state.tell)
     try:
         with pager(arguments) as (output, style):
-            form = Form(arguments.form, style, arguments.commands)
-            state.print(segments, query, form, output)
+            form = Form(arguments.form, style, arguments.commands, who)
+            if arguments.blame is not None:
+                state.print_blame(segments, query, form, output)
+            else:
+                state.print(segments, query, form, output)
     except BrokenPipeError:  # whoever read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     if not state.printed and not state.problems:
         explain_absence(archive, segments, query)
+        if arguments.blame is not None:
+            raise ScribeError("no transaction in the segments has touched that row", "scribe-peek shows it as it is.")
     return FAILED if state.problems else 0
 
 
