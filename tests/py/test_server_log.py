@@ -22,7 +22,9 @@ def logging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scribe, 
             cluster.psql("ALTER SYSTEM SET log_destination = csvlog, jsonlog; SELECT pg_reload_conf()")
         cluster.createdb("shop")
         scribe = Scribe(cluster, "shop", tmp_path_factory.mktemp("shop") / "archive")
-        cluster.psql("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE ROLE app LOGIN; GRANT ALL ON t TO app", "shop")
+        cluster.psql(
+            "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE ROLE app LOGIN; GRANT ALL ON t TO app", "shop"
+        )
         try:
             scribe.run("scribe-init")
             scribe.start_stream()
