@@ -13,6 +13,7 @@ from cluster import Cluster
 from source import Scribe
 
 SCRIPT = """
+CREATE TYPE case_kind AS ENUM ('a', 'b');
 CREATE TABLE case_config (id int PRIMARY KEY, v text);
 INSERT INTO case_config VALUES (1, 'of the script');
 SELECT pg_catalog.pg_extension_config_dump('case_config', 'WHERE id > 1');
@@ -24,6 +25,7 @@ REINDEX TABLE case_config;
 DO $$ BEGIN EXECUTE format('GRANT TEMP ON DATABASE %I TO PUBLIC', current_database()); END $$;
 """
 UPDATE = (
+    "ALTER TYPE case_kind ADD VALUE 'aa' AFTER 'a'; ALTER TABLE case_config ADD COLUMN n int;"
     "ALTER EVENT TRIGGER case_on_end ENABLE ALWAYS; CREATE FUNCTION case_more() RETURNS int LANGUAGE sql AS 'SELECT 1';"
 )
 LOG = """
@@ -82,3 +84,15 @@ def test_a_first_statement_that_creates_an_extension(scribe: Scribe, targets: tu
     scribe.cluster.psql(f"ALTER EXTENSION {extension} UPDATE TO '2'", scribe.dbname)
     scribe.run("scribe-rotate", "--wait-lsn", "current")
     assert_both_restores_equal(scribe, targets)
+
+
+def test_what_somebody_adds_to_an_extensions_objects_is_reported(scribe: Scribe, extension: str) -> None:
+    """It is in no base: pg_dump has nothing of an extension but CREATE EXTENSION."""
+    scribe.cluster.psql(f"CREATE EXTENSION {extension}; ALTER EXTENSION {extension} UPDATE TO '2'", scribe.dbname)
+    check = ("scribe-init", "--check-only")
+    assert "warning  extensions" not in scribe.run(*check).stdout
+    scribe.cluster.psql(
+        "ALTER TYPE case_kind ADD VALUE 'c'; ALTER TABLE case_config ADD COLUMN w int, ADD CHECK (w > 0)", scribe.dbname
+    )
+    (line,) = (line for line in scribe.run(*check).stdout.splitlines() if line.startswith("warning  extensions: "))
+    assert "leaves it out: public.case_config (column w), public.case_kind (value 'c');" in line
