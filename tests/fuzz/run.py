@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Random but reproducible work on a source, restored by scribe-restore, with --net, too, by psql alone, and compared.
 
-usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--encoding NAME] [--asan] [--minimise] [--script FILE]
-    [--keep]
+usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--derived] [--encoding NAME] [--asan] [--minimise]
+    [--script FILE] [--keep]
 
 Each round of up to 150 transactions has a database and a seed of its own: the round's seed alone repeats it. Three
 sessions take turns as the seed says; a lock that another one holds is an error after 30 ms, since nobody else moves.
 A statement the server rejects is fine, and counted. --rows: after the first quarter of a round only rows change, so
 that --net has much to join. --frames: nearly every text and name imitates a frame, a COPY end or a psql command, in
-several encodings. --asan: the server runs the decoder compiled with AddressSanitizer.
+several encodings. --derived: the copies begin with bases made from the archive. --asan: the server runs the decoder
+compiled with AddressSanitizer.
 --minimise: after a failure, leave out what it does not need, and write the rest to a file.
 --script: run the steps of such a file instead of new ones.
 """
@@ -159,6 +160,7 @@ class Round:
         self.count: Counter[str] = Counter()
         self.messages: Counter[str] = Counter()
         self.source: Source | None = None
+        self.derived = False  # a base is made from the archive at the end
 
     def prepare(self) -> None:
         """The database, its roles and schemas."""
@@ -205,7 +207,7 @@ class Round:
         assert self.source is not None
         values = Values(random.Random(seed), self.encoding, forging, str(self.canary))
         generator = Generator(values, self.source.query, SESSIONS)
-        started = False
+        started, halfway = False, transactions // 2
         while True:
             if not started and generator.transactions >= transactions // 8:
                 self._close(generator)
@@ -214,6 +216,11 @@ class Round:
                 started = generator.draw.streaming = True
             if generator.transactions >= transactions:
                 break
+            if self.derived and started and generator.transactions >= halfway:
+                self._close(generator)  # a record waits for what is open
+                self._run("scribe-rotate", "--record")
+                self._derive()
+                halfway = transactions
             if self.rows_only and generator.transactions >= transactions // 4:
                 generator.rows_only = True
             self._step(generator, generator.step())
@@ -265,7 +272,7 @@ class Round:
         assert self.source is not None
         self.source.close()
         scribe = self.scribe
-        self._run("scribe-rotate", "--wait-lsn", "current")
+        self._run("scribe-rotate", *(["--record"] if self.derived else ["--wait-lsn", "current"]))
         if scribe.stop_stream() != 0:
             raise Failure("stream", f"scribe-stream failed\n{scribe.log.read_text(errors='replace')[-2000:]}")
         self._check_flagged()
@@ -282,9 +289,19 @@ class Round:
             except AssertionError as error:
                 raise Failure("psql " + _kind(str(error)), str(error)) from None
             self._compare(state, self.copies[1], "psql alone")
+        if self.derived:
+            self._derive()
+            self.cluster.dropdb(self.copies[0])
+            self._run("scribe-restore", "-d", self.copies[0], "--no-globals")
+            self._compare(state, self.copies[0], "a base made from the archive")
         if self.canary.exists():
             raise Failure("canary", "a text was run as a shell command")
         self._check_log()
+
+    def _derive(self) -> None:
+        """A base made from the archive, of the point that was recorded last."""
+        self._run("scribe-dump", "--from-archive", "--no-prune")
+        self.count["derived"] += 1
 
     def undo(self, rounds: int) -> None:
         """Take random transactions back, and compare with histories that lack them. Raises Failure."""
@@ -429,7 +446,10 @@ class Run:
         """A round in a database of its own."""
         self.numbers += 1
         rows_only = self.arguments.rows
-        return Round(self.cluster, self.directory, f"fuzz{self.numbers}", encoding, self.canary, rows_only=rows_only)
+        name = f"fuzz{self.numbers}"
+        made = Round(self.cluster, self.directory, name, encoding, self.canary, rows_only=rows_only)
+        made.derived = self.arguments.derived
+        return made
 
     def attempt(self, encoding: str, work: Callable[[Round], None], psql: bool = True) -> tuple[Failure | None, Round]:
         """Prepare, work, check; return the failure, if any."""
@@ -464,7 +484,7 @@ class Run:
         print(f"seed {seed} {encoding}: {verdict}, {transactions} transactions: {counts}, {took}", flush=True)
         if failure is None:
             return True
-        flags = "".join(f" --{name}" for name in ("rows", "frames", "asan") if getattr(arguments, name))
+        flags = "".join(f" --{name}" for name in ("rows", "frames", "asan", "derived") if getattr(arguments, name))
         flags += f" --encoding {arguments.encoding}" if arguments.encoding else ""
         again = f"tests/fuzz/run.py --seed {seed} --transactions {transactions}{flags}"
         print(f"  {failure.kind}\n{failure}\nagain with: {again}", flush=True)
@@ -544,6 +564,7 @@ def main() -> int:
     parser.add_argument("--rows", action="store_true")
     parser.add_argument("--frames", action="store_true")
     parser.add_argument("--asan", action="store_true")
+    parser.add_argument("--derived", action="store_true")
     parser.add_argument("--encoding", choices=sorted(CODECS))
     parser.add_argument("--minimise", action="store_true")
     parser.add_argument("--script")

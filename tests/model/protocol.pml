@@ -880,7 +880,7 @@ again:
   {
     do
     :: atomic { dumps > 0 && base_lock == 0 && !intent -> dumps--; base_lock = DUMP };
-       /* @dump/base.py:_begin_cut @source/slot.py:create_slot: the point is recorded while no rotation can pass it */
+       /* @dump/base.py:begin_cut @source/slot.py:create_slot: the point is recorded while no rotation can pass it */
 #ifdef PLANT_cut_outside_lock
        atomic { wal < W -> hist[wal] = 0; wal++; point = wal; tl = timeline; behind = (point < received) };
 #else

@@ -138,9 +138,7 @@ class LargeObjects:
     last: bool
 
 
-Event = (
-    LargeObjects | Small | Start | Statements | CopyStart | CopyData | CopyEnd | Ddl | Comment | Mark | End | Footer
-)
+Event = LargeObjects | Small | Start | Statements | CopyStart | CopyData | CopyEnd | Ddl | Comment | Mark | End | Footer
 
 
 def open_plain(path: Path, size: int | None = None) -> IO[bytes]:

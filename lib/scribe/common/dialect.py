@@ -223,9 +223,7 @@ QUIET = (
     "  found record;\n"
     "BEGIN\n"
     "  FOR found IN SELECT q.* FROM scribe.quieted AS q JOIN pg_catalog.pg_event_trigger AS e ON e.evtname = q.name"
-    " WHERE fire LOOP\n"
-    + _ENABLE
-    + "  END LOOP;\n"
+    " WHERE fire LOOP\n" + _ENABLE + "  END LOOP;\n"
     "  DELETE FROM scribe.quieted WHERE fire;\n"
     "  IF fire THEN RETURN; END IF;\n"
     + _DISABLE.format(
@@ -345,10 +343,7 @@ def build_epilogue(consistent_point: int) -> str:
         "  found record;\n"
         "  names text[] := '{}';\n"
         "  modes text[] := '{}';\n"
-        "BEGIN\n"
-        + _SWITCH_OFF
-        + _DISABLE.format(keep=_REMEMBER)
-        + "  DROP SCHEMA IF EXISTS scribe CASCADE;\n"
+        "BEGIN\n" + _SWITCH_OFF + _DISABLE.format(keep=_REMEMBER) + "  DROP SCHEMA IF EXISTS scribe CASCADE;\n"
         "  CREATE SCHEMA scribe;\n"
         "  CREATE TABLE scribe.position (lsn pg_catalog.pg_lsn NOT NULL, inside boolean NOT NULL);\n"
         "  ALTER TABLE scribe.position REPLICA IDENTITY FULL;\n"  # or a publication of all tables would bar its UPDATE
@@ -358,14 +353,9 @@ def build_epilogue(consistent_point: int) -> str:
         "  COMMENT ON TABLE scribe.made IS"
         " 'roles and tablespaces that this restore made, and its files may change; all others stay as they are';\n"
         "  FOR found IN SELECT m.* FROM unnest(names, modes) AS m (name, mode)"
-        " JOIN pg_catalog.pg_event_trigger AS e ON e.evtname = m.name LOOP\n"
-        + _ENABLE
-        + "  END LOOP;\n"
+        " JOIN pg_catalog.pg_event_trigger AS e ON e.evtname = m.name LOOP\n" + _ENABLE + "  END LOOP;\n"
         "END\n"
-        "$scribe$;\n"
-        + _TAKE_MARKS
-        + "RESET session_replication_role;\n"
-        + end_of_epilogue(consistent_point)
+        "$scribe$;\n" + _TAKE_MARKS + "RESET session_replication_role;\n" + end_of_epilogue(consistent_point)
     )
 
 

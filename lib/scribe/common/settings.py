@@ -149,6 +149,8 @@ KEYS: dict[str, Key] = {
     "SCRIBE_DUMP_FORMAT": Key(choice("plain", "directory"), "plain"),
     "SCRIBE_DUMP_JOBS": Key(parse_positive, "1"),
     "SCRIBE_DUMPS_AT_ONCE": Key(parse_count, "0"),
+    "SCRIBE_BASE_FROM": Key(choice("source", "archive"), "source"),
+    "SCRIBE_COPY": Key(parse_directory, None),
     "SCRIBE_REPLICA_IDENTITY": Key(choice("full", "refuse"), "full"),
     "SCRIBE_LARGE_OBJECTS": Key(choice("capture", "refuse"), "capture"),
     "SCRIBE_KEEP_INCREMENTAL_DAYS": Key(parse_count, "7"),

@@ -10,7 +10,7 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,7 +45,7 @@ from scribe.decoders.registry import decoder_of
 from scribe.dump.config_rows import build_config_rows
 from scribe.dump.contents import read_roots
 from scribe.dump.gate import SHARE, Gate, NoGate
-from scribe.dump.guard import Guard, MovedError, in_snapshot, read_tables
+from scribe.dump.guard import Guard, MovedError, Table, in_snapshot, read_tables
 from scribe.source.metadata import (
     database_acl,
     database_sql,
@@ -102,6 +102,34 @@ class Request:
     with_globals: bool = True
     gaps: tuple[str, ...] = ()  # names of what the decoder loses, for the manifest
     by_root: bool = False  # partitions' rows are loaded through their roots
+    without_rows: tuple[Table, ...] = ()  # tables of which nothing but the definition is dumped
+    without_schema: bool = False  # the schema scribe is left out: in a copy it holds nothing that a base has
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a base says of the source beside what pg_dump does; each part is read when its turn comes.
+
+    stamp: the base's name, the present time if None; more: further keys of the manifest.
+    """
+
+    acl: Callable[[], str]
+    globals: Callable[[Callable[[str], None]], bytes]
+    database: Callable[[], str]
+    meta: Callable[[], dict[str, Any]]
+    warnings: Sequence[str] = ()
+    stamp: str | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def beside(conn: psycopg.Connection[Any]) -> Beside:
+    """Return what the source behind conn says of itself."""
+    return Beside(
+        acl=functools.partial(database_acl, conn),
+        globals=functools.partial(dump_globals, conn),
+        database=functools.partial(database_sql, conn),
+        meta=functools.partial(describe_database, conn),
+    )
 
 
 @dataclass
@@ -129,6 +157,8 @@ def _dump_command(request: Request, snapshot: str, directory: Path) -> list[str]
     command = [find_program("pg_dump"), "--no-password", f"--snapshot={snapshot}", "--exclude-table-data=scribe.*"]
     command += [f"--lock-wait-timeout={LOCK_WAIT * 1000}"]
     command += ["--load-via-partition-root"] if request.by_root else []
+    command += ["--exclude-schema=scribe"] if request.without_schema else []
+    command += [f"--exclude-table-data={table.quoted}" for table in request.without_rows]
     if request.format == "directory":
         command += ["--format=directory", f"--jobs={request.jobs}", f"--file={directory / 'base.dir'}"]
         command += ["--compress=0"] if request.compress == "none" else []
@@ -257,17 +287,20 @@ def take_base(
     *,
     gate: Gate,
     announce: Callable[[str], None] = lambda stamp: None,
+    known: Beside | None = None,
 ) -> Base:
     """Dump the database on an exported snapshot into a new base, which is complete or not there.
 
-    gate: opened when pg_dump has its locks; announce: called with the base's name before it appears. Raises MovedError
-    when the dump could not be trusted, ScribeError when it failed.
+    gate: opened when pg_dump has its locks; announce: called with the base's name before it appears; known: what is
+    said of the source if conn does not lead there. Raises MovedError when the dump could not be trusted, ScribeError
+    when it failed.
     """
-    stamp = archive.base_stamp()
+    known = known or beside(conn)
+    stamp = known.stamp or archive.base_stamp()
     directory = archive.bases_path / f"{files.TEMPORARY}{stamp}"
     directory.mkdir(mode=files.DIRECTORY_MODE)
     try:
-        manifest = _fill(directory, stamp, conn, export=export, request=request, talk=talk, gate=gate)
+        manifest = _fill(directory, stamp, conn, export=export, request=request, talk=talk, gate=gate, known=known)
         write_manifest("base", directory / "manifest.json", manifest)
         _sync_tree(directory)
         announce(stamp)
@@ -289,6 +322,7 @@ def _fill(
     request: Request,
     talk: Talker,
     gate: Gate,
+    known: Beside,
 ) -> dict[str, Any]:
     """Write everything but the manifest into directory; return the manifest."""
     started = utc_now()
@@ -300,23 +334,26 @@ def _fill(
         # from 16 on pg_dump sees to that by itself, but for enums within arrays, rows and ranges
         request = replace(request, by_root=bool(read_roots(reader)))
     talk.note(f"dumping {len(before)} tables at {format_lsn(export.consistent_point)}")
-    warnings = hidden_contents(conn)
+    warnings = [*known.warnings, *hidden_contents(conn)]
     # pg_dump's output is in the database's own encoding
-    acl = "SET client_encoding = 'UTF8';\n" + database_acl(conn)
+    acl = "SET client_encoding = 'UTF8';\n" + known.acl()
     epilogue = "\n" + acl + config_rows + _drop_publications(conn) + build_epilogue(export.consistent_point)
-    guard = Guard(export.snapshot, f"pg_scribe base {secrets.token_hex(6)}", before, options, locked=gate.open)
+    counted = set(before) - {table.oid for table in request.without_rows}
+    name = f"pg_scribe base {secrets.token_hex(6)}"
+    guard = Guard(export.snapshot, name, before, options, locked=gate.open, only=counted)
     began = time.monotonic()
     environment = child_environment(conn, PGAPPNAME=guard.application)
     written, rows, said = run_dump(
         request, directory, epilogue=epilogue, guard=guard, talk=talk, environment=environment
     )
+    rows |= {table.name_text: 0 for table in request.without_rows}
     talk.note(f"dumped {sum(rows.values())} rows in {time.monotonic() - began:.1f} s")
-    meta = describe_database(conn)
+    meta = known.meta()
     if request.with_globals:
-        files.write_file(directory / "globals.sql", dump_globals(conn, warnings.append))
+        files.write_file(directory / "globals.sql", known.globals(warnings.append))
     if request.format == "directory":
         files.write_file(directory / "epilogue.sql", epilogue.encode())
-    files.write_file(directory / "database.sql", database_sql(conn).encode())
+    files.write_file(directory / "database.sql", known.database().encode())
     write_manifest("meta", directory / "meta.json", meta)
     for line in warnings + guard.warnings:
         talk.warn(line)
@@ -338,6 +375,7 @@ def _fill(
         "rows": rows,
         "warnings": warnings + said,
         **({"accepted_gaps": list(request.gaps)} if request.gaps else {}),
+        **known.more,
     }
 
 
@@ -467,16 +505,16 @@ def take_stream_base(
     The stream is told to cut a segment at the base's consistent point before a rotation can archive past it.
     """
     refuse_older_programs(conn)
-    _refuse_other_timeline(archive, conn)
+    refuse_other_timeline(archive, conn)
     with archive.base_lock():
         for _ in range(files.remove_leftovers(archive.bases_path)):
             talk.note("removed an unfinished base")
         return take_aligned_base(
-            archive, conn, request, talk, begin=lambda gate: _begin_cut(archive, conn, gate, plugin=plugin, wait=wait)
+            archive, conn, request, talk, begin=lambda gate: begin_cut(archive, conn, gate, plugin=plugin, wait=wait)
         )
 
 
-def _refuse_other_timeline(archive: Archive, conn: psycopg.Connection[Any]) -> None:
+def refuse_other_timeline(archive: Archive, conn: psycopg.Connection[Any]) -> None:
     """Raise TryAgainError on a promoted server that the stream has yet to see: it may not have all that is archived."""
     server = inspect(conn)
     followed = followed_timeline(archive, server)
@@ -487,7 +525,7 @@ def _refuse_other_timeline(archive: Archive, conn: psycopg.Connection[Any]) -> N
         )
 
 
-def _begin_cut(archive: Archive, conn: psycopg.Connection[Any], gate: Gate, *, plugin: str, wait: float) -> Export:
+def begin_cut(archive: Archive, conn: psycopg.Connection[Any], gate: Gate, *, plugin: str, wait: float) -> Export:
     """Create a temporary slot and record its consistent point, while no rotation is under way.
 
     Rotations are kept waiting for ever longer, never for long at once: creating the slot may have to wait.

@@ -83,6 +83,11 @@ class Table:
         return f"{quote_identifier(self.schema)}.{quote_identifier(self.name)}"
 
     @property
+    def quoted(self) -> str:
+        """The name in quotes: as a pattern it fits nothing else."""
+        return f"{quote_identifier(self.schema, force=True)}.{quote_identifier(self.name, force=True)}"
+
+    @property
     def qualified(self) -> sql.Composed:
         """The name as it stands in a statement."""
         return sql.Identifier(self.schema, self.name)  # type: ignore[return-value]

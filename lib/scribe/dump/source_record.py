@@ -1,11 +1,13 @@
 """What the source held at an exact point, each table's rows and the schema, for a rehearsal to be compared with.
 
-The point is the consistent point of a temporary slot, as for a base, and a segment that reaches beyond it keeps the
-record in its manifest. The schema is pg_dump's, as one digest for each object, so that a difference has a name.
+The point is the consistent point of a temporary slot, as for a base, a segment ends there, and one that reaches beyond
+it keeps the record in its manifest. The schema is pg_dump's, as one digest for each object, so that a difference has a
+name. A record of all tables has what else a base of that point says of the source, so that one can be made without it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -26,11 +28,22 @@ from scribe.common.errors import ScribeError, TryAgainError
 from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.postgres import child_environment, connect, fetch_value, find_program, patient_options
 from scribe.common.process import die_with
-from scribe.dump.base import LOCK_WAIT, ending
+from scribe.decoders.registry import decoder_of
+from scribe.dump.base import LOCK_WAIT, begin_cut, ending, refuse_other_timeline
 from scribe.dump.contents import TEXT_OPTIONS, Contents, choose_tables, read_contents
+from scribe.dump.gate import NoGate
 from scribe.dump.guard import Guard, MovedError, Table, in_snapshot, read_tables
-from scribe.source.metadata import utc_now
+from scribe.source.metadata import (
+    database_acl,
+    database_sql,
+    describe_database,
+    hidden_contents,
+    newest_globals,
+    refresh_globals,
+    utc_now,
+)
 from scribe.source.ownership import has_table
+from scribe.source.server import read_sequences
 from scribe.source.slot import Export, create_slot
 
 ATTEMPTS = 3
@@ -45,7 +58,8 @@ _DDL = "SELECT pg_catalog.count(*) FROM scribe.ddl_history"
 class Record:
     """What the source held at lsn. rows, contents: by table; objects: digest by type and name; pg_dump: its version.
 
-    complete: whether every table is there, and not only those whose turn it was.
+    complete: whether every table is there, and not only those whose turn it was; source: if so, what a base of that
+    point says beside its rows and schema.
     """
 
     lsn: int
@@ -56,6 +70,7 @@ class Record:
     pg_dump: int
     contents: Mapping[str, Contents]
     complete: bool = True
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return it for a segment's manifest."""
@@ -68,6 +83,7 @@ class Record:
             "schema": dict(self.objects),
             "contents": {name: contents.as_json() for name, contents in sorted(self.contents.items())},
             "complete": self.complete,
+            **({"source": dict(self.source)} if self.source else {}),
         }
 
 
@@ -89,32 +105,46 @@ def read_share(archive: Archive, percent: int) -> Share:
 
 
 def take_record(
-    conn: psycopg.Connection[Any], talk: Talk, *, plugin: str, wait: float, share: Share | None = None
+    archive: Archive,
+    conn: psycopg.Connection[Any],
+    talk: Talk,
+    *,
+    plugin: str,
+    wait: float,
+    share: Share | None = None,
 ) -> Record:
-    """Count and digest the source at a point of its WAL.
+    """Count and digest the source at a point of its WAL, where the stream is told to cut a segment.
 
     conn: to the source; plugin: the slot's; wait: seconds for its creation; share: all tables if None.
     Raises TryAgainError where transactions or schema changes are in the way.
     """
+    refuse_other_timeline(archive, conn)
     fault = ""
     for _ in range(ATTEMPTS):
-        name = f"scribe_record_{os.getpid()}_{secrets.token_hex(3)}"
-        export = create_slot(conn, name, plugin, temporary=True, wait=wait)
+        export = _begin(archive, conn, plugin, wait)
         with export.conn:
             try:
-                return _look(conn, export, talk, share or Share())
+                return _look(archive, conn, export, talk, share or Share())
             except MovedError as error:
                 fault = error.message
     raise TryAgainError(f"could not record what the source holds: {fault}", "Run it again at a quieter time.")
 
 
-def _look(conn: psycopg.Connection[Any], export: Export, talk: Talk, share: Share) -> Record:
+def _begin(archive: Archive, conn: psycopg.Connection[Any], plugin: str, wait: float) -> Export:
+    """Create a temporary slot. No cut is made for a decoder to which it costs another decoding of everything."""
+    if decoder_of(archive.identity()).points == "transaction":
+        return begin_cut(archive, conn, NoGate(), plugin=plugin, wait=wait)
+    return create_slot(conn, f"scribe_record_{os.getpid()}_{secrets.token_hex(3)}", plugin, temporary=True, wait=wait)
+
+
+def _look(archive: Archive, conn: psycopg.Connection[Any], export: Export, talk: Talk, share: Share) -> Record:
     began, options = utc_now(), f"{patient_options(conn)} {TEXT_OPTIONS}"
     with connect(options=options) as reader, in_snapshot(reader, export.snapshot):
         before = read_tables(reader)
         unlogged = {row[0] for row in reader.execute(_UNLOGGED).fetchall()}
         ddl = _count_ddl(reader)
         chosen = choose_tables(reader, _readable(before, unlogged), share.known, share.percent)
+        source = _describe_source(archive, conn, reader) if share.percent == 100 else {}
     talk.note(f"reading {len(chosen)} of {len(before)} tables at {format_lsn(export.consistent_point)}")
     contents: dict[str, Contents] = {}
 
@@ -150,6 +180,7 @@ def _look(conn: psycopg.Connection[Any], export: Export, talk: Talk, share: Shar
     for line in guard.warnings:
         talk.warn(line)
     version = str(fetch_value(conn, "SHOW server_version")).split()[0]
+    complete = share.percent == 100 and not guard.warnings
     return Record(
         export.consistent_point,
         began,
@@ -158,8 +189,27 @@ def _look(conn: psycopg.Connection[Any], export: Export, talk: Talk, share: Shar
         version,
         major_of(text),
         {name: contents[name] for name in rows},
-        complete=share.percent == 100 and not guard.warnings,
+        complete=complete,
+        source=source if complete else {},
     )
+
+
+def _describe_source(
+    archive: Archive, conn: psycopg.Connection[Any], reader: psycopg.Connection[Any]
+) -> dict[str, Any]:
+    """Return what a base says of the source beside what pg_dump does; reader: in the snapshot."""
+    with contextlib.suppress(ScribeError, psycopg.Error, OSError):  # the rotation that follows tries again, and warns
+        refresh_globals(archive, conn, lambda text: None)
+    newest = newest_globals(archive)
+    sequences, warnings = read_sequences(conn)
+    return {
+        "meta": describe_database(conn),
+        "database_sql": database_sql(reader),
+        "database_acl": database_acl(reader),
+        "globals": None if newest is None else hashlib.sha256(newest.read_bytes()).hexdigest(),
+        "sequences": [[each.schema, each.name, each.last_value, each.is_called] for each in sequences],
+        "warnings": [*hidden_contents(conn), *warnings],
+    }
 
 
 def _readable(tables: dict[int, Table], unlogged: set[int]) -> dict[int, Table]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import psycopg
 
+from scribe.archive.derivation import time_of
 from scribe.archive.layout import Archive
 from scribe.archive.manifest import read_manifest
 from scribe.common import files
@@ -74,7 +75,7 @@ class Tail:
 
 @dataclass(frozen=True)
 class NewestBase:
-    """The newest complete base: what its manifest says, and when it was finished (seconds since 1970)."""
+    """The newest complete base: what its manifest says, and of when it is (seconds since 1970)."""
 
     path: Path
     manifest: dict[str, Any]
@@ -140,7 +141,7 @@ class Survey:
                 with suppress(FileNotFoundError, NotADirectoryError):
                     if not name.startswith(files.TEMPORARY):
                         manifest = read_manifest("base", path / "manifest.json")
-                        return NewestBase(path, manifest, parse_moment(manifest["finished"]))
+                        return NewestBase(path, manifest, parse_moment(time_of(manifest)))
         return None
 
     @functools.cached_property

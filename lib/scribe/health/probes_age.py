@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from scribe.archive.derivation import read_fault
 from scribe.common import files
 from scribe.common.lsn import parse_lsn
 from scribe.health.facts import Survey, parse_moment
-from scribe.health.findings import Finding, Limit, State, Value, time_text
+from scribe.health.findings import Finding, Limit, State, Value, time_text, worst
 
 _DUMP = 'Run "scribe-dump" to take a new base.'
 
@@ -21,12 +22,18 @@ def check_base(survey: Survey, limit: Limit) -> Finding:
     age = survey.now - base.finished
     values = [
         limit.value("base_age_seconds", age, "Age of the newest base."),
-        Value("base_timestamp_seconds", base.finished, "When the newest base was finished."),
+        Value("base_timestamp_seconds", base.finished, "When the newest base was finished, or recorded."),
     ]
     text = f"{base.path.name} is {time_text(age)} old"
     if base.consistent_point < parse_lsn(survey.identity["chain_from_lsn"]):
         return Finding("base", State.CRITICAL, f"{text} and belongs to an older chain", _DUMP, values)
     state = limit.judge(age)
+    fault = read_fault(survey.archive)
+    if fault is not None and parse_moment(fault.time) > parse_moment(base.manifest["finished"]):
+        ago = time_text(survey.now - parse_moment(fault.time))
+        failed = State.CRITICAL if fault.differs else State.WARNING
+        text = f"{text}; none could be made from the archive {ago} ago: {fault.text}"
+        return Finding("base", worst([state, failed]), text, fault.hint or _DUMP, values)
     return Finding("base", state, text, f"{_DUMP[:-1]}, and see whether its timer is on." if state else "", values)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from scribe.archive.derivation import origin_of
 from scribe.common.dialect import quote_identifier
 from scribe.common.errors import ScribeError
 from scribe.common.postgres import levels_for_decoding, program_version
@@ -22,7 +23,7 @@ from scribe.source.unrestorable import find_absent, find_absent_values
 
 PROGRAMS = ("pg_recvlogical", "pg_dump")
 _INIT = 'Run "scribe-init": it puts right what is missing.'
-_DUMP = 'Run "scribe-dump": a new base holds what the stream could not carry.'
+_DUMP = 'Run "scribe-dump --from-source": a new base holds what the stream could not carry.'
 _SHOWN = 3  # names in one line
 
 _TRIGGERS = """
@@ -184,7 +185,8 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
     from scribe.health.facts import parse_moment
 
     # A transaction with a row older than this held an xid when the base's slot was made, which waited for it.
-    started = parse_moment(survey.base.manifest["started"]) + survey.server["skew"]
+    # One made from the archive holds what the stream carried, and no more.
+    started = parse_moment(origin_of(survey.base.manifest)["started"]) + survey.server["skew"]
     refuse_strangers(survey.conn)
     rows = survey.rows(_DDL, [started])
     number, lost = (rows[0]["total"], rows[0]["lost"]) if rows else (0, 0)

@@ -18,7 +18,10 @@ from scribe.offsite.encryption import SUFFIX, DamagedError, decrypt
 from scribe.offsite.stores import Store
 
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
-LOOSE = ("archive.json", "broken.json", "pruned.json", "meta.json", "verify.json", "rehearsal.json")
+LOOSE = (
+    *("archive.json", "broken.json", "pruned.json", "meta.json"),
+    *("verify.json", "rehearsal.json", "derived.json"),
+)
 REMOVED = "removed.json"  # is in stores alone: removed.py
 _VERSION = re.compile(r"versions/([a-z]+\.json)/([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)-([0-9a-f]{32})(\.age)?")
 

@@ -143,7 +143,7 @@ def _work(
         plugin = plugin_of(archive.identity())
         StreamWatch(Spool(archive.spool)).check(0)  # the record would be taken for nothing
         share = read_share(archive, arguments.record)
-        recorded = take_record(conn, talk, plugin=plugin, wait=arguments.timeout, share=share).as_json()
+        recorded = take_record(archive, conn, talk, plugin=plugin, wait=arguments.timeout, share=share).as_json()
 
     def once() -> Report:
         return rotate(

@@ -7,7 +7,7 @@ import contextlib
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +73,16 @@ class Source:
 
 
 class Copy:
-    """A database of a running cluster that holds the source as at some point. name: of the database."""
+    """A database of a running cluster that holds the source as at some point. name: of the database.
 
-    def __init__(self, source: Source, cluster: Cluster, name: str = DATABASE) -> None:
-        self.source, self.cluster, self.name = source, cluster, name
+    lasting: whether it is made ready for queries; began_with: the base it was restored from, if that is known;
+    spoil(): to be called when it is not what it should be, so that nobody goes on from it.
+    """
+
+    def __init__(self, source: Source, cluster: Cluster, name: str = DATABASE, *, lasting: bool = True) -> None:
+        self.source, self.cluster, self.name, self.lasting = source, cluster, name, lasting
+        self.began_with: str | None = None
+        self.spoil: Callable[[], None] = lambda: None
         self._mapping: list[str] | None = None
 
     def stands_at(self) -> int | None:
@@ -111,6 +117,8 @@ class Copy:
                 restore.arguments.tablespace_mapping = self._map_tablespaces(way.base)
             report = self._restore(restore.arguments).run(way)
         assert report is not None
+        if not restore.arguments.resume:
+            self.began_with = way.base.stamp
         return report
 
     @contextlib.contextmanager
@@ -125,7 +133,9 @@ class Copy:
             yield self._restore(arguments)
 
     def _restore(self, arguments: argparse.Namespace) -> Restore:
-        return Restore(self.source.archive, self.source.identity, arguments, self.source.talk)
+        restore = Restore(self.source.archive, self.source.identity, arguments, self.source.talk)
+        restore.lasting = self.lasting
+        return restore
 
     def _map_tablespaces(self, base: Base) -> list[str]:
         if self._mapping is None:
@@ -133,10 +143,18 @@ class Copy:
         return self._mapping
 
     @contextlib.contextmanager
-    def connected(self, *, own_path: bool = False) -> Iterator[psycopg.Connection[Any]]:
+    def connected(self, *, own_path: bool = False, options: str = "") -> Iterator[psycopg.Connection[Any]]:
         """Connect to the copy; own_path: under the search_path of the database, else under none."""
-        with self.cluster.entered(), connect(dbname=self.name, own_path=own_path) as conn:
+        with self.cluster.entered(), connect(dbname=self.name, own_path=own_path, options=options) as conn:
             yield conn
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[psycopg.Connection[Any]]:
+        """Make this copy the database that libpq's environment names, for one block; connect to it."""
+        with self.cluster.entered():
+            os.environ["PGDATABASE"] = self.name
+            with connect() as conn:
+                yield conn
 
     @contextlib.contextmanager
     def cloned(self, name: str) -> Iterator[Copy]:

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,34 @@ from scribe.restore.copies import Copy, Source, warn_of_user
 from scribe.restore.preloads import Preloads
 from scribe.restore.throwaway import Cluster, find_bindir, find_user, major_of, make_cluster, served
 
-STATE = "peek.json"
 _OLD_SERVER_WAIT = 30.0  # seconds for the processes of a server that was killed to end
 _BLOCKED = "pre-existing shared memory block"
 
 
-class Kept:
-    """The directory of a kept cluster, locked. source: whose copy is in it."""
+@dataclass(frozen=True)
+class Use:
+    """What a cluster is kept for. state: the file that says so; named: what names the directory."""
 
-    def __init__(self, path: Path, source: Source) -> None:
-        self.path, self.source = path, source
+    state: str
+    named: str
+    program: str
+    lasting: bool = True
+
+
+PEEK = Use("peek.json", "--keep", "scribe-peek")
+# Never what a person has worked with: what is in it becomes a base.
+BASES = Use("copy.json", "SCRIBE_COPY", "scribe-dump", lasting=False)
+
+
+class Kept:
+    """The directory of a kept cluster, locked. source: whose copy is in it.
+
+    origin: what a copy must go back to, None for anything; base: with which that began.
+    """
+
+    def __init__(self, path: Path, source: Source, use: Use = PEEK, origin: Mapping[str, str] | None = None) -> None:
+        self.path, self.source, self.use, self.origin = path, source, use, origin
+        self.base: str | None = None
         self._mine = {
             "system_identifier": source.identity["system_identifier"],
             "database": source.identity["database"],
@@ -40,9 +59,10 @@ class Kept:
             return None
         for key in ("system_identifier", "database"):
             if state.get(key) != self._mine[key]:
-                hint = "Name another directory with --keep, or remove this one."
+                hint = f"Name another directory with {self.use.named}, or remove this one."
                 raise UsageError(f'"{self.path}" keeps a copy of another archive\'s database', hint)
-        whole = state.get("stopped") or state.get("boot") == _boot()
+        self.base = state.get("base")
+        whole = state.get("origin") == self.origin and (state.get("stopped") or state.get("boot") == _boot())
         bindir = Path(state.get("bindir", "/"))
         if not whole or major_of(bindir) != state.get("server") or state.get("major") != self._mine["major"]:
             return None
@@ -50,13 +70,14 @@ class Kept:
 
     def make(self) -> Cluster:
         """Make a new cluster in the place of what is there."""
+        self.base = None
+        self.spoil()  # whatever happens next, the directory is ours, and holds nothing yet that can be used
         for entry in list(os.scandir(self.path)):
             if entry.is_dir(follow_symlinks=False):
                 files.remove_tree(Path(entry.path))
-            else:
+            elif entry.name != self.use.state:
                 os.unlink(entry.path)
         cluster = Cluster(self.path, find_bindir(self.source.major), find_user())
-        self._note(cluster, stopped=True)  # whatever happens next, the directory is ours
         make_cluster(cluster)
         return cluster
 
@@ -88,9 +109,9 @@ class Kept:
                 raise ScribeError(f'could not sync "{cluster.data}": {cluster.last_line()}')
 
     def _read(self) -> Mapping[str, Any] | None:
-        hint = "Name a new directory, or one that an earlier --keep made."
+        hint = f"Name a new directory, or one that an earlier {self.use.named} made."
         try:
-            state = json.loads((self.path / STATE).read_bytes())
+            state = json.loads((self.path / self.use.state).read_bytes())
         except FileNotFoundError:
             if any(self.path.iterdir()):
                 raise UsageError(f'directory "{self.path}" is not empty', hint) from None
@@ -98,7 +119,8 @@ class Kept:
         except ValueError:
             state = None
         if not isinstance(state, dict):
-            raise UsageError(f'"{self.path / STATE}" is not what an earlier --keep wrote', hint)
+            path = self.path / self.use.state
+            raise UsageError(f'"{path}" is not what an earlier {self.use.named} wrote', hint)
         found = self.path.stat()
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:  # the programs that its state names are run
             raise UsageError(f'others can write to directory "{self.path}"', hint)
@@ -106,25 +128,49 @@ class Kept:
 
     def _note(self, cluster: Cluster, *, stopped: bool) -> None:
         state = self._mine | {"bindir": str(cluster.bindir), "server": major_of(cluster.bindir)}
-        files.write_json(self.path / STATE, state | {"stopped": stopped, "boot": _boot()})
+        state |= {"stopped": stopped, "boot": _boot(), "base": self.base, "origin": self.origin}
+        files.write_json(self.path / self.use.state, state)
+
+    def began(self, copy: Copy) -> None:
+        """Note with which base the copy began."""
+        self.base = copy.began_with
+        self._note(copy.cluster, stopped=False)
+
+    def copy(self, cluster: Cluster) -> Copy:
+        """Return what is in its cluster."""
+        copy = Copy(self.source, cluster, lasting=self.use.lasting)
+        copy.began_with, copy.spoil = self.base, self.spoil
+        return copy
+
+    def spoil(self) -> None:
+        """Let nobody use what is in the directory."""
+        files.write_json(self.path / self.use.state, self._mine)
 
 
 @contextlib.contextmanager
-def kept_copy(path: Path, source: Source, preloads: Preloads, point: Mapping[str, Any]) -> Iterator[Copy]:
+def kept_copy(
+    path: Path,
+    source: Source,
+    preloads: Preloads,
+    point: Mapping[str, Any],
+    *,
+    use: Use = PEEK,
+    origin: Mapping[str, str] | None = None,
+) -> Iterator[Copy]:
     """Bring the copy kept in a directory to a point, for one block; it is made if it is not there or is beyond it.
 
     Raises UsageError for a directory that holds anything else, TryAgainError where another program uses it.
     """
     path.mkdir(mode=0o711, exist_ok=True)
-    with files.DirectoryLock(path, "another scribe-peek uses it", shared=False):
-        kept = Kept(path, source)
+    with files.DirectoryLock(path, f"another {use.program} uses it", shared=False):
+        kept = Kept(path, source, use, origin)
         cluster = kept.cluster()
         path.chmod(0o711)  # the server's user has to pass through, and can see no name in it
         warn_of_user(source.talk)
         if cluster is not None:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(kept.served(cluster, preloads))
-                copy = Copy(source, cluster)
+                copy = kept.copy(cluster)
                 if copy.can_reach(**point):
                     copy.bring_to(**point)
                     yield copy
@@ -132,8 +178,9 @@ def kept_copy(path: Path, source: Source, preloads: Preloads, point: Mapping[str
             source.talk.info(f'the copy in "{path}" cannot go back to that point: it is made again')
         cluster = kept.make()
         with kept.served(cluster, preloads):
-            copy = Copy(source, cluster)
+            copy = kept.copy(cluster)
             copy.bring_to(**point)
+            kept.began(copy)
             yield copy
 
 

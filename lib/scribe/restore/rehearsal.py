@@ -228,9 +228,11 @@ def _unlogged(conn: psycopg.Connection[Any]) -> set[str]:
     return {table.name_text for oid, table in read_tables(conn).items() if oid in oids}
 
 
-def compare_schema(cluster: Cluster, recorded: Mapping[str, Any], result: Rehearsal, where: str) -> None:
+def compare_schema(
+    cluster: Cluster, recorded: Mapping[str, Any], result: Rehearsal, where: str, database: str = DATABASE
+) -> None:
     """Compare what pg_dump says of each object with what it said on the source, if versions allow that."""
-    text = _dump_schema(cluster, result)
+    text = _dump_schema(cluster, result, database)
     if text is None:
         return
     here, there = (major_of(text), str(result.server_version)), (recorded["pg_dump"], recorded["server_version"])
@@ -281,9 +283,9 @@ def _count_everything(conn: psycopg.Connection[Any], result: Rehearsal) -> None:
     )
 
 
-def _dump_schema(cluster: Cluster, result: Rehearsal) -> bytes | None:
+def _dump_schema(cluster: Cluster, result: Rehearsal, database: str = DATABASE) -> bytes | None:
     """Return the restored schema as pg_dump writes it; that it cannot is a difference."""
-    command = [*dump_command(cluster.find_program("pg_dump")), "-d", DATABASE]
+    command = [*dump_command(cluster.find_program("pg_dump")), "-d", database]
     run = subprocess.run(command, env=cluster.env, capture_output=True, check=False)
     if run.returncode == 0:
         return run.stdout
