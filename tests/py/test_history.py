@@ -19,6 +19,7 @@ from cluster import ROOT, Cluster
 from source import Scribe
 
 from scribe.archive.layout import Archive
+from scribe.archive.manifest import check_value
 from scribe.archive.segments import Reader, open_plain
 from scribe.archive.summary import MOST, Summary
 from scribe.archive.tokens import read_image
@@ -238,7 +239,10 @@ def log(told: Scribe, capfdbinary: pytest.CaptureFixture[bytes]):
 
 
 def changes_of(lines: list[str]) -> list[dict[str, object]]:
-    return [json.loads(line) for line in lines]
+    changes = [json.loads(line) for line in lines]
+    for change in changes:
+        check_value("log", change, Path("scribe-log --json"))
+    return changes
 
 
 def test_the_log_has_a_line_for_each_transaction_in_either_order(told: Scribe, log) -> None:
@@ -262,6 +266,11 @@ def test_the_log_follows_a_row_through_every_form(told: Scribe, log) -> None:
     assert len(log("--value", "a=4", "--kind", "delete")) == 1
     assert len(log("--table", "two", "--key", "a='k1' AND b=10")) == 1
     assert log("--column", "r", "--kind", "update") == []
+
+
+def test_every_line_of_json_is_as_its_schema_says(told: Scribe, log) -> None:
+    kinds = {change["kind"] for change in changes_of(log("--json"))}
+    assert kinds == {"insert", "update", "delete", "truncate", "ddl", "mark"}
 
 
 def test_the_log_takes_ranges_kinds_roles_sizes_and_expressions(told: Scribe, log) -> None:
@@ -326,7 +335,7 @@ def test_each_column_of_a_row_has_the_transaction_that_gave_it_its_value(told: S
     ):
         assert line.split()[:5] == rows[name].split()[1:6] and rows[name].endswith(value), rows[name]
     assert log("--blame", "keyed", "id=1020")[-1].split() == [*emptied.split()[:5], "truncated"]
-    assert json.loads(log("--blame", "keyed", "id=1020", "--json")[0])["xid"] == int(moved.split()[3])
+    assert changes_of(log("--blame", "keyed", "id=1020", "--json"))[0]["xid"] == int(moved.split()[3])
     assert log("--blame", "keyed", "id=2000")[-1].endswith("deleted")
 
 

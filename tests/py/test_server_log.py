@@ -17,7 +17,7 @@ def logging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scribe, 
     cluster = Cluster()
     install_decoder(cluster.pg_config)
     try:
-        cluster.create(logging_collector="on", log_destination="csvlog", log_statement="mod", log_directory="log")
+        cluster.create(logging_collector="on", log_destination="csvlog", log_statement="mod", log_filename="server.log")
         if cluster.version_num >= 150000:
             cluster.psql("ALTER SYSTEM SET log_destination = csvlog, jsonlog; SELECT pg_reload_conf()")
         cluster.createdb("shop")

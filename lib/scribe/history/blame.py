@@ -240,4 +240,4 @@ def json_lines(found: Blame) -> Iterator[dict[str, Any]]:
         yield head | {"column": name, "value": origin.value, "certain": origin.certain}
     if found.end is not None:
         change = found.end.change
-        yield json_head(found.end.head, change.kind if isinstance(change, Change) else "ddl")
+        yield json_head(found.end.head, "gone") | {"by": change.kind if isinstance(change, Change) else change.tag}

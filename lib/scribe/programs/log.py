@@ -42,6 +42,8 @@ Times are read as psql reads them (2026-11-22 13:07:00+00, 13:07, yesterday, now
 as "2 hours ago". Patterns are psql's: table, schema.table, * for any text; without a schema, tables of every schema.
 An UPDATE of a table with a key lists every column, so --column finds it whether the value is another or not.
 
+schema/log.schema.json has the form of a line of --json.
+
 It reads segments: what was committed since the last rotation is in the spool ("scribe-rotate --wait-lsn current").
 
 Exit status: 0 done; 1 something in the range could not be read, or does not exist; 2 wrong use or configuration.
@@ -57,7 +59,7 @@ def make_arguments() -> Parser:
     form = group.add_mutually_exclusive_group()
     form.add_argument("--stat", dest="form", action="store_const", const=STAT, help="rows by table, over the range")
     form.add_argument("--sql", dest="form", action="store_const", const=SQL, help="the changes, a statement each")
-    form.add_argument("--json", dest="form", action="store_const", const=JSON, help="the changes, a line of JSON each")
+    form.add_argument("--json", dest="form", action="store_const", const=JSON, help="a line of JSON for each change")
     places = "places to restore to: marks, schema changes, TRUNCATEs, the largest DELETEs"
     form.add_argument("--points", dest="form", action="store_const", const=POINTS, help=places)
     blamed = "the transaction that gave each column of a row its value: --blame orders id=42; with --json, as JSON"
