@@ -95,6 +95,10 @@ check-model:  ## the model of stream, spool, rotation, slot and base, every stat
 	@command -v spin >/dev/null || apt-get install -y spin >/dev/null || true
 	@python3 tests/model/run.py $(MODEL)
 
+.PHONY: check-planted
+check-planted: dev  ## planted bugs, and whether the tests notice each: PLANTED="--short --json FILE NAME"; no other tests meanwhile
+	@$(PY) tests/planted/run.py $(PLANTED)
+
 .PHONY: check-large
 check-large: dev  ## transactions and values larger than memory set aside for them; SCALE= of the full sizes
 	@$(PY) tests/large/run.py $(if $(SCALE),--scale $(SCALE))
