@@ -24,7 +24,7 @@ from scribe.health.checks import CHECKS
 def test_a_healthy_system_is_ok_in_every_check(watched):
     value = report(watched)
     assert {finding["name"]: finding["text"] for finding in value["checks"] if finding["state"] != "OK"} == {}
-    assert len(value["checks"]) == 26
+    assert len(value["checks"]) == 27
     assert (value["database"], value["slot"], value["archive"]) == ("watched", "scribe_watched", str(watched.archive))
 
 
@@ -148,7 +148,7 @@ def test_a_setting_of_limits_that_is_none_is_unknown(watched, text):
 def test_every_check_that_measures_can_be_limited_by_flags_and_by_the_setting(watched):
     limited = [check.name for check in CHECKS if check.unit]
     words = [f"{name.replace('_', '-')}-critical=@~:" for name in limited]
-    expected = set(limited) - {"wal", "shipping"}  # nothing is measured: no bound is set, nothing waits
+    expected = set(limited) - {"wal", "shipping", "follow"}  # nothing is measured: no bound, nothing waits, no copy
     for arguments, text in (([f"--{word}" for word in words], ""), ([], " ".join(words))):
         value = report(watched, *arguments, SCRIBE_CHECK_LIMITS=text)
         assert {f["name"] for f in value["checks"] if f["state"] == "CRITICAL"} == expected
@@ -169,12 +169,12 @@ def test_nagios_gets_a_status_line_performance_data_and_a_line_for_each_check(wa
     result = run(watched)
     first, *rest = result.stdout.splitlines()
     text, _, performance = first.partition(" | ")
-    assert (result.returncode, text) == (0, "SCRIBE OK: watched: 26 checks")
+    assert (result.returncode, text) == (0, "SCRIBE OK: watched: 27 checks")
     assert all(_PERFORMANCE.match(item) for item in performance.split())
     assert {"lag_bytes", "heartbeat_delay_seconds", "disk_used_percent"} <= {
         p.split("=")[0] for p in performance.split()
     }
-    assert len(rest) == 26
+    assert len(rest) == 27
     assert not any("|" in line for line in rest)
     assert len(run(watched, "-q").stdout.splitlines()) == 1
 
@@ -231,7 +231,7 @@ def test_a_role_without_superuser_can_run_every_check(watched):
         "SELECT count(*) FROM scribe.ddl_history WHERE tag LIKE '%VIEW%' OR tag = 'GRANT'", "watched"
     )
     assert rows == 0
-    assert run(watched, PGUSER="scribe_monitor").stdout.splitlines()[0].startswith("SCRIBE OK: watched: 26 checks")
+    assert run(watched, PGUSER="scribe_monitor").stdout.splitlines()[0].startswith("SCRIBE OK: watched: 27 checks")
     with watched.cluster.connect("watched", user="scribe_monitor") as conn:
         assert conn.execute("SELECT slot_name, active FROM scribe.slots").fetchall() == [("scribe_watched", True)]
         for view in ("spill", "inexact_ddl", "tables_without_key"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,7 +124,7 @@ def find_chains(archive: Archive, identity: dict[str, Any], segments: list[Segme
     """
     segments = list(archive.segments()) if segments is None else segments
     for segment in segments:
-        _check_segment(segment, identity)
+        check_segment(segment, identity)
     bases = archive.bases()
     for base in bases:
         if base.manifest["system_identifier"] != identity["system_identifier"]:
@@ -136,7 +136,8 @@ def find_chains(archive: Archive, identity: dict[str, Any], segments: list[Segme
 _FOREIGN = "Move what does not belong to this archive out of it."
 
 
-def _check_segment(segment: Segment, identity: dict[str, Any]) -> None:
+def check_segment(segment: Segment, identity: Mapping[str, Any]) -> None:
+    """Raise ScribeError for a segment of another database."""
     manifest = segment.manifest
     if manifest["system_identifier"] != identity["system_identifier"] or manifest["database"] != identity["database"]:
         raise ScribeError(f'segment "{segment.path.name}" belongs to another database than archive.json', _FOREIGN)

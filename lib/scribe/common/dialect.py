@@ -315,11 +315,11 @@ def build_base_header() -> str:
 
 
 # Roles that globals.sql made carry a mark (scribe.source.globals_text): it goes from them into the restored database.
-_TAKE_MARKS = (
+TAKE_MARKS = (
     "INSERT INTO scribe.made SELECT 'role', r.rolname FROM pg_catalog.pg_db_role_setting AS s\n"
     "  JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole\n"
     "  WHERE s.setdatabase = 0 AND 'scribe.made=on' = ANY (s.setconfig)\n"
-    "  AND EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = current_user AND rolsuper);\n"
+    "  AND EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = current_user AND rolsuper) ON CONFLICT DO NOTHING;\n"
     "DO LANGUAGE plpgsql $scribe$\n"
     "DECLARE\n"
     "  made text;\n"
@@ -355,7 +355,7 @@ def build_epilogue(consistent_point: int) -> str:
         "  FOR found IN SELECT m.* FROM unnest(names, modes) AS m (name, mode)"
         " JOIN pg_catalog.pg_event_trigger AS e ON e.evtname = m.name LOOP\n" + _ENABLE + "  END LOOP;\n"
         "END\n"
-        "$scribe$;\n" + _TAKE_MARKS + "RESET session_replication_role;\n" + end_of_epilogue(consistent_point)
+        "$scribe$;\n" + TAKE_MARKS + "RESET session_replication_role;\n" + end_of_epilogue(consistent_point)
     )
 
 

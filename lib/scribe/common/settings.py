@@ -166,6 +166,7 @@ KEYS: dict[str, Key] = {
     "SCRIBE_REMOTE": Key(parse_urls, None),
     "SCRIBE_ENCRYPT_TO": Key(parse_recipients, None),
     "SCRIBE_DECRYPT_WITH": Key(parse_directory, None),
+    "SCRIBE_FOLLOW": Key(str, None),
     "SCRIBE_CACHE": Key(parse_directory, None),
     "SCRIBE_CACHE_SIZE": Key(parse_size, "100GB"),
 }

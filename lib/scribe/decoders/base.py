@@ -135,6 +135,7 @@ class Decoder(Steps, ABC):
 
     failover = True  # whether standbys can keep what it needs of the source
     points = "transaction"  # see Text
+    plain = False  # whether what it writes is the SQL of a segment already
     may_crash = False  # whether decoding may end the server's processes
 
     @abstractmethod

@@ -31,6 +31,7 @@ class ScribeDecoder(Decoder):
     """Our own plugin: what it writes is the SQL of a segment already."""
 
     plugin = "scribe_decoder"
+    plain = True
 
     def receiver_options(self, identity: Mapping[str, Any], left_out: Sequence[str] = ()) -> list[str]:
         """See Steps."""

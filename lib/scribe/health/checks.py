@@ -10,7 +10,7 @@ import psycopg
 from scribe.common.errors import ScribeError, TryAgainError
 from scribe.common.paths import SQL
 from scribe.common.settings import Settings
-from scribe.health import probes_age, probes_archive, probes_server, probes_slot
+from scribe.health import probes_age, probes_archive, probes_follow, probes_server, probes_slot
 from scribe.health.facts import AwayError, Survey
 from scribe.health.findings import Finding, Limit, State
 
@@ -49,6 +49,7 @@ CHECKS: tuple[Check, ...] = (
     Check("rehearsal", probes_age.check_rehearsal, False, "seconds", str(8 * _DAY), str(31 * _DAY), store=True),
     Check("disk", probes_archive.check_disk, False, "percent", "SCRIBE_DISK_WARNING", "95"),
     Check("shipping", probes_archive.check_shipping, False, "seconds", "900", str(_DAY)),
+    Check("follow", probes_follow.check_follow, False, "seconds", "300", "3600"),
     Check("server", probes_server.check_server, True),
     Check("slot", probes_slot.check_slot, True),
     Check("lag", probes_slot.check_lag, True, "bytes", "SCRIBE_LAG_WARNING", "SCRIBE_LAG_CRITICAL"),

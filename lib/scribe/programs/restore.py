@@ -10,11 +10,12 @@ from typing import Any
 
 from scribe.archive.chains import Chain, find_chains
 from scribe.common import files
-from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
+from scribe.common.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
 from scribe.common.errors import UsageError
 from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.postgres import connect, export_connection
 from scribe.offsite.mirror import find_archive
+from scribe.restore.following import Following
 from scribe.restore.parts import PartRestore, is_part
 from scribe.restore.replay import Place
 from scribe.restore.restoration import Restore
@@ -34,6 +35,13 @@ schema with all its changes, and the rows that the part needs, are restored into
 "scribe-verify --rehearse", and pg_dump takes the objects from there; times without a zone are read by --stdout in that
 cluster's. If rows of other tables may decide what is in the part, that is reported and everything is restored there, as
 with --whole: it takes as long as a whole restore, and room for one.
+
+--follow restores into a new database, or goes on with one that --follow or a restore to the end has left, and then
+applies what arrives: finished segments, and from the spool of the archive's directory the transactions that are whole
+there. SIGTERM ends it after what it is applying. The copy can be read meanwhile; nobody may write to it. --promote is
+for a copy that nobody follows just then: it applies what is left, up to the LSN that is named, sets sequences behind no
+row, lets event triggers fire, drops the schema scribe and with it the mark that --resume and --follow need. Run
+"scribe-rotate --wait-lsn current" before it, so that sequences are exactly where they were.
 
 Exit status: 0 restored; 1 failed or refused; 2 wrong use; 75 server away or target locked: try again
 """
@@ -64,11 +72,37 @@ def make_arguments() -> Parser:
     modes = parser.add_argument_group("instead of a new restore")
     chosen = modes.add_mutually_exclusive_group()
     chosen.add_argument("--resume", action="store_true", help="go on with a restore that was interrupted, or further")
+    chosen.add_argument(
+        "--follow", action="store_true", help="restore, or go on with a restore, and apply what arrives until SIGTERM"
+    )
+    chosen.add_argument("--promote", action="store_true", help="make a copy that follows a database of its own")
     chosen.add_argument("--list", action="store_true", help="print what is reachable")
     chosen.add_argument("--plan", action="store_true", help="print shell commands that do the same with psql alone")
     chosen.add_argument("--mark", metavar="NAME", help="write a named point into the source's stream; prints its LSN")
     chosen.add_argument("-n", "--dry-run", action="store_true", help="check everything, restore nothing")
+    _add_following(parser)
     return parser
+
+
+def _add_following(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("a copy that follows")
+    group.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        type=_interval,
+        default=0.5,
+        help="with --follow: between looks for something new (default: 0.5)",
+    )
+    group.add_argument(
+        "--wait-lsn", metavar="LSN", type=_lsn, help="with --promote: once all is applied that was committed before LSN"
+    )
+    group.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=parse_wait,
+        default=60.0,
+        help="with --promote: without anything to apply, before that is given up (default: 60)",
+    )
 
 
 def add_points(parser: argparse.ArgumentParser) -> None:
@@ -143,6 +177,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _interval(text: str) -> float:
+    seconds = parse_wait(text)
+    if not 0.01 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("seconds between 0.01 and 3600 are expected")
+    return seconds
+
+
 def _lsn(text: str) -> int:
     try:
         return parse_lsn(text)
@@ -166,12 +207,29 @@ def body(argv: list[str]) -> int:
     identity = archive.known_identity()
     if arguments.list:
         return list_points(find_chains(archive, identity), arguments)
+    if is_following(arguments):
+        if arguments.dbname is None:
+            arguments.dbname = settings["SCRIBE_FOLLOW"]
+        Following(archive, identity, arguments, talk).run()
+        return 0
     with files.DirectoryLock(archive.path, "scribe-prune removes files", shared=True, wait=LOCK_WAIT):
         kind = PartRestore if is_part(arguments) else Restore
         report = kind(archive, identity, arguments, talk).run()
     if report is not None:
         tell(report, arguments, talk)
     return 0
+
+
+def is_following(arguments: argparse.Namespace) -> bool:
+    """Whether a copy that follows is wanted, or its promotion. Raises UsageError for what cannot be meant."""
+    if arguments.wait_lsn is not None and not arguments.promote:
+        raise UsageError("--wait-lsn is for --promote", "Add --promote, or restore to a point with --target-lsn.")
+    if not (arguments.follow or arguments.promote):
+        return False
+    if is_part(arguments):
+        hint = "Leave out --table and --schema: a copy that follows is of the whole database."
+        raise UsageError("a part of a database cannot follow", hint)
+    return True
 
 
 def tell(report: Mapping[str, Any], arguments: argparse.Namespace, talk: Talk) -> None:

@@ -69,6 +69,14 @@ class Place:
         return f"{format_lsn(self.commit_lsn)}:{self.number}"
 
 
+class StoppedError(ScribeError):
+    """The target's server would not run something. sqlstate: its reason."""
+
+    def __init__(self, message: str, hint: str, sqlstate: str) -> None:
+        super().__init__(message, hint)
+        self.sqlstate = sqlstate
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A statement that was passed over because the operator named it."""
@@ -509,9 +517,9 @@ class Replayer:
     def _footer(self, footer: Footer) -> None:
         self.finish()
         self._run(b"BEGIN", None)
-        self._run_encoded(footer.text)
+        self._run_encoded(footer.text if footer.to_lsn >= self.position else without_move(footer.text))
         self._run(b"COMMIT", None)
-        self.position = self._ahead = footer.to_lsn
+        self.position = self._ahead = max(self.position, footer.to_lsn)
 
     def _run(self, sql: bytes, part: _Part | None, tag: str = "") -> None:
         try:
@@ -542,20 +550,20 @@ class Replayer:
             for number, statement in enumerate(split_statements(part.text), part.before + 1):
                 if index == 0:
                     said = f"{self._where(part, number)}: {error.said}: {show(statement)}"
-                    return ScribeError(said, _hint_after(error, part, number))
+                    return StoppedError(said, _hint_after(error, part, number), error.sqlstate)
                 index -= 1
         return self._uncommitted(error, sent.parts[-1])
 
     def _failed_ddl(self, part: _Part, tag: str, error: ServerError) -> ScribeError:
         number = part.before + 1
         said = f"{self._where(part, number)}: {tag}: {error.said}: {show(part.text)}"
-        return ScribeError(said, _hint_after(error, part, number))
+        return StoppedError(said, _hint_after(error, part, number), error.sqlstate)
 
     def _uncommitted(self, error: ServerError, part: _Part | None) -> ScribeError:
         if error.sqlstate == _MOVED:
             return ScribeError("the target was moved by another program while it was being restored", _AGAIN)
         where = self._where(part) if part else f'stopped in "{self.file}"'
-        return ScribeError(f"{where}: could not commit: {error.said}", _hint_after(error))
+        return StoppedError(f"{where}: could not commit: {error.said}", _hint_after(error), error.sqlstate)
 
 
 _LACKS = "Give the target what the statement needs, and go on with --resume, which begins with this transaction"
@@ -573,6 +581,11 @@ def _hint_after(error: ServerError, part: _Part | None = None, number: int = 0) 
 def _how_to_go_on(first: str, part: _Part, number: int) -> str:
     place = Place(part.begin.commit_lsn, number)
     return f"{first}; or pass over this one statement, and lose what it does: --resume --skip {place}."
+
+
+def without_move(text: bytes) -> bytes:
+    """Return a footer's text without its last statement, which would take a target back that is beyond its file."""
+    return text[: text.rindex(b"UPDATE scribe.position ")]
 
 
 _AGAIN = "Let one restore work on a database at a time; begin again from the base."

@@ -14,7 +14,7 @@ from scribe.decoders.registry import decoder_of
 from scribe.spool.contents import Spool, Tape
 
 
-class _Stream:
+class BlockStream:
     """Blocks of bytes as a file that can be read."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
@@ -55,7 +55,7 @@ def open_transactions(archive: Archive, identity: Mapping[str, Any], archived: i
         scan = decoder.scan(tape, start).run()
         scan.refuse_damage()
         text = decoder.open_text(spool, tape, scan)
-        yield Reader(cast(IO[bytes], _Stream(text.blocks(start, scan.end))), "the spool")
+        yield Reader(cast(IO[bytes], BlockStream(text.blocks(start, scan.end))), "the spool")
 
 
 def session_settings(encoding: str) -> bytes:

@@ -287,10 +287,15 @@ def restore_globals(
     if paths:
         report_differences(conn, paths[0].read_bytes(), roles, warn)
     for path in paths:
-        lines = guard_globals(path.read_bytes()).splitlines(keepends=True)
-        statements = map_locations(whole_statements(lines), options.mapping)
-        for message in feed(conn.info.dbname, statements, what=str(path), stop=False, hint=_BASE):
-            warn(f"globals: {message}")
+        run_globals(conn, path, options, warn)
+
+
+def run_globals(conn: psycopg.Connection[Any], path: Path, options: Options, warn: Callable[[str], None]) -> None:
+    """Create what is missing of the roles and tablespaces in a file; what the server says of it is passed to warn."""
+    lines = guard_globals(path.read_bytes()).splitlines(keepends=True)
+    statements = map_locations(whole_statements(lines), options.mapping)
+    for message in feed(conn.info.dbname, statements, what=str(path), stop=False, hint=_BASE):
+        warn(f"globals: {message}")
 
 
 # The database

@@ -13,6 +13,14 @@ BLOCK = 4 << 20  # bytes read at a time
 FRAME = 256  # bytes; longer than any frame line
 
 
+Key = tuple[int, int]  # device and inode
+
+
+def key_of(status: os.stat_result) -> Key:
+    """Return what a file is known by."""
+    return status.st_dev, status.st_ino
+
+
 @dataclass(frozen=True)
 class Place:
     """Where in the spool: a file and an offset in bytes."""
@@ -55,6 +63,15 @@ class Tape:
     def ends(self) -> list[tuple[Path, int]]:
         """Return each file with the offset at which it ends."""
         return [(path, end) for _, end, _, path in self._files]
+
+    def inodes(self) -> list[tuple[Key, int, int]]:
+        """Return what each file is known by, whatever its name, and where it begins and ends."""
+        return [(key_of(os.fstat(descriptor)), start, end) for start, end, descriptor, _ in self._files]
+
+    def sync(self) -> None:
+        """Put what was written to the files on disk, whoever wrote it. Raises OSError."""
+        for _, _, descriptor, _ in self._files:
+            os.fsync(descriptor)
 
     def place(self, offset: int) -> Place:
         """Return the file and the offset in it; the end of a file rather than the beginning of the next."""

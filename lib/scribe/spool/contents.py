@@ -45,6 +45,7 @@ _NEXT = rb"BEGIN; -- xid [0-9]+ commit %b time [0-9][-0-9:. +BC]{25,40}(?=\n)"
 _BETWEEN = re.compile(_END % _LSN + b"(?:" + _NEXT % _LSN + b")?")
 _BETWEEN_TWO = re.compile((_END + _NEXT) % (_LSN, _LSN))
 _FRAMES = re.compile(rb"\n((?:BEGIN; -- xid|COMMIT; -- end) [^\n]*)(?=\n)")
+TAIL = 1 << 20  # bytes at the end of the spool in which the last transaction's end is looked for
 FEW = 16  # transactions, two at least; fewer in a block are looked at one by one
 SHORT = 64 << 10  # bytes; after a longer transaction no more than a few are expected in a block
 _HINT = "Stop scribe-stream and start it again: it cuts what is damaged and asks the server for it once more."
@@ -348,6 +349,19 @@ def _skip_remainder(tape: Tape, archived: int) -> int:
         keep = len(data) - FRAME if commit < 0 else commit
         data, base = data[max(0, keep) :], base + max(0, keep)
     return 0
+
+
+def find_last_end(spool: Spool) -> int | None:
+    """Return the end LSN of the last transaction if it stands near the end of the files, else None."""
+    with Tape(spool.paths()) as tape:
+        data = b"\n" + b"".join(tape.blocks(max(0, tape.size - TAIL)))
+    last = data.rfind(_COMMIT)
+    while last >= 0:
+        end = parse_commit(data[last + 1 : data.find(b"\n", last + 1) + 1])
+        if end is not None:
+            return end
+        last = data.rfind(_COMMIT, 0, last)
+    return None
 
 
 def frames_after(tape: Tape, offset: int, position: int) -> int | None:
