@@ -42,6 +42,7 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.dd
 \ir capture/commands.sql
 \ir capture/library/silent.sql
 \ir capture/reconciling.sql
+\ir capture/firm_names.sql
 \ir capture/library/reconciling.sql
 \ir capture/privileges.sql
 \ir capture/install.sql

@@ -36,6 +36,7 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.dd
 \ir capture/without_library/facts.sql
 \ir capture/without_library/roles.sql
 \ir capture/reconciling.sql
+\ir capture/firm_names.sql
 \ir capture/without_library/reconciling.sql
 \ir capture/decoder_raw/marks.sql
 \ir capture/decoder_raw/identity_guard.sql

@@ -47,7 +47,8 @@ running_statement(void)
 void
 forget_dropped(Statement *statement)
 {
-	char	   *strings[] = {statement->dropped.note, statement->dropped.type, statement->dropped.identity};
+	char	   *strings[] = {statement->dropped.note, statement->dropped.type, statement->dropped.identity,
+	statement->dropped.schema};
 
 	for (int i = 0; i < (int) lengthof(strings); i++)
 		if (strings[i])

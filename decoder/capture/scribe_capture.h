@@ -30,6 +30,7 @@ typedef struct Dropped
 	int			indexes;		/* indexes, constraints */
 	char	   *type;			/* of the first */
 	char	   *identity;
+	char	   *schema;			/* of all that is named; NULL if they are of several, or of none */
 } Dropped;
 
 /* A column that a statement has added or changed. */

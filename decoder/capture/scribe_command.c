@@ -17,6 +17,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -62,6 +63,21 @@ slot_text(TupleTableSlot *slot, int attribute)
 	Datum		value = slot_getattr(slot, attribute, &isnull);
 
 	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+/* The schema of what is part of a table: the first of the names in its address, if it has several. */
+static char *
+address_schema(TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		names = slot_getattr(slot, 11, &isnull);
+	Datum	   *items;
+	int			length;
+
+	if (isnull)
+		return NULL;
+	deconstruct_array(DatumGetArrayTypeP(names), TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, &length);
+	return length > 1 ? TextDatumGetCString(items[0]) : NULL;
 }
 
 /* pg_event_trigger_ddl_commands(); false where something is an extension's. */
@@ -120,6 +136,7 @@ read_dropped(Statement *statement)
 		bool		temporary = DatumGetBool(slot_getattr(slot, 6, &isnull));
 		char	   *type = slot_text(slot, 7);
 		char	   *identity = slot_text(slot, 10);
+		char	   *schema;
 
 		/* names may look like anything: what may be ours or temporary is for SQL to tell */
 		if (type == NULL || identity == NULL || (!temporary && strstr(identity, "pg_temp") != NULL) ||
@@ -137,14 +154,23 @@ read_dropped(Statement *statement)
 		escape_json(&named, type);
 		appendStringInfoString(&named, ",\"identity\":");
 		escape_json(&named, identity);
+		appendStringInfoString(&named, ",\"schema\":");
+		schema = slot_text(slot, 8) ? slot_text(slot, 8) : address_schema(slot);
+		if (schema != NULL)
+			escape_json(&named, schema);
+		else
+			appendStringInfoString(&named, "null");
 		appendStringInfoChar(&named, '}');
 		if (statement->dropped.named == 1)
 		{
 			old = MemoryContextSwitchTo(TopMemoryContext);
 			statement->dropped.type = pstrdup(type);
 			statement->dropped.identity = pstrdup(identity);
+			statement->dropped.schema = schema ? pstrdup(schema) : NULL;
 			MemoryContextSwitchTo(old);
 		}
+		else if (schema == NULL || statement->dropped.schema == NULL || strcmp(schema, statement->dropped.schema) != 0)
+			statement->dropped.schema = NULL;
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_end(store);

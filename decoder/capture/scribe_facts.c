@@ -367,6 +367,8 @@ show_facts(void)
 	appendStringInfo(&out, ",\"dropped\":%s", statement->dropped.note && !statement->drop_left ? statement->dropped.note : "null");
 	if (statement->tree != NULL && IsA(statement->tree, AlterTableStmt))
 		appendStringInfo(&out, ",\"actions\":%d", list_length(((AlterTableStmt *) statement->tree)->cmds));
+	if (statement->tree != NULL && IsA(statement->tree, DropStmt))
+		appendStringInfo(&out, ",\"objects\":%d", list_length(((DropStmt *) statement->tree)->objects));
 	appendStringInfo(&out, ",\"detached\":%u,\"attached\":%u}",
 					 detached_concurrently(statement->tree), attached_partition(statement->tree));
 	AtEOXact_GUC(true, level);

@@ -48,14 +48,26 @@ has_invalid_index(Oid relation)
 	return found;
 }
 
-/* What a dropped object or a comment needs no role for is done by us at replay: see scribe.record_command(). */
-static void
-take_over(Row *row, Oid caller)
+/* Whether a DROP named what is not there, and what another session may have made when its transaction ends: SQL writes the rest. */
+static bool
+names_more(Statement *statement)
 {
-	Oid			owner = GetUserId();	/* of the event trigger function */
+	return IsA(statement->tree, DropStmt) &&
+		list_length(((DropStmt *) statement->tree)->objects) > statement->dropped.named + statement->dropped.temporary;
+}
 
-	if (caller != owner)
-		row->role = GetUserNameFromId(owner, false);
+/* scribe.firm_path() of what has the same type and schema; NULL where SQL has to name all in full, or knows the schema. */
+static const char *
+firm_path(const char *path, const char *type, const char *schema)
+{
+	static const char *const with_arguments[] = {"function", "procedure", "aggregate", "operator", "cast", "transform"};
+
+	if (strchr(path, ',') == NULL)
+		return path;
+	for (int i = 0; i < (int) lengthof(with_arguments); i++)
+		if (strcmp(type, with_arguments[i]) == 0)
+			return NULL;
+	return schema ? quote_identifier(schema) : NULL;
 }
 
 /*
@@ -167,13 +179,15 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	Relation	history;
 	bool		is_drop = strncmp(tag, "DROP ", 5) == 0;
 	bool		made = strncmp(tag, "CREATE TABLE", 12) == 0;
+	/* DROP USER MAPPING FOR CURRENT_USER names who runs it */
+	bool		taken = (is_drop && strcmp(tag, "DROP USER MAPPING") != 0) || strcmp(tag, "COMMENT") == 0;
 	int			temporary = 0;
 
 	if (!read_config(&config))
 		return false;
 	if (!config.active)
 		return true;
-	if (statement->drop_left || is_too_long(statement) || !is_plain(tag, statement))
+	if (statement->drop_left || is_too_long(statement) || !is_plain(tag, statement) || names_more(statement))
 		return false;
 
 	if (is_drop)
@@ -259,9 +273,15 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 	row.role = GetUserNameFromId(statement->caller, false);
 	row.path = statement->path;
 	row.settings = statement->settings;
-	/* DROP USER MAPPING FOR CURRENT_USER names who runs it */
-	if ((is_drop && strcmp(tag, "DROP USER MAPPING") != 0) || strcmp(tag, "COMMENT") == 0)
-		take_over(&row, statement->caller);
+	if (taken && statement->caller != GetUserId())
+	{
+		/* it needs no role, and is done by us at replay: see scribe.record_command() */
+		row.role = GetUserNameFromId(GetUserId(), false);
+		row.path = firm_path(statement->path, row.object_type,
+							 is_drop ? statement->dropped.schema : ((Command *) linitial(commands))->schema);
+		if (row.path == NULL)
+			return false;
+	}
 	if (strcmp(tag, "CREATE TABLE AS") == 0)
 		row.kind = "create";
 	history = open_table("ddl_history", RowExclusiveLock);

@@ -30,8 +30,10 @@ DECLARE
     attached oid := (facts->>'attached')::oid;
     caller text := current_setting('scribe.role', true);
     invalid oid;
+    is_drop constant boolean := tag LIKE 'DROP %' AND tag NOT IN ('DROP OWNED', 'DROP USER MAPPING');
     as_role text;
     as_path text;
+    firm boolean := true;
 BEGIN
     IF tag = 'CREATE SCHEMA' AND total = 1 AND (caller <> current_user OR NOT exact) THEN  -- what it made says enough
         statement := format('CREATE SCHEMA %s AUTHORIZATION %I', object_identity, (SELECT pg_get_userbyid(nspowner)
@@ -41,11 +43,31 @@ BEGIN
     END IF;
     -- What neither depends on who does it nor runs anybody's code is done by us: the role may have lost its privileges, or
     -- have them in the database's own, which another database need not have. Not a guess: who shaped it would have our rights.
-    IF exact AND caller <> current_user AND ((tag LIKE 'DROP %' AND tag NOT IN ('DROP OWNED', 'DROP USER MAPPING')) OR tag IN ('COMMENT', 'CREATE PUBLICATION')
+    IF exact AND caller <> current_user AND (is_drop OR tag IN ('COMMENT', 'CREATE PUBLICATION')
             OR (tag = 'CREATE SCHEMA' AND total = 1)
             OR scribe.is_owner_change(statement)) THEN
         as_role := current_user;
         as_path := coalesce(nullif(scribe.usable_path(current_setting('scribe.path', true), caller), '""'), '');
+        IF is_drop THEN
+            SELECT CASE WHEN bool_and(d->'schema' IS NOT NULL)  -- a library that was loaded before it was brought up to date tells none
+                    THEN scribe.firm_path(array_agg(d->>'type'), array_agg(d->>'schema'), as_path) END
+                INTO as_path FROM json_array_elements(dropped->'named') AS d;
+            firm := as_path IS NOT NULL;
+        ELSE
+            as_path := scribe.firm_path_of_made(as_path);
+            firm := as_path IS NOT NULL AND (tag <> 'CREATE PUBLICATION' OR statement !~* '\mCURRENT_SCHEMA\M');
+        END IF;
+        IF NOT firm THEN
+            as_path := '""';
+        END IF;
+        IF NOT firm AND NOT is_drop THEN
+            statement := scribe.firm_statement(tag);
+            IF statement IS NULL THEN  -- the user's own rights do, then: with them it touches nobody else's
+                statement := facts->>'statement';
+                as_role := NULL;
+                as_path := NULL;
+            END IF;
+        END IF;
     END IF;
     IF tag LIKE '% SUBSCRIPTION' AND tag <> 'COMMENT' THEN
         PERFORM scribe.record_subscription(tag, facts, dropped);
@@ -58,11 +80,12 @@ BEGIN
         PERFORM scribe.write_row('create', tag, object_type, object_identity, statement, true, NULL, relids);
     ELSIF tag = 'CREATE MATERIALIZED VIEW' AND NOT exact AND cardinality(relids) = 1 THEN  -- its query was analysed before anybody saw it
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, scribe.matview_text(relids[1]), true, NULL, relids, NULL, '""');
-    ELSIF tag LIKE 'DROP %' AND tag NOT IN ('DROP OWNED', 'DROP USER MAPPING')
-        AND ((dropped->>'temporary')::int > 0 OR NOT exact) THEN  -- what it dropped says enough
+    ELSIF is_drop AND (NOT firm OR scribe.drops_by_identity(facts, dropped)) THEN  -- what it dropped says enough
         FOR part IN SELECT * FROM json_array_elements(dropped->'named') LOOP
             PERFORM scribe.write_row('ddl', tag, part->>'type', part->>'identity',
-                format('%s %s CASCADE', tag, part->>'identity'), true, NULL, NULL);
+                format('%s %s%s CASCADE', tag, CASE tag WHEN 'DROP INDEX' THEN 'IF EXISTS ' END,  -- an invalid one is nowhere else
+                    CASE tag WHEN 'DROP AGGREGATE' THEN regexp_replace(part->>'identity', '\(\)$', '(*)') ELSE part->>'identity' END),
+                true, NULL, NULL, as_role, CASE WHEN as_role IS NOT NULL THEN '""' END);
         END LOOP;
     ELSIF statement IS NULL THEN
         PERFORM scribe.write_row('lost', tag, object_type, object_identity, '', false, reason, relids);

@@ -29,7 +29,8 @@ DECLARE
 BEGIN
     dropped := (
         SELECT json_build_object(
-            'named', coalesce(json_agg(json_build_object('type', object_type, 'identity', object_identity, 'ours', schema = 'scribe'
+            'named', coalesce(json_agg(json_build_object('type', object_type, 'identity', object_identity,
+                'schema', to_json(schema), 'ours', schema = 'scribe'
                 OR (object_type = 'schema' AND object_identity = 'scribe'))) FILTER (WHERE original AND NOT passing), '[]'),
             'temporary', count(*) FILTER (WHERE original AND passing),
             'keys', count(*) FILTER (WHERE object_type IN ('index', 'table constraint', 'table column')))
