@@ -96,3 +96,29 @@ def test_a_function_that_refuses_to_work_in_a_replica_is_reported(database: str,
     assert found.hint.startswith("Change public.refuses(integer), or what uses it")
     with pytest.raises(psycopg.errors.RaiseException):
         cluster.query("SET session_replication_role = replica; INSERT INTO r VALUES (1)", database)
+
+
+def test_what_its_owner_added_to_an_extension_is_reported_and_what_a_script_made_is_not(
+    database: str, cluster: Cluster
+) -> None:
+    """Who may create objects in the database may own a trusted extension, and pg_dump leaves out what belongs to one."""
+    cluster.psql(
+        "DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+        f'CREATE SCHEMA mallory AUTHORIZATION mallory; GRANT CREATE ON DATABASE "{database}" TO mallory',
+        database,
+    )
+    with cluster.connect(database, user="mallory") as conn:
+        conn.execute(
+            "CREATE EXTENSION hstore SCHEMA mallory; CREATE TABLE mallory.t (a int);"
+            "CREATE FUNCTION mallory.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE SCHEMA other;"
+            "ALTER EXTENSION hstore ADD TABLE mallory.t; ALTER EXTENSION hstore ADD FUNCTION mallory.f();"
+            "BEGIN; CREATE TABLE mallory.u (a int); ALTER EXTENSION hstore ADD TABLE mallory.u; COMMIT;"
+            "ALTER EXTENSION hstore ADD SCHEMA other"
+        )
+    cluster.psql("ALTER FUNCTION mallory.hstore_to_json(mallory.hstore) OWNER TO mallory", database)
+    cluster.psql("VACUUM FULL pg_depend", database)
+    with cluster.connect(database, options="-c search_path=") as conn:
+        found = find_absent(conn)
+        assert [absent.user for absent in found] == ["FUNCTION mallory.f()", "SCHEMA other", "TABLE mallory.t", "TABLE mallory.u"]
+        assert found[2].text.startswith("TABLE mallory.t was added to extension hstore and is in no base: ")
+        assert found[2].remedy == 'Run "ALTER EXTENSION hstore DROP TABLE mallory.t", then take a new base'

@@ -1,7 +1,8 @@
 """What is in the database already and that a copy does not have: objects that use temporary ones, or pg_scribe's own.
 
 A dump that has the former cannot be restored, with psql or otherwise; they are gone when their session is. The latter
-go from a copy with the schema scribe. And values that nothing reads back elsewhere, at which a dump's COPY would stop.
+go from a copy with the schema scribe. What somebody added to an extension is in no dump. And there are values that
+nothing reads back elsewhere, at which a dump's COPY would stop.
 """
 
 from __future__ import annotations
@@ -46,6 +47,20 @@ FROM pg_catalog.pg_depend AS d JOIN absent AS a ON a.class = d.refclassid AND a.
   JOIN pg_catalog.pg_namespace AS n ON n.oid = u.schema AND n.nspname <> 'scribe' AND n.nspname !~ '^pg_(temp|toast)'
 WHERE d.deptype IN ('n', 'a') ORDER BY a.temporary DESC, 1, 2
 """
+# What a role that is no superuser made and added to an extension: pg_dump expects that the extension's script makes it. What a script
+# made has got its schema by the same command as its place in the extension; superusers own that, and what pg_upgrade put together.
+_ADDED = """
+SELECT i.type, i.identity, pg_catalog.quote_ident(e.extname)
+FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+  JOIN pg_catalog.pg_shdepend AS o ON o.classid = d.classid AND o.objid = d.objid AND o.objsubid = 0 AND o.deptype = 'o'
+    AND o.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+  JOIN pg_catalog.pg_roles AS r ON r.oid = o.refobjid AND NOT r.rolsuper
+  LEFT JOIN pg_catalog.pg_depend AS n ON n.classid = d.classid AND n.objid = d.objid AND n.objsubid = 0
+    AND n.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND n.deptype = 'n',
+  LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) AS i
+WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
+  AND (n.xmin IS NULL OR n.xmin <> d.xmin OR NOT n.cmin = d.cmin) ORDER BY 3, 1, 2
+"""
 # Columns of types whose text names objects or roles, of tables that are read in no time. By their pages: asking for
 # bytes would wait for whoever has locked a table.
 _COLUMNS = """
@@ -73,15 +88,20 @@ class Absent:
     user: str
     used: str
     temporary: bool
+    added: str = ""  # the extension that it was added to
 
     @property
     def text(self) -> str:
         """What is wrong, in words."""
+        if self.added:
+            return f"{self.user} was added to extension {self.added} and is in no base: a restore stops where it is used"
         return f"{self.user} uses {self.used}, which no copy has"
 
     @property
     def remedy(self) -> str:
         """What to do about it, as a sentence without its full stop."""
+        if self.added:
+            return f'Run "ALTER EXTENSION {self.added} DROP {self.user}", then take a new base'
         if self.temporary:
             return f"End the session that made {self.used}, or drop {self.user}"
         return f"Drop {self.user}, or make it without what is in the schema scribe"
@@ -89,7 +109,10 @@ class Absent:
 
 def find_absent(conn: psycopg.Connection[Any]) -> list[Absent]:
     """Return what users' objects use that a copy does not have, what is temporary first."""
-    return [Absent(*row) for row in conn.execute(_USERS).fetchall()]
+    absent = [Absent(*row) for row in conn.execute(_USERS).fetchall()]
+    for kind, identity, extension in conn.execute(_ADDED).fetchall():
+        absent.append(Absent(f"{kind.upper()} {identity}", "", False, extension))
+    return absent
 
 
 def find_absent_values(conn: psycopg.Connection[Any]) -> list[str]:
