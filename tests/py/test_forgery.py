@@ -86,20 +86,27 @@ def recorded(cluster: Cluster, database: str) -> list[tuple[str, bool, str, str]
 
 # Made by mallory, and under the same names by victim while a transaction of mallory's is open.
 NAMESAKES = """
-CREATE TABLE {0}.t (i int PRIMARY KEY); CREATE TABLE {0}.gone (i int PRIMARY KEY); CREATE TABLE {0}.given (i int PRIMARY KEY);
+CREATE TABLE {0}.t (i int PRIMARY KEY); CREATE TABLE {0}.gone (i int PRIMARY KEY);
+CREATE TABLE {0}.given (i int PRIMARY KEY);
 CREATE FUNCTION {0}.f(other.e) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE {0}.ty AS ENUM ('a');
-CREATE FUNCTION {0}.g(other.e) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE DOMAIN {0}.d AS int CONSTRAINT c CHECK (value > 0);
-CREATE FUNCTION {0}.tf() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'; CREATE TABLE {0}.p (i int PRIMARY KEY);
+CREATE FUNCTION {0}.g(other.e) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE DOMAIN {0}.d AS int CONSTRAINT c CHECK (value > 0);
+CREATE FUNCTION {0}.tf() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+CREATE TABLE {0}.p (i int PRIMARY KEY);
 CREATE AGGREGATE {0}.n(*) (sfunc = int8inc, stype = int8, initcond = '0');
 CREATE AGGREGATE {0}.m(*) (sfunc = int8inc, stype = int8, initcond = '0');
 CREATE TRIGGER tr BEFORE INSERT ON {0}.t FOR EACH ROW EXECUTE FUNCTION {0}.tf(); CREATE POLICY po ON {0}.t;
 CREATE TRIGGER tr BEFORE INSERT ON {0}.p FOR EACH ROW EXECUTE FUNCTION {0}.tf(); CREATE POLICY po ON {0}.p
 """
 MEANT = """
-DROP TABLE IF EXISTS mallory.a, victim.late; DROP TABLE gone; ALTER TABLE given OWNER TO mallory; COMMENT ON TABLE t IS 'of mallory';
-ALTER FUNCTION f(e) OWNER TO mallory; COMMENT ON FUNCTION f(e) IS E'of \\\\ mallory'; DROP FUNCTION g(e); DROP TYPE ty;
-DROP FUNCTION IF EXISTS h(e), late(); COMMENT ON CONSTRAINT c ON DOMAIN d IS 'of mallory'; COMMENT ON COLUMN t.i IS 'of mallory';
-CREATE PUBLICATION scribe_test_names FOR TABLE p; COMMENT ON TRIGGER tr ON t IS 'of mallory'; COMMENT ON POLICY po ON t IS 'of mallory';
+DROP TABLE IF EXISTS mallory.a, victim.late; DROP TABLE gone; ALTER TABLE given OWNER TO mallory;
+COMMENT ON TABLE t IS 'of mallory';
+ALTER FUNCTION f(e) OWNER TO mallory; COMMENT ON FUNCTION f(e) IS E'of \\\\ mallory'; DROP FUNCTION g(e);
+DROP TYPE ty;
+DROP FUNCTION IF EXISTS h(e), late(); COMMENT ON CONSTRAINT c ON DOMAIN d IS 'of mallory';
+COMMENT ON COLUMN t.i IS 'of mallory';
+CREATE PUBLICATION scribe_test_names FOR TABLE p; COMMENT ON TRIGGER tr ON t IS 'of mallory';
+COMMENT ON POLICY po ON t IS 'of mallory';
 DROP TRIGGER tr ON p; DROP POLICY po ON p; COMMENT ON AGGREGATE n(*) IS 'of mallory'; DROP AGGREGATE m(*)
 """
 
@@ -107,7 +114,7 @@ DROP TRIGGER tr ON p; DROP POLICY po ON p; COMMENT ON AGGREGATE n(*) IS 'of mall
 def test_no_name_means_what_another_made_before_the_statements_transaction_ended(
     scribe: Scribe, targets: tuple[str, str]
 ) -> None:
-    """A replay runs in the order of commits, some statements with our rights: it has to find what the statement found."""
+    """A replay runs in the order of commits, and some statements with our rights: each finds what it found."""
     scribe.cluster.psql(
         "DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
         "DO $$ BEGIN CREATE ROLE scribe_test_victim LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"

@@ -101,7 +101,7 @@ def test_a_function_that_refuses_to_work_in_a_replica_is_reported(database: str,
 def test_what_its_owner_added_to_an_extension_is_reported_and_what_a_script_made_is_not(
     database: str, cluster: Cluster
 ) -> None:
-    """Who may create objects in the database may own a trusted extension, and pg_dump leaves out what belongs to one."""
+    """Who may create objects in a database may own a trusted extension; pg_dump leaves out what belongs to one."""
     cluster.psql(
         "DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
         f'CREATE SCHEMA mallory AUTHORIZATION mallory; GRANT CREATE ON DATABASE "{database}" TO mallory',
@@ -119,6 +119,7 @@ def test_what_its_owner_added_to_an_extension_is_reported_and_what_a_script_made
     cluster.psql("VACUUM FULL pg_depend", database)
     with cluster.connect(database, options="-c search_path=") as conn:
         found = find_absent(conn)
-        assert [absent.user for absent in found] == ["FUNCTION mallory.f()", "SCHEMA other", "TABLE mallory.t", "TABLE mallory.u"]
+        users = [absent.user for absent in found]
+        assert users == ["FUNCTION mallory.f()", "SCHEMA other", "TABLE mallory.t", "TABLE mallory.u"]
         assert found[2].text.startswith("TABLE mallory.t was added to extension hstore and is in no base: ")
         assert found[2].remedy == 'Run "ALTER EXTENSION hstore DROP TABLE mallory.t", then take a new base'

@@ -47,8 +47,9 @@ FROM pg_catalog.pg_depend AS d JOIN absent AS a ON a.class = d.refclassid AND a.
   JOIN pg_catalog.pg_namespace AS n ON n.oid = u.schema AND n.nspname <> 'scribe' AND n.nspname !~ '^pg_(temp|toast)'
 WHERE d.deptype IN ('n', 'a') ORDER BY a.temporary DESC, 1, 2
 """
-# What a role that is no superuser made and added to an extension: pg_dump expects that the extension's script makes it. What a script
-# made has got its schema by the same command as its place in the extension; superusers own that, and what pg_upgrade put together.
+# What a role that is no superuser made and added to an extension: pg_dump expects that the extension's script makes it.
+# What a script made has got its schema by the same command as its place in the extension; superusers own that, and what
+# pg_upgrade put together.
 _ADDED = """
 SELECT i.type, i.identity, pg_catalog.quote_ident(e.extname)
 FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
@@ -94,7 +95,7 @@ class Absent:
     def text(self) -> str:
         """What is wrong, in words."""
         if self.added:
-            return f"{self.user} was added to extension {self.added} and is in no base: a restore stops where it is used"
+            return f"{self.user} was added to extension {self.added} and is in no base: a restore may stop at it"
         return f"{self.user} uses {self.used}, which no copy has"
 
     @property
