@@ -588,6 +588,27 @@ def test_what_reassign_owned_gave_away_before_any_rotation_saw_it_is_recorded_by
         cluster.psql("DROP OWNED BY mallory CASCADE; DROP ROLE leaver", captured)
 
 
+@pytest.mark.parametrize("captured", ["library"], indirect=True)  # without it, a rotation is the first to know
+def test_what_reassign_owned_gave_away_is_recorded_before_its_new_owner_changes_it(
+    cluster: Cluster, captured: str
+) -> None:
+    cluster.psql("DROP ROLE IF EXISTS leaver; CREATE ROLE leaver; CREATE SCHEMA lv AUTHORIZATION leaver", captured)
+    try:
+        cluster.psql("SET ROLE leaver; CREATE TABLE lv.keep (i int PRIMARY KEY)", captured)
+        cluster.psql("REASSIGN OWNED BY leaver TO mallory", captured)
+        before = cluster.value("SELECT max(id) FROM scribe.ddl_history", captured)
+        with cluster.connect(captured, user="mallory") as conn:
+            conn.execute("ALTER TABLE lv.keep ADD b int; ALTER TABLE lv.keep ADD c int")
+        cluster.psql("SELECT scribe.reconcile()", captured)
+        rows = cluster.query(f"SELECT statement FROM scribe.ddl_history WHERE id > {before} ORDER BY id", captured)
+        texts = [text for (text,) in rows]
+        given = ["ALTER SCHEMA lv OWNER TO mallory", "ALTER TABLE lv.keep OWNER TO mallory"]
+        assert sorted(texts[:2]) == given, texts
+        assert [text[-10:] for text in texts[2:]] == [" ADD b int", " ADD c int"]
+    finally:
+        cluster.psql("DROP OWNED BY mallory CASCADE; DROP ROLE leaver", captured)
+
+
 def test_an_installation_brought_up_to_date_forgets_nothing(cluster: Cluster, captured: str, edition: str) -> None:
     cluster.psql("DROP ROLE IF EXISTS leaver; CREATE ROLE leaver; CREATE SCHEMA lv AUTHORIZATION leaver", captured)
     try:

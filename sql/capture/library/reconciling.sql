@@ -31,6 +31,21 @@ SET lock_timeout = '100ms' AS $function$
 DECLARE
     changed oid[];
 BEGIN
+    -- What no rotation has seen yet, and whose owner was written by another transaction than its schema. Of schemas that cannot be told;
+    -- what the first superuser was given has no owner there, and he needs no right of an owner's.
+    changed := ARRAY(SELECT o.objid
+        FROM pg_shdepend AS o LEFT JOIN pg_depend AS n ON n.classid = o.classid AND n.objid = o.objid AND n.objsubid = 0
+            AND n.refclassid = 'pg_namespace'::regclass AND n.deptype = 'n'
+        WHERE o.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND o.deptype = 'o' AND o.objsubid = 0
+            AND o.classid = ANY ('{pg_class,pg_proc,pg_type,pg_namespace}'::regclass[]::oid[]) AND o.xmin IS DISTINCT FROM n.xmin
+            AND NOT EXISTS (SELECT FROM scribe.seen_owner AS s WHERE s.classid = o.classid AND s.objid = o.objid));
+    IF changed <> '{}' AND EXISTS (SELECT FROM scribe.owners(changed)) THEN
+        changed := scribe.given_away();
+        IF changed <> '{}' THEN
+            SET LOCAL scribe.settings = '{}';  -- they are noted after this
+            PERFORM scribe.reconcile_owners(true, changed, true);
+        END IF;
+    END IF;
     changed := ARRAY(
         SELECT s.objid FROM scribe.seen_owner AS s JOIN pg_class AS o ON o.oid = s.objid
             WHERE s.classid = 'pg_class'::regclass AND o.relowner <> s.owner
