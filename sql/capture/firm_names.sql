@@ -42,5 +42,6 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.drops_by_identity(facts json, dropped json) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT (dropped->>'temporary')::int > 0 OR NOT coalesce((facts->>'exact')::boolean, false)
-        OR coalesce((facts->>'objects')::int > json_array_length(dropped->'named'), false)
+        OR CASE WHEN facts->'objects' IS NULL THEN facts->>'statement' ~* '\mIF\s+EXISTS\M' AND strpos(facts->>'statement', ',') > 0
+            ELSE (facts->>'objects')::int > json_array_length(dropped->'named') END
 $function$;

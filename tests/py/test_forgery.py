@@ -140,6 +140,13 @@ def test_no_name_means_what_another_made_before_the_statements_transaction_ended
     assert_both_restores_equal(scribe, targets)
 
 
+def test_a_drop_of_what_was_not_there_drops_nothing_that_was_made_meanwhile(cluster: Cluster, captured: str) -> None:
+    with cluster.connect(captured, user="mallory") as conn:
+        conn.execute("DROP TABLE IF EXISTS mallory.t, mallory.late")
+    texts = [text for text, *_ in recorded(cluster, captured)]
+    assert texts == ["DROP TABLE mallory.t CASCADE"]
+
+
 @pytest.mark.parametrize("language", ["sql", "plpgsql"])
 def test_no_functions_name_makes_another_text_of_what_it_ran(cluster: Cluster, captured: str, language: str) -> None:
     body = BODY if language == "sql" else f"BEGIN {BODY}; END"
