@@ -11,12 +11,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from aged import Aged, change, find_lost, points, random_archive
+from aged import EPOCH, Aged, change, find_lost, points, random_archive
 from cluster import ROOT
 
 from scribe.archive.chains import Target, find_chains
 from scribe.archive.removal import list_steps, prune
-from scribe.archive.retention import Policy, make_plan, read_time
+from scribe.archive.retention import Policy, find_trusted, make_plan, read_contents, read_time
 from scribe.archive.verification import Verification
 from scribe.common.dialect import format_time
 from scribe.common.errors import ScribeError, TryAgainError
@@ -386,3 +386,71 @@ def shift(made: Aged) -> None:
             if key in value
         }
         change(path, **moved)
+
+
+# --- bases made from the archive --------------------------------------------------------------------------------------
+
+
+def derive(made: Aged, stamp: str, of: str, day: float) -> None:
+    """Let a base be one made from the archive at a day."""
+    time = (EPOCH + timedelta(days=day)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    record = {"lsn": "0/1", "time": time, "segment": "x.json"}
+    origin = {"base": of, "started": time}
+    made_from = {"base": of, "origin": origin, "segments": 1, "last_segment": "x.sql", "record": record, "left_out": []}
+    proof = {"time": time, "compared": [], "not_compared": []}
+    change(made.path / "base" / stamp / "manifest.json", made_from=made_from, proof=proof)
+
+
+def test_a_base_made_from_the_archive_counts_while_something_stands_behind_it(made: Aged) -> None:
+    source = made.add_base(0)
+    made.add_segment(1)
+    first = made.add_base(10)
+    derive(made, first, source, 10)
+    for day in range(11, 80):
+        made.add_segment(day)
+
+    def trusted(days: int = 35) -> list[str]:
+        contents = read_contents(made.archive, made.archive.identity())
+        return [base.stamp for base in find_trusted(made.archive, contents, days)]
+
+    assert trusted(70) == [source, first]  # by the proof with which it was made
+    assert trusted() == [source]
+    plan = prune(made.archive, Policy(7, 30, 0), None, confirm=True, now=made.now())
+    assert plan.removals == [v for v in plan.removals if v.path.name == first]  # every segment since the source's base
+    shown = find_chains(made.archive, made.archive.identity())
+    assert [(chain.base.stamp, len(chain.segments)) for chain in shown] == [(source, 70)]
+
+    second = made.add_base(81)
+    derive(made, second, source, 81)
+    third = made.add_base(90)
+    derive(made, third, second, 90)
+    made.add_segment(100)
+    assert trusted() == [source, second, third]
+    made.add_segment(120)
+    assert trusted() == [source, second, third]  # by the proof of what was made of it
+    made.add_segment(130)
+    assert trusted() == [source]
+    rehearsal = made.path / "rehearsal.json"
+    time = made.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    value = {"time": time, "ok": True, "base": third, "compared": ["at x, the contents of 2 tables with those"]}
+    rehearsal.write_text(json.dumps(value))
+    assert trusted() == [source, third]
+    rehearsal.write_text(json.dumps(value | {"compared": []}))
+    assert trusted() == [source]
+    rehearsal.write_text(json.dumps(value | {"ok": False}))
+    assert trusted(1000) == [source, second]
+    rehearsal.unlink()
+    prune(made.archive, Policy(7, 10, 0), None, confirm=True, now=made.now())
+    assert [base.stamp for base in made.archive.bases()] == [source]
+
+
+def test_nothing_is_removed_if_no_base_counts(made: Aged) -> None:
+    first = made.add_base(0)
+    derive(made, first, "20250101T000000Z", 0)
+    made.add_segment(20)
+    made.add_segment(60)
+    plan = prune(made.archive, Policy(0, 0, 0), None, confirm=True, now=made.now())
+    assert plan.removals == []
+    assert "no base counts as one" in str(plan.hold)
+    assert "no proof behind it of the last 35 days" in str(plan.hold)
+    assert make_plan(made.archive, made.archive.identity(), Policy(0, 0, 0, 61), made.now()).hold is None

@@ -6,7 +6,7 @@ Whatever such a base says, it says of the source as recorded: what was never cap
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from scribe.common import files
 from scribe.common.errors import ScribeError
 
 RESULT = "derived.json"
+_CONTENTS = "the contents of"  # in what a rehearsal says that it has compared
 
 
 def is_derived(manifest: Mapping[str, Any]) -> bool:
@@ -32,6 +33,26 @@ def origin_of(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Return the base of the source's to which a base goes back (base), and when that was begun (started)."""
     made_from = manifest.get("made_from")
     return dict(made_from["origin"]) if made_from else {"base": manifest["stamp"], "started": manifest["started"]}
+
+
+def proof_times(archive: Archive, base: Base, others: Iterable[Base]) -> list[str] | None:
+    """Return when it was shown that a base is what the source held; None if the last rehearsal showed that it is not.
+
+    It is shown by the comparison when it was made, by those of bases that were made of it, and by a rehearsal.
+    """
+    times = [base.manifest["proof"]["time"]] if is_derived(base.manifest) else []
+    times += [
+        other.manifest["proof"]["time"]
+        for other in others
+        if is_derived(other.manifest) and other.manifest["made_from"]["base"] == base.stamp
+    ]
+    with contextlib.suppress(FileNotFoundError, ScribeError, KeyError, TypeError):
+        rehearsal = files.read_json(archive.results / "rehearsal.json")
+        if rehearsal["base"] == base.stamp:
+            if rehearsal["ok"] is not True:
+                return None
+            times += [str(rehearsal["time"])] if any(_CONTENTS in text for text in rehearsal["compared"]) else []
+    return times
 
 
 @dataclass(frozen=True)

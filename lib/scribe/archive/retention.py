@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scribe.archive.chains import find_chain
+from scribe.archive.derivation import is_derived, proof_times
 from scribe.archive.layout import Archive, Base, Segment
 from scribe.archive.pruned import read_pruned
 from scribe.common import files
@@ -23,16 +24,20 @@ from scribe.common.settings import Settings
 
 @dataclass(frozen=True)
 class Policy:
-    """What stays. Days: 24 hours back from the newest file; monthly: calendar months (UTC) before the present one."""
+    """What stays. Days: 24 hours back from the newest file; monthly: calendar months (UTC) before the present one.
+
+    proof_days: how old what stands behind a base made from the archive may be, for the base to be relied on.
+    """
 
     incremental_days: int = 7
     base_days: int = 30
     monthly: int = 12
+    proof_days: int = 35
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Policy:
         """Return the policy that the settings name."""
-        names = ("SCRIBE_KEEP_INCREMENTAL_DAYS", "SCRIBE_KEEP_BASE_DAYS", "SCRIBE_KEEP_MONTHLY")
+        names = ("SCRIBE_KEEP_INCREMENTAL_DAYS", "SCRIBE_KEEP_BASE_DAYS", "SCRIBE_KEEP_MONTHLY", "SCRIBE_PROOF_DAYS")
         return cls(*(settings[name] for name in names))
 
     def __str__(self) -> str:
@@ -161,8 +166,16 @@ def make_plan(
     hold = find_hold(archive, contents, now)
     if hold is not None:
         return hold_all(archive, contents, hold)
-    needed = find_needed(contents, days_before(contents.newest, policy.incremental_days))
+    trusted = find_trusted(archive, contents, policy.proof_days)
+    if not trusted:
+        return hold_all(
+            archive, contents, f"no base counts as one: each was made from the archive, {_unproved(policy)}"
+        )
+    window = days_before(contents.newest, policy.incremental_days)
+    needed = find_needed(replace(contents, bases=trusted), window)
     keep = explain_bases(contents, policy, needed)
+    unsure = [base.stamp for base in contents.bases if base not in trusted and base.stamp in keep]
+    keep |= {stamp: f"{keep[stamp]}; it does not count as one, {_unproved(policy)}" for stamp in unsure}
     limit = find_limit(archive, unsent)
     base_verdicts = [_judge_base(base, keep.get(base.stamp), limit) for base in contents.bases]
     anchor = contents.bases[min(i for i, base in enumerate(contents.bases) if base.stamp in needed)]
@@ -173,6 +186,30 @@ def make_plan(
     relied = tuple(base for base in contents.bases if base.stamp in needed)
     verdicts = [*find_leftovers(archive), *base_verdicts, *segment_verdicts, *_judge_globals(archive, oldest)]
     return Plan(tuple(verdicts), relied, kept)
+
+
+def find_trusted(archive: Archive, contents: Contents, days: int) -> list[Base]:
+    """Return the bases on which a promise may rest: the source's, and those made from the archive that are proved.
+
+    Behind one stands what was proved of it itself, and a base of the source's from before it; one of these must not be
+    older than so many days.
+    """
+    since = days_before(contents.newest, days)
+    trusted = []
+    source = datetime.min.replace(tzinfo=UTC)
+    for base in contents.bases:
+        if not is_derived(base.manifest):
+            source = contents.base_times[base.stamp]
+            trusted.append(base)
+            continue
+        proofs = proof_times(archive, base, contents.bases)
+        if proofs is not None and max([source, *map(read_time, proofs)]) >= since:
+            trusted.append(base)
+    return trusted
+
+
+def _unproved(policy: Policy) -> str:
+    return f"with no base of the source's and no proof behind it of the last {policy.proof_days} days"
 
 
 def find_hold(archive: Archive, contents: Contents, now: datetime) -> str | None:

@@ -156,6 +156,7 @@ KEYS: dict[str, Key] = {
     "SCRIBE_KEEP_INCREMENTAL_DAYS": Key(parse_count, "7"),
     "SCRIBE_KEEP_BASE_DAYS": Key(parse_count, "30"),
     "SCRIBE_KEEP_MONTHLY": Key(parse_count, "12"),
+    "SCRIBE_PROOF_DAYS": Key(parse_count, "35"),
     "SCRIBE_LAG_WARNING": Key(parse_size, "512MB"),
     "SCRIBE_LAG_CRITICAL": Key(parse_size, "1GB"),
     "SCRIBE_LAG_EMERGENCY": Key(parse_size, "10GB"),

@@ -22,7 +22,9 @@ Prints one line and the reason for every base, segment and globals file; removes
 
 What stays: every point of the last SCRIBE_KEEP_INCREMENTAL_DAYS days, so the newest base older than that and every
 segment after it; bases for SCRIBE_KEEP_BASE_DAYS days; then the first base of each month for SCRIBE_KEEP_MONTHLY
-months. A base alone restores to its own consistent point. Days are counted back from the newest file.
+months. A base alone restores to its own consistent point. Days are counted back from the newest file. A base made from
+the archive counts only while a base of the source's from before it, or a proof of its contents (when it was made, when
+another was made of it, a rehearsal that began with it), is not older than SCRIBE_PROOF_DAYS days.
 
 With the URL of a store (s3://bucket/prefix), the same policy is judged by what is in the store, and it goes from there;
 scribe-sync does not send it again. The newest bases are fetched first, to prove that they restore. The credentials need
