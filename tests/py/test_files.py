@@ -35,6 +35,13 @@ def test_files_are_private_otherwise(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
 
 
+def test_an_archived_file_is_written_once(tmp_path: Path) -> None:
+    files.write_file(tmp_path / "segment", b"first", exclusive=True)
+    with pytest.raises(FileExistsError):
+        files.write_file(tmp_path / "segment", b"second", exclusive=True)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("segment", b"first")]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root: files of others are made by root alone")
 def test_what_root_makes_belongs_to_who_owns_the_directory(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12346)

@@ -17,6 +17,7 @@ from archives import make_archive, transaction
 from test_rotation import SAMPLE, TRANSACTIONS, Crash, archived
 
 from scribe.archive.layout import Archive
+from scribe.common import files
 from scribe.source.server import Server
 from scribe.source.slot import Slot
 from scribe.spool.contents import Scan, Spool, Tape, find_start
@@ -176,3 +177,27 @@ def test_what_a_start_counts_on_is_on_disk(
     disk.lose_power(tmp_path / "after")
     found = [path.read_bytes() for path in Spool(tmp_path / "after" / "spool").paths()]
     assert found == [b"".join(TRANSACTIONS[:2]), b"".join(TRANSACTIONS[2:4])]
+
+
+def test_what_is_synced_into_a_new_spool_file_has_its_name_on_disk(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path / "archive")
+    spool = Spool(archive.spool)
+    disk = Disk(archive.path, names_last=False)
+    with pytest.MonkeyPatch.context() as patch:
+        Machine(patch, disk, stop=1000)
+        os.rename(spool.stream, spool.next_part())
+        spool.create_stream()
+        receive(archive, TRANSACTIONS[0], b"")
+    disk.lose_power(tmp_path / "after")
+    assert Spool(tmp_path / "after" / "spool").stream.read_bytes() == TRANSACTIONS[0]
+
+
+def test_what_was_removed_does_not_come_back(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path / "archive")
+    archive.declare_broken("a reason", 0x200)
+    disk = Disk(archive.path, names_last=False)
+    with pytest.MonkeyPatch.context() as patch:
+        Machine(patch, disk, stop=1000)
+        files.remove_file(archive.path / "broken.json")
+    disk.lose_power(tmp_path / "after")
+    assert Archive(tmp_path / "after").broken() is None
