@@ -9,6 +9,7 @@ server to which something has happened. "sh booted" is for a booted system, "sh"
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from checking import PROMPT
 from cluster import ROOT, Cluster, install_decoder, temporary_cluster
+from compare import assert_equal
 from source import Scribe
 from standby import catch_up, promote, standby
 
@@ -129,6 +132,28 @@ def test_the_way_on_after_a_promotion(tmp_path):
             promote(other)
             both = {"PGHOST": f"{primary.host},{other.host}", "PGPORT": f"{primary.port},{other.port}"}
             play("docs/runbook.md", shop.env | both, tmp_path, "promoted")
+
+
+@pytest.mark.slow
+def test_the_way_to_a_newer_version_and_back(cluster, shop, tmp_path):
+    """PG_CONFIG_NEW names the newer version; else the copy is on another server of the same one."""
+    new = Cluster(os.environ.get("PG_CONFIG_NEW"))
+    install_decoder(new.pg_config)
+    shop.settings |= PROMPT
+    cluster.psql("CREATE TABLE orders (id int PRIMARY KEY, item text); CREATE SEQUENCE tickets", "shop")
+    shop.run("scribe-init")
+    shop.start_stream()
+    cluster.psql("INSERT INTO orders VALUES (1, 'one'); SELECT nextval('tickets'), nextval('tickets')", "shop")
+    try:
+        new.create()
+        back = f"host={cluster.host} port={cluster.port} dbname=shop_back"
+        there = {"NEW": f"host={new.host} port={new.port} dbname=shop", "BACK": back}
+        path = shop.env["PATH"].replace(cluster.bindir, f"{new.bindir}:{cluster.bindir}", 1)
+        play("docs/runbook.md", shop.env | there | {"PATH": path}, tmp_path, "moving")
+        assert new.query("SELECT last_value FROM tickets", "shop") == [(2,)]
+        assert_equal(new.dump("shop"), cluster.dump("shop_back"))
+    finally:
+        new.remove()
 
 
 @pytest.mark.unit

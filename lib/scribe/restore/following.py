@@ -254,11 +254,17 @@ class Following(Restore):
                 return True
         if not self.arrivals.takes_spool or self._failed_at == self.position:
             return False
+        looked = time.time()
         tail = self.arrivals.look(self.position)
         if tail is None:
             return False
         with tail:
-            return self._take_tail(replayer, tail)
+            self._take_tail(replayer, tail)
+        if not self.arrivals.waits and not self.stopping:
+            self.current = looked
+            self._end_outage()
+        self._sleep(self.arguments.interval * PAUSE)  # what is small is taken together: each time the spool is synced
+        return True
 
     def _take_segment(self, replayer: Replayer, segment: Segment) -> None:
         self.talk.note(f"applying {segment.data.name}")
@@ -278,7 +284,7 @@ class Following(Restore):
             self.arrivals.took(segment)
             self._failed_at = None
 
-    def _take_tail(self, replayer: Replayer, tail: Tail) -> bool:
+    def _take_tail(self, replayer: Replayer, tail: Tail) -> None:
         replayer.session.run(session_settings(self.identity["encoding"]))
         try:
             replayer.apply(self.watch(tail.events()), "the spool")
@@ -290,8 +296,6 @@ class Following(Restore):
             raise TryAgainError(f"{error.message}; waiting for the segment that will hold this") from None
         self._moved(replayer)
         self.arrivals.took_tail(tail)
-        self._sleep(self.arguments.interval * PAUSE)  # what is small is taken together: each time the spool is synced
-        return True
 
     def _moved(self, replayer: Replayer) -> None:
         self.position = replayer.position
