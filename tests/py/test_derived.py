@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Cluster
+from cases import ALL, CASES, assert_both_restores_equal, play_case
+from cluster import ROOT, Cluster, poll
 from compare import State, assert_equal
 from source import Scribe
 
@@ -256,3 +258,42 @@ def test_without_proof_there_is_no_base_and_the_check_says_so(
     scribe.run("scribe-rotate", "--record")
     run = derive(scribe, "-v", **kept)
     assert f"restoring base {newest}" in run.stderr
+
+
+def test_whatever_ends_a_run_leaves_no_base_and_the_next_one_makes_it(scribe: Scribe, place: Path) -> None:
+    begin(scribe, "CREATE TABLE t (id serial PRIMARY KEY, v text); INSERT INTO t (v) VALUES ('a'), ('b')")
+    scribe.cluster.psql("INSERT INTO t (v) VALUES ('c')", scribe.dbname)
+    scribe.run("scribe-rotate", "--record")
+    bases = scribe.archive / "base"
+    first = {path.name for path in bases.iterdir()}
+    kept = {"SCRIBE_COPY": str(place / "copy")}
+    command = [ROOT / "bin/scribe-dump", "--from-archive", "--directory", str(place)]
+    moments: list[tuple[int, dict[str, str], Callable[[], object]]] = [
+        (signal.SIGTERM, {}, lambda: list(place.glob("scribe-rehearsal-*/data/postmaster.pid"))),
+        (signal.SIGKILL, kept, lambda: list(place.glob("copy/data/base"))),
+        (signal.SIGKILL, kept, lambda: list(bases.glob(".tmp-*"))),
+    ]
+    for number, env, reached in moments:
+        with subprocess.Popen(command, env=scribe.env | away(scribe) | env, stderr=subprocess.PIPE) as process:
+            poll(reached, 120, "the moment")
+            if number == signal.SIGTERM:
+                assert "a base is being taken" in derive(scribe, status=75).stderr
+            process.send_signal(number)
+            process.communicate()
+            assert process.returncode != 0
+        assert {path.name for path in bases.iterdir() if not path.name.startswith(".tmp-")} == first
+        assert not (scribe.archive / "derived.json").exists()
+    assert not list(place.glob("scribe-rehearsal-*"))
+    made = Path(derive(scribe, **kept).stdout.strip())
+    assert {path.name for path in bases.iterdir()} == {*first, made.name}
+
+
+CHOSEN = [case for case in CASES if ALL or case.stem == "values"]
+
+
+@pytest.mark.parametrize("case", CHOSEN, ids=lambda path: path.stem)
+def test_a_base_made_of_a_case_equals_the_source(case: Path, scribe: Scribe, targets: tuple[str, str]) -> None:
+    play_case(case, scribe)
+    scribe.run("scribe-rotate", "--record")
+    derive(scribe, "--no-prune")
+    assert_both_restores_equal(scribe, targets)

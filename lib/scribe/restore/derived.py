@@ -26,7 +26,7 @@ from scribe.common import files
 from scribe.common.dialect import format_time
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.lsn import format_lsn, parse_lsn
-from scribe.common.postgres import connect, major_of_server, program_version
+from scribe.common.postgres import connect, fetch_value, major_of_server, program_version
 from scribe.decoders.registry import decoder_of
 from scribe.dump.base import Beside, Request, Talker, take_base
 from scribe.dump.contents import TEXT_OPTIONS
@@ -49,6 +49,7 @@ _MEMBERS = """
 SELECT c.oid::bigint FROM pg_catalog.pg_class AS c WHERE c.oid = ANY (
   SELECT pg_catalog.unnest(e.extconfig) FROM pg_catalog.pg_extension AS e)
 """
+_ANY_OBJECTS = "SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)"
 _STATISTICS = "data of statistics, which ANALYZE gathers again"
 
 
@@ -310,6 +311,8 @@ def _make(archive: Archive, source: Source, point: Point, wanted: Wanted) -> Bas
             set_sequences(conn, known["sequences"], talk)
             unlogged, members = _tables(conn, _UNLOGGED), _tables(conn, _MEMBERS)
             proof["not_compared"] = [f"rows of {table.name_text}, which is an extension's" for table in members]
+            if known["meta"]["large_objects"] or fetch_value(conn, _ANY_OBJECTS):
+                proof["not_compared"].append("large objects, which follow the rows by up to one rotation")
             left_out = [f"rows of {table.name_text}, which is unlogged" for table in unlogged] + [_STATISTICS]
             made_from = _describe(point, copy, left_out)
             beside = _beside(point, globals_sql, {"made_from": made_from, "proof": proof})
