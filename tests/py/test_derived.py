@@ -29,6 +29,7 @@ CREATE TABLE app.spread1 PARTITION OF app.spread FOR VALUES WITH (MODULUS 2, REM
 CREATE TABLE app.full_identity (a int, b text);
 CREATE UNLOGGED TABLE app."Gone ""u" (id serial, x int);
 INSERT INTO app."Gone ""u" (x) VALUES (1), (2);
+SELECT lo_from_bytea(90001, 'kept'), lo_from_bytea(90002, 'gone'), lo_from_bytea(90003, repeat('long', 20000)::bytea);
 CREATE FUNCTION app.raise() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
 CREATE EVENT TRIGGER watching ON ddl_command_end EXECUTE FUNCTION app.raise();
 """
@@ -62,12 +63,15 @@ ALTER ROLE {role} IN DATABASE {database} SET search_path = app, public;
 COMMENT ON DATABASE {database} IS 'the source';
 GRANT CREATE ON DATABASE {database} TO {role};
 SELECT setval('app.t_id_seq', 5000);
+SELECT lo_unlink(90002), lo_put(90003, 5000, repeat('x', 3000)::bytea), lo_create(90004), lo_put(90004, 100000, 'end');
+COMMENT ON LARGE OBJECT 90001 IS 'a comment'; GRANT SELECT ON LARGE OBJECT 90001 TO {role}, PUBLIC;
 CREATE SEQUENCE app.down INCREMENT -3 MINVALUE -1000 MAXVALUE 9 CYCLE;
 SELECT nextval('app.down'), nextval('app.down');
 """
 LATER = """
 INSERT INTO app.t (v) VALUES ('after'); UPDATE app.t SET extra = 6 WHERE id < 100; DROP TABLE app.made;
 INSERT INTO app."Gone ""u" (x) VALUES (3);
+SELECT lo_unlink(90004), lo_put(90001, 0, 'KEPT');
 DELETE FROM app.full_identity; ALTER TABLE app.full_identity ADD PRIMARY KEY (a);
 """
 
@@ -147,6 +151,7 @@ def test_a_base_from_the_archive_is_as_one_of_the_source(scribe: Scribe, targets
     assert "the contents of" in " ".join(made["proof"]["compared"])
     assert 'rows of app."Gone ""u", which is unlogged' in made["made_from"]["left_out"]
     assert made["rows"]['app."Gone ""u"'] == 0
+    assert any("3 large objects" in line for line in made["proof"]["compared"])
     assert result_of(scribe)["base"] == base.name
 
     # of the source at that point, by scribe-restore and by psql alone

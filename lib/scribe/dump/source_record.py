@@ -33,6 +33,7 @@ from scribe.dump.base import LOCK_WAIT, begin_cut, ending, refuse_other_timeline
 from scribe.dump.contents import TEXT_OPTIONS, Contents, choose_tables, read_contents
 from scribe.dump.gate import NoGate
 from scribe.dump.guard import Guard, MovedError, Table, in_snapshot, read_tables
+from scribe.source import largeobjects
 from scribe.source.metadata import (
     database_acl,
     database_sql,
@@ -181,6 +182,9 @@ def _look(archive: Archive, conn: psycopg.Connection[Any], export: Export, talk:
         talk.warn(line)
     version = str(fetch_value(conn, "SHOW server_version")).split()[0]
     complete = share.percent == 100 and not guard.warnings
+    if complete:
+        with connect(options=options) as reader, in_snapshot(reader, export.snapshot):
+            source["large_objects"] = largeobjects.digest(reader)
     return Record(
         export.consistent_point,
         began,

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from scribe.archive.layout import Archive
+from scribe.archive.layout import Archive, Segment
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.lsn import format_lsn, parse_lsn
@@ -19,6 +19,7 @@ from scribe.common.settings import Settings, parse_percent
 from scribe.decoders.registry import check_setting, plugin_of
 from scribe.dump.source_record import read_share, take_record
 from scribe.offsite.sync import send
+from scribe.source import largeobjects
 from scribe.source import server as source
 from scribe.spool.contents import Spool
 from scribe.stream.rotation import Report, rotate
@@ -138,12 +139,7 @@ def _work(
     target: int | None,
 ) -> Report:
     recorded: dict[str, Any] | None = None
-    if arguments.record and not arguments.dry_run:
-        assert conn is not None
-        plugin = plugin_of(archive.identity())
-        StreamWatch(Spool(archive.spool)).check(0)  # the record would be taken for nothing
-        share = read_share(archive, arguments.record)
-        recorded = take_record(archive, conn, talk, plugin=plugin, wait=arguments.timeout, share=share).as_json()
+    earlier: list[Segment] = []
 
     def once() -> Report:
         return rotate(
@@ -161,12 +157,25 @@ def _work(
         assert conn is not None
         return wait_for_now(archive, conn, archive.identity()["slot"], timeout, target)
 
+    if arguments.record and not arguments.dry_run:
+        assert conn is not None
+        plugin = plugin_of(archive.identity())
+        StreamWatch(Spool(archive.spool)).check(0)  # the record would be taken for nothing
+        # large objects follow at a rotation: those before the record's point are sent first
+        if largeobjects.look(conn, largeobjects.read_state(archive.spool)):
+            wait(arguments.timeout)
+            earlier = once().segments
+        share = read_share(archive, arguments.record)
+        recorded = take_record(archive, conn, talk, plugin=plugin, wait=arguments.timeout, share=share).as_json()
     waits = arguments.wait_lsn or arguments.record
     reached = wait(arguments.timeout) if waits and not arguments.dry_run else 0
     report = once()
+    report.segments[:0] = earlier
     if recorded is not None and not any("recorded" in segment.manifest for segment in report.segments):
         reached = wait(arguments.timeout)  # another rotation was quicker
+        earlier = report.segments
         report = once()
+        report.segments[:0] = earlier
     if report.sequences_moved and not arguments.dry_run:
         try:
             reached = wait(min(arguments.timeout, SHORT))  # a transaction of ours, to which the positions can be tied

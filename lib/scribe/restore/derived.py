@@ -36,6 +36,7 @@ from scribe.restore.copies import Copy, Source, some_cluster
 from scribe.restore.kept import BASES, kept_copy
 from scribe.restore.rehearsal import Rehearsal, compare_contents, compare_rows, compare_schema
 from scribe.restore.throwaway import major_of
+from scribe.source import largeobjects
 from scribe.source.metadata import utc_now
 from scribe.source.slot import Export
 
@@ -311,7 +312,7 @@ def _make(archive: Archive, source: Source, point: Point, wanted: Wanted) -> Bas
             set_sequences(conn, known["sequences"], talk)
             unlogged, members = _tables(conn, _UNLOGGED), _tables(conn, _MEMBERS)
             proof["not_compared"] = [f"rows of {table.name_text}, which is an extension's" for table in members]
-            if known["meta"]["large_objects"] or fetch_value(conn, _ANY_OBJECTS):
+            if known.get("large_objects") is None and fetch_value(conn, _ANY_OBJECTS):
                 proof["not_compared"].append("large objects, which follow the rows by up to one rotation")
             left_out = [f"rows of {table.name_text}, which is unlogged" for table in unlogged] + [_STATISTICS]
             made_from = _describe(point, copy, left_out)
@@ -331,7 +332,29 @@ def prove(copy: Copy, point: Point) -> dict[str, Any]:
     if result.differences:
         copy.spoil()
         raise _describe_differences(result.differences)
+    compare_objects(copy, point, result)
     return {"time": utc_now(), "compared": result.compared}
+
+
+def compare_objects(copy: Copy, point: Point, result: Rehearsal) -> None:
+    """Compare the large objects, if the record's role could read them.
+
+    Raises ScribeError, and spoils the copy, if it has others. That is no fault of the archive's if some changed just
+    before the record: then they follow at the next rotation.
+    """
+    known = point.record["source"].get("large_objects")
+    if known is None:
+        return
+    with copy.connected() as conn:
+        found = largeobjects.digest(conn)
+    if found != known:
+        copy.spoil()
+        raise ScribeError(
+            f"the large objects are not the {known['number']} that the source had {point.where}: what changed while the"
+            " record was taken comes after it",
+            _RECORD,
+        )
+    result.compared.append(f"{point.where}, {known['number']} large objects with those of the source")
 
 
 def _describe_differences(differences: Sequence[str]) -> DiffersError:

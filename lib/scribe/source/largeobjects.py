@@ -6,6 +6,7 @@ and what is not among them is removed; sending too much is never wrong, since an
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,18 @@ SELECT m.oid::int8, coalesce(p.changed, false),
        pg_catalog.concat_ws(' ', p.pages, p.last, p.bytes, pg_catalog.md5(pg_catalog.concat_ws('|',
            m.lomowner::text, m.lomacl::text, pg_catalog.obj_description(m.oid, 'pg_largeobject'))))
 FROM pg_catalog.pg_largeobject_metadata AS m LEFT JOIN pages AS p ON p.loid = m.oid ORDER BY 1
+"""
+_PAGES = "COPY pg_catalog.pg_largeobject (loid, pageno, data) TO STDOUT (FORMAT binary)"
+# What a rotation sends of an object beside its contents: owner, comment, privileges of others.
+_ABOUT = """
+SELECT m.oid::int8, pg_catalog.concat_ws('|', pg_catalog.pg_get_userbyid(m.lomowner),
+  pg_catalog.quote_nullable(pg_catalog.obj_description(m.oid, 'pg_largeobject')),
+  (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ',
+     CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END,
+     a.privilege_type, a.is_grantable), ',' ORDER BY a.grantee = 0,
+     pg_catalog.pg_get_userbyid(a.grantee) COLLATE "C", a.privilege_type, a.is_grantable)
+   FROM pg_catalog.aclexplode(m.lomacl) AS a WHERE a.grantee <> m.lomowner))
+FROM pg_catalog.pg_largeobject_metadata AS m
 """
 _GRANTS = """
 SELECT CASE a.grantee WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee) END, a.privilege_type, a.is_grantable
@@ -102,6 +115,33 @@ def look(conn: psycopg.Connection[Any], known: dict[str, Any] | None) -> Changes
     before = known["objects"]
     changed = [oid for oid, touched, mark in rows if touched or before.get(str(oid)) != mark]
     return Changes(changed, [int(oid) for oid in before if oid not in objects], state, readable)
+
+
+def digest(conn: psycopg.Connection[Any]) -> dict[str, Any] | None:
+    """Return number and digest of all large objects as conn sees them, None if this role may not read them all.
+
+    What a reader of an object cannot tell apart is the same: pages that are missing, or are all zeros.
+    """
+    size = int(conn.execute("SELECT pg_catalog.current_setting('block_size')::int / 4").fetchone()[0])  # type: ignore[index]
+    total = 0
+    ends: dict[int, int] = {}
+    try:
+        with conn.cursor() as cursor, cursor.copy(_PAGES) as copy:
+            copy.set_types(["oid", "int4", "bytea"])
+            for oid, page, data in copy.rows():
+                ends[oid] = max(ends.get(oid, 0), page * size + len(data))
+                if stripped := data.rstrip(b"\0"):
+                    total += _hash(oid, page, stripped)
+    except psycopg.errors.InsufficientPrivilege:
+        return None
+    objects = conn.execute(_ABOUT).fetchall()
+    for oid, about in objects:
+        total += _hash(oid, -1, f"{ends.get(oid, 0)}|{about}".encode())
+    return {"number": len(objects), "digest": f"{total % (1 << 128):032x}"}
+
+
+def _hash(oid: int, page: int, data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(b"%d %d " % (oid, page) + data, digest_size=16).digest(), "big")
 
 
 def statements(conn: psycopg.Connection[Any], changes: Changes) -> Iterator[str]:
