@@ -224,6 +224,8 @@ def test_without_proof_there_is_no_base_and_the_check_says_so(
     assert derive(scribe, "-n").stdout.startswith(f"would make a base of {lsn} from base {first}")
     assert "leave out" in derive(scribe, "--at", "0/1", status=1).stderr
     derive(scribe, "--at", "yesterday", status=2)
+    assert 'could not use "/nonexistent/copy"' in derive(scribe, status=1, SCRIBE_COPY="/nonexistent/copy").stderr
+    assert 'could not use "/nonexistent/copy"' in check(scribe)[1]
     good = holder_of_record(scribe).read_text()
     bad = json.loads(good)
     bad["recorded"]["rows"]["public.t"] += 1

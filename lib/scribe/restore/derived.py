@@ -291,15 +291,27 @@ def make_base(archive: Archive, source: Source, wanted: Wanted, talk: Talker) ->
             base = _make(archive, source, find_point(archive, source.chains, wanted.at), wanted)
         except TryAgainError:
             raise
-        except ScribeError as error:
-            error.hint = error.hint or _FROM_SOURCE
-            fault = Fault(began, error.message, error.hint, isinstance(error, DiffersError))
+        except (ScribeError, psycopg.Error, OSError) as caught:
+            error = _as_ours(caught)
+            fault = Fault(began, error.message, error.hint or "", isinstance(error, DiffersError))
             with contextlib.suppress(OSError):
                 keep_outcome(archive, began, fault=fault)
-            raise
+            raise error from None
         with contextlib.suppress(OSError):  # the base is there, and a later one than whatever failed before
             keep_outcome(archive, began, base=base)
     return base
+
+
+def _as_ours(error: ScribeError | psycopg.Error | OSError) -> ScribeError:
+    """Return an error with a hint; what the copy's server says is not said by the source's, and no reason to wait."""
+    if isinstance(error, OSError):
+        where = f' "{error.filename}"' if error.filename else ""
+        error = ScribeError(f"could not make a base: could not use{where}: {error.strerror or error}")
+    elif isinstance(error, psycopg.Error):
+        said = " ".join(str(error).split())
+        error = ScribeError(f"could not make a base: the copy's server said: {said}")
+    error.hint = error.hint or _FROM_SOURCE
+    return error
 
 
 def _make(archive: Archive, source: Source, point: Point, wanted: Wanted) -> Base:
@@ -391,7 +403,7 @@ def _describe(point: Point, copy: Copy, left_out: list[str]) -> dict[str, Any]:
 def _beside(point: Point, globals_sql: bytes, more: Mapping[str, Any]) -> Beside:
     """Return what the record says of the source beside its rows."""
     source = point.record["source"]
-    lacks = [f"not in this base: {line}" for line in more["made_from"]["left_out"]]
+    lacks = [f"not in this base: {line}" for line in more["made_from"]["left_out"] if line != _STATISTICS]
     return Beside(
         acl=lambda: str(source["database_acl"]),
         globals=lambda warn: globals_sql,
