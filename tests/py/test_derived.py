@@ -283,9 +283,11 @@ def test_whatever_ends_a_run_leaves_no_base_and_the_next_one_makes_it(scribe: Sc
     for number, env, reached in moments:
         with subprocess.Popen(command, env=scribe.env | away(scribe) | env, stderr=subprocess.PIPE) as process:
             poll(reached, 120, "the moment")
+            process.send_signal(signal.SIGSTOP)
             if number == signal.SIGTERM:
                 assert "a base is being taken" in derive(scribe, status=75).stderr
             process.send_signal(number)
+            process.send_signal(signal.SIGCONT)
             process.communicate()
             assert process.returncode != 0
         assert {path.name for path in bases.iterdir() if not path.name.startswith(".tmp-")} == first

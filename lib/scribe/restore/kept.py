@@ -19,7 +19,7 @@ from scribe.restore.preloads import Preloads
 from scribe.restore.throwaway import Cluster, find_bindir, find_user, major_of, make_cluster, served
 
 _OLD_SERVER_WAIT = 30.0  # seconds for the processes of a server that was killed to end
-_BLOCKED = "pre-existing shared memory block"
+_BLOCKED = ("pre-existing shared memory block", "Is another postmaster")
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ class Kept:
                 stack.enter_context(served(cluster, preloads, last=signal.SIGINT))
                 return
             except ScribeError:
-                if _BLOCKED not in "\n".join(cluster.lines()[-5:]) or time.monotonic() > deadline:
+                said = "\n".join(cluster.lines()[-5:])
+                if not any(text in said for text in _BLOCKED) or time.monotonic() > deadline:
                     raise
 
     def _sync(self, cluster: Cluster) -> None:
