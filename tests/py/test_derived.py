@@ -278,7 +278,6 @@ def test_whatever_ends_a_run_leaves_no_base_and_the_next_one_makes_it(scribe: Sc
     moments: list[tuple[int, dict[str, str], Callable[[], object]]] = [
         (signal.SIGTERM, {}, lambda: list(place.glob("scribe-rehearsal-*/data/postmaster.pid"))),
         (signal.SIGKILL, kept, lambda: list(place.glob("copy/data/base"))),
-        (signal.SIGKILL, kept, lambda: list(bases.glob(".tmp-*"))),
     ]
     for number, env, reached in moments:
         with subprocess.Popen(command, env=scribe.env | away(scribe) | env, stderr=subprocess.PIPE) as process:
@@ -290,9 +289,11 @@ def test_whatever_ends_a_run_leaves_no_base_and_the_next_one_makes_it(scribe: Sc
             process.send_signal(signal.SIGCONT)
             process.communicate()
             assert process.returncode != 0
-        assert {path.name for path in bases.iterdir() if not path.name.startswith(".tmp-")} == first
+        assert {path.name for path in bases.iterdir()} == first
         assert not (scribe.archive / "derived.json").exists()
     assert not list(place.glob("scribe-rehearsal-*"))
+    (bases / ".tmp-20261122T020000Z").mkdir()
+    (bases / ".tmp-20261122T020000Z/base.sql").write_text("a beginning")
     made = Path(derive(scribe, **kept).stdout.strip())
     assert {path.name for path in bases.iterdir()} == {*first, made.name}
 
