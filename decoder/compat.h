@@ -64,6 +64,13 @@
 #define primary_key_index(rel) RelationGetPrimaryKeyIndex(rel)
 #endif
 
+/* what is committed where decoding stands; needs snapbuild.h */
+#if PG_VERSION_NUM >= 160000
+#define present_snapshot(builder, xid) SnapBuildGetOrBuildSnapshot(builder)
+#else
+#define present_snapshot(builder, xid) SnapBuildGetOrBuildSnapshot(builder, xid)
+#endif
+
 /* the record that is being decoded */
 #if PG_VERSION_NUM >= 150000
 #define reader_has_record(reader) ((reader)->record != NULL)

@@ -90,7 +90,7 @@ append_collation(StringInfo buf, Oid collation)
 		elog(ERROR, "cache lookup failed for collation %u", collation);
 	form = (Form_pg_collation) GETSTRUCT(tuple);
 	appendStringInfoString(buf, " COLLATE ");
-	append_qualified(buf, get_namespace_name(form->collnamespace), NameStr(form->collname));
+	append_qualified(buf, schema_name(form->collnamespace), NameStr(form->collname));
 	ReleaseSysCache(tuple);
 }
 
@@ -186,7 +186,7 @@ parents_of(Oid relid)
 static void
 append_relation(StringInfo buf, Oid relid)
 {
-	append_qualified(buf, get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+	append_qualified(buf, schema_name(get_rel_namespace(relid)), get_rel_name(relid));
 }
 
 static void
@@ -272,7 +272,7 @@ create_statement(Relation rel)
 	initStringInfo(&out);
 	appendStringInfo(&out, "CREATE %sTABLE ",
 					 form->relpersistence == RELPERSISTENCE_UNLOGGED ? "UNLOGGED " : "");
-	append_qualified(&out, get_namespace_name(form->relnamespace), NameStr(form->relname));
+	append_qualified(&out, schema_name(form->relnamespace), NameStr(form->relname));
 	appendStringInfoString(&out, " (");
 	append_columns(&out, rel);
 	appendStringInfoChar(&out, ')');

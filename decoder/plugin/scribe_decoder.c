@@ -191,6 +191,7 @@ scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->loud = NULL;
 	state->made_known = false;
 	state->ending = false;
+	relations_begin(txn);
 	look_at_shared(state, shared_look);
 	unseen_begin(state);
 }
@@ -383,6 +384,7 @@ scribe_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr com
 	shared_committed(state);
 	output_commit(state, txn->end_lsn);
 	update_progress(ctx, !state->begun);
+	relations_commit();
 	state->txn = NULL;
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(state->change_cxt);

@@ -247,6 +247,9 @@ extern bool has_control(const char *text);
 
 /* scribe_relation.c */
 extern void relations_init(ScribeState *state);
+extern void relations_begin(ReorderBufferTXN *txn);
+extern void relations_commit(void);
+extern char *schema_name(Oid schema);
 extern ScribeRelation *relation_lookup(ScribeState *state, Relation rel);
 extern char *type_name(Oid type);
 extern TransactionId creator_of_relation(Oid relid);

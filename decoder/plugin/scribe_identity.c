@@ -170,7 +170,7 @@ find_equality(ScribeColumn *column, Relation rel, int att, Relation index, int p
 	{
 		initStringInfo(&text);
 		appendStringInfoString(&text, " OPERATOR(");
-		append_identifier(&text, get_namespace_name(form->oprnamespace));
+		append_identifier(&text, schema_name(form->oprnamespace));
 		appendStringInfo(&text, ".%s) ", NameStr(form->oprname));
 		column->equals = text.data;
 	}
@@ -190,7 +190,7 @@ find_equality(ScribeColumn *column, Relation rel, int att, Relation index, int p
 		initStringInfo(&text);
 		appendStringInfoString(&text, " COLLATE ");
 		append_qualified(&text,
-						 get_namespace_name(((Form_pg_collation) GETSTRUCT(tuple))->collnamespace),
+						 schema_name(((Form_pg_collation) GETSTRUCT(tuple))->collnamespace),
 						 NameStr(((Form_pg_collation) GETSTRUCT(tuple))->collname));
 		column->collate = text.data;
 		ReleaseSysCache(tuple);

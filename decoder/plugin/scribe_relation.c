@@ -24,6 +24,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "replication/snapbuild.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -37,6 +38,14 @@ static HTAB *relations = NULL;
 static MemoryContext relations_cxt = NULL;
 static ScribeRelation *latest = NULL;
 static bool have_relatives = false;
+
+/* a schema was renamed, perhaps, by what was committed here */
+static XLogRecPtr schemas_changed_at = InvalidXLogRecPtr;
+static LogicalDecodingContext *decoding = NULL;
+
+/* of a transaction that is older: what is committed when it ends; NULL for all others */
+static Snapshot at_end = NULL;
+static ReorderBufferTXN *ending = NULL;
 
 static void
 relation_changed(Datum arg, Oid relid)
@@ -64,6 +73,8 @@ static void
 schema_changed(Datum arg, int cacheid, uint32 hashvalue)
 {
 	relation_changed(arg, InvalidOid);
+	if (relations != NULL)
+		schemas_changed_at = decoding->reader->ReadRecPtr;
 }
 
 static void
@@ -92,6 +103,7 @@ relations_gone(void *arg)
 		return;
 	relations = NULL;
 	latest = NULL;
+	decoding = NULL;
 }
 
 void
@@ -109,6 +121,9 @@ relations_init(ScribeState *state)
 	relations = hash_create("scribe relations", 256, &ctl,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	latest = NULL;
+	decoding = state->ctx;
+	schemas_changed_at = InvalidXLogRecPtr;
+	at_end = NULL;
 	gone = MemoryContextAllocZero(relations_cxt, sizeof(MemoryContextCallback));
 	gone->func = relations_gone;
 	gone->arg = relations;
@@ -121,6 +136,65 @@ relations_init(ScribeState *state)
 		CacheRegisterSyscacheCallback(TYPEOID, type_changed, (Datum) 0);
 		registered = true;
 	}
+}
+
+/*
+ * ALTER SCHEMA ... RENAME waits for no change of rows, so that others may have renamed a schema between one and the end of its
+ * transaction.  It is decoded as the catalog was, and replayed after them: it has to name what the schema is called then.
+ */
+void
+relations_begin(ReorderBufferTXN *txn)
+{
+	at_end = NULL;
+	if (txn->first_lsn >= schemas_changed_at)
+		return;
+	ending = txn;
+	at_end = present_snapshot(decoding->snapshot_builder, txn->xid);
+	relation_changed((Datum) 0, InvalidOid);
+}
+
+void
+relations_commit(void)
+{
+	if (at_end != NULL)
+		relation_changed((Datum) 0, InvalidOid);
+	at_end = NULL;
+}
+
+/* Whether the transaction that is being decoded has written a row of the catalog itself: it then has its place among the changes. */
+static bool
+is_own(TransactionId xid)
+{
+	dlist_iter	iter;
+
+	if (xid == ending->xid)
+		return true;
+	dlist_foreach(iter, &ending->subtxns)
+		if (dlist_container(ReorderBufferTXN, node, iter.cur)->xid == xid)
+			return true;
+	return false;
+}
+
+char *
+schema_name(Oid schema)
+{
+	char	   *name = get_namespace_name(schema);
+	Relation	catalog;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (at_end == NULL || name == NULL)
+		return name;
+	catalog = table_open(NamespaceRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_namespace_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(schema));
+	scan = systable_beginscan(catalog, NamespaceOidIndexId, true, at_end, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple) && !is_own(HeapTupleHeaderGetXmin(tuple->t_data)))
+		name = pstrdup(NameStr(((Form_pg_namespace) GETSTRUCT(tuple))->nspname));
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return name;
 }
 
 /*
@@ -142,7 +216,7 @@ type_name(Oid type)
 	if (form->typnamespace == PG_CATALOG_NAMESPACE && type != CHAROID)
 		appendStringInfo(&name, "pg_catalog.%s", NameStr(form->typname));
 	else
-		append_qualified(&name, get_namespace_name(form->typnamespace), NameStr(form->typname));
+		append_qualified(&name, schema_name(form->typnamespace), NameStr(form->typname));
 	ReleaseSysCache(tuple);
 	return name.data;
 }
@@ -374,7 +448,7 @@ build_heads(ScribeRelation *relation)
 static char *
 name_of_relation(Relation rel)
 {
-	const char *schema = get_namespace_name(RelationGetNamespace(rel));
+	const char *schema = schema_name(RelationGetNamespace(rel));
 	StringInfoData name;
 
 	if (schema == NULL)

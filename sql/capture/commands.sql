@@ -235,6 +235,9 @@ BEGIN
             coalesce(first.object_type, dropped->'named'->0->>'type'),
             coalesce(first.object_identity, dropped->'named'->0->>'identity'));
     END IF;
+    IF tg_tag = 'ALTER SCHEMA' THEN
+        PERFORM scribe.flag_renamed_schema(tg_tag, facts->>'statement', first.objid);
+    END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') THEN
         PERFORM scribe.write_row('scripted', tg_tag, NULL, NULL, '', true, NULL, NULL);
         IF first.object_type = 'extension' AND tg_tag = 'ALTER EXTENSION' AND facts->>'statement' ~* '\mUPDATE\M' THEN

@@ -45,3 +45,23 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
         OR CASE WHEN facts->'objects' IS NULL THEN facts->>'statement' ~* '\mIF\s+EXISTS\M' AND strpos(facts->>'statement', ',') > 0
             ELSE (facts->>'objects')::int > json_array_length(dropped->'named') END
 $function$;
+
+-- Flag a schema's new name if transactions that are replayed after it named the old one: ALTER SCHEMA waits for those alone that
+-- have made something in it. Of rows,
+-- scribe_decoder knows what the schema is called when their transaction ends; other decoders do not.
+CREATE OR REPLACE FUNCTION scribe.flag_renamed_schema(tag text, statement text, schema oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    here constant oid := (SELECT oid FROM pg_database WHERE datname = current_database());
+    rows constant boolean := NOT EXISTS (SELECT FROM pg_replication_slots WHERE plugin = 'scribe_decoder' AND database = current_database());
+BEGIN
+    IF coalesce(statement ~* '\mRENAME\M', true) AND EXISTS (
+            SELECT FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
+            WHERE l.database = here AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+                AND l.locktype = 'relation' AND c.relnamespace = schema AND (rows AND l.mode = 'RowExclusiveLock'
+                    OR l.mode = ANY ('{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}'))) THEN
+        PERFORM scribe.write_row('lost', tag, 'schema', NULL, '', false,
+            'the schema was renamed while other transactions changed what is in it, and they are replayed after that', NULL);
+    END IF;
+END
+$function$;

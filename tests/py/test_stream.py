@@ -16,6 +16,7 @@ import psycopg
 import pytest
 import zstandard
 from archives import attach_archive
+from cases import assert_both_restores_equal
 from cluster import ROOT, Cluster, poll, temporary_cluster
 from psycopg.conninfo import conninfo_to_dict
 from source import Scribe
@@ -422,3 +423,45 @@ def test_programs_say_what_they_are(cluster: Cluster) -> None:
             assert result.stdout.startswith(text)
         result = subprocess.run([ROOT / "bin" / program, "--nonsense"], capture_output=True, text=True, check=False)
         assert result.returncode == 2
+
+
+def test_rows_go_where_their_table_is_when_their_transaction_ends(scribe: Scribe, targets: tuple[str, str]) -> None:
+    """ALTER SCHEMA waits for no change of rows, and is replayed before one whose transaction ends later."""
+    cluster, dbname = scribe.cluster, scribe.dbname
+    for schema in ("live", "staging"):
+        cluster.psql(
+            f"CREATE SCHEMA {schema}; CREATE TYPE {schema}.mood AS ENUM ('{schema}');"
+            f"CREATE TABLE {schema}.t (id int PRIMARY KEY, m {schema}.mood[]);"
+            f"CREATE TABLE {schema}.keyless (id int, p point); INSERT INTO {schema}.keyless VALUES (1, '(1,1)');"
+            f"INSERT INTO {schema}.t VALUES (1, '{{{schema}}}')",
+            dbname,
+        )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    with cluster.connect(dbname, autocommit=False) as conn, cluster.connect(dbname, autocommit=False) as own:
+        conn.execute("INSERT INTO live.t VALUES (2, '{live}'); UPDATE live.t SET id = 10 WHERE id = 1")
+        conn.execute("SAVEPOINT s; DELETE FROM live.keyless; INSERT INTO live.t VALUES (3, '{live}'); RELEASE s")
+        own.execute("INSERT INTO staging.t VALUES (5, '{staging}')")
+        cluster.psql("ALTER SCHEMA live RENAME TO old; CREATE SCHEMA other", dbname)
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+        scribe.stop_stream()
+        scribe.start_stream()
+        own.execute("ALTER SCHEMA staging RENAME TO live; INSERT INTO live.t VALUES (6, '{staging}')")
+        own.commit()
+        conn.execute("INSERT INTO old.t VALUES (4, '{live}')")
+        conn.commit()
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert_both_restores_equal(scribe, targets)
+    assert cluster.value("SELECT count(*) FROM scribe.ddl_history WHERE NOT exact", dbname) == 0
+
+
+def test_a_schema_renamed_under_a_schema_change_is_flagged(cluster: Cluster, database: str) -> None:
+    cluster.psql("\\ir capture.sql\nCREATE SCHEMA live; CREATE TABLE live.t (id int PRIMARY KEY)", database)
+    lost = "SELECT count(*) FROM scribe.ddl_history WHERE kind = 'lost'"
+    with cluster.connect(database, autocommit=False) as conn:
+        conn.execute("ALTER TABLE live.t ADD v text")
+        cluster.psql("ALTER SCHEMA live RENAME TO old", database)
+        assert cluster.value(lost, database) == 1
+        conn.commit()
+    cluster.psql("ALTER SCHEMA old RENAME TO live", database)
+    assert cluster.value(lost, database) == 1
