@@ -84,6 +84,7 @@ check-bats:
 check-faults: dev  ## kill anything at any instant: random but reproducible rounds; SEED= ROUNDS= RECORD= STEPS=1
 	@$(PY) tests/faults/harness.py $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record $(RECORD)) \
 	    $(if $(STEPS),--steps,--rounds $(or $(ROUNDS),20))
+	@$(PY) tests/faults/follow.py $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),20)
 
 .PHONY: check-chaos
 check-chaos: dev  ## everything at once, then every base restored to every later mark: MINUTES= SEED= DECODER=

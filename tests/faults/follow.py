@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 
 import psycopg
 from cluster import ROOT, Cluster, install_decoder, poll
-from compare import assert_equal
+from compare import State, assert_equal
 from source import Scribe
 from workload import SCHEMA, Client
 
@@ -247,11 +247,14 @@ class Harness:
             return False
 
         poll(there, 180, "the copy")
-        assert_equal(self.source.dump("faulty"), self.target.dump("copy"), ("source", "copy"))
+        assert_equal(self.dump_source(), self.target.dump("copy"), ("source", "copy"))
         held = {(int(c), int(n)) for c, n in self.target.query("SELECT client, n FROM ack", "copy")}
         lost = {(c.number, n) for c in self.clients for n in c.acknowledged} - held
         if lost:
             raise AssertionError(f"acknowledged and not in the copy: {sorted(lost)[:5]}")
+
+    def dump_source(self) -> State:
+        return self.source.dump("faulty", bindir=self.target.bindir)
 
     def promote(self) -> None:
         lsn = self.settle()
@@ -261,7 +264,7 @@ class Harness:
         )
         if result.returncode:
             raise AssertionError(f"--promote exited {result.returncode}\n{result.stderr}")
-        assert_equal(self.source.dump("faulty"), self.target.dump("copy"), ("source", "promoted copy"))
+        assert_equal(self.dump_source(), self.target.dump("copy"), ("source", "promoted copy"))
 
     def close(self, *, keep: bool) -> None:
         self.over.set()

@@ -255,16 +255,17 @@ class Cluster:
         """Return 150020 for 15.20."""
         return int(self.value("SHOW server_version_num"))
 
-    def dump(self, dbname: str, unlogged: bool = True) -> State:
+    def dump(self, dbname: str, unlogged: bool = True, bindir: str | None = None) -> State:
         """Return everything two equal databases have in common; see compare.dump_state().
 
-        unlogged: with the contents of unlogged tables, which the WAL does not have.
+        unlogged: with the contents of unlogged tables, which the WAL does not have; bindir: of the pg_dump to use,
+        since those of two versions print the same database differently.
         """
         with self.connect(dbname, options=DUMP_OPTIONS) as conn:
             bytes_only = conn.info.parameter_status("server_encoding") == "SQL_ASCII"
             encoding = "SQL_ASCII" if bytes_only else "UTF8"
             env = self.env | {"PGDATABASE": dbname, "PGCLIENTENCODING": encoding}
-            state = dump_state(conn, f"{self.bindir}/pg_dump", env)
+            state = dump_state(conn, f"{bindir or self.bindir}/pg_dump", env)
             if not unlogged:
                 drop_unlogged(conn, state)
             return state

@@ -151,7 +151,7 @@ def test_the_way_to_a_newer_version_and_back(cluster, shop, tmp_path):
         path = shop.env["PATH"].replace(cluster.bindir, f"{new.bindir}:{cluster.bindir}", 1)
         play("docs/runbook.md", shop.env | there | {"PATH": path}, tmp_path, "moving")
         assert new.query("SELECT last_value FROM tickets", "shop") == [(2,)]
-        assert_equal(new.dump("shop"), cluster.dump("shop_back"))
+        assert_equal(new.dump("shop"), cluster.dump("shop_back", bindir=new.bindir))
     finally:
         new.remove()
 

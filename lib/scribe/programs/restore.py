@@ -210,6 +210,9 @@ def body(argv: list[str]) -> int:
     if is_following(arguments):
         if arguments.dbname is None:
             arguments.dbname = settings["SCRIBE_FOLLOW"]
+        if arguments.dbname is None:
+            hint = 'Name it with -d, as in "scribe-restore --follow -d shop_copy", or set SCRIBE_FOLLOW.'
+            raise UsageError("no database is named that is to follow", hint)
         Following(archive, identity, arguments, talk).run()
         return 0
     with files.DirectoryLock(archive.path, "scribe-prune removes files", shared=True, wait=LOCK_WAIT):

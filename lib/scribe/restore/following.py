@@ -44,6 +44,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.1, 30.0  # seconds before the target is tried aga
 STATE_INTERVAL = 5.0  # seconds between notes for scribe-check, and looks whether an idle target is still there
 PAUSE = 0.2  # of the interval, after something was taken from the spool
 GRACE = 10.0  # seconds that what is being applied may take when it is to end; then it is taken back
+LONGEST = 300  # characters of an error that is waited out
 LOCK_WAIT = 60.0  # seconds for scribe-prune to end
 # Reasons of the target's server that pass: deadlock, no room, locks, a query that somebody cancelled.
 _PASSING = ("40", "53", "55", "57")
@@ -382,9 +383,11 @@ class Following(Restore):
             self.talk.info("this decoder's spool is not read: only finished segments are applied")
 
     def _begin_outage(self, text: str) -> None:
-        if self._waiting != text:
+        if self._waiting is None:
             self.talk.warn(f"{text}; trying again until it works")
-            notify(f"STATUS=waiting: {text}")
+        elif self._waiting != text:
+            self.talk.note(text)
+        notify(f"STATUS=waiting: {text}")
         self._waiting = text
         self._note()
 
@@ -489,8 +492,9 @@ def _passes(error: Exception) -> bool:
 
 
 def _words(error: Exception) -> str:
+    """Return what is said of an error while it is waited out."""
     if isinstance(error, ScribeError):
-        return error.message
+        return error.message if len(error.message) <= LONGEST else error.message[:LONGEST] + "..."
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
