@@ -140,14 +140,14 @@ BUGS = (
         _ROTATION,
         "    with lock(spool):\n        identity = archive.identity()",
         "    if spool:\n        identity = archive.identity()",
-        ("tests/py/test_rotation.py", "tests/py/test_locks.py", "tests/py/test_stream.py"),
+        ("tests/py/test_rotation.py",),
     ),
     Bug(
         "a slot that somebody moved is followed",
         _RECOVERY,
         "    if highest is not None and confirmed > max(highest, position):",
         "    if False:",
-        ("tests/py/test_recovery.py", "tests/py/test_confirmation.py"),
+        ("tests/py/test_confirmation.py",),
         short=True,
     ),
     Bug(
@@ -155,14 +155,14 @@ BUGS = (
         _RECOVERY,
         "    if slot.plugin != plugin or slot.database != server.database:",
         "    if False:",
-        ("tests/py/test_recovery.py", "tests/py/test_stream.py"),
+        ("tests/py/test_world.py::test_a_slot_made_anew_with_another_plugin_breaks_the_chain",),
     ),
     Bug(
         "a server that is older than the archive is followed",
         _RECOVERY,
         "    if position > server.flush_lsn:",
         "    if False:",
-        ("tests/py/test_recovery.py",),
+        ("tests/py/test_stream.py::test_an_archive_ahead_of_the_server_is_an_error",),
         short=True,
     ),
     Bug(
@@ -170,7 +170,10 @@ BUGS = (
         _RECOVERY,
         "        if switch is None or switch < position:",
         "        if False:",
-        ("tests/py/test_recovery.py",),
+        (
+            "tests/py/test_world.py::test_a_server_restored_from_a_physical_backup_breaks_the_chain",
+            "tests/py/test_failover.py::test_an_archive_ahead_of_the_promoted_standby_is_a_broken_chain",
+        ),
         short=True,
     ),
     Bug(
@@ -178,7 +181,7 @@ BUGS = (
         _RECOVERY,
         "    if gone and slot.confirmed_flush and parse_lsn(slot.confirmed_flush) > archived:",
         "    if False:",
-        ("tests/py/test_recovery.py",),
+        ("tests/py/test_stream.py::test_a_spool_that_vanished_breaks_the_chain",),
         short=True,
     ),
     Bug(
@@ -193,14 +196,17 @@ BUGS = (
         "lib/scribe/source/server.py",
         '    if server.system_identifier != identity["system_identifier"]:',
         "    if False:",
-        ("tests/py/test_recovery.py", "tests/py/test_stream.py"),
+        ("tests/py/test_stream.py::test_an_archive_of_another_database_is_refused",),
     ),
     Bug(
         "a broken chain goes on",
         _RECOVERY,
         "    if known is not None:\n        raise ScribeError(",
         "    if False:\n        raise ScribeError(",
-        ("tests/py/test_recovery.py",),
+        (
+            "tests/py/test_stream.py::test_a_broken_chain_is_declared_once",
+            "tests/py/test_world.py::test_a_slot_that_went_breaks_the_chain",
+        ),
     ),
     # Restores
     Bug(
