@@ -528,6 +528,8 @@ def test_a_gap_and_a_damaged_segment_are_named_and_the_rest_is_shown(told: Scrib
     [
         ('DROP TABLE IF EXISTS a, "B".c CASCADE', "s, public", [("s", "a"), ("B", "c")]),
         ("create unique index concurrently if not exists i on t (x)", "public", [("public", "i")]),
+        ("CREATE INDEX CONCURRENTLY ON ONLY s.t (x)", "public", [("s", "t")]),
+        ('CREATE INDEX "on" ON s.t (x)', "public", [("public", "on")]),
         ("CREATE TABLE/* x */ s.t (table_ int)", None, [("s", "t")]),
         ("GRANT SELECT ON TABLE t TO x", "p", [("p", "t")]),
         ("COMMENT ON COLUMN s.t IS 'x'", "p", [("s", "t")]),

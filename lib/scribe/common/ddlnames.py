@@ -144,6 +144,8 @@ def name_objects(statement: str, path: str | None) -> list[Name]:
     found: list[Name] = []
     while True:
         words.skip()
+        if kind == "index" and words.take("on"):  # it was given no name: the table's has to do
+            words.skip()
         name = words.name()
         if name is None:
             return found
