@@ -57,6 +57,14 @@ def test_every_kind_of_block_is_applied(target: Target) -> None:
     assert (report["transactions"], report["ddl"], report["reached_lsn"]) == (10, 2, format_lsn(target.archive.lsn))
 
 
+def test_a_position_that_somebody_else_moved_stops_it(target: Target) -> None:
+    """It is looked at in the very transaction that moves it: here the transaction does what another program would."""
+    target.archive.base(TABLES)
+    target.archive.segment([insert(2), "UPDATE scribe.position SET lsn = '0/5'::pg_catalog.pg_lsn;\n", insert(3)])
+    assert "was moved by another program" in target.refused()
+    assert target.rows("SELECT id FROM public.t WHERE id = 3") == []
+
+
 def test_copy_data_that_looks_like_frames_arrives_as_it_is(target: Target) -> None:
     target.archive.base(TABLES)
     lines = ["BEGIN; -- xid 1 commit 0/1 time x", "COMMIT; -- end 0/1", "-- ddl end", "COPY t FROM stdin;", "\\."]

@@ -10,8 +10,10 @@ import os
 import re
 
 import pytest
-from cluster import ROOT
+from cluster import ROOT, Cluster
 from source import Scribe
+
+from scribe.common.dialect import quote_identifier, quote_literal, quote_name
 
 VECTORS = sorted((ROOT / "tests/vectors").glob("*.sql"))
 FRAME = re.compile(
@@ -65,3 +67,18 @@ def test_both_writers_write_the_vectors(scribe: Scribe, decoder: str, request: p
         if os.environ.get("SCRIBE_WRITE_VECTORS") and decoder == "scribe_decoder":
             segment.write_bytes(found)
         assert found == expected(segment.read_bytes(), decoder), path.stem
+
+
+@pytest.mark.parametrize("standard", ["on", "off"])
+def test_texts_and_names_that_python_writes_are_read_as_they_were(cluster: Cluster, standard: str) -> None:
+    if standard == "off" and cluster.version_num >= 190000:
+        pytest.skip("server version: 19 has standard strings only")
+    texts = ["", "it's", "'", "''; DROP TABLE t; --", 'say "hi"', "\\", "\\'", "a\nb\t\x01\x7f", "é日本😀", "$$"]
+    with cluster.connect(options=f"-c standard_conforming_strings={standard}") as conn:
+        for text in texts:
+            assert conn.execute(f"SELECT {quote_literal(text)}".encode()).fetchone() == (text,)
+        for name in texts[1:]:
+            for quoted in (quote_name(name), quote_identifier(name, force=True)):
+                if standard == "on" or not quoted.startswith("U&"):
+                    found = conn.execute(f"SELECT 1 AS {quoted}".encode())
+                    assert found.description is not None and found.description[0].name == name
