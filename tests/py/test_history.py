@@ -347,6 +347,37 @@ def test_a_row_is_followed_through_renames_and_out_of_the_base(told: Scribe, log
     assert "older than what the segments tell" in older
 
 
+@pytest.fixture
+def swapped(tmp_path: Path) -> Path:
+    """An archive in which two rows change places, one of them twice in a transaction; return its directory."""
+    archive = make_archive(tmp_path / "swapped")
+    made = "INSERT INTO public.t (id, v) VALUES ({}, '{}');\n-- rows 1 inserted\n"
+    moved = "UPDATE public.t SET id = {}, v = '{}' WHERE id = {};\n"
+    bodies = [
+        made.format(1, "a"),
+        made.format(2, "b"),
+        moved.format(9, "a", 1) + "-- rows 1 updated\n",
+        moved.format(5, "b", 2) + moved.format(1, "b", 5) + "-- rows 2 updated\n",
+        moved.format(2, "c", 9) + "-- rows 1 updated\n",
+    ]
+    with (archive.spool / "stream.sql").open("wb") as spool:
+        for number, body in enumerate(bodies):
+            spool.write(written(0x200 + 16 * number, body.encode(), xid=100 + number))
+    rotate(archive, None)
+    return archive.path
+
+
+def test_rows_that_change_places_are_told_apart(swapped: Path, capfd) -> None:
+    def ask(key: str) -> list[tuple[object, ...]]:
+        assert main(["--archive", str(swapped), "--json", "--blame", "t", key]) == 0
+        lines = changes_of(capfd.readouterr().out.splitlines())
+        return [(line["xid"], *(line[k] for k in ("column", "value", "by") if k in line)) for line in lines]
+
+    assert ask("id=1") == [(103, "id", "1"), (101, "v", "b")]
+    assert ask("id=2") == [(104, "id", "2"), (104, "v", "c")]
+    assert ask("id=9") == [(102, "id", "9"), (100, "v", "a"), (104, "update")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

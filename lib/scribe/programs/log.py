@@ -19,7 +19,7 @@ from scribe.common.errors import FAILED, ScribeError, UsageError
 from scribe.common.lsn import parse_lsn
 from scribe.common.printable import json_text
 from scribe.history.absence import explain_absence, refuse_outside
-from scribe.history.blame import OLDER, blame, json_lines, lines, read_steps
+from scribe.history.blame import OLDER, Trace, json_lines, lines
 from scribe.history.changes import Range
 from scribe.history.names import follow
 from scribe.history.query import DDL, Query, read_pair, read_pairs
@@ -216,7 +216,7 @@ class _Search:
 
     def print_blame(self, segments: list[Segment], query: Query, form: Form, output: IO[bytes]) -> None:
         """Print where the values of a row's columns came from. Raises ScribeError."""
-        found = blame(read_steps(self.archive, segments, query, self.tell), query)
+        found = Trace(self.archive, segments, query, self.tell).blame()
         self.printed = len(found.columns)
         if not found.columns:
             return
