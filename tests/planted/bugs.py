@@ -177,7 +177,7 @@ BUGS = (
         short=True,
     ),
     Bug(
-        "a spool that vanished is begun anew",
+        "a spool that vanished is made again, and nothing is reported",
         _RECOVERY,
         "    if gone and slot.confirmed_flush and parse_lsn(slot.confirmed_flush) > archived:",
         "    if False:",

@@ -114,7 +114,7 @@ def take_record(
     wait: float,
     share: Share | None = None,
 ) -> Record:
-    """Count and digest the source at a point of its WAL, where the stream is told to cut a segment.
+    """Count and digest the source at a point of its WAL, at which a segment will end.
 
     conn: to the source; plugin: the slot's; wait: seconds for its creation; share: all tables if None.
     Raises TryAgainError where transactions or schema changes are in the way.

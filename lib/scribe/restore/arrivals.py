@@ -54,7 +54,7 @@ class Tail:
 
 @dataclass
 class Arrivals:
-    """What arrives in an archive's present chain. spool_id: the chain's; warn: what is told once."""
+    """What arrives in an archive's present chain. spool_id: the chain's; warn: reports something, once."""
 
     archive: Archive
     spool_id: str | None

@@ -20,7 +20,7 @@ import psycopg
 from scribe.archive import followers, rolefiles
 from scribe.archive.chains import check_file
 from scribe.archive.layout import Archive, Segment
-from scribe.archive.segments import Event, Footer, LargeObjects, Reader, Small, Start, open_plain
+from scribe.archive.segments import Event, Footer, LargeObjects, Small, Start
 from scribe.common.cli import Talk
 from scribe.common.dialect import QUIET, TAKE_MARKS, WAKE
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
@@ -191,7 +191,7 @@ class Following(Restore):
             with server.connect_server() as conn:
                 if server.database_oid(conn, self.name) is None:
                     said = f'database "{self.name}" is gone: it was dropped or renamed'
-                    raise ScribeError(said, "Run the same command again to restore it anew.") from None
+                    raise ScribeError(said, "Run the same command once more to restore it.") from None
             raise
 
     def _check_followed(self, conn: psycopg.Connection[Any]) -> None:
@@ -268,17 +268,9 @@ class Following(Restore):
         return True
 
     def _take_segment(self, replayer: Replayer, segment: Segment) -> None:
-        self.talk.note(f"applying {segment.data.name}")
         check_file(segment.data, segment.manifest["bytes"], segment.manifest["sha256"])
         self._run_new_globals(replayer)
-        with open_plain(segment.data, segment.manifest["plain_bytes"]) as stream:
-            reader = Reader(stream, segment.data.name)
-            header = reader.read_header()
-            if header.from_lsn != segment.from_lsn:
-                raise ScribeError(f'segment "{segment.data}" does not begin where its manifest says')
-            replayer.session.run(header.settings)
-            replayer.session.run(QUIET.encode())
-            replayer.apply(self.watch(reader.events()), segment.data.name)
+        self._apply_segment(replayer, segment)
         self._moved(replayer)
         if not self.stopping:
             replayer.session.run(QUIET.encode())  # the footer has let event triggers fire again
