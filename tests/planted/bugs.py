@@ -170,10 +170,7 @@ BUGS = (
         _RECOVERY,
         "        if switch is None or switch < position:",
         "        if False:",
-        (
-            "tests/py/test_world.py::test_a_server_restored_from_a_physical_backup_breaks_the_chain",
-            "tests/py/test_failover.py::test_an_archive_ahead_of_the_promoted_standby_is_a_broken_chain",
-        ),
+        ("tests/py/test_failover.py::test_an_archive_ahead_of_the_promoted_standby_is_a_broken_chain",),
         short=True,
     ),
     Bug(
@@ -181,7 +178,7 @@ BUGS = (
         _RECOVERY,
         "    if gone and slot.confirmed_flush and parse_lsn(slot.confirmed_flush) > archived:",
         "    if False:",
-        ("tests/py/test_stream.py::test_a_spool_that_vanished_breaks_the_chain",),
+        ("tests/py/test_world.py::test_a_deleted_spool_with_what_was_confirmed_breaks_the_chain",),
         short=True,
     ),
     Bug(
