@@ -29,6 +29,7 @@ WORKERS ?= auto
 # Tests of one file share what they make, some of it in the server's directories; quick files come first.
 SPREAD = --dist loadfile --no-loadscope-reorder
 PY = $(VENV)/bin/python
+PYTEST = tools/with-scratch $(PY) -m pytest -n $(WORKERS) $(SPREAD)
 SHELL_FILES = $(shell grep -rlE --exclude='*.sql' '^.!/(usr/bin/env |bin/)(ba)?sh' bin tools .ci decoder bench tests etc 2>/dev/null) lib/scribe.sh
 
 # Other users (postgres) run what is built here, whatever the umask of the person who builds it.
@@ -57,8 +58,8 @@ check-quick:  ## lint and the tests that take less than two minutes
 	@tools/install-dependencies.sh check
 	@$(MAKE) build dev
 	@$(MAKE) lint check-decoder
-	@$(PY) -m pytest -n $(WORKERS) $(SPREAD) -m 'not slow'
-	@tests/bats/run tests/bats/launchers.bats tests/bats/scribe-init.bats tests/bats/scribe-stream.bats tests/bats/scribe-restore.bats
+	@$(PYTEST) -m 'not slow'
+	@tools/with-scratch tests/bats/run tests/bats/launchers.bats tests/bats/scribe-init.bats tests/bats/scribe-stream.bats tests/bats/scribe-restore.bats
 
 .PHONY: lint
 lint: dev  ## shellcheck, ruff, mypy, and the licences of what the programs need
@@ -74,17 +75,17 @@ check-decoder:
 
 .PHONY: check-python
 check-python: dev
-	$(PY) -m pytest -n $(WORKERS) $(SPREAD)
+	$(PYTEST)
 
 .PHONY: check-bats
 check-bats:
-	tests/bats/run
+	tools/with-scratch tests/bats/run
 
 .PHONY: check-faults
 check-faults: dev  ## kill anything at any instant: random but reproducible rounds; SEED= ROUNDS= RECORD= STEPS=1
-	@$(PY) tests/faults/harness.py $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record $(RECORD)) \
+	@tools/with-scratch $(PY) tests/faults/harness.py $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record $(RECORD)) \
 	    $(if $(STEPS),--steps,--rounds $(or $(ROUNDS),20))
-	@$(PY) tests/faults/follow.py $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),20)
+	@tools/with-scratch $(PY) tests/faults/follow.py $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),20)
 
 .PHONY: check-chaos
 check-chaos: dev  ## everything at once, then every base restored to every later mark: MINUTES= SEED= DECODER=
@@ -98,7 +99,7 @@ check-model:  ## the model of stream, spool, rotation, slot and base, every stat
 
 .PHONY: check-planted
 check-planted: dev  ## planted bugs, and whether the tests notice each: PLANTED="--short --json FILE NAME"; no other tests meanwhile
-	@$(PY) tests/planted/run.py $(PLANTED)
+	@tools/with-scratch $(PY) tests/planted/run.py $(PLANTED)
 
 .PHONY: check-large
 check-large: dev  ## transactions and values larger than memory set aside for them; SCALE= of the full sizes
@@ -106,34 +107,34 @@ check-large: dev  ## transactions and values larger than memory set aside for th
 
 .PHONY: check-attacks
 check-attacks: dev  ## what a role without rights may try: code planted in every spot, forged names and texts, settings
-	$(PY) -m pytest -n $(WORKERS) $(SPREAD) tests/py/test_shouting.py tests/py/test_forgery.py tests/py/test_hostile.py \
+	$(PYTEST) tests/py/test_shouting.py tests/py/test_forgery.py tests/py/test_hostile.py \
 	    tests/py/test_planted.py tests/py/test_ownership.py tests/py/test_security_doc.py
 
 .PHONY: check-fuzz
 check-fuzz: dev  ## random but reproducible DDL and DML, restored and compared: SEED= TRANSACTIONS= ASAN=1
-	@$(PY) tests/fuzz/run.py $(if $(SEED),--seed $(SEED)) --transactions $(or $(TRANSACTIONS),600) $(if $(ASAN),--asan) \
+	@tools/with-scratch $(PY) tests/fuzz/run.py $(if $(SEED),--seed $(SEED)) --transactions $(or $(TRANSACTIONS),600) $(if $(ASAN),--asan) \
 	    --minimise $(FUZZ_OPTIONS)
 
 .PHONY: check-frames
 check-frames: dev  ## the same with texts that imitate frames and psql commands, with AddressSanitizer: SEED= ROUNDS=
-	@$(PY) tests/fuzz/run.py --frames --asan $(if $(SEED),--seed $(SEED)) --transactions $(or $(ROUNDS),4)00 \
+	@tools/with-scratch $(PY) tests/fuzz/run.py --frames --asan $(if $(SEED),--seed $(SEED)) --transactions $(or $(ROUNDS),4)00 \
 	    --round 100 --minimise $(FUZZ_OPTIONS)
 
 .PHONY: check-decoders
 check-decoders: dev  ## every correctness case once more, with pgoutput, and with decoder_raw where the server has it
-	PG_SCRIBE_ALL_CASES=1 $(PY) -m pytest tests/py/test_pgoutput.py tests/py/test_pgmessages.py \
+	PG_SCRIBE_ALL_CASES=1 tools/with-scratch $(PY) -m pytest tests/py/test_pgoutput.py tests/py/test_pgmessages.py \
 	    tests/py/test_decoder_raw.py tests/py/test_rawsql.py
 
 .PHONY: check-net
 check-net: dev  ## every correctness case with net effects, too, and random changes of rows: SEED= TRANSACTIONS=
-	PG_SCRIBE_ALL_CASES=1 $(PY) -m pytest tests/py/test_correctness.py
-	@$(PY) tests/fuzz/run.py --rows $(if $(SEED),--seed $(SEED)) --transactions $(or $(TRANSACTIONS),1800) \
+	PG_SCRIBE_ALL_CASES=1 tools/with-scratch $(PY) -m pytest tests/py/test_correctness.py
+	@tools/with-scratch $(PY) tests/fuzz/run.py --rows $(if $(SEED),--seed $(SEED)) --transactions $(or $(TRANSACTIONS),1800) \
 	    --round 600 --minimise $(FUZZ_OPTIONS)
 
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree
 	@$(BUILD)
-	@$(PY) tests/regress/run.py
+	@tools/with-scratch $(PY) tests/regress/run.py
 
 .PHONY: check-apps
 check-apps: dev  ## migration histories of applications, restored and compared: APPS= a directory of their checkouts, NAMES=, SEED=
@@ -159,13 +160,15 @@ check-versions: dev  ## the end-to-end tests once for each server in PG_CONFIGS=
 	    echo "== $$($$pg_config --version)"; \
 	    $(MAKE) build PG_CONFIG=$$pg_config && \
 	    $(MAKE) check-decoder PG_CONFIG=$$pg_config && \
-	    PG_CONFIG=$$pg_config $(PY) -m pytest -n $(WORKERS) $(SPREAD) -m 'not unit' && \
+	    PG_CONFIG=$$pg_config $(PYTEST) -m 'not unit' && \
 	    $(MAKE) check-bats PG_CONFIG=$$pg_config || exit 1; \
 	done
 
+# Compiled here: if Python may not write it (PYTHONDONTWRITEBYTECODE), each start of a program would take 0.2 s more.
 .PHONY: build
 build: $(VENV)/runtime.stamp  ## the decoder for PG_CONFIG and the Python environment
 	@$(BUILD)
+	@umask 022 && $(PY) -m compileall -q lib
 
 .PHONY: install-decoder
 install-decoder:  ## only the decoder, into the library directory of PG_CONFIG's server

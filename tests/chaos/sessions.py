@@ -131,8 +131,7 @@ def prepared(conn: psycopg.Connection, draw: random.Random) -> None:
 
 
 SESSIONS: dict[str, Step] = {
-    step.__name__: step
-    for step in (rows, large, tables, rewrites, indexes, partitions, views, roles, prepared)
+    step.__name__: step for step in (rows, large, tables, rewrites, indexes, partitions, views, roles, prepared)
 }
 
 

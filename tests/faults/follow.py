@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 
 import psycopg
-from cluster import ROOT, Cluster, install_decoder, poll
+from cluster import ROOT, Cluster, install_decoder, poll, short_place
 from compare import State, assert_equal
 from source import Scribe
 from workload import SCHEMA, Client
@@ -284,7 +284,7 @@ def main() -> int:
     parser.add_argument("--target", metavar="PG_CONFIG", help="of the copy's server (default: the source's)")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    directory = Path(tempfile.mkdtemp(prefix="scf", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="scf", dir=short_place()))
     harness = Harness(arguments.seed, directory, arguments.target)
     good = False
     try:

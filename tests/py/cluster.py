@@ -1,6 +1,6 @@
 """Private PostgreSQL clusters for tests and the demo.
 
-A cluster lives in one directory of its own under /tmp, listens on a free port, and never collides with another one.
+A cluster lives in one directory of its own under $TMPDIR, listens on a free port, and never collides with another one.
 Servers refuse to run as root: started by root, it belongs to postgres (or nobody); programs run as the caller.
 """
 
@@ -29,6 +29,8 @@ from compare import DUMP_OPTIONS, State, drop_unlogged, dump_state  # noqa: E402
 
 SETTINGS = {
     "fsync": "off",
+    # In the data directory: a server that was killed would leave it behind in /dev/shm.
+    "dynamic_shared_memory_type": "mmap",
     "wal_level": "logical",
     "max_wal_senders": "20",
     "max_replication_slots": "20",
@@ -53,6 +55,12 @@ def poll(condition: Callable[[], Any], timeout: float = 30, what: str = "the con
             raise TimeoutError(f"{what} did not come about within {timeout} s")
         time.sleep(0.05)
     return value
+
+
+def short_place() -> str:
+    """Return $TMPDIR, or /tmp if a socket in a directory there could have a longer path than the 107 bytes allowed."""
+    place = tempfile.gettempdir()
+    return place if len(place) <= 50 else "/tmp"
 
 
 def find_pg_config() -> str:
@@ -109,7 +117,7 @@ class Cluster:
         self.pg_config = pg_config or find_pg_config()
         self.bindir = subprocess.check_output([self.pg_config, "--bindir"], text=True).strip()
         self.user = _server_user()
-        self.directory = directory or Path(tempfile.mkdtemp(prefix="scr", dir="/tmp"))
+        self.directory = directory or Path(tempfile.mkdtemp(prefix="scr", dir=short_place()))
         self.data = self.directory / "data"
         self.log = self.directory / "log"
         self.host = str(self.directory)

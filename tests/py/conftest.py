@@ -8,13 +8,14 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from checking import PROMPT
-from cluster import Cluster, install_decoder
+from cluster import Cluster, install_decoder, short_place
 from restoring import Target
 from source import Scribe
 from undoing import Undone
@@ -46,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def remove_old_clusters() -> None:
     """Remove what failed runs of an hour ago and earlier have kept."""
-    for mark in Path("/tmp").glob("scr*/kept"):
+    for mark in Path(short_place()).glob("scr*/kept"):
         if mark.stat().st_mtime < time.time() - 3600:
             shutil.rmtree(mark.parent, ignore_errors=True)
 
@@ -65,6 +66,14 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         if failed:
             (private.directory / "kept").touch()
             print(f"\nthe server's files are kept in {private.directory} until a run an hour from now or later")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory with a short name that every user may pass through."""
+    with tempfile.TemporaryDirectory(dir=short_place(), prefix="scr") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
 
 
 @pytest.fixture

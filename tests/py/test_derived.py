@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -191,14 +189,6 @@ def derive(scribe: Scribe, *arguments: str, status: int = 0, **env: str) -> subp
 def holder_of_record(scribe: Scribe) -> Path:
     """Return the manifest that has the newest record."""
     return [p for p in sorted((scribe.archive / "incremental").glob("*.json")) if '"recorded"' in p.read_text()][-1]
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory with a short name that every user may pass through."""
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="scr") as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
 
 
 def test_without_proof_there_is_no_base_and_the_check_says_so(

@@ -96,7 +96,7 @@ def test_a_second_run_changes_nothing(scribe: Scribe, cluster: Cluster) -> None:
 
 def test_an_event_trigger_that_was_dropped_is_made_again(scribe: Scribe, cluster: Cluster) -> None:
     scribe.run("scribe-init", "--no-base")
-    cluster.psql("DROP EVENT TRIGGER \"!scribe_2_drop\"", scribe.dbname)
+    cluster.psql('DROP EVENT TRIGGER "!scribe_2_drop"', scribe.dbname)
     assert "would install the capture objects" in scribe.run("scribe-init", "--no-base", "-n").stdout
     result = scribe.run("scribe-init", "--no-base")
     assert "schema changes made while the capture objects were missing are not in the stream" in result.stderr

@@ -6,7 +6,6 @@ import os
 import pwd
 import socket
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,19 +70,16 @@ class Acceptor:
 
 
 @pytest.fixture
-def acceptor(cluster: Cluster) -> Iterator[Acceptor]:
+def acceptor(cluster: Cluster, place: Path) -> Iterator[Acceptor]:
     assert OTHER is not None
-    with tempfile.TemporaryDirectory(prefix="scrl", dir="/tmp") as name:
-        place = Path(name)
-        place.chmod(0o755)
-        cache = place / "cache"
-        cache.mkdir(0o711)
-        os.chown(cache, OTHER.pw_uid, OTHER.pw_gid)
-        env = {name: value for name, value in cluster.env.items() if not name.startswith("PG")}
-        made = Acceptor(place / "socket", cache, env)
-        yield made
-        made.close()
-        assert list(cache.iterdir()) == []
+    cache = place / "cache"
+    cache.mkdir(0o711)
+    os.chown(cache, OTHER.pw_uid, OTHER.pw_gid)
+    env = {name: value for name, value in cluster.env.items() if not name.startswith("PG")}
+    made = Acceptor(place / "socket", cache, env)
+    yield made
+    made.close()
+    assert list(cache.iterdir()) == []
 
 
 def test_code_of_the_sources_users_runs_as_the_launchers_user(

@@ -6,8 +6,6 @@ import os
 import pty
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,10 +47,8 @@ class Peeker:
 
 
 @pytest.fixture
-def peeker(cluster: Cluster, tmp_path: Path) -> Iterator[Peeker]:
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="scr") as name:
-        os.chmod(name, 0o755)
-        yield Peeker(cluster, tmp_path / "archive", Path(name))
+def peeker(cluster: Cluster, tmp_path: Path, place: Path) -> Peeker:
+    return Peeker(cluster, tmp_path / "archive", place)
 
 
 def test_psql_sees_the_database_as_it_was_and_nothing_is_left(peeker: Peeker) -> None:

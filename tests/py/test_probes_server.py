@@ -36,8 +36,8 @@ def server_setting(cluster: Cluster, name: str, value: str) -> Iterator[None]:
 
 def test_a_table_that_lost_its_key_is_critical_until_it_has_an_identity(watched):
     watched.cluster.psql(
-        "CREATE TABLE bare (id int PRIMARY KEY); ALTER EVENT TRIGGER \"!scribe_4_end\" DISABLE; "
-        "ALTER TABLE bare DROP CONSTRAINT bare_pkey; ALTER EVENT TRIGGER \"!scribe_4_end\" ENABLE ALWAYS",
+        'CREATE TABLE bare (id int PRIMARY KEY); ALTER EVENT TRIGGER "!scribe_4_end" DISABLE; '
+        'ALTER TABLE bare DROP CONSTRAINT bare_pkey; ALTER EVENT TRIGGER "!scribe_4_end" ENABLE ALWAYS',
         "watched",
     )
     finding = check(watched, "identity")
@@ -49,12 +49,12 @@ def test_a_table_that_lost_its_key_is_critical_until_it_has_an_identity(watched)
 
 
 def test_a_disabled_or_missing_event_trigger_is_critical(watched):
-    watched.cluster.psql("ALTER EVENT TRIGGER \"!scribe_2_drop\" DISABLE", "watched")
+    watched.cluster.psql('ALTER EVENT TRIGGER "!scribe_2_drop" DISABLE', "watched")
     finding = check(watched, "capture")
     assert (finding["state"], "disabled" in finding["text"]) == ("CRITICAL", True)
     watched.cluster.psql(str(re.search(r"'(ALTER [^']*)'", finding["hint"])[1]), "watched")
     assert state(watched, "capture") == "OK"
-    watched.cluster.psql("DROP EVENT TRIGGER \"!scribe_2_drop\"", "watched")
+    watched.cluster.psql('DROP EVENT TRIGGER "!scribe_2_drop"', "watched")
     finding = check(watched, "capture")
     assert (finding["state"], "missing" in finding["text"]) == ("CRITICAL", True)
     watched.cluster.psql((ROOT / "sql/capture.sql").read_text(), "watched")

@@ -54,8 +54,8 @@ IDENTITY = "SELECT relreplident::text FROM pg_class WHERE oid = 't'::regclass"
         "DO $$ BEGIN ALTER TABLE t DROP CONSTRAINT t_pkey; DELETE FROM t WHERE b = 'x'; END $$",
         "SET session_replication_role = replica; ALTER TABLE t DROP CONSTRAINT t_pkey; RESET session_replication_role",
         # capture itself cannot write: the guard does without
-        "ALTER EVENT TRIGGER \"!scribe_4_end\" DISABLE; ALTER TABLE t DROP CONSTRAINT t_pkey;"
-        "ALTER EVENT TRIGGER \"!scribe_4_end\" ENABLE ALWAYS",
+        'ALTER EVENT TRIGGER "!scribe_4_end" DISABLE; ALTER TABLE t DROP CONSTRAINT t_pkey;'
+        'ALTER EVENT TRIGGER "!scribe_4_end" ENABLE ALWAYS',
     ],
 )
 def test_a_table_whose_identity_index_goes_gets_full_at_once(guarded: psycopg.Connection[object], drop: str) -> None:
@@ -293,7 +293,7 @@ def test_without_identities_nothing_is_begun_where_they_are_refused(source: Scri
 def test_a_stream_that_would_crash_the_server_is_not_started(source: Scribe) -> None:
     source.run("scribe-init", "--accept-gaps", "--no-base")
     source.cluster.psql(
-        "ALTER EVENT TRIGGER \"!scribe_4_end\" DISABLE; ALTER EVENT TRIGGER \"!scribe_5_guard\" DISABLE;"
+        'ALTER EVENT TRIGGER "!scribe_4_end" DISABLE; ALTER EVENT TRIGGER "!scribe_5_guard" DISABLE;'
         "CREATE TABLE t (a int PRIMARY KEY); ALTER TABLE t REPLICA IDENTITY USING INDEX t_pkey;"
         "ALTER TABLE t DROP CONSTRAINT t_pkey; DELETE FROM t",
         source.dbname,
@@ -311,7 +311,7 @@ def test_a_server_that_is_crashed_again_and_again_is_left_in_peace(source: Scrib
     source.run("scribe-init", "--accept-gaps", "--no-base")
     stream = source.start_stream()
     source.cluster.psql(
-        "ALTER EVENT TRIGGER \"!scribe_4_end\" DISABLE; ALTER EVENT TRIGGER \"!scribe_5_guard\" DISABLE;"
+        'ALTER EVENT TRIGGER "!scribe_4_end" DISABLE; ALTER EVENT TRIGGER "!scribe_5_guard" DISABLE;'
         "CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1);"
         "ALTER TABLE t REPLICA IDENTITY USING INDEX t_pkey;"
         "BEGIN; ALTER TABLE t DROP CONSTRAINT t_pkey; DELETE FROM t; ALTER TABLE t REPLICA IDENTITY FULL; COMMIT",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
 
 from cases import assert_both_restores_equal
@@ -258,15 +256,13 @@ def test_what_pgoutput_decoded_is_taken_back_too(scribe: Scribe, targets: tuple[
     assert scribe.stop_stream() == 0
 
 
-def test_nothing_outlives_a_terminal_that_is_closed(undone: Undone, cluster: Cluster) -> None:
+def test_nothing_outlives_a_terminal_that_is_closed(undone: Undone, cluster: Cluster, place: Path) -> None:
     undone.archive.segment([FIRST])
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="scr") as name:
-        os.chmod(name, 0o755)
-        command = [str(ROOT / "bin/scribe-undo"), "--archive", str(undone.path), "--xid", "701", "--directory", name]
-        command = [*HEARING, *command]
-        process = subprocess.Popen(command, env=cluster.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        poll(lambda: list(Path(name).glob("*/data/postmaster.pid")), 60, "the server starts")
-        process.send_signal(signal.SIGHUP)
-        said = process.communicate(timeout=60)
-        assert (process.returncode, said[0], said[1].splitlines()[-1]) == (1, "", "scribe-undo: error: interrupted")
-        assert list(Path(name).iterdir()) == []
+    command = [str(ROOT / "bin/scribe-undo"), "--archive", str(undone.path), "--xid", "701", "--directory", str(place)]
+    command = [*HEARING, *command]
+    process = subprocess.Popen(command, env=cluster.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    poll(lambda: list(place.glob("*/data/postmaster.pid")), 60, "the server starts")
+    process.send_signal(signal.SIGHUP)
+    said = process.communicate(timeout=60)
+    assert (process.returncode, said[0], said[1].splitlines()[-1]) == (1, "", "scribe-undo: error: interrupted")
+    assert list(place.iterdir()) == []

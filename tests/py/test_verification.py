@@ -7,9 +7,7 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -339,14 +337,6 @@ def _run_share(made: Aged, previous: dict[str, Any]) -> dict[str, Any]:
 def _server_env(cluster: Cluster) -> dict[str, str]:
     """The server's programs on PATH, and no connection to any server."""
     return {name: value for name, value in cluster.env.items() if not name.startswith("PG")}
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory with a short name that every user may pass through."""
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="scr") as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
 
 
 def rehearsed(made: Aged) -> dict[str, Any]:
