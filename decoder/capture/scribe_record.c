@@ -257,6 +257,9 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 				break;
 			case RELKIND_INDEX:
 			case RELKIND_PARTITIONED_INDEX:
+				/* of equal indexes of a partition it took one: SQL writes down which */
+				if (get_rel_relkind(relation) == RELKIND_PARTITIONED_INDEX && !made && strcmp(tag, "COMMENT") != 0)
+					return false;
 				if (!is_valid_index(relation) || (!made && has_unlogged(IndexGetRelation(relation, false))))
 					return false;
 				/* a name that was chosen beside one that is nowhere else: SQL writes it down */

@@ -234,6 +234,9 @@ BEGIN
         PERFORM scribe.record_command(tg_tag, facts, dropped, total, tables,
             coalesce(first.object_type, dropped->'named'->0->>'type'),
             coalesce(first.object_identity, dropped->'named'->0->>'identity'));
+        IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE INDEX') AND NOT coalesce((facts->>'like_temporary')::boolean, false) THEN
+            PERFORM scribe.record_chosen_names(tg_tag, facts->>'statement', tables, coalesce((facts->>'attached')::oid, 0));
+        END IF;
     END IF;
     IF tg_tag = 'ALTER SCHEMA' THEN
         PERFORM scribe.flag_renamed_schema(tg_tag, facts->>'statement', first.objid);

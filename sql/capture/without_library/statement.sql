@@ -86,6 +86,7 @@ DECLARE
     named text[];
     detached oid;
     partition oid;
+    computed boolean;
     bound_mutable boolean := false;
     like_temporary boolean := false;
     temporary boolean := false;
@@ -93,20 +94,20 @@ DECLARE
 BEGIN
     SELECT r.statement, r.reason INTO text, reason FROM scribe.running_text(tag) AS r;
     -- what the library would see in the parsed statement
-    IF tag IN ('CREATE TABLE', 'ALTER TABLE')
-        AND text ~* '\mFOR\s+VALUES\M.*(\m(current_date|current_timestamp|localtimestamp)\M|\m(?!(IN|FROM|TO|WITH|VALUES)\M)\w+\s*\()'
-    THEN
+    computed := tag IN ('CREATE TABLE', 'ALTER TABLE') AND text IS NOT NULL
+        AND text ~* '\mFOR\s+VALUES\M.*(\m(current_date|current_timestamp|localtimestamp)\M|\m(?!(IN|FROM|TO|WITH|VALUES)\M)\w+\s*\()';
+    IF computed OR (tag = 'ALTER TABLE' AND text ~* '\mATTACH\M') THEN
         partition := scribe.newest_partition();
-        IF partition IS NOT NULL AND tag = 'ALTER TABLE' THEN
-            IF reason LIKE 'cut: %' THEN
-                reason := 'cut as ' || scribe.attach_text(partition);
-            ELSE
-                text := scribe.attach_text(partition);
-                reason := NULL;
-            END IF;
+    END IF;
+    IF computed AND partition IS NOT NULL AND tag = 'ALTER TABLE' THEN
+        IF reason LIKE 'cut: %' THEN
+            reason := 'cut as ' || scribe.attach_text(partition);
         ELSE
-            bound_mutable := partition IS NOT NULL;
+            text := scribe.attach_text(partition);
+            reason := NULL;
         END IF;
+    ELSE
+        bound_mutable := computed AND partition IS NOT NULL;
     END IF;
     IF pg_my_temp_schema() <> 0 AND tag = 'CREATE TABLE' AND text ~* '\mLIKE\M' THEN
         like_temporary := EXISTS (
