@@ -4,8 +4,8 @@ A Generator looks at the catalog through the session that is about to act, so th
 looks at anything that differs between two runs (OIDs, times, contents). It yields steps, and is told what came of them.
 
 The modules, in the order of their imports: catalog (what there is), draw (objects, names and values at random); rows,
-tables, objects, shared and acting (statements, by what they act on), statements (any of them), surroundings (what they
-run in), this.
+tables, objects, shared, acting and further (statements, by what they act on), statements (any of them), surroundings
+(what they run in), this.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Random but reproducible work on a source, restored by scribe-restore, with --net, too, by psql alone, and compared.
 
-usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--derived] [--encoding NAME] [--asan] [--minimise]
-    [--script FILE] [--keep]
+usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--derived] [--encoding NAME] [--decoder NAME]
+    [--asan] [--minimise] [--script FILE] [--keep]
 
 Each round of up to 150 transactions has a database and a seed of its own: the round's seed alone repeats it. Three
 sessions take turns as the seed says; a lock that another one holds is an error after 30 ms, since nobody else moves.
@@ -51,6 +51,7 @@ from scribe.archive.segments import Ddl, End, Footer, Reader, Small, Start, open
 
 ROUND = 150  # transactions
 SESSIONS = 3
+DECODERS = ["scribe_decoder", "pgoutput"]
 ENCODINGS = ["UTF8", "LATIN1", "EUC_JP", "SQL_ASCII"]
 CODECS = {"UTF8": "utf-8", "LATIN1": "latin-1", "EUC_JP": "euc_jp", "SQL_ASCII": "utf-8"}
 # A lock is never released while a session waits for it, as the sessions take turns; autovacuum would take some at will.
@@ -150,11 +151,19 @@ class Round:
     """One database: work, restore, compare."""
 
     def __init__(
-        self, cluster: Cluster, directory: Path, name: str, encoding: str, canary: Path, *, rows_only: bool
+        self,
+        cluster: Cluster,
+        directory: Path,
+        name: str,
+        encoding: str,
+        canary: Path,
+        *,
+        rows_only: bool,
+        decoder: str,
     ) -> None:
         self.cluster, self.encoding, self.canary = cluster, encoding, canary
         self.rows_only = rows_only
-        self.scribe = Scribe(cluster, name, directory / name)
+        self.scribe = Scribe(cluster, name, directory / name, {"SCRIBE_DECODER": decoder})
         self.copies = (f"{name}_restore", f"{name}_psql", f"{name}_net")
         self.steps: list[Step] = []
         self.count: Counter[str] = Counter()
@@ -465,9 +474,9 @@ class Run:
     def new_round(self, encoding: str) -> Round:
         """A round in a database of its own."""
         self.numbers += 1
-        rows_only = self.arguments.rows
+        rows_only, decoder = self.arguments.rows, self.arguments.decoder
         name = f"fuzz{self.numbers}"
-        made = Round(self.cluster, self.directory, name, encoding, self.canary, rows_only=rows_only)
+        made = Round(self.cluster, self.directory, name, encoding, self.canary, rows_only=rows_only, decoder=decoder)
         made.derived = self.arguments.derived
         return made
 
@@ -506,6 +515,7 @@ class Run:
             return True
         flags = "".join(f" --{name}" for name in ("rows", "frames", "asan", "derived") if getattr(arguments, name))
         flags += f" --encoding {arguments.encoding}" if arguments.encoding else ""
+        flags += f" --decoder {arguments.decoder}" if arguments.decoder != DECODERS[0] else ""
         again = f"tests/fuzz/run.py --seed {seed} --transactions {transactions}{flags}"
         print(f"  {failure.kind}\n{failure}\nagain with: {again}", flush=True)
         self.save(done.steps, encoding, failure, f"seed-{seed}")
@@ -586,6 +596,7 @@ def main() -> int:
     parser.add_argument("--asan", action="store_true")
     parser.add_argument("--derived", action="store_true")
     parser.add_argument("--encoding", choices=sorted(CODECS))
+    parser.add_argument("--decoder", choices=DECODERS, default=DECODERS[0])
     parser.add_argument("--minimise", action="store_true")
     parser.add_argument("--script")
     parser.add_argument("--output", help="directory for the scripts of failures; default: the temporary directory")

@@ -71,6 +71,11 @@ def bound(draw: Draw, t: Relation) -> str:
             return f"FOR VALUES WITH (MODULUS 3, REMAINDER {draw.random.randint(0, 2)})"
 
 
+def like(draw: Draw, t: Relation) -> str:
+    """A likeness; in a base, which does not have the type of an identity's sequence, without those."""
+    return f"LIKE {t.name} INCLUDING ALL{'' if draw.streaming else ' EXCLUDING IDENTITY'}"
+
+
 def create_table(draw: Draw) -> str:
     name = draw.new("t")
     columns = [new_column(draw, True), *(new_column(draw) for _ in range(draw.random.randint(0, 6)))]
@@ -84,7 +89,7 @@ def create_table(draw: Draw) -> str:
     if draw.values.chance(0.1):
         columns.append(f"CHECK (length({draw.text()}) >= 0)")
     if draw.values.chance(0.08):
-        columns.append(f"LIKE {draw.pick('rv').name} INCLUDING ALL")
+        columns.append(like(draw, draw.pick("rv")))
     persistence = draw.random.choice([""] * 12 + ["UNLOGGED ", "TEMP "])
     if persistence == "TEMP ":
         name = draw.new("tmp", False)
@@ -116,7 +121,9 @@ def attach(draw: Draw) -> str:
     t = draw.pick("p")
     name = draw.new("at")
     insert = draw.random.choice(["", f"INSERT INTO {name} SELECT * FROM {t.name} LIMIT 2; "])
-    return f"CREATE TABLE {name} (LIKE {t.name} INCLUDING ALL); {insert}ALTER TABLE {t.name} ATTACH PARTITION {name} {bound(draw, t)}"
+    return (
+        f"CREATE TABLE {name} ({like(draw, t)}); {insert}ALTER TABLE {t.name} ATTACH PARTITION {name} {bound(draw, t)}"
+    )
 
 
 def detach(draw: Draw) -> str:
