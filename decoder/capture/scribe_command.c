@@ -119,6 +119,7 @@ read_dropped(Statement *statement)
 	Tuplestorestate *store;
 	TupleTableSlot *slot;
 	StringInfoData named;
+	StringInfoData went;
 	StringInfoData note;
 	MemoryContext old;
 	bool		empty;
@@ -128,6 +129,7 @@ read_dropped(Statement *statement)
 	store = call_set(F_PG_EVENT_TRIGGER_DROPPED_OBJECTS, &desc);
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	initStringInfo(&named);
+	initStringInfo(&went);
 	statement->dropped = (Dropped) {0};
 	while (tuplestore_gettupleslot(store, true, false, slot))
 	{
@@ -148,6 +150,12 @@ read_dropped(Statement *statement)
 			statement->dropped.indexes++;
 		if (original && temporary)
 			statement->dropped.temporary++;
+		if (!original && !temporary && strcmp(type, "table constraint") == 0)
+		{
+			if (went.len > 0)
+				appendStringInfoChar(&went, ',');
+			escape_json(&went, identity);
+		}
 		if (!original || temporary)
 			continue;
 		appendStringInfoString(&named, statement->dropped.named++ > 0 ? ",{\"type\":" : "{\"type\":");
@@ -175,7 +183,7 @@ read_dropped(Statement *statement)
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_end(store);
 	initStringInfo(&note);
-	appendStringInfo(&note, "{\"named\":[%s],\"temporary\":%d,\"keys\":%d}", named.data,
+	appendStringInfo(&note, "{\"named\":[%s],\"went\":[%s],\"temporary\":%d,\"keys\":%d}", named.data, went.data,
 					 statement->dropped.temporary, statement->dropped.keys);
 	statement->dropped.note = MemoryContextStrdup(TopMemoryContext, note.data);
 	return true;

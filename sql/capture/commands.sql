@@ -231,9 +231,11 @@ BEGIN
         IF stale <> '{}' THEN
             PERFORM scribe.empty_tables(tg_tag, stale, true);
         END IF;
+        PERFORM scribe.record_references(tg_tag, tables, dropped, false);
         PERFORM scribe.record_command(tg_tag, facts, dropped, total, tables,
             coalesce(first.object_type, dropped->'named'->0->>'type'),
             coalesce(first.object_identity, dropped->'named'->0->>'identity'));
+        PERFORM scribe.record_references(tg_tag, tables, dropped, true);
         IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE INDEX') AND NOT coalesce((facts->>'like_temporary')::boolean, false) THEN
             PERFORM scribe.record_chosen_names(tg_tag, facts->>'statement', tables, coalesce((facts->>'attached')::oid, 0));
         END IF;

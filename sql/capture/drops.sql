@@ -32,6 +32,7 @@ BEGIN
             'named', coalesce(json_agg(json_build_object('type', object_type, 'identity', object_identity,
                 'schema', to_json(schema), 'ours', schema = 'scribe'
                 OR (object_type = 'schema' AND object_identity = 'scribe'))) FILTER (WHERE original AND NOT passing), '[]'),
+            'went', coalesce(json_agg(object_identity) FILTER (WHERE object_type = 'table constraint' AND NOT original AND NOT passing), '[]'),
             'temporary', count(*) FILTER (WHERE original AND passing),
             'keys', count(*) FILTER (WHERE object_type IN ('index', 'table constraint', 'table column')))
         FROM (
