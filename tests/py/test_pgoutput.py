@@ -19,6 +19,7 @@ from source import Scribe
 
 QUICK = ("create_table_as", "extensions_and_schemas", "full_identity_odd_types", "key_updates", "truncate", "values")
 QUICK += ("explain_analyze", "many_kinds_of_objects", "roles_in_the_stream", "hash_partitions_of_enums")
+QUICK += ("postgresql_18",)
 ALL = os.environ.get("PG_SCRIBE_ALL_CASES") == "1"
 DIFFERENT = ("tablespaces_in_the_stream", "objects_that_use_temporary_ones", "rights_that_are_gone")
 CHOSEN = [case for case in CASES if case.stem not in DIFFERENT and (ALL or case.stem in QUICK)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from checking import check, emptied, state
@@ -26,6 +28,14 @@ def test_missing_globals_and_metadata_are_told(watched):
             assert state(watched, name) == "OK"
         for path in (watched.archive / "globals").iterdir():
             path.unlink()
+
+
+def test_globals_of_an_older_base_count_when_the_newest_was_taken_without(watched):
+    with emptied(watched.archive / "globals"):
+        base = Path(watched.run("scribe-dump", "--no-globals", "--no-prune").stdout.strip())
+        assert not (base / "globals.sql").exists()
+        assert state(watched, "globals") == "OK"
+    shutil.rmtree(base)
 
 
 @pytest.mark.parametrize(("name", "file"), [("verification", "verify.json"), ("rehearsal", "rehearsal.json")])

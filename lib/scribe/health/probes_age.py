@@ -42,10 +42,13 @@ def _stamp(name: str) -> float:
 
 
 def check_globals(survey: Survey, limit: Limit) -> Finding:
-    """Roles and tablespaces are in the archive; a new file is only made when something changed."""
+    """Roles and tablespaces are in the archive; a new file is only made when something changed.
+
+    A base that was taken without them is restored with an older one's.
+    """
     found = [_stamp(path.name) for path in survey.archive.globals_files()[-1:]]
-    if survey.base is not None and (survey.base.path / "globals.sql").is_file():
-        found.append(_stamp(survey.base.path.name))
+    own = [base.stamp for base in survey.archive.bases() if (base.path / "globals.sql").is_file()]
+    found += [_stamp(stamp) for stamp in own[-1:]]
     if not found:
         return Finding(
             "globals", State.CRITICAL, "roles and tablespaces are not in the archive", 'Run "scribe-globals".'

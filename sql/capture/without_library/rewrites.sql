@@ -95,13 +95,15 @@ END
 $function$;
 
 -- Write every row of a table once more, so that its values are in the stream. It is the owner's code that runs for that, with the
--- owner's rights, and no plan is made with any others.
+-- owner's rights, and no plan is made with any others. Updated under REPLICA IDENTITY FULL, a row comes whole, with what is
+-- TOASTed. A publication bars that for a table with a virtual column: there the row is deleted, by its key, and inserted.
 CREATE OR REPLACE FUNCTION scribe.refill(relation regclass, tag text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     identity "char";
     restore text;
     plain_column name;
+    written text;  -- the columns that a new row is made of, where rows cannot be updated
     owner name;
     quieted text[];  -- what keeps users' code from running, and what ends that
     waking text[];
@@ -117,7 +119,11 @@ BEGIN
     IF pg_relation_size(relation) = 0 THEN
         RETURN;
     END IF;
-    IF plain_column IS NULL THEN
+    IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = relation AND attgenerated = 'v' AND NOT attisdropped)
+        AND EXISTS (SELECT FROM pg_publication) THEN
+        SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO written FROM pg_attribute
+            WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+    ELSIF plain_column IS NULL THEN
         RAISE EXCEPTION 'table % has no column that can be updated to itself', relation;
     END IF;
     WITH commands (quieting, ending) AS (
@@ -127,12 +133,13 @@ BEGIN
         UNION ALL
         SELECT format('DISABLE RULE %I', rulename), format('ENABLE %sRULE %I',
             CASE ev_enabled WHEN 'A' THEN 'ALWAYS ' WHEN 'R' THEN 'REPLICA ' END, rulename)
-        FROM pg_rewrite WHERE ev_class = relation AND ev_type = '2' AND ev_enabled <> 'D'
+        FROM pg_rewrite WHERE ev_class = relation AND (ev_type = '2' OR written IS NOT NULL AND ev_type <> '1') AND ev_enabled <> 'D'
         UNION ALL
         SELECT 'NO FORCE ROW LEVEL SECURITY', 'FORCE ROW LEVEL SECURITY' FROM pg_class WHERE oid = relation AND relforcerowsecurity
     ), grants (quieting, ending) AS (  -- the owner may have revoked privileges from itself
         SELECT format('GRANT %s ON TABLE %s TO %I', wanted, relation, owner), format('REVOKE %s ON TABLE %s FROM %I', wanted, relation, owner)
-        FROM unnest('{SELECT,UPDATE}'::text[]) AS wanted WHERE NOT has_table_privilege(owner, relation, wanted)
+        FROM unnest(CASE WHEN written IS NULL THEN '{SELECT,UPDATE}' ELSE '{SELECT,INSERT,DELETE}' END::text[]) AS wanted
+        WHERE NOT has_table_privilege(owner, relation, wanted)
     ), every (quieting, ending) AS (
         SELECT format('ALTER TABLE ONLY %s %s', relation, quieting), format('ALTER TABLE ONLY %s %s', relation, ending) FROM commands
         UNION ALL TABLE grants)
@@ -151,15 +158,17 @@ BEGIN
     FOREACH command IN ARRAY coalesce(quieted, '{}') LOOP
         PERFORM scribe.run_own(command);
     END LOOP;
-    IF identity <> 'f' THEN
+    IF identity <> 'f' AND written IS NULL THEN
         PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY FULL', relation));
     END IF;
     UPDATE scribe.table_facts AS f SET facts = (f.facts::jsonb || (switches->f.relid::text))::text  -- they rest only here
     WHERE switches ? f.relid::text;
     PERFORM scribe.write_row('refill', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);
-    PERFORM scribe.run_as(owner, format('UPDATE ONLY %1$s SET %2$I = %2$I', relation, plain_column));
+    PERFORM scribe.run_as(owner, CASE WHEN written IS NULL THEN format('UPDATE ONLY %1$s SET %2$I = %2$I', relation, plain_column)
+        ELSE format('WITH d AS (DELETE FROM ONLY %1$s RETURNING %2$s) INSERT INTO %1$s (%2$s) OVERRIDING SYSTEM VALUE SELECT %2$s FROM d',
+            relation, written) END);
     PERFORM scribe.write_row('refilled', tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid]);
-    IF identity <> 'f' THEN
+    IF identity <> 'f' AND written IS NULL THEN
         PERFORM scribe.run_own(format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', relation, restore));
     END IF;
     -- what reads an expression may run the owner's code, for instance the domain's of a constant; recorded as the owner's statement

@@ -262,6 +262,9 @@ class Translator(Text):
         table = self._written(relid, offset)
         if table is None:
             return
+        if self._refill == relid:
+            self._put_again(table, None, row)
+            return
         if relid == self._refilled:
             self._refilled = 0
             self._write(b"-- pg_scribe: rows of " + table.own_name + b" as statements inserted them\n")
@@ -372,7 +375,7 @@ class Translator(Text):
                 self.set_facts(int(old[0]), None)
             return
         table = self._written(relid, offset)
-        if table is None:
+        if table is None or self._refill == relid:  # its row is inserted once more
             return
         if not table.full and not table.keys:
             self._warn_lost(table, "DELETE", _no_identity(table))
