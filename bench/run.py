@@ -12,6 +12,7 @@ busy with something else moves both sides. The report goes to stdout, --json FIL
     translate  rows per second of CPU that scribe-rotate needs for pgoutput's messages; scribe_decoder's are SQL already
     keep     whether stream and rotation keep up with 10,000 row changes a second, with scribe_decoder and with pgoutput
     restore  scribe-restore, and psql with the same files, beside the source's own time, COPY of the rows, and peers
+    parts    scribe-restore --table of a table with 1 % of the data, beside a restore of everything
 
 The other output plugins are test_decoding and pgoutput, which come with PostgreSQL, and wal2json and decoder_raw where
 the server has them; pgcopydb takes part in the replay where it is on PATH.
@@ -38,6 +39,7 @@ from draining import measure_decoding, measure_memory, report_decoding, report_m
 from keeping import measure_keeping, report_keeping
 from losing import measure_losing, report_losing
 from overhead import measure_overhead, report_overhead
+from parting import measure_parts, report_parts
 from place import MB, Bench, allow_plugins
 from replaying import measure_restore, report_restore
 from rotating import measure_rotation, report_rotation
@@ -54,6 +56,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], None], Callable[[Any], list[str]]]] 
     "translate": (measure_translation, report_translation),
     "keep": (measure_keeping, report_keeping),
     "restore": (measure_restore, report_restore),
+    "parts": (measure_parts, report_parts),
 }
 
 

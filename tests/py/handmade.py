@@ -13,6 +13,7 @@ import zstandard
 
 from scribe.common import dialect
 from scribe.common.lsn import file_lsn, format_lsn
+from scribe.stream.writer import Counter
 
 START = 0x1000000
 CREATED = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
@@ -141,8 +142,12 @@ class Handmade:
         sequences: Sequence[dialect.Sequence] = (),
         compress: bool = True,
         chain_start: bool = False,
+        told: bool = False,
     ) -> Path:
-        """Write a segment of these transactions, beginning at the present LSN; return its manifest's path."""
+        """Write a segment of these transactions, beginning at the present LSN; return its manifest's path.
+
+        told: its manifest tells what is in it, as scribe-rotate makes it.
+        """
         from_lsn, first = self.lsn, self.xid + 1
         text = b"".join(self.transaction(body) for body in bodies)
         counted = self.xid + 1 - first
@@ -180,6 +185,12 @@ class Handmade:
             "closed": _stamp(closed),
             "warnings": [],
         }
+        if told:
+            counter = Counter()
+            counter.feed(text)
+            manifest["counts"] = {"transactions": counted, **counter.counts}
+            manifest["sequences"] = [vars(each) for each in sequences]
+            manifest |= counter.summary()
         self.previous = entry["sha256"]
         path = self.path / "incremental" / f"{stem}.json"
         self._write(path, json.dumps(manifest).encode())

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from cluster import Cluster
 from compare import assert_equal
 from restoring import Target, insert
 
+from scribe.common.dialect import Sequence
 from scribe.common.errors import UsageError
 from scribe.restore.selection import check_patterns, read_pattern
 
@@ -155,6 +160,13 @@ def ddl(tag: str, statement: str) -> str:
     return f"-- ddl {tag}\n{statement}\n;\n-- ddl end\n-- rows 1 ddl\n"
 
 
+def together(*bodies: str) -> str:
+    """Return the changes of several transactions as those of one."""
+    found = re.findall(r"-- rows 1 (\w+)\n", "".join(bodies))
+    counts = [f"{found.count(kind)} {kind}" for kind in ("inserted", "updated", "deleted", "ddl") if kind in found]
+    return re.sub(r"-- rows 1 \w+\n", "", "".join(bodies)) + f"-- rows {' '.join(counts)}\n"
+
+
 OTHERS = "UPDATE public.t SET v = 'x' WHERE id = 99;\n-- rows 1 updated\n"  # a row that is not there
 
 
@@ -176,6 +188,167 @@ def test_only_the_rows_of_a_part_are_restored_under_whatever_name_they_had(targe
     assert target.rows("SELECT * FROM app.people ORDER BY id") == [(1, "Ann"), (2, "app.customers")]
     assert target.rows("SELECT * FROM app.orders") == [(1, 2)]
     assert "acted on 0 rows" in target.refused("--table", "app.people", "--whole")
+
+
+def test_segments_that_hold_nothing_of_a_part_are_not_read(target: Target) -> None:
+    made, free = target.archive, Sequence("app", "free", 9, True)
+    names = [made.segment([OTHERS, OTHERS], told=True, sequences=[free])]  # would stop a restore that replays it
+    names += [made.segment(["UPDATE app.customers SET name = 'Eve' WHERE id = 1;\n-- rows 1 updated\n"], told=True)]
+    names += [made.segment([ddl("ALTER TABLE", "ALTER TABLE public.t RENAME TO s")], told=True)]
+    names += [made.segment(["INSERT INTO public.s (id) VALUES (1);\n-- rows 1 inserted\n"], told=True)]
+    names += [made.segment([ddl("ALTER SEQUENCE", "ALTER SEQUENCE app.free RENAME TO bound")], told=True)]
+    names += [
+        made.segment([OTHERS.replace("t SET", "s SET")], told=True, sequences=[Sequence("app", "bound", 12, True)])
+    ]
+    files = [path.stem for path in names]
+    target.cluster.psql("CREATE SCHEMA app", target.name)
+
+    def passed_over(*arguments: str) -> list[int]:
+        result = target.run(*arguments, "--no-owner", "--json")
+        assert "everything is restored" not in result.stderr
+        return [n for n, file in enumerate(files) if f"{file}.sql.zst" in json.loads(result.stdout)["not_read"]]
+
+    assert passed_over("--table", "app.customers", "--table", "app.bound") == [0, 3, 5]
+    assert target.rows("SELECT * FROM app.customers") == [(1, "Eve")]
+    assert target.rows("SELECT last_value FROM app.bound") == [(12,)]
+    assert passed_over("--table", "public.child", "--target-xid", "709") == [0, 1]
+    said = target.run("--table", "app.free", "--target-xid", "706", "--target-exclusive", "--json", "--no-owner")
+    assert json.loads(said.stdout)["reached_time"] == made.time(705)  # within a segment, and not at its end
+    assert target.rows("SELECT last_value FROM app.free") == [(1,)]
+    manifest = json.loads(names[5].read_text())
+    names[5].write_text(json.dumps(manifest | {"tables": []}))  # fewer rows than are counted
+    said = target.refused("--table", "app.orders", "--whole")
+    assert "acted on 0 rows" in said
+    target.cluster.psql("DROP TABLE public.child", target.name)
+    assert passed_over("--table", "public.child") == [0, 1, 3]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_part_is_what_everything_would_have_been(target: Target, seed: int) -> None:
+    """Tables are renamed, swapped, moved, attached and detached between and within segments that tell their tables."""
+    history = History(random.Random(seed))
+    target.archive.segment(history.begin(), told=True)
+    for number in range(16):
+        target.archive.segment(history.go_on(changes=3 if number % 3 == 2 else 0), told=True)
+    target.run("--schema", "one", "--into-schema", "whole", "--whole")
+    assert "everything is" not in target.run("--schema", "one", "--into-schema", "part").stderr
+    for table in history.tables:
+        if table.schema == "one":
+            rows = target.rows(f"SELECT * FROM part.{table.name} ORDER BY id")
+            assert rows == target.rows(f"SELECT * FROM whole.{table.name} ORDER BY id"), table
+            assert [row[0] for row in rows] == sorted(table.ids), table
+    table = history.random.choice(history.tables)
+    said = target.run("--table", f"{table}", "--into-schema", "alone", "-v").stderr
+    assert "everything is" not in said
+    assert not re.search(r"\b0 of \d+ segments were not read: they hold nothing of it\n.*printed", said, re.DOTALL)
+    assert [row[0] for row in target.rows(f"SELECT id FROM alone.{table.name} ORDER BY id")] == sorted(table.ids)
+
+
+@dataclass
+class Kept:
+    """A table as it should be. part: what tells its rows from those of others below one root."""
+
+    part: int
+    schema: str
+    name: str
+    ids: set[int] = field(default_factory=set)
+    attached: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+class History:
+    """Changes of some tables at random: their rows, and what they are called."""
+
+    def __init__(self, source: random.Random) -> None:
+        self.random = source
+        self.tables = [Kept(n, "one" if n < 4 else "two", f"t{n}") for n in range(8)]
+        self.numbers = itertools.count(8)
+
+    def begin(self) -> list[str]:
+        """Return the transactions that make the tables."""
+        roots = ["CREATE TABLE roots.root (id int, part int, v text) PARTITION BY LIST (part)"]
+        schemas = [ddl("CREATE SCHEMA", f"CREATE SCHEMA {name}") for name in ("one", "two", "roots")]
+        return schemas + [ddl("CREATE TABLE", text) for text in roots + [self._create(table) for table in self.tables]]
+
+    def go_on(self, changes: int) -> list[str]:
+        """Return transactions with changes of rows, of a few tables, or of any and of the schema."""
+        if not changes:
+            some = self.random.sample(self.tables, 2)
+            return [together(self._change_row(some), self._change_row(some)) for _ in range(4)]
+        return [
+            body
+            for _ in range(changes)
+            for body in (
+                together(*self._change_schema(), self._change_row(self.tables)),
+                self._change_row(self.tables),
+            )
+        ]
+
+    def _create(self, table: Kept) -> str:
+        return f"CREATE TABLE {table} (id int NOT NULL, part int, v text)"
+
+    def _change_row(self, tables: list[Kept]) -> str:
+        table = self.random.choice(tables)
+        kind = self.random.choice(["insert", "copy", "update", "delete"]) if table.ids else "insert"
+        row = self.random.choice(sorted(table.ids)) if kind in ("update", "delete") else next(self.numbers)
+        if kind == "update":
+            return f"UPDATE {table} SET v = v || '+' WHERE id = {row};\n-- rows 1 updated\n"
+        if kind == "delete":
+            table.ids.discard(row)
+            return f"DELETE FROM {table} WHERE id = {row};\n-- rows 1 deleted\n"
+        table.ids.add(row)
+        if kind == "copy":
+            return f"COPY {table} (id, part, v) FROM stdin;\n{row}\t{table.part}\tc\n\\.\n-- rows 1 inserted\n"
+        return f"INSERT INTO {table} (id, part, v) VALUES ({row}, {table.part}, 'i');\n-- rows 1 inserted\n"
+
+    def _change_schema(self) -> list[str]:
+        change = self.random.choice([self._rename, self._swap, self._move, self._attach, self._replace, self._exchange])
+        return [ddl("ALTER TABLE", text) for text in change(self.random.choice(self.tables))]
+
+    def _free(self, schema: str) -> str:
+        taken = {table.name for table in self.tables if table.schema == schema}
+        return self.random.choice([f"t{n}" for n in range(20) if f"t{n}" not in taken])
+
+    def _rename(self, table: Kept) -> list[str]:
+        old, table.name = str(table), self._free(table.schema)
+        return [f"ALTER TABLE {old} RENAME TO {table.name}"]
+
+    def _swap(self, table: Kept) -> list[str]:
+        other = self.random.choice([each for each in self.tables if each.schema == table.schema])
+        texts = [
+            f"ALTER TABLE {table} RENAME TO aside",
+            f"ALTER TABLE {other if other is not table else f'{table.schema}.aside'} RENAME TO {table.name}",
+        ]
+        if other is not table:
+            texts.append(f"ALTER TABLE {table.schema}.aside RENAME TO {other.name}")
+            table.name, other.name = other.name, table.name
+        return texts
+
+    def _move(self, table: Kept) -> list[str]:
+        to = "two" if table.schema == "one" else "one"
+        if str(Kept(0, to, table.name)) in map(str, self.tables):
+            return self._rename(table)
+        old, table.schema = str(table), to
+        return [f"ALTER TABLE {old} SET SCHEMA {to}"]
+
+    def _attach(self, table: Kept) -> list[str]:
+        table.attached = not table.attached
+        if table.attached:
+            return [f"ALTER TABLE roots.root ATTACH PARTITION {table} FOR VALUES IN ({table.part})"]
+        return [f"ALTER TABLE roots.root DETACH PARTITION {table}"]
+
+    def _replace(self, table: Kept) -> list[str]:
+        """The table is another one from here on."""
+        table.ids, table.attached = set(), False
+        return [f"DROP TABLE {table}", self._create(table)]
+
+    def _exchange(self, _: Kept) -> list[str]:
+        """Each schema gets the other's name."""
+        for table in self.tables:
+            table.schema = "two" if table.schema == "one" else "one"
+        return [f"ALTER SCHEMA {old} RENAME TO {new}" for old, new in (("one", "x"), ("two", "one"), ("x", "two"))]
 
 
 def test_what_lay_below_before_a_root_that_spreads_is_below_it_too(target: Target) -> None:

@@ -44,6 +44,13 @@ class Stop:
             return begin.time > self.time if self.inclusive else begin.time >= self.time
         return False
 
+    def may_be_in(self, segment: Segment) -> bool:
+        """Return whether a segment may hold a transaction that must not be applied."""
+        if self.lsn is not None:
+            return segment.to_lsn > self.lsn
+        last = commit_times(segment)[1]
+        return self.time is not None and (last is None or last >= self.time)
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -84,6 +91,12 @@ def line_time(text: str) -> str:
         return text
     moment = datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f+00")
+
+
+def commit_times(segment: Segment) -> tuple[str | None, str | None]:
+    """Return times between which all of a segment's transactions were committed, as in BEGIN lines; None: not known."""
+    times = segment.manifest.get("commit_times")  # older manifests name those of the first and last transaction only
+    return (line_time(times[0]), line_time(times[1])) if times else (None, None)
 
 
 def describe_break(before: Segment | None, after: Segment) -> str | None:

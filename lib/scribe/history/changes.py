@@ -32,7 +32,7 @@ from typing import Any
 
 from scribe.archive import segments
 from scribe.archive.blocks import Ddl, read_block
-from scribe.archive.chains import describe_break, line_time
+from scribe.archive.chains import commit_times, describe_break
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Comment, CopyData, CopyEnd, CopyStart, End, Mark, Reader, Small, Start, open_plain
 from scribe.common.dialect import Begin
@@ -122,12 +122,6 @@ class Range:
         if self.since is not None and last is not None and last < self.since:
             return False
         return not (self.until is not None and first is not None and first > self.until)
-
-
-def commit_times(segment: Segment) -> tuple[str | None, str | None]:
-    """Return times between which all of a segment's transactions were committed, as in BEGIN lines; None: not known."""
-    times = segment.manifest.get("commit_times")  # older manifests name those of the first and last transaction only
-    return (line_time(times[0]), line_time(times[1])) if times else (None, None)
 
 
 EVERYTHING = Range()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from scribe.archive.chains import describe_break
+from scribe.archive.chains import commit_times, describe_break
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.errors import ScribeError
@@ -32,7 +32,6 @@ from scribe.history.changes import (
     Range,
     Transaction,
     codec_of,
-    commit_times,
     read_events,
 )
 from scribe.history.query import DDL, Query

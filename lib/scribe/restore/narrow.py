@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 
 from scribe.archive.cutting import Piece
+from scribe.archive.layout import Segment
 from scribe.common.errors import ScribeError
 from scribe.restore.session import Session
 from scribe.restore.statements import IDENTIFIER, split_statements, unquoted
@@ -116,6 +117,24 @@ class WholeNeededError(ScribeError):
     """The part cannot be restored without the rest: everything has to be."""
 
 
+_ANY = "surrogateescape"  # bytes that are no text are kept
+_KINDS = ("inserted", "updated", "deleted", "truncated")
+
+
+def _may_change_schema(segment: Segment) -> bool:
+    return bool(segment.manifest["counts"]["ddl"] or segment.manifest["warnings"])
+
+
+def _tells_tables(segment: Segment) -> bool:
+    """Whether a manifest names all tables of which its segment has rows; older ones name none, and some too many."""
+    tables, counts = segment.manifest.get("tables"), segment.manifest["counts"]
+    return tables is not None and all(sum(each.get(kind, 0) for each in tables) == counts[kind] for kind in _KINDS)
+
+
+def _encoded(name: tuple[str, str], codec: str) -> Name:
+    return name[0].encode(codec, "replace"), name[1].encode(codec, "replace")
+
+
 def name_of(match: re.Match[bytes]) -> Name:
     """Return the name that a match has found."""
     return unquoted(match[1]), unquoted(match[2])
@@ -173,6 +192,10 @@ class Rows(ABC):
         return not piece.text.startswith(b"SELECT pg_catalog.lowrite(")
 
     @abstractmethod
+    def concerns(self, segment: Segment) -> bool:
+        """Whether a segment has to be read, as far as its manifest tells. Raises WholeNeededError."""
+
+    @abstractmethod
     def after_ddl(self, session: Session, tag: str, text: bytes) -> None:
         """Take the next step: a schema change has been repeated. Raises WholeNeededError."""
 
@@ -205,6 +228,10 @@ class Watch(Rows):
     def filter_rows(self, text: bytes) -> bytes:
         """Leave everything out."""
         return b""
+
+    def concerns(self, segment: Segment) -> bool:
+        """Whether there is anything to be seen in a segment."""
+        return _may_change_schema(segment)
 
     def after_ddl(self, session: Session, tag: str, text: bytes) -> None:
         """Take the next step, and look at what has changed. Raises WholeNeededError."""
@@ -242,15 +269,15 @@ class Watch(Rows):
                 return found
             found |= more
 
-    def choose(self, oids: set[int]) -> Chosen:
-        """Return what lets the rows of these tables through. Raises WholeNeededError."""
+    def choose(self, oids: set[int], codec: str) -> Chosen:
+        """Return what lets the rows of these tables through; codec: of names. Raises WholeNeededError."""
         reason = next((self._reasons[oid] for oid in sorted(oids) if oid in self._reasons), None)
         if reason is not None:
             raise WholeNeededError(reason)
         for step in self._steps:
             if step.oid in oids and step.name is not None and _CONTROL.search(step.name[0] + step.name[1]):
                 raise WholeNeededError(f"the name of a table is written in escapes: {step.name[1]!r}")
-        return Chosen(oids, self._steps, self._step)
+        return Chosen(oids, self._steps, self._step, codec)
 
 
 class Chosen(Rows):
@@ -259,14 +286,16 @@ class Chosen(Rows):
     A name that no table has at a step shows that a schema change is missing: a restore of everything stops there.
     """
 
-    def __init__(self, oids: set[int], steps: Iterable[_Step], last: int) -> None:
+    def __init__(self, oids: set[int], steps: Iterable[_Step], last: int, codec: str) -> None:
         self._oids = oids
         self._last = last
+        self._codec = codec
         self._steps = deque(sorted(steps, key=lambda step: step.number))
         self._step = 0
         self._names: dict[int, Name] = {}
         self._wanted: dict[Name, bool] = {}  # of each name that some table has now
         self._known: dict[tuple[bytes, bytes, bytes], bool] = {}  # of the beginnings of lines
+        self._told: dict[tuple[str, str], Name] = {}  # the names that some table has now, as manifests tell them
         self._advance()
 
     def filter_rows(self, text: bytes) -> bytes:
@@ -278,6 +307,14 @@ class Chosen(Rows):
                 self._known[line] = bool(other) or (bool(name) and self._lets((unquoted(schema), unquoted(name))))
             wanted |= self._known[line]
         return self.filter(text) if wanted else b""
+
+    def concerns(self, segment: Segment) -> bool:
+        """Whether a segment may have rows that are let through, or a schema change. Raises WholeNeededError."""
+        if _may_change_schema(segment) or not _tells_tables(segment):
+            return True
+        names = [(each["schema"], each["name"]) for each in segment.manifest["tables"]]
+        wanted = [self._lets(self._told.get(name) or _encoded(name, self._codec)) for name in names]
+        return any(wanted)
 
     def after_ddl(self, session: Session, tag: str, text: bytes) -> None:
         """Take the next step. Raises WholeNeededError."""
@@ -296,9 +333,12 @@ class Chosen(Rows):
                 self._names[step.oid] = step.name
             changed = True
         if changed:
-            self._wanted, self._known = {}, {}
+            self._wanted, self._known, self._told = {}, {}, {}
             for oid, name in self._names.items():
-                self._wanted[name] = self._wanted.get(name, False) or oid in self._oids
+                wanted = self._wanted[name] = self._wanted.get(name, False) or oid in self._oids
+                told = (name[0].decode(self._codec, _ANY), name[1].decode(self._codec, _ANY))
+                if wanted or told not in self._told:
+                    self._told[told] = name
 
     def _wants(self, name: Name) -> bool:
         try:

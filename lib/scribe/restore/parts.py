@@ -20,9 +20,10 @@ from typing import Any
 import psycopg
 
 from scribe.archive.chains import Way, find_chains
-from scribe.archive.layout import Archive, Segment
+from scribe.archive.layout import Archive
 from scribe.common.cli import Talk
 from scribe.common.dialect import quote_identifier
+from scribe.common.encodings import python_codec
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.postgres import connect, major_of_server
 from scribe.restore import target as server
@@ -142,7 +143,7 @@ class PartRestore:
                     _, relations = find_named(conn, self.arguments.schema, self.arguments.table)
                     needed = watch.widen(relation.oid for relation in relations)
                     needed = watch.widen(needed | set(find_sharing(conn, list(needed))))
-            return watch.choose(needed)
+            return watch.choose(needed, python_codec(self.identity["encoding"]))
         except WholeNeededError as error:
             self._say_whole(error)
             return None
@@ -162,8 +163,6 @@ class PartRestore:
         restore.rows, restore.checked, restore.lasting = rows, True, False
         if rows is not None:
             restore.options = replace(restore.options, takes=rows.takes_piece)
-            if rows.watching:
-                way = replace(way, segments=tuple(each for each in way.segments if _may_change_schema(each)))
         try:
             report = restore.run(way)
         except (TryAgainError, WholeNeededError):
@@ -179,7 +178,8 @@ class PartRestore:
                 )
             raise
         assert report is not None
-        return report
+        self.talk.note(f"{len(restore.passed)} of {len(way.segments)} segments were not read: they hold nothing of it")
+        return report | {"not_read": restore.passed}
 
     def _find_way(self, arguments: argparse.Namespace, talk: Talk) -> Way:
         restore = Restore(self.archive, self.identity, arguments, talk)
@@ -247,10 +247,6 @@ class PartRestore:
         for chunk in self._text(dump, homes, self.version):
             out.write(chunk)
         out.flush()
-
-
-def _may_change_schema(segment: Segment) -> bool:
-    return bool(segment.manifest["counts"]["ddl"] or segment.manifest["warnings"])
 
 
 _ROLE = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s)"

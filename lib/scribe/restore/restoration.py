@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,11 +13,21 @@ from typing import Any
 
 import psycopg
 
-from scribe.archive.chains import Chain, Target, Way, check_files, find_chains, find_way, goes_back, list_files
+from scribe.archive.chains import (
+    Chain,
+    Target,
+    Way,
+    check_files,
+    find_chains,
+    find_way,
+    goes_back,
+    line_time,
+    list_files,
+)
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Event, Reader, open_plain
 from scribe.common.cli import Talk
-from scribe.common.dialect import QUIET, WAKE, quote_identifier
+from scribe.common.dialect import QUIET, WAKE, Sequence, build_footer, quote_identifier
 from scribe.common.errors import ScribeError, UsageError
 from scribe.common.lsn import format_lsn
 from scribe.common.postgres import WRITING, connect, export_connection, is_superuser
@@ -31,6 +42,25 @@ from scribe.restore.sequences import ADVANCE
 from scribe.restore.session import Session
 from scribe.restore.spool_tail import count_bytes, open_transactions, session_settings
 from scribe.restore.target import Options
+
+
+def _begin_session(replayer: Replayer, encoding: str) -> None:
+    """Do what a segment's header does."""
+    replayer.session.run(session_settings(encoding))
+    replayer.session.run(QUIET.encode())
+
+
+def _pass_over(replayer: Replayer, segments: list[Segment], encoding: str) -> None:
+    """Stand at the end of segments of which nothing is asked for but where sequences stood."""
+    if not segments:
+        return
+    _begin_session(replayer, encoding)
+    known = [each.manifest["sequences"] for each in segments if each.manifest["sequences"] is not None][-1:]
+    positions = [Sequence(**each) for last in known for each in last]
+    footer, last = build_footer(sequences=positions, to_lsn=segments[-1].to_lsn), segments[-1].data.name
+    replayer.apply(Reader(io.BytesIO(footer.encode()), last).events(), last)
+    for closed in (each.manifest["last_commit_time"] for each in segments):
+        replayer.totals.time = line_time(closed) if closed is not None else replayer.totals.time
 
 
 def name_target(arguments: argparse.Namespace) -> str:
@@ -61,6 +91,7 @@ class Restore:
         self.rows: Rows | None = None  # those that are restored, None for all
         self.lasting = True  # what is restored stays
         self.checked = False  # all files have been
+        self.passed: list[str] = []  # segments of which nothing is restored
         self.began = time.monotonic()
         self.progress = Progress(talk.program, quiet=arguments.quiet)
 
@@ -264,7 +295,8 @@ class Restore:
         self.progress.start("segments", sum(segment.manifest["plain_bytes"] for segment in segments))
         if self.rows is not None:
             self.rows.begin(replayer.session)
-        to_segment_end = all(self._apply_segment(replayer, segment) for segment in segments)
+        chosen = self._choose(replayer, way, segments)
+        to_segment_end = all(self._apply_segment(replayer, segment) for segment in chosen)
         self.progress.end()
         if self.arguments.include_spool and self._apply_spool(replayer, way):
             to_segment_end = False
@@ -272,11 +304,23 @@ class Restore:
             replayer.session.run(ADVANCE.encode())
             replayer.session.run(WAKE.encode())
 
+    def _choose(self, replayer: Replayer, way: Way, segments: Iterable[Segment]) -> Iterator[Segment]:
+        """Yield the segments that have to be read, when all before them were applied."""
+        passed: list[Segment] = []
+        for segment in segments:
+            if self.rows is None or self.rows.concerns(segment) or way.stop.may_be_in(segment):
+                _pass_over(replayer, passed, self.identity["encoding"])
+                passed = []
+                yield segment
+            else:
+                self.passed.append(segment.data.name)
+                passed.append(segment)
+        _pass_over(replayer, passed, self.identity["encoding"])
+
     def _apply_spool(self, replayer: Replayer, way: Way) -> int:
         """Apply what is only in the spool; return how many transactions that was."""
         before = replayer.totals.transactions
-        replayer.session.run(session_settings(self.identity["encoding"]))
-        replayer.session.run(QUIET.encode())
+        _begin_session(replayer, self.identity["encoding"])
         last = way.segments[-1].to_lsn if way.segments else way.base.consistent_point
         with open_transactions(self.archive, self.identity, min(last, replayer.position)) as reader:
             replayer.apply(self.watch(reader.events()), "the spool")
