@@ -13,6 +13,7 @@ import zstandard
 
 from scribe.common import dialect
 from scribe.common.lsn import file_lsn, format_lsn
+from scribe.dump.base import _Sink
 from scribe.stream.writer import Counter
 
 START = 0x1000000
@@ -78,8 +79,12 @@ class Handmade:
             **more,
         }
         plain = BASE_SETTINGS + sql + dialect.build_epilogue(self.lsn)
+        sink = _Sink(directory / "base.sql.zst", compress=True)
+        for at in range(0, len(plain), 1000):
+            sink.write(plain[at : at + 1000].encode())
+        sink.close()
         files = [
-            self._write(directory / "base.sql.zst", zstandard.compress(plain.encode())),
+            sink.written.entry(),
             self._write(directory / "globals.sql", globals_sql.encode()),
             self._write(directory / "database.sql", database_sql.encode()),
             self._write(directory / "meta.json", json.dumps(meta).encode()),

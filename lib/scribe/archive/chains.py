@@ -201,8 +201,16 @@ class Way:
     @property
     def base_bytes(self) -> int | None:
         """The bytes of SQL in a plain base, None where its manifest does not tell."""
-        entry = next(e for e in self.base.manifest["files"] if e["name"] == self.base_file.name)
-        return entry.get("plain_bytes")  # type: ignore[no-any-return]
+        return self._base_entry.get("plain_bytes")
+
+    @property
+    def base_skips(self) -> list[list[int]]:
+        """Where the data of long COPYs in a plain base end (scribe.archive.skips)."""
+        return self._base_entry.get("skips", [])  # type: ignore[no-any-return]
+
+    @property
+    def _base_entry(self) -> dict[str, Any]:
+        return next(e for e in self.base.manifest["files"] if e["name"] == self.base_file.name)
 
     @property
     def base_file(self) -> Path:

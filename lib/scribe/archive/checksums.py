@@ -140,9 +140,10 @@ def check_ending(entry: Entry, tail: bytes) -> str | None:
     return None
 
 
-def _plain_blocks(stream: _Digesting, *, compressed: bool) -> Iterator[bytes]:
+def _plain_blocks(stored: _Digesting, *, compressed: bool) -> Iterator[bytes]:
+    stream: _Digesting | zstandard.ZstdDecompressionReader = stored
     if compressed:
-        yield from zstandard.ZstdDecompressor(max_window_size=WINDOW).read_to_iter(stream, write_size=BLOCK)  # type: ignore[arg-type]
-        return
+        decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
+        stream = decompressor.stream_reader(stored, read_size=BLOCK, read_across_frames=True)  # type: ignore[arg-type]
     while block := stream.read(BLOCK):
         yield block

@@ -141,12 +141,14 @@ class LargeObjects:
 Event = LargeObjects | Small | Start | Statements | CopyStart | CopyData | CopyEnd | Ddl | Comment | Mark | End | Footer
 
 
-def open_plain(path: Path, size: int | None = None) -> IO[bytes]:
+def open_plain(path: Path, size: int | None = None, *, at: int = 0) -> IO[bytes]:
     """Open a file for reading as plain bytes, decompressing *.zst in a stream. Raises OSError.
 
-    size: the bytes of SQL that the manifest tells of: reading raises ScribeError where there are more.
+    size: the bytes of SQL that the manifest tells of: reading raises ScribeError where there are more; at: where in the
+    stored file to begin.
     """
     stream = path.open("rb")
+    stream.seek(at)
     if path.suffix != ".zst":
         return stream
     decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
@@ -164,6 +166,9 @@ class _Bounded:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._stream.close()
 
     def read(self, size: int = -1) -> bytes:
@@ -359,6 +364,12 @@ class Reader:
     def take_line(self) -> bytes:
         """Take one line with its newline; b"" at the end."""
         return self._buffer.line()
+
+    def pass_data(self, jump: Callable[[int], bool]) -> None:
+        """Let the stream jump to the end of the COPY whose line was just taken; it is told how much was read beyond."""
+        buffer = self._buffer
+        if jump(len(buffer.data) - buffer.at):
+            buffer.data, buffer.at = b"\n", 1
 
     def copy_block(self, statement: bytes) -> Iterator[Event]:
         """Take the data of a COPY statement whose line was just taken, to its end."""

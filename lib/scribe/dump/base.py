@@ -22,6 +22,7 @@ import zstandard
 from scribe import FORMAT_VERSION
 from scribe.archive.layout import Archive, Base
 from scribe.archive.manifest import read_manifest, write_manifest
+from scribe.archive.skips import Scanner
 from scribe.common import files
 from scribe.common.dialect import (
     TIMEOUT_SINCE,
@@ -141,12 +142,15 @@ class Written:
     sha256: Any = field(default_factory=hashlib.sha256)
     plain_bytes: int | None = None
     plain_sha256: Any = None
+    skips: list[tuple[int, int, int]] = field(default_factory=list)  # scribe.archive.skips
 
     def entry(self) -> dict[str, Any]:
         """Return its entry in the manifest."""
         value = {"name": self.name, "bytes": self.bytes, "sha256": self.sha256.hexdigest()}
         if self.plain_bytes is not None:
             value |= {"plain_bytes": self.plain_bytes, "plain_sha256": self.plain_sha256.hexdigest()}
+        if self.skips:
+            value["skips"] = [list(skip) for skip in self.skips]
         return value
 
 
@@ -171,13 +175,26 @@ class _Sink:
     def __init__(self, path: Path, compress: bool) -> None:
         self.written = Written(path.name, plain_bytes=0, plain_sha256=hashlib.sha256())
         self._file: IO[bytes] = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, files.FILE_MODE), "wb")
-        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-        self._compressor = compressor.compressobj() if compress else None
+        self._zstd = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True) if compress else None
+        self._frame = self._zstd.compressobj() if self._zstd else None
+        self._scanner = Scanner()
 
     def write(self, data: bytes) -> None:
         self.written.plain_sha256.update(data)
         self.written.plain_bytes = (self.written.plain_bytes or 0) + len(data)
-        self._store(self._compressor.compress(data) if self._compressor else data)
+        for part, passed in self._scanner.feed(data):
+            self._pack(part)
+            if passed is not None:
+                self._end_frame()
+                self.written.skips.append((*passed, self.written.bytes))
+
+    def _pack(self, data: bytes) -> None:
+        self._store(self._frame.compress(data) if self._frame else data)
+
+    def _end_frame(self) -> None:
+        if self._zstd and self._frame:
+            self._store(self._frame.flush())
+            self._frame = self._zstd.compressobj()
 
     def _store(self, data: bytes) -> None:
         self.written.sha256.update(data)
@@ -185,8 +202,8 @@ class _Sink:
         self._file.write(data)
 
     def close(self) -> None:
-        if self._compressor:
-            self._store(self._compressor.flush())
+        self._pack(self._scanner.end())
+        self._end_frame()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()

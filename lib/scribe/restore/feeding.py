@@ -25,6 +25,7 @@ _OPTIONS = f"{WRITING} -c synchronous_commit=off -c client_min_messages=warning"
 
 
 Takes = Callable[[Piece], bool]
+Jump = Callable[[int], bool]  # it is told how many bytes were read and not yet used
 
 
 class _Chunks:
@@ -40,13 +41,22 @@ class _Chunks:
 class Feed:
     """One file on its way to a server. what: the file, for messages; stop: at the first error.
 
-    crew: further connections, which may take what needs no order; takes: which pieces are run, None for all.
+    crew: further connections, which may take what needs no order; takes: which pieces are run, None for all; jump: over
+    the data of those that are not, where the source of the chunks can do that.
     """
 
     def __init__(
-        self, session: Session, what: str, *, stop: bool, crew: Crew | None = None, takes: Takes | None = None
+        self,
+        session: Session,
+        what: str,
+        *,
+        stop: bool,
+        crew: Crew | None = None,
+        takes: Takes | None = None,
+        jump: Jump = lambda held: False,
     ) -> None:
         self.session, self.what, self.stop, self.crew, self.takes = session, what, stop, crew, takes
+        self.jump = jump
         self.messages: list[str] = []
 
     def note(self, said: psycopg.errors.Diagnostic) -> None:
@@ -56,9 +66,12 @@ class Feed:
 
     def send(self, chunks: Iterator[bytes]) -> None:
         """Send everything. Raises ScribeError."""
-        for piece in Cutter(Reader(_Chunks(chunks), self.what)).pieces():  # type: ignore[arg-type]
+        reader = Reader(_Chunks(chunks), self.what)  # type: ignore[arg-type]
+        for piece in Cutter(reader).pieces():
             self._refuse(piece)
             if self.takes is not None and not self.takes(piece):
+                if piece.copy is not None:
+                    reader.pass_data(self.jump)
                 deque(piece.copy or (), maxlen=0)
                 continue
             try:
@@ -117,18 +130,19 @@ def feed(
     single: bool = False,
     jobs: int = 1,
     takes: Takes | None = None,
+    jump: Jump = lambda held: False,
 ) -> list[str]:
     """Run SQL in a database; return what the server said of it: warnings, and errors where stop is not given.
 
     what: the file, for messages; stop: at the first error, which is raised as ScribeError, with hint; single: all of
-    it in one transaction; jobs: connections that work side by side; takes: which pieces are run, None for all. That
-    something exists already is said by nobody.
+    it in one transaction; jobs: connections that work side by side; takes, jump: as for Feed. That something exists
+    already is said by nobody.
     """
     with ExitStack() as stack:
         conn = stack.enter_context(connect(dbname=name, options=_OPTIONS))
         session = Session(conn)
         crew = stack.enter_context(Crew(name, jobs, _OPTIONS, session)) if jobs > 1 else None
-        sender = Feed(session, what, stop=stop, crew=crew, takes=takes)
+        sender = Feed(session, what, stop=stop, crew=crew, takes=takes, jump=jump)
         conn.add_notice_handler(sender.note)
         try:
             if single:

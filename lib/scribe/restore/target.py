@@ -19,7 +19,8 @@ from psycopg import sql
 from scribe.archive import rolefiles
 from scribe.archive.chains import Way, check_file
 from scribe.archive.layout import Archive, Base
-from scribe.archive.segments import BLOCK, open_plain
+from scribe.archive.segments import BLOCK
+from scribe.archive.skips import Skippable
 from scribe.common.dialect import (
     TIMEOUT_SINCE,
     build_base_header,
@@ -41,7 +42,7 @@ from scribe.common.postgres import (
     program_version,
 )
 from scribe.common.sqltext import whole_statements
-from scribe.restore.feeding import Takes, feed
+from scribe.restore.feeding import Jump, Takes, feed
 from scribe.restore.owners import without_owners
 from scribe.restore.roles import report_differences, report_missing
 from scribe.source.globals_text import guard_globals
@@ -378,6 +379,10 @@ def check_options(base: Base, options: Options) -> None:
         )
 
 
+def _nowhere(_held: int) -> bool:
+    return False
+
+
 def restore_base(way: Way, name: str, options: Options, version: int, tick: Callable[[int], None]) -> None:
     """Restore a base into an empty database; version: the server's number; tick gets the bytes of SQL sent.
 
@@ -390,16 +395,26 @@ def restore_base(way: Way, name: str, options: Options, version: int, tick: Call
             _feed_base(name, chain(header, dump), "what pg_restore wrote", options, tick)
         run_file(way.base.path / "epilogue.sql", name)
     else:
-        _feed_base(name, known_settings(_plain_base(way, options), version), str(way.base_file), options, tick)
+        with Skippable(way.base_file, way.base_bytes, way.base_skips) as stream:
+            text = known_settings(_plain_base(stream, way.base_file.name, options), version)
+            _feed_base(name, text, str(way.base_file), options, tick, jump=stream.jump if options.owners else _nowhere)
 
 
-def _feed_base(name: str, text: Iterator[bytes], what: str, options: Options, tick: Callable[[int], None]) -> None:
+def _feed_base(
+    name: str,
+    text: Iterator[bytes],
+    what: str,
+    options: Options,
+    tick: Callable[[int], None],
+    *,
+    jump: Jump = _nowhere,
+) -> None:
     def counted() -> Iterator[bytes]:
         for block in text:
             tick(len(block))
             yield block
 
-    feed(name, counted(), what=what, stop=True, hint=_BASE, jobs=options.jobs, takes=options.takes)
+    feed(name, counted(), what=what, stop=True, hint=_BASE, jobs=options.jobs, takes=options.takes, jump=jump)
 
 
 def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:
@@ -411,13 +426,10 @@ def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:
     yield from chunks
 
 
-def _plain_base(way: Way, options: Options) -> Iterator[bytes]:
-    path = way.base_file
-    with open_plain(path, way.base_bytes) as stream:
-        if options.owners:
-            yield from iter(lambda: stream.read(BLOCK), b"")
-        else:
-            yield from without_owners(stream, path.name, event_triggers=options.event_triggers)
+def _plain_base(stream: Skippable, name: str, options: Options) -> Iterator[bytes]:
+    if options.owners:
+        return iter(lambda: stream.read(BLOCK), b"")
+    return without_owners(stream, name, event_triggers=options.event_triggers)  # type: ignore[arg-type]
 
 
 def restore_command(base: Base, options: Options, *, as_sql: bool) -> list[str]:
