@@ -18,6 +18,7 @@ from cluster import Cluster
 from compare import assert_equal
 from restoring import Target, insert
 
+from scribe.archive import skips
 from scribe.common.dialect import Sequence
 from scribe.common.errors import UsageError
 from scribe.restore.selection import check_patterns, read_pattern
@@ -101,6 +102,49 @@ def test_a_dropped_table_comes_back_into_a_database_that_exists(target: Target) 
     target.run(*table, "--into-schema", "Be fore", "--no-owner")
     assert target.rows('SELECT n FROM "Be fore".orders') == [(8,)]
     assert target.rows("SELECT pg_get_serial_sequence('\"Be fore\".orders', 'id')") == [('"Be fore".orders_id_seq',)]
+
+
+def test_what_went_with_a_table_comes_back_with_it(target: Target) -> None:
+    role = f"{target.name}_keeper"
+    made = [
+        "CREATE VIEW app.names AS SELECT id AS n, name FROM app.customers",
+        "CREATE VIEW public.all_names AS SELECT * FROM app.names",
+        f"ALTER VIEW public.all_names OWNER TO {role}",
+        "GRANT SELECT (n) ON public.all_names TO PUBLIC",
+        "COMMENT ON VIEW public.all_names IS 'of all'",
+        "CREATE MATERIALIZED VIEW public.kept AS SELECT count(*) FROM app.names",
+        "CREATE FUNCTION public.name_of(app.customers) RETURNS text LANGUAGE sql AS 'SELECT $1.name'",
+        "ALTER TABLE public.t ADD FOREIGN KEY (id) REFERENCES app.customers NOT VALID",
+        "CREATE PUBLICATION sent FOR TABLE app.customers, public.t",
+        "CREATE TABLE public.inheriting () INHERITS (app.customers)",
+        "CREATE STATISTICS app.customers_stats ON id, name FROM app.customers",
+    ]
+    target.archive.segment([ddl("DDL", text) for text in made])
+    point = ["--target-xid", f"{target.archive.xid}"]
+    target.archive.segment([ddl("DROP TABLE", "DROP TABLE app.customers, public.inheriting CASCADE")])
+    target.cluster.psql(
+        f"CREATE ROLE {role}; CREATE SCHEMA app; CREATE TABLE public.t (id int PRIMARY KEY); CREATE TABLE kept (n int)",
+        target.name,
+    )
+    table = ["--table", "app.customers", *point, "--with-dependents"]
+    assert "--into-schema" in target.refused(*table, "--into-schema", "x", status=2)
+    assert 'has "public"."kept" already' in target.refused(*table)
+    target.cluster.psql("DROP TABLE kept", target.name)
+    assert 'publication "sent" does not exist' in target.refused(*table)
+    target.cluster.psql("CREATE PUBLICATION sent FOR TABLE public.t", target.name)
+    result = target.run(*table, "--json")
+    assert "though it refers to it: table inheriting\n" in result.stderr
+    assert {"view app.names", "view all_names", "materialized view kept"} <= set(json.loads(result.stdout)["objects"])
+    assert target.rows("SELECT * FROM app.names, kept, name_of(ROW(1, 'Bob'))") == [(1, "Ann", 1, "Bob")]
+    assert target.rows("SELECT conrelid::regclass::text, convalidated FROM pg_constraint WHERE contype = 'f'") == [
+        ("t", False)
+    ]
+    assert target.rows("SELECT tablename FROM pg_publication_tables ORDER BY 1") == [("customers",), ("t",)]
+    assert target.rows("SELECT stxname FROM pg_statistic_ext") == [("customers_stats",)]
+    assert target.rows(
+        "SELECT relowner::regrole::text, obj_description(c.oid), attacl::text FROM pg_class AS c JOIN pg_attribute"
+        " ON attrelid = c.oid AND attname = 'n' WHERE relname = 'all_names'"
+    ) == [(role, "of all", "{=r/" + role + "}")]
 
 
 def test_a_schema_is_restored_as_a_whole_under_its_name_and_under_another(target: Target) -> None:
@@ -221,6 +265,31 @@ def test_segments_that_hold_nothing_of_a_part_are_not_read(target: Target) -> No
     assert "acted on 0 rows" in said
     target.cluster.psql("DROP TABLE public.child", target.name)
     assert passed_over("--table", "public.child") == [0, 1, 3]
+
+
+def test_the_base_is_read_in_part(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skips, "LEAST", 1000)
+    copy = "COPY public.t (id, v) FROM stdin;\n"
+    rows = "".join(f"{n}\t{copy.strip()}\n" for n in range(10, 500))
+    body = f"CREATE FUNCTION app.said() RETURNS text LANGUAGE sql AS $$ SELECT '\n{copy}{rows}\\.\n'::text $$;\n"
+    other = "COPY public.parent (n) FROM stdin;\n" + "1\n" * 10000 + "\\.\n"
+    target.archive.xid += 1
+    stamp = target.archive.base(
+        SHOP.format(role="x").split("\n", 2)[2].replace("OWNER TO x", "OWNER TO postgres")
+        + body + other + copy + rows + "\\.\n" + other + "COMMENT ON SCHEMA app IS 'a';\n",
+        globals_sql="CREATE ROLE postgres;\n",
+    )  # fmt: skip
+    base = target.archive.path / "base" / stamp
+    entry = json.loads((base / "manifest.json").read_text())["files"][0]
+    subprocess.run(["zstd", "-dqk", str(base / "base.sql.zst")], check=True)
+    plain, data = (base / "base.sql").read_text(), "1\n" * 10000
+    (base / "base.sql").unlink()
+    assert [plain[begin:end] for begin, end, _ in entry["skips"]][1:] == [data, rows, data]  # the first is none
+    assert "everything is restored" not in target.run("--table", "public.t").stderr
+    assert len(target.rows()) == 491
+    said = target.run("--table", "public.parent", "--into-schema", "whole", "--whole").stderr
+    target.run("--table", "public.parent")
+    assert target.rows("SELECT count(*) FROM ONLY parent") == [(20000,)], said
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -475,3 +544,21 @@ def test_a_pattern_that_is_none_is_refused() -> None:
     for pattern in ("", "a.", '"a', "a.b.c"):
         with pytest.raises(UsageError):
             check_patterns([], [pattern], None)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_the_end_of_long_data_is_found_however_a_dump_arrives(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skips, "LEAST", 6)
+    text = (
+        b"COPY a (b) FROM stdin;\n\\.\nCOPY c (d) FROM stdin;\n1\n22\n\\.3\n\\.\n\nCOPY c FROM stdin;\n4\n\\.\nSELECT 1"
+    )
+    scanner, given, found = skips.Scanner(), b"", []
+    for at in range(0, len(text), size):
+        for part, passed in scanner.feed(text[at : at + size]):
+            given += part
+            if passed is not None:
+                assert len(given) == passed[1]
+                found.append(text[passed[0] : passed[1]])
+    assert given + scanner.end() == text
+    assert found == [b"1\n22\n\\.3\n"]

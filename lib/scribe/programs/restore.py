@@ -30,11 +30,13 @@ transaction committed after it, an LSN target before the first whose commit reco
 
 --table and --schema restore part of the database, as it was at the point, into a database that exists (the source is
 allowed): in one transaction, refusing what is there already, and naming what the objects need and the database lacks,
-such as functions, types, and tables that foreign keys refer to. A partitioned table comes with its partitions. The
-schema with all its changes, and the rows that the part needs, are restored into a throw-away cluster first, as by
-"scribe-verify --rehearse", and pg_dump takes the objects from there; times without a zone are read by --stdout in that
-cluster's. If rows of other tables may decide what is in the part, that is reported and everything is restored there, as
-with --whole: it takes as long as a whole restore, and room for one.
+such as functions, types, and tables that foreign keys refer to. A partitioned table comes with its partitions. What
+refers to the objects is named and left out; with --with-dependents it comes along: views, foreign keys of other tables,
+functions of their rows, statistics, and their places in publications that the database has. The schema with all its
+changes, and the rows that the part needs, are restored into a throw-away cluster first, as by "scribe-verify
+--rehearse", and pg_dump takes the objects from there; times without a zone are read by --stdout in that cluster's. If
+rows of other tables may decide what is in the part, that is reported and everything is restored there, as with --whole:
+it takes as long as a whole restore, and room for one.
 
 --follow restores into a new database, or goes on with one that --follow or a restore to the end has left, and then
 applies what arrives: finished segments, and from the spool of the archive's directory the transactions that are whole
@@ -166,6 +168,8 @@ def _add_objects(parser: argparse.ArgumentParser) -> None:
     )
     whole = "restore everything into the throw-away cluster first, and not only what the part needs"
     group.add_argument("--whole", action="store_true", help=whole)
+    dependents = "also what refers to them: views, foreign keys of other tables, publications, functions of their rows"
+    group.add_argument("--with-dependents", action="store_true", help=dependents)
     group.add_argument("--into-schema", metavar="NAME", help="put the objects into this schema")
     group.add_argument("--stdout", action="store_true", help="print them as SQL, instead of -d")
     group.add_argument("--directory", metavar="DIR", help="where the throw-away cluster is made (default: $TMPDIR)")

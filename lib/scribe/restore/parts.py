@@ -27,6 +27,7 @@ from scribe.common.encodings import python_codec
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.postgres import connect, major_of_server
 from scribe.restore import target as server
+from scribe.restore.dependents import dump_dependents
 from scribe.restore.feeding import feed
 from scribe.restore.narrow import Rows, Watch, WholeNeededError, find_sharing
 from scribe.restore.owners import without_owners
@@ -48,6 +49,9 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     check_patterns(arguments.schema, arguments.table, arguments.into_schema)
     if not (arguments.table or arguments.schema):
         raise UsageError("--stdout needs --table or --schema", "A whole archive is plain SQL already: see --plan.")
+    if arguments.with_dependents and arguments.into_schema:
+        hint = "What refers to the objects stays in its own schemas: restore it under their own names."
+        raise UsageError("--with-dependents excludes --into-schema", hint)
     for name in ("resume", "plan", "tablespace_mapping", "dry_run"):
         if getattr(arguments, name):
             flag = name.replace("_", "-")
@@ -105,7 +109,8 @@ class PartRestore:
             with cluster.entered():
                 report = self._restore(cluster, when, rows)
                 with connect(dbname=DATABASE, own_path=True) as conn:  # a table without a schema is one that is seen
-                    part, notes = choose(conn, self.arguments.schema, self.arguments.table, self.arguments.into_schema)
+                    named = (self.arguments.schema, self.arguments.table, self.arguments.into_schema)
+                    part, notes = choose(conn, *named, with_dependents=self.arguments.with_dependents)
             for note in notes:
                 self.talk.warn(note)
             if self.arguments.stdout:
@@ -114,9 +119,9 @@ class PartRestore:
                 with connect(dbname=self.name) as conn:
                     version = conn.info.server_version
                     homes = self._check_target(conn, part)
-                dump = self._dump(cluster, part)
-                self._load(dump, homes, version)
-        return report | {"database": self.name or None, "objects": [*part.schemas, *map(str, part.relations)]}
+                self._load(self._dump(cluster, part), homes, version)
+        objects = [*part.schemas, *map(str, part.relations), *(each.description for each in part.dependents)]
+        return report | {"database": self.name or None, "objects": objects}
 
     @contextlib.contextmanager
     def _served(self, cluster: Cluster) -> Iterator[None]:
@@ -191,7 +196,8 @@ class PartRestore:
     def _check_target(self, conn: psycopg.Connection[Any], part: Part) -> list[str]:
         """Return the schemas to be made. Raises ScribeError for what is there already and for what is missing."""
         there = [f'schema "{name}"' for name in part.schemas if name != "public" and _has_schema(conn, name)]
-        there += [str(r) for r in part.relations if _has_relation(conn, str(r))] if not there else []
+        relations = [*map(str, part.relations), *(str(each) for each in part.dependents if each.kind is not None)]
+        there += [name for name in relations if _has_relation(conn, name)] if not there else []
         if there:
             hint = "Restore them into another schema with --into-schema NAME, or rename or drop those that are there."
             raise ScribeError(f'database "{self.name}" has {_some(there)} already', hint)
@@ -211,8 +217,8 @@ class PartRestore:
         wanted = [name for name, only_owner in part.roles if not (only_owner and self.arguments.no_owner)]
         return [name for name in wanted if name != ROLE]
 
-    def _dump(self, cluster: Cluster, part: Part) -> Path:
-        """Dump to a file first: a dump that is cut off must not be taken for a whole one."""
+    def _dump(self, cluster: Cluster, part: Part) -> list[Path]:
+        """Dump to files first: a dump that is cut off must not be taken for a whole one."""
         path = cluster.directory / "part.sql"
         command = [str(cluster.bindir / "pg_dump"), "--no-password", "--no-publications", "--no-subscriptions"]
         command += ["--no-owner"] if self.arguments.no_owner else []
@@ -222,29 +228,32 @@ class PartRestore:
         said = run.stderr.decode(errors="replace").strip().splitlines()
         if run.returncode != 0:
             raise ScribeError(f"could not dump the objects: {said[0] if said else 'pg_dump failed'}")
-        return path
+        if not part.dependents:
+            return [path]
+        return [path, dump_dependents(cluster, DATABASE, part.dependents, owners=not self.arguments.no_owner)]
 
-    def _load(self, dump: Path, homes: list[str], version: int) -> None:
+    def _load(self, dumps: list[Path], homes: list[str], version: int) -> None:
         hint = "Nothing was changed. Give the database what is missing, or print the SQL with --stdout and adapt it."
-        text = self._text(dump, homes, version)
+        text = self._text(dumps, homes, version)
         for message in feed(self.name, text, what="the dump", stop=True, hint=hint, single=True):
             self.talk.warn(message)
 
-    def _text(self, dump: Path, homes: list[str], version: int) -> Iterator[bytes]:
-        """The dump, after the schemas it needs; what had no owner in the archive gets none here either."""
+    def _text(self, dumps: list[Path], homes: list[str], version: int) -> Iterator[bytes]:
+        """The dumps, after the schemas it needs; what had no owner in the archive gets none here either."""
         for home in homes:
             yield f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(home, force=True)};\n".encode()
-        with dump.open("rb") as stream:
-            yield from server.known_settings(without_owners(stream, "the dump", ROLE), version)
+        for dump in dumps:
+            with dump.open("rb") as stream:
+                yield from server.known_settings(without_owners(stream, "the dump", ROLE), version)
 
     def _print(self, cluster: Cluster, part: Part, report: Mapping[str, Any]) -> None:
         """Write the SQL to stdout."""
-        dump = self._dump(cluster, part)
+        dumps = self._dump(cluster, part)
         homes = [home for home in part.homes if home != "public"]
         at = f"{report['reached_lsn']}" + (f" ({report['reached_time']})" if report["reached_time"] else "")
         out = sys.stdout.buffer
         out.write(f"-- pg_scribe: database {self.identity['database']!r} as at {at}, in part\n".encode())
-        for chunk in self._text(dump, homes, self.version):
+        for chunk in self._text(dumps, homes, self.version):
             out.write(chunk)
         out.flush()
 

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from scribe.common.errors import ScribeError, UsageError
+from scribe.restore.dependents import Dependent, add_dependents, find_statistics
 
 _SYSTEM = "nspname NOT IN ('pg_catalog', 'information_schema', 'scribe') AND nspname !~ '^pg_(toast|temp)'"
 _RELATIONS = f"""
@@ -97,9 +98,10 @@ JOIN pg_catalog.pg_rewrite AS w ON w.oid = d.objid
 WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
   AND ('pg_catalog.pg_class'::pg_catalog.regclass, w.ev_class) NOT IN (SELECT classid, objid FROM scribe_part)
 UNION
-SELECT pg_catalog.format('publication %I of %s', b.pubname, r.prrelid::pg_catalog.regclass)
+SELECT pg_catalog.format('publication %%I of %%s', b.pubname, r.prrelid::pg_catalog.regclass)
 FROM pg_catalog.pg_publication_rel AS r JOIN pg_catalog.pg_publication AS b ON b.oid = r.prpubid
 WHERE r.prrelid IN (SELECT objid FROM scribe_part WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
+  AND NOT %(brought)s
 ORDER BY 1
 """
 _ROLES = """
@@ -180,7 +182,7 @@ class Need:
 class Part:
     """What is to be restored. schemas: whole ones, by name; relations: else, these; there, what is in them.
 
-    needs, roles (name, only as an owner), spaces: what must be in the target already.
+    needs, roles (name, only as an owner), spaces: what must be in the target already; dependents: what comes along.
     """
 
     schemas: tuple[str, ...]
@@ -188,6 +190,7 @@ class Part:
     needs: tuple[Need, ...]
     roles: tuple[tuple[str, bool], ...]
     spaces: tuple[str, ...]
+    dependents: tuple[Dependent, ...] = ()
 
     @property
     def dump_options(self) -> list[str]:
@@ -240,10 +243,16 @@ def check_patterns(schemas: Sequence[str], tables: Sequence[str], into: str | No
 
 
 def choose(
-    conn: psycopg.Connection[Any], schemas: Sequence[str], tables: Sequence[str], into: str | None
+    conn: psycopg.Connection[Any],
+    schemas: Sequence[str],
+    tables: Sequence[str],
+    into: str | None,
+    *,
+    with_dependents: bool = False,
 ) -> tuple[Part, list[str]]:
     """Return what the patterns name, moved into schema into if one is named; and what is worth knowing.
 
+    with_dependents: what refers to it belongs to it, too.
     conn: the copy, which is changed. Raises ScribeError where a pattern names nothing, or what it names cannot move.
     """
     names, relations = find_named(conn, schemas, tables)
@@ -256,12 +265,16 @@ def choose(
         relations = [Relation(r.oid, into, r.name, r.kind) for r in relations]
         values["schemas"] = names
     conn.execute(_PART.format(seeds=seeds).encode(), values)
-    left = [str(row[0]) for row in conn.execute(_DEPENDENTS).fetchall()]
+    dependents = add_dependents(conn, names) if with_dependents else []
+    if not with_dependents and (statistics := find_statistics(conn, names)):
+        notes.append(f"statistics that are not restored without --with-dependents: {', '.join(statistics)}")
+    left = [str(row[0]) for row in conn.execute(_DEPENDENTS, {"brought": with_dependents}).fetchall()]
     notes += [f"not restored with what was named, though it refers to it: {', '.join(left)}"] if left else []
     needs = [Need((r[0], r[1], r[2]), r[3], r[4]) for r in conn.execute(_NEEDS).fetchall()]
     roles = [(row[0], bool(row[1])) for row in conn.execute(_ROLES).fetchall()]
     spaces = [row[0] for row in conn.execute(_SPACES).fetchall()]
-    return Part(tuple(names), tuple(relations), tuple(needs), tuple(roles), tuple(spaces)), notes
+    part = Part(tuple(names), tuple(relations), tuple(needs), tuple(roles), tuple(spaces), tuple(dependents))
+    return part, notes
 
 
 def check_names(conn: psycopg.Connection[Any], schemas: Sequence[str], tables: Sequence[str]) -> None:
