@@ -128,6 +128,8 @@ BEGIN
         END IF;
         IF tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND exact AND object_type = 'extension' THEN
             statement := scribe.with_version(tag, statement, (parse_ident(object_identity))[1]::name);
+        ELSIF tag IN ('ALTER TABLE', 'ALTER TRIGGER') AND exact AND strpos(statement, '"RI_ConstraintTrigger_') > 0 THEN
+            statement := scribe.with_internal_triggers(statement);
         END IF;
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids, as_role, as_path);
         IF tag = 'CREATE PUBLICATION' AND as_role IS NOT NULL THEN
