@@ -416,7 +416,9 @@ write_inherited_defaults(ScribeState *state, Relation rel)
 }
 
 /*
- * What the catalog says and none of the statements above does.
+ * What the catalog says and none of the statements above does.  That it has no
+ * replica identity is no loss yet: an UPDATE or DELETE that comes before the
+ * next rotation gives it one is reported then (warn_lost).
  */
 static void
 warn_of_rest(ScribeState *state, Relation rel)
@@ -430,10 +432,6 @@ warn_of_rest(ScribeState *state, Relation rel)
 	ReleaseSysCache(tuple);
 	if (!isnull || rel->rd_rel->relhasrules || rel->rd_rel->relrowsecurity)
 		output_warning(state, "table %s was made by no statement: its privileges, rules or policies are left out; take a new base",
-					   RelationGetRelationName(rel));
-	if (rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL &&
-		!OidIsValid(RelationGetReplicaIndex(rel)))
-		output_warning(state, "table %s was made by no statement and has no replica identity: no UPDATE or DELETE is known before the next rotation; take a new base",
 					   RelationGetRelationName(rel));
 }
 

@@ -72,11 +72,14 @@ def test_event_triggers_that_are_switched_off_are_critical(watched):
 
 def test_ddl_that_was_not_captured_is_told_until_a_base_holds_it(watched):
     assert state(watched, "ddl") == "OK"
+    wait = "ALTER FUNCTION scribe.command_end() SET lock_timeout = {}"
     with watched.cluster.connect("watched") as other:
+        other.execute(wait.format("'100ms'"))  # a minute is what it is given otherwise
         other.execute("BEGIN")
-        other.execute("LOCK TABLE scribe.ddl_history")  # capture gives up after 2 s and cannot write even that
+        other.execute("LOCK TABLE scribe.ddl_history")  # capture gives up, and cannot write even that
         watched.cluster.psql("ALTER TABLE item ADD COLUMN lost int", "watched")
         other.execute("ROLLBACK")
+        other.execute(wait.format("'1min'"))
     watched.run("scribe-rotate", "--wait-lsn", "current")
     finding = check(watched, "ddl")
     assert (finding["state"], finding["values"]["lost_ddl"]) == ("CRITICAL", 1)
