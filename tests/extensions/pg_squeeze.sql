@@ -1,5 +1,8 @@
 -- extension: pg_squeeze
 -- preload: pg_squeeze
+-- condition: its schedules and its log are not in a copy, as they are not in a dump
+-- decoder: scribe_decoder
+-- unlike: squeeze\.
 -- set: output_plugin_libraries = pgoutput, test_decoding, scribe_decoder, pg_squeeze
 CREATE EXTENSION pg_squeeze;
 CREATE TABLE keyed (id int PRIMARY KEY, v text);

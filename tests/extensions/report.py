@@ -49,6 +49,7 @@ def _verdict(group: list[Any]) -> tuple[str, str]:
     if case.text("flagged"):
         return "flagged", case.text("condition") or case.text("flagged")
     words = [case.text("condition")] if case.text("condition") else []
+    words += [f"flagged with {decoder}: {case.flag(decoder)}" for decoder in ("pgoutput",) if case.flag(decoder)]
     if case.words("preload"):
         words.append(f"`shared_preload_libraries` of the target: {', '.join(case.words('preload'))}")
     return ("works with a condition" if words else "works"), "; ".join(words)

@@ -14,6 +14,8 @@ before pg_scribe comes. Its first lines say what it needs and what has to come o
     -- refused: TEXT              scribe-init refuses the database, and its message holds the text
     -- unlike: PATTERN            of tables whose rows and sequences a copy has not, as docs/extensions.md explains
     -- flagged: TEXT              scribe-check reports it, and what it says or the files hold has the text
+    -- flagged with DECODER: TEXT  the same with that decoder alone
+    -- leave out: NAME ...        SCRIBE_LEAVE_OUT
 
 PG_CONFIG names the server; its extensions come from tools/unpack-extensions. --write: put what was found on it into
 docs/extensions.md.
@@ -47,7 +49,9 @@ from source import Scribe  # noqa: E402
 DECODERS = ("scribe_decoder", "pgoutput")
 DATABASE = "shop"
 SERVER = {"max_worker_processes": "40", "autovacuum_naptime": "1d", "timescaledb.telemetry_level": "off"}
-_DIRECTIVE = re.compile(r"^-- (extension|preload|set|decoder|condition|refused|flagged|unlike): (.*)$", re.MULTILINE)
+_DIRECTIVE = re.compile(
+    r"^-- (extension|preload|set|decoder|condition|refused|flagged(?: with \w+)?|leave out|unlike): (.*)$", re.MULTILINE
+)
 
 
 @dataclass
@@ -67,11 +71,20 @@ class Case:
         """Return what a directive says, "" where it is not there."""
         return " ".join(self.said.get(directive, []))
 
+    @property
+    def programs(self) -> dict[str, str]:
+        """Return settings of the programs."""
+        return {"SCRIBE_LEAVE_OUT": " ".join(self.words("leave out"))} if self.words("leave out") else {}
+
     def settings(self, database: str) -> dict[str, str]:
         """Return the settings a server needs that holds this database."""
         pairs = [line.partition("=") for line in self.said.get("set", [])]
         wanted = {name.strip(): value.strip().format(database=database) for name, _, value in pairs}
         return wanted | {"shared_preload_libraries": ", ".join(self.words("preload"))}
+
+    def flag(self, decoder: str) -> str:
+        """Return what is reported of it with a decoder, "" for nothing."""
+        return self.text("flagged") or self.text(f"flagged with {decoder}")
 
     @property
     def is_tied(self) -> bool:
@@ -119,6 +132,12 @@ def server(pg_config: str, case: Case, database: str, *, keep: bool) -> Iterator
         cluster.remove(keep_files=keep)
 
 
+def has_all(pg_config: str, case: Case) -> bool:
+    """Say whether the server's directory has the case's extensions: without them it may not even start."""
+    place = Path(subprocess.check_output([pg_config, "--sharedir"], text=True).strip()) / "extension"
+    return all((place / f"{name}.control").exists() for name in case.words("extension") or [case.name])
+
+
 def find_version(cluster: Cluster, case: Case) -> str | None:
     """Return the version of the first extension; None unless the server has all of them."""
     available = dict(cluster.query("SELECT name::text, default_version FROM pg_catalog.pg_available_extensions"))
@@ -143,14 +162,14 @@ def play(case: Case, scribe: Scribe) -> str:
     return ""
 
 
-def judge(case: Case, scribe: Scribe) -> str:
-    """Ask scribe-check; return what is wrong with its answer."""
+def judge(flag: str, scribe: Scribe) -> str:
+    """Ask scribe-check; return what is wrong with its answer. flag: what it has to report, "" for nothing."""
     found = scribe.run("scribe-check", "--only", "capture,ddl", "--format", "json", check=False)
-    if case.text("flagged"):
+    if flag:
         files = "".join(read_segment(path) for path in sorted((scribe.archive / "incremental").glob("*.sql*")))
         if found.returncode == 0:
             return "nothing was flagged"
-        return "" if case.text("flagged") in found.stdout + files else f"flagged otherwise: {found.stdout}"
+        return "" if flag in found.stdout + files else f"flagged otherwise: {found.stdout}"
     return "" if found.returncode == 0 else f"scribe-check exited {found.returncode}: {found.stdout}{found.stderr}"
 
 
@@ -205,7 +224,9 @@ def restore(case: Case, scribe: Scribe, copy: str, way: str, source: State) -> s
 
 def try_case(case: Case, decoder: str, pg_config: str, *, keep: bool = False) -> Outcome:
     """Play a case with a decoder, and compare."""
-    outcome = Outcome(case, decoder, "")
+    outcome = Outcome(case, decoder, "", missing=not has_all(pg_config, case))
+    if outcome.missing:
+        return outcome
     place = Path(tempfile.mkdtemp(prefix="scrext", dir="/tmp"))
     try:
         with server(pg_config, case, DATABASE, keep=keep) as cluster:
@@ -215,11 +236,11 @@ def try_case(case: Case, decoder: str, pg_config: str, *, keep: bool = False) ->
                 return outcome
             outcome.version = version
             cluster.createdb(DATABASE)
-            scribe = Scribe(cluster, DATABASE, place / "archive", {"SCRIBE_DECODER": decoder})
+            scribe = Scribe(cluster, DATABASE, place / "archive", {"SCRIBE_DECODER": decoder, **case.programs})
             try:
                 faults = [play(case, scribe)]
                 if not faults[0] and not case.text("refused"):
-                    faults.append(judge(case, scribe))
+                    faults.append(judge(case.flag(decoder), scribe))
                     if not case.text("flagged"):
                         faults += compare(case, scribe, pg_config, keep=keep)
                 outcome.fault = "\n".join(fault for fault in faults if fault)
@@ -240,7 +261,9 @@ def report(outcome: Outcome) -> None:
     elif outcome.fault:
         print(f"FAILED   {what} {outcome.version}\n{outcome.fault}")
     else:
-        verdict = "refused" if outcome.case.text("refused") else "flagged" if outcome.case.text("flagged") else "equal"
+        verdict = (
+            "refused" if outcome.case.text("refused") else "flagged" if outcome.case.flag(outcome.decoder) else "equal"
+        )
         print(f"{verdict:<8} {what} {outcome.version}")
     sys.stdout.flush()
 

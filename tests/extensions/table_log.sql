@@ -1,4 +1,5 @@
 -- extension: table_log
+-- flagged with pgoutput: a function in a string that may end in more than one place
 CREATE EXTENSION table_log;
 CREATE TABLE keyed (id int PRIMARY KEY, v text);
 SELECT table_log_init(5, 'keyed');

@@ -213,6 +213,8 @@ def test_rows_of_a_table_that_nothing_told_of_are_carried_and_flagged(source: Sc
         report = json.loads(source.run("scribe-rotate", "--wait-lsn", "current", "--json").stdout)
         warnings = [text for segment in report["segments"] for text in segment["warnings"]]
         assert any("no event trigger recorded how it was made" in text for text in warnings), warnings
+        found = source.run("scribe-check", "--only", "ddl", check=False)
+        assert (found.returncode, "public.t was made by no statement" in found.stdout) == (2, True), found.stdout
         conn.execute("ALTER FUNCTION scribe.elsewhere() RENAME TO reconcile")
         for trigger in ("!scribe_4_end", "!scribe_3_facts"):
             conn.execute(f'ALTER EVENT TRIGGER "{trigger}" ENABLE ALWAYS')

@@ -62,6 +62,7 @@ REFUSED_EXTENSIONS = {
     "timescaledb": ("scribe_decoder", "pgoutput", "decoder_raw"),
     "age": ("pgoutput", "decoder_raw"),
     "pglogical": ("pgoutput", "decoder_raw"),
+    "pg_squeeze": ("pgoutput", "decoder_raw"),
 }
 _UNREGISTERED = """
 SELECT n.nspname, c.relname FROM pg_catalog.pg_depend AS d

@@ -203,6 +203,8 @@ class Translator(Text):
         columns = b", ".join([name + b" " + cast[2:] for name, cast in zip(table.columns, table.casts, strict=True)])
         text = b"CREATE TABLE IF NOT EXISTS " + table.name + b" (" + columns + b")"
         self._restore_triggers()
+        name = table.own_name.decode(CARRIER)
+        self._warn(f"table {name} was made by no statement, and only its columns are known; take a new base")
         self._write(create_block(text.decode(CARRIER), None, "no event trigger recorded how it was made"))
         self._counts["ddl"] += 1
 
