@@ -41,13 +41,8 @@ def test_the_last_values_of_a_row_are_what_is_sent() -> None:
         b"INSERT INTO public.t (id, v, w) VALUES (5, 'again', NULL);\n",
     ) == [
         (b"DELETE FROM ONLY public.t WHERE id IN ('-4', 5);\n", 2),
-        (b"DELETE FROM ONLY public.t WHERE id IN (3);\n", 0),
-        (
-            b"UPDATE ONLY public.t AS t SET v = v.c1, w = v.c2 FROM (VALUES\n"
-            b"(1::pg_catalog.int4, 'b'::pg_catalog.text, E'x\\\\''y'::pg_catalog.text)) AS v (c0, c1, c2)"
-            b" WHERE t.id = v.c0;\n",
-            1,
-        ),
+        (b"DELETE FROM ONLY public.t WHERE id = 3;\n", 0),
+        (b"UPDATE ONLY public.t SET v = 'b', w = E'x\\\\''y' WHERE id = 1;\n", 1),
         (b"INSERT INTO public.t (id, v, w) VALUES\n(2, NULL, ' WHERE id = 1;'),\n(5, 'again', NULL);\n", 2),
     ]
 
@@ -56,20 +51,22 @@ def test_the_last_values_of_a_row_are_what_is_sent() -> None:
 def test_keys_of_several_columns_and_odd_names_are_joined() -> None:
     assert joined(
         b"UPDATE ONLY public.\"T 2\" SET a = 1, v = 'good' WHERE \"Odd b\" = 'x' AND a = 1;\n",
+        b"UPDATE ONLY public.\"T 2\" SET v = 'bad' WHERE \"Odd b\" = 'x' AND a = 2;\n",
         b'DELETE FROM ONLY public."T 2" WHERE "Odd b" = \'y\' AND a = 1;\n',
+        b'DELETE FROM ONLY public."T 2" WHERE "Odd b" = \'y\' AND a = 2;\n',
         b"UPDATE public.other SET v = 1 WHERE id = 1;\n",
     ) == [
         (b"UPDATE public.other SET v = 1 WHERE id = 1;\n", 1),
         (
-            b"DELETE FROM ONLY public.\"T 2\" AS t USING (VALUES\n('y'::pg_catalog.text, 1::pg_catalog.int4)) AS v"
-            b' (c0, c1) WHERE t."Odd b" = v.c0 AND t.a = v.c1;\n',
-            1,
+            b"DELETE FROM ONLY public.\"T 2\" AS t USING (VALUES\n('y'::pg_catalog.text, 1::pg_catalog.int4),\n('y', 2)"
+            b'\n) AS v ("Odd b", a) WHERE t."Odd b" = v."Odd b" AND t.a = v.a;\n',
+            2,
         ),
         (
-            b'UPDATE ONLY public."T 2" AS t SET v = v.c2 FROM (VALUES\n'
-            b"('x'::pg_catalog.text, 1::pg_catalog.int4, 'good'::s.mood)) AS v (c0, c1, c2)"
-            b' WHERE t."Odd b" = v.c0 AND t.a = v.c1;\n',
-            1,
+            b'UPDATE ONLY public."T 2" AS t SET v = v.v FROM (VALUES\n'
+            b"('x'::pg_catalog.text, 1::pg_catalog.int4, 'good'::s.mood),\n('x', 2, 'bad')\n) AS v (\"Odd b\", a, v)"
+            b' WHERE t."Odd b" = v."Odd b" AND t.a = v.a;\n',
+            2,
         ),
     ]
 

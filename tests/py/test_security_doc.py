@@ -64,6 +64,8 @@ SHOWN = {
     "undo:test_code_of_what_is_made_again_runs_as_its_owner",
     "`scribe-peek`": "peek:test_psql_sees_the_database_as_it_was_and_nothing_is_left"
     " launcher:test_code_of_the_sources_users_runs_as_the_launchers_user",
+    "`scribe-compact`": "compact:test_what_does_not_restore_to_the_same_takes_no_place"
+    " launcher:test_code_of_the_sources_users_runs_as_the_launchers_user",
     "`scribe-log`": "history:test_names_and_values_stay_on_the_line_of_their_transaction",
     # files
     "`ours.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",

@@ -15,7 +15,7 @@ from scribe.archive.segments import Mark, Reader, Small, Start, open_plain
 from scribe.common import files
 from scribe.common.dialect import Begin
 from scribe.common.errors import ScribeError, UsageError
-from scribe.common.lsn import format_lsn
+from scribe.common.lsn import format_lsn, parse_lsn
 
 _LIST = 'Run "scribe-restore --list" for the points that can be reached.'
 
@@ -108,7 +108,7 @@ def describe_break(before: Segment | None, after: Segment) -> str | None:
         return f"the stream began again {gap}"
     if before.to_lsn != after.from_lsn:
         return f"a segment is missing {gap}"
-    if after.manifest["previous_sha256"] != before.manifest["sha256"]:
+    if after.manifest["previous_sha256"] != before.last_sha256:
         return f'segment "{after.data.name}" does not continue "{before.data.name}": another checksum is recorded'
     return None
 
@@ -234,6 +234,7 @@ def find_way(chains: list[Chain], target: Target, stamp: str | None = None, brin
     named = target.xid is not None or target.name is not None
     if named:
         target = _find_commit(usable, target, bring)
+    _refuse_given_up(usable, target)
     for chain in reversed(usable):
         if _reaches(chain, target):
             stop = Stop(target.lsn, target.time, target.inclusive)
@@ -241,6 +242,47 @@ def find_way(chains: list[Chain], target: Target, stamp: str | None = None, brin
             return way if named or not _is_coarse(way.segments) else _coarse_way(way)
     ranges = "; ".join(describe_range(chain) for chain in _nearest(usable, target))
     raise ScribeError(f"could not reach {target}: reachable is {ranges}", _LIST)
+
+
+def joined_segments(chains: Iterable[Chain]) -> list[Segment]:
+    """Return what scribe-compact has joined in any of these chains, in order."""
+    found = {s.to_lsn: s for chain in chains for s in chain.segments if s.joined is not None}
+    return [found[lsn] for lsn in sorted(found)]
+
+
+def _refuse_given_up(chains: Iterable[Chain], target: Target) -> None:
+    """Raise ScribeError for a point between transactions that scribe-compact has joined."""
+    for segment in joined_segments(chains):
+        if _gives_up(segment, target):
+            ends = format_lsn(segment.from_lsn), format_lsn(segment.to_lsn)
+            raise ScribeError(
+                f"could not reach {target}: it lies within {segment.data.name}, whose points scribe-compact has given"
+                f" up from {segment.joined_times[0]} to {segment.joined_times[1]}",
+                f"The nearest points are --target-lsn {ends[0]} --target-exclusive before it, and"
+                f" --target-lsn {ends[1]} --target-exclusive after it.",
+            )
+
+
+def _gives_up(segment: Segment, target: Target) -> bool:
+    """Whether some of what a segment was made from lies before the target, and some beyond."""
+    joined = segment.joined
+    if joined is None or joined["first_commit_lsn"] is None:
+        return False
+    where: int | str | None
+    first: int | str
+    last: int | str
+    if target.lsn is not None:
+        where, first, last = target.lsn, parse_lsn(joined["first_commit_lsn"]), parse_lsn(joined["last_commit_lsn"])
+    else:
+        where, (first, last) = str(target.time), segment.joined_times
+    if target.inclusive:
+        return first <= where < last  # type: ignore[operator]
+    return first < where <= last  # type: ignore[operator]
+
+
+def within_joined(segments: Iterable[Segment], lsn: int) -> bool:
+    """Whether a joined segment has given up the point at an LSN, of before which all is wanted and nothing after."""
+    return any(_gives_up(segment, Target(lsn=lsn, inclusive=False)) for segment in segments)
 
 
 def _is_coarse(segments: Iterable[Segment]) -> bool:
@@ -318,7 +360,8 @@ def _find_commit(chains: list[Chain], target: Target, bring: Bring) -> Target:
     found = sorted({lsn for segment in bring(segments.values()) for lsn in _commits(segment, target)})
     if not found:
         ranges = "; ".join(describe_range(chain) for chain in _widest(chains))
-        raise ScribeError(f"could not find {target}: reachable is {ranges}", _LIST)
+        joined = ", and what scribe-compact has joined tells no single transactions" if joined_segments(chains) else ""
+        raise ScribeError(f"could not find {target}: reachable is {ranges}{joined}", _LIST)
     if len(found) > 1:
         places = ", ".join(format_lsn(lsn) for lsn in found)
         raise ScribeError(f"{target} is there {len(found)} times: {places}", "Name one of them with --target-lsn.")

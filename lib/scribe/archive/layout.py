@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,22 @@ class Segment:
     def to_lsn(self) -> int:
         """Where the segment ends."""
         return parse_lsn(self.manifest["to_lsn"])
+
+    @property
+    def joined(self) -> dict[str, Any] | None:
+        """What scribe-compact has made it from, None if a rotation has written it."""
+        return self.manifest.get("joined")
+
+    @property
+    def joined_times(self) -> tuple[str, str]:
+        """The earliest and the latest commit of what a joined segment was made from, as in BEGIN lines."""
+        first, last = self.manifest["commit_times"]
+        return str(first), str(last)
+
+    @property
+    def last_sha256(self) -> str:
+        """The checksum that the next segment names: its own, or that of the last one it was made from."""
+        return str(self.manifest["sha256"] if self.joined is None else self.joined["last_sha256"])
 
 
 @dataclass(frozen=True)
@@ -208,11 +225,43 @@ class Archive:
         write_manifest("archive", self.identity_path, value, exclusive=False)
 
     def segment_names(self) -> list[str]:
-        """Return the names of all segment manifests in commit order, which is the order of their LSNs."""
+        """Return the names of all segment manifests in commit order, which is the order of their LSNs.
+
+        Those that a joined segment stands for are left out.
+        """
+        return self._sort_names()[0]
+
+    def replaced_names(self) -> list[str]:
+        """Return the manifests' names of what a joined segment stands for and was not removed yet, in order."""
+        return self._sort_names()[1]
+
+    def _sort_names(self) -> tuple[list[str], list[str]]:
+        """Return the names of the segments that count, and of those that others stand for.
+
+        Of the latter, the last one goes last (scribe.archive.joining): while any is there, two end at the same LSN.
+        """
         if not self.incremental.is_dir():
-            return []
-        found = [(match[2], name) for name in _names(self.incremental) if (match := _SEGMENT.match(name))]
-        return [name for _, name in sorted(found)]
+            return [], []
+        found = sorted((match[2], name) for name in _names(self.incremental) if (match := _SEGMENT.match(name)))
+        replaced: set[str] = set()
+        for (lsn, name), (other_lsn, other) in pairwise(found):
+            if lsn == other_lsn:
+                first = self._joined_from((name, other))
+                replaced |= {
+                    each for end, each in found if first is not None and first[1] < int(end, 16) < int(lsn, 16)
+                }
+                replaced |= {each for each in (name, other) if first is not None and each != first[0]}
+        names = [name for _, name in found]
+        return [name for name in names if name not in replaced], [name for name in names if name in replaced]
+
+    def _joined_from(self, names: Iterable[str]) -> tuple[str, int] | None:
+        """Return the joined one of segments that end at one LSN, and where it begins: the one from furthest back."""
+        found = []
+        for name in names:
+            with contextlib.suppress(FileNotFoundError, ScribeError):
+                segment = Segment(self.incremental / name, read_manifest("segment", self.incremental / name))
+                found += [(segment.from_lsn, name)] if segment.joined is not None else []
+        return (min(found)[1], min(found)[0]) if found else None
 
     def segments(self) -> Iterator[Segment]:
         """Yield every finished segment in commit order. Raises ScribeError for a manifest that is not valid."""

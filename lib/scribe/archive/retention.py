@@ -346,7 +346,17 @@ def find_leftovers(archive: Archive) -> list[Verdict]:
     paths = [archive.bases_path / name for name in archive.names_in(archive.bases_path) if name in pruned.bases]
     found = [path for path in sorted(paths) if "manifest.json" not in archive.names_in(path)]
     found += [path for lsn, path in orphans(archive) if lsn <= pruned.to_lsn]
-    return [Verdict("leftover", path, False, why) for path in found]
+    return [Verdict("leftover", path, False, why) for path in found] + list(_find_replaced(archive))
+
+
+def _find_replaced(archive: Archive) -> Iterator[Verdict]:
+    """What joined segments stand for, in the order in which it goes: scribe-compact died, or this is a store."""
+    names = archive.names_in(archive.incremental)
+    for name in archive.replaced_names():
+        stem = name.removesuffix(".json")
+        for each in (f"{stem}.sql.zst", f"{stem}.sql", name):
+            if each in names:
+                yield Verdict("leftover", archive.incremental / each, False, "a joined segment stands for it")
 
 
 def orphans(archive: Archive) -> list[tuple[int, Path]]:

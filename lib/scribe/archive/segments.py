@@ -261,6 +261,11 @@ class Reader:
         self._comments = comments
         self._buffer = Buffer(stream, name)
 
+    @property
+    def consumed(self) -> int:
+        """How many bytes of the stream have been taken."""
+        return self._buffer.passed + self._buffer.at
+
     def read_header(self) -> Header:
         """Take the lines before the first transaction. Raises ScribeError where they are not a segment's."""
         from_lsn, settings, in_guard = None, [], False

@@ -259,6 +259,13 @@ class Summary:
         return (found if _is_text(found) else {}) | times
 
 
+def count_rows(text: bytes) -> dict[str, int]:
+    """Return how many rows the statements of a text insert, update and delete: there is no COPY and no DDL in it."""
+    scan = Summary("utf-8")
+    scan._count(b"\n" + text)
+    return {kind: scan._rows[kind].total() for kind in ("inserted", "updated", "deleted")}
+
+
 def _append(events: list[dict[str, Any]], event: dict[str, Any]) -> None:
     """Add an event, unless there are too many already."""
     if len(events) <= MOST:

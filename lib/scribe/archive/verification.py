@@ -16,6 +16,7 @@ from typing import Any
 from scribe.archive import rolefiles
 from scribe.archive.chains import describe_break, find_chain
 from scribe.archive.checksums import Entry, list_base, list_globals, list_segment, read_entry
+from scribe.archive.joining import find_unfinished
 from scribe.archive.layout import Archive, Base, Segment
 from scribe.archive.manifest import read_manifest
 from scribe.archive.pruned import Pruned, read_pruned
@@ -247,8 +248,13 @@ class Verification:
     def _check_leftovers(self, pruned: Pruned) -> None:
         names = self.archive.segment_names()
         newest = int(names[-1][17:33], 16) if names else 0
+        for path in (unfinished := find_unfinished(self.archive)):
+            name = f"incremental/{path.name}"
+            self.outcome.notes.append(f"{name}: scribe-compact has joined it with others; its next run removes it")
         for lsn, path in orphans(self.archive):
             name = f"incremental/{path.name}"
+            if path in unfinished:
+                continue
             if lsn <= pruned.to_lsn:
                 self.outcome.notes.append(f"{name}: its removal was begun; the next scribe-prune ends it")
             elif lsn > newest:

@@ -13,6 +13,7 @@ from scribe.common.lsn import format_lsn, parse_lsn
 BEGIN_PREFIX = b"BEGIN; -- xid "
 COMMIT_PREFIX = b"COMMIT; -- end "
 FOOTER_BEGIN = b"BEGIN; -- footer\n"
+FOOTER_END = b"COMMIT; -- footer\n"
 OBJECTS_BEGIN = b"BEGIN; -- large objects\n"
 OBJECTS_END = b"COMMIT; -- large objects\n"
 _BEGIN = re.compile(
@@ -295,7 +296,7 @@ def build_footer(*, sequences: Iterable[Sequence], to_lsn: int, changed: int | N
         + ("" if changed is None else _check_counts(changed))
         + WAKE
         + f"UPDATE scribe.position SET lsn = '{format_lsn(to_lsn)}', inside = false;\n"
-        + "COMMIT; -- footer\n"
+        + FOOTER_END.decode()
         + f"-- to {format_lsn(to_lsn)}\n"
     )
 

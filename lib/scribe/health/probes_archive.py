@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from scribe.archive.layout import Segment
 from scribe.archive.shipping import Outbox
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn, parse_lsn
@@ -176,7 +177,7 @@ def _find_fault(survey: Survey) -> str | None:
                 return (
                     f'segment "{data.name}" begins at {manifest["from_lsn"]}, the one before ends at {before["to_lsn"]}'
                 )
-            if manifest["previous_sha256"] not in (None, before["sha256"]):
+            if manifest["previous_sha256"] not in (None, Segment(path, before).last_sha256):
                 return f'segment "{data.name}" does not follow the one before it: its checksum is another'
         before = manifest
     if survey.tail.lacking:

@@ -272,6 +272,7 @@ def body(argv: list[str]) -> int:
     refuse_outside(everything, query)
     query = follow(query, archive, everything)
     segments = choose_segments(everything, query, state.tell)
+    tell_of_joined(segments, state.talk)
     try:
         with pager(arguments) as (output, style):
             form = Form(arguments.form, style, arguments.commands, who)
@@ -287,6 +288,17 @@ def body(argv: list[str]) -> int:
         if arguments.blame is not None:
             raise ScribeError("no transaction in the segments has touched that row", "scribe-peek shows it as it is.")
     return FAILED if state.problems else 0
+
+
+def tell_of_joined(segments: list[Segment], talk: Talk) -> None:
+    """Say where single transactions are no longer told apart."""
+    joined = [segment for segment in segments if segment.joined is not None and segment.joined["first_commit_lsn"]]
+    if joined:
+        first, last = joined[0].joined_times[0], joined[-1].joined_times[1]
+        talk.info(
+            f"scribe-compact has joined transactions between {first} and {last}: one there may stand for several, of"
+            " which it has the number and time of the last, and their net changes"
+        )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from scribe.archive.chains import Chain, find_chains
+from scribe.archive.chains import Chain, find_chains, joined_segments
+from scribe.archive.layout import Segment
 from scribe.common import files
 from scribe.common.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
 from scribe.common.errors import UsageError
@@ -284,6 +285,8 @@ def list_points(chains: list[Chain], arguments: argparse.Namespace) -> int:
     for chain in chains:
         lsns = f"{format_lsn(chain.first):<18}{format_lsn(chain.last):<18}"
         print(f"{chain.base.stamp:<18}{lsns}{chain.first_time:<34}{chain.last_time:<34}{len(chain.segments)}")
+        for segment in joined_segments([chain]):
+            print(f"{'':<18}points given up: {describe_joined(segment)}")
         if chain.hole:
             print(f"{'':<18}then a hole: {chain.hole}")
     return 0
@@ -301,8 +304,23 @@ def describe_chain(chain: Chain) -> dict[str, Any]:
         "to_time": chain.last_time,
         "segments": len(chain.segments),
         "transactions": sum(segment.manifest["counts"]["transactions"] for segment in chain.segments),
+        "joined": [
+            {"from_lsn": s.manifest["from_lsn"], "to_lsn": s.manifest["to_lsn"], "segments": s.joined["segments"]}
+            for s in chain.segments
+            if s.joined is not None
+        ],
         "hole": chain.hole,
     }
+
+
+def describe_joined(segment: Segment) -> str:
+    """Return between which points scribe-compact has given up those of a segment."""
+    assert segment.joined is not None
+    within = f" ({segment.joined_times[0]} to {segment.joined_times[1]})" if segment.joined["first_commit_lsn"] else ""
+    return (
+        f"between {format_lsn(segment.from_lsn)} and {format_lsn(segment.to_lsn)}{within},"
+        f" {segment.joined['segments']} segments in one"
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

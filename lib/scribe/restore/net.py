@@ -70,6 +70,17 @@ class Joined:
         """The message."""
         return b"".join([sent.text for sent in self.statements])
 
+    @property
+    def lasting(self) -> bytes:
+        """What of it a segment has to hold, as the decoder would have written it."""
+        return b"".join([_counted(sent) for sent in self.statements if sent.plain or sent.count])
+
+
+def _counted(sent: Sent) -> bytes:
+    if sent.plain or sent.count == 1:
+        return sent.text
+    return b"%b; -- %d rows\n" % (sent.text.removesuffix(b";\n"), sent.count or 0)
+
 
 _BY_INDEX = [Sent(b"SET LOCAL enable_%b = off;\n" % method) for method in _METHODS]
 
@@ -349,7 +360,8 @@ def _insert(name: bytes, changes: Iterable[Change]) -> Iterator[tuple[bytes, int
     for head, rows in by_head.items():
         for at in range(0, len(rows), _MOST):
             some = rows[at : at + _MOST]
-            yield b"INSERT INTO %b %b\n%b;\n" % (name, head, b",\n".join(some)), len(some)
+            between = b"\n" if len(some) > 1 else b" "
+            yield b"INSERT INTO %b %b%b%b;\n" % (name, head, between, b",\n".join(some)), len(some)
 
 
 def _delete(name: bytes, table: Table, key: Key, keys: list[Key], expected: int) -> Iterator[tuple[bytes, int]]:
@@ -357,7 +369,9 @@ def _delete(name: bytes, table: Table, key: Key, keys: list[Key], expected: int)
     for at in range(0, len(keys), _MOST):
         some = keys[at : at + _MOST]
         count = len(some) if expected else 0
-        if len(key) == 1:
+        if len(some) == 1:
+            yield b"DELETE FROM ONLY %b WHERE %b;\n" % (name, _pairs(key, some[0], b" AND ")), count
+        elif len(key) == 1:
             values = b", ".join([values[0] for values in some])
             yield b"DELETE FROM ONLY %b WHERE %b IN (%b);\n" % (name, key[0], values), count
         else:
@@ -373,15 +387,24 @@ def _update(
         columns = tuple(sorted(values))
         groups.setdefault(columns, []).append(found + tuple([values[column] for column in columns]))
     for columns, rows in groups.items():
-        sets = b", ".join(b"%b = v.c%d" % (column, i) for i, column in enumerate(columns, len(key)))
+        sets = b", ".join(b"%b = v.%b" % (column, column) for column in columns)
         for at in range(0, len(rows), _MOST):
             some = rows[at : at + _MOST]
+            if len(some) == 1:
+                found, last = some[0][: len(key)], some[0][len(key) :]
+                pairs = _pairs(columns, last, b", "), _pairs(key, found, b" AND ")
+                yield b"UPDATE ONLY %b SET %b WHERE %b;\n" % (name, *pairs), 1
+                continue
             rows_of = _values(table, key + columns, some)
             yield b"UPDATE ONLY %b AS t SET %b FROM %b WHERE %b;\n" % (name, sets, rows_of, _on(key)), len(some)
 
 
+def _pairs(columns: Key, values: Key, between: bytes) -> bytes:
+    return between.join(b"%b = %b" % pair for pair in zip(columns, values, strict=True))
+
+
 def _values(table: Table, columns: Key, rows: list[Key]) -> bytes:
-    """Return rows as a table v with the columns c0, c1, ...; the first has the types that all of them have."""
+    """Return rows as a table v with these columns; the first row has the types that all of them have."""
     try:
         first = [
             b"%b::%b" % pair
@@ -390,8 +413,8 @@ def _values(table: Table, columns: Key, rows: list[Key]) -> bytes:
     except KeyError:
         raise _Unproved from None
     texts = [b"(" + b", ".join(row) + b")" for row in [tuple(first), *rows[1:]]]
-    return b"(VALUES\n%b) AS v (%b)" % (b",\n".join(texts), b", ".join(b"c%d" % i for i in range(len(columns))))
+    return b"(VALUES\n%b\n) AS v (%b)" % (b",\n".join(texts), b", ".join(columns))
 
 
 def _on(key: Key) -> bytes:
-    return b" AND ".join(b"t.%b = v.c%d" % (column, i) for i, column in enumerate(key))
+    return b" AND ".join(b"t.%b = v.%b" % (column, column) for column in key)

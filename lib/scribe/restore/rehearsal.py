@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from scribe.archive.chains import find_chain
+from scribe.archive.chains import find_chain, within_joined
 from scribe.archive.layout import Archive, Base
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn, parse_lsn
@@ -119,7 +119,7 @@ def _rehearse_in(cluster: Cluster, archive: Archive, base: Base, result: Rehears
     with _connect(cluster) as conn:
         compare_sequences(conn, archive, base, result)
         _count_everything(conn, result)
-    if _dump_schema(cluster, result) is not None:
+    if dump_schema(cluster, result) is not None:
         result.compared.append("at the end, the schema was dumped, with nothing to compare")
 
 
@@ -130,6 +130,7 @@ def find_records(archive: Archive, base: Base) -> list[dict[str, Any]]:
     """
     chain = find_chain(base, list(archive.segments()))
     found: list[dict[str, Any]] = [s.manifest["recorded"] for s in chain.segments if "recorded" in s.manifest]
+    found = [recorded for recorded in found if not within_joined(chain.segments, parse_lsn(recorded["lsn"]))]
     needed: list[dict[str, Any]] = []
     seen: set[str] = set()
     for recorded in reversed(found):
@@ -232,7 +233,7 @@ def compare_schema(
     cluster: Cluster, recorded: Mapping[str, Any], result: Rehearsal, where: str, database: str = DATABASE
 ) -> None:
     """Compare what pg_dump says of each object with what it said on the source, if versions allow that."""
-    text = _dump_schema(cluster, result, database)
+    text = dump_schema(cluster, result, database)
     if text is None:
         return
     here, there = (major_of(text), str(result.server_version)), (recorded["pg_dump"], recorded["server_version"])
@@ -283,7 +284,7 @@ def _count_everything(conn: psycopg.Connection[Any], result: Rehearsal) -> None:
     )
 
 
-def _dump_schema(cluster: Cluster, result: Rehearsal, database: str = DATABASE) -> bytes | None:
+def dump_schema(cluster: Cluster, result: Rehearsal, database: str = DATABASE) -> bytes | None:
     """Return the restored schema as pg_dump writes it; that it cannot is a difference."""
     command = [*dump_command(cluster.find_program("pg_dump")), "-d", database]
     run = subprocess.run(command, env=cluster.env, capture_output=True, check=False)

@@ -132,7 +132,7 @@ class Replayer:
     position: where the target stands (LSN); transactions whose commit record starts before it are passed over;
     skips: statements to pass over, which is recorded in the target's scribe.skipped; joining: how many bytes of small
     transactions become net effects together, 0 if each statement is to be sent as it stands; rows: those that are
-    replayed, None for all.
+    replayed, None for all; proved(): told of small transactions that were right, and of what was sent for them.
     """
 
     session: Session
@@ -148,6 +148,7 @@ class Replayer:
     skips: frozenset[Place] = frozenset()
     joining: int = 0
     rows: Rows | None = None
+    proved: Callable[[list[Small], net.Joined | None], None] = lambda batch, joined: None
     _open: bool = False  # a transaction of the target is open
     _objects: bool = False  # a transaction of large objects is open
     _ahead: int = 0  # the position once everything sent has been committed
@@ -168,13 +169,16 @@ class Replayer:
     def __post_init__(self) -> None:
         self._skipping = frozenset(place.commit_lsn for place in self.skips)
 
-    def apply(self, events: Iterable[Event], file: str) -> bool:
+    def apply(self, events: Iterable[Event], file: str, joined_from: int | None = None) -> bool:
         """Apply events; return False when the stop was reached before their end. Raises ScribeError.
 
-        After an exception the caller closes the connection, which rolls back what was not committed.
+        joined_from: where a file begins of which transactions are joined, so that only some of the points in it are
+        known. After an exception the caller closes the connection, which rolls back what was not committed.
         """
         self.file, self._ahead = file, self.position
         current: Begin | None = None
+        if joined_from is not None and self.position > joined_from:
+            events = self._go_on(events)
         for event in self._cut_small(events) if self.skips else events:
             if isinstance(event, Small | Start):
                 current = event.begin
@@ -198,6 +202,22 @@ class Replayer:
                 self._large(event, current)
         self.finish()
         return True
+
+    def _go_on(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Leave out what the target has of a file of joined transactions. Raises ScribeError if it has some of one."""
+        position, reached = self.position, None
+        leaving = True
+        for event in events:
+            if leaving and isinstance(event, Small | Start):
+                if event.begin.commit_lsn >= position:
+                    if reached != position:
+                        raise ScribeError(_BETWEEN.format(format_lsn(position), self.file), _BEGIN_AGAIN)
+                    leaving = False
+            elif leaving and isinstance(event, LargeObjects) and reached is not None and reached < position:
+                continue
+            if leaving and isinstance(event, Small | End):
+                reached = event.end
+            yield event
 
     def _cut_small(self, events: Iterable[Event]) -> Iterator[Event]:
         """Take a small transaction apart where one of its statements is to be passed over."""
@@ -285,8 +305,8 @@ class Replayer:
             counts = self.session.collect()
             if sent.joined is None:
                 self._check(sent, counts)
-                return
-            if self._proves(sent.joined, counts[sent.before :]):
+            if sent.joined is None or self._proves(sent.joined, counts[sent.before :]):
+                self.proved([Small(p.begin, p.text, p.end) for p in sent.parts if p.end is not None], sent.joined)
                 return
         except ServerError as error:
             if sent.joined is None or error.index < sent.before:
@@ -566,6 +586,8 @@ class Replayer:
         return StoppedError(f"{where}: could not commit: {error.said}", _hint_after(error), error.sqlstate)
 
 
+_BETWEEN = 'the database stands at {}, between transactions that scribe-compact has joined in "{}"'
+_BEGIN_AGAIN = "Restore into a new database, from the base."
 _LACKS = "Give the target what the statement needs, and go on with --resume, which begins with this transaction"
 _FULL = "Make room on the target server, then go on with --resume, which begins with this transaction."
 _DIFFERS = "Find out what the target differs in from the source, and fix it before --resume, or begin again"

@@ -335,7 +335,8 @@ class Restore:
                 raise ScribeError(f'segment "{segment.data}" does not begin where its manifest says')
             replayer.session.run(header.settings)
             replayer.session.run(QUIET.encode())
-            return replayer.apply(self.watch(reader.events()), segment.data.name)
+            joined_from = segment.from_lsn if segment.joined is not None else None
+            return replayer.apply(self.watch(reader.events()), segment.data.name, joined_from)
 
     def watch(self, events: Iterable[Event]) -> Iterator[Event]:
         """Return what is applied: for who wants to see it, or put something between."""

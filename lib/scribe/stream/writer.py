@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,42 +146,55 @@ class Counter:
         return self.warnings + more
 
 
-class _Summed:
-    """A file that is written once: counts and sums what goes into it."""
+class Storage:
+    """A segment's file while it is written: what goes in is plain SQL. Use storing()."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream = stream
-        self.sum = hashlib.sha256()
-        self.bytes = 0
+    def __init__(self, stream: IO[bytes], *, compress: bool, level: int) -> None:
+        self._stream = stream
+        self._compressor = (
+            zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj() if compress else None
+        )
+        self._sum, self._bytes = hashlib.sha256(), 0
+        self._plain_sum, self._plain_bytes = hashlib.sha256(), 0
 
-    def write(self, data: bytes) -> int:
-        self.stream.write(data)
-        self.sum.update(data)
-        self.bytes += len(data)
-        return len(data)
+    def write(self, block: bytes) -> None:
+        """Take the next block of SQL."""
+        self._plain_sum.update(block)
+        self._plain_bytes += len(block)
+        self._store(self._compressor.compress(block) if self._compressor else block)
+
+    def finish(self) -> dict[str, Any]:
+        """Store what is left; return bytes, sha256, plain_bytes and plain_sha256 as the manifest has them."""
+        if self._compressor:
+            self._store(self._compressor.flush())
+        os.fsync(self._stream.fileno())
+        return {
+            "bytes": self._bytes,
+            "sha256": self._sum.hexdigest(),
+            "plain_bytes": self._plain_bytes,
+            "plain_sha256": self._plain_sum.hexdigest(),
+        }
+
+    def _store(self, data: bytes) -> None:
+        if data:
+            self._stream.write(data)
+            self._sum.update(data)
+            self._bytes += len(data)
+
+
+@contextlib.contextmanager
+def storing(path: Path, *, compress: bool, level: int = LEVEL) -> Iterator[Storage]:
+    """Open a new file for a segment's SQL."""
+    with open(path, "xb", buffering=0, opener=lambda p, flags: os.open(p, flags, files.FILE_MODE)) as raw:
+        yield Storage(raw, compress=compress, level=level)
 
 
 def write_plain(path: Path, blocks: Iterable[bytes], *, compress: bool) -> dict[str, Any]:
     """Write blocks to path, durably; return bytes, sha256, plain_bytes and plain_sha256 as the manifest has them."""
-    plain_sum, plain_bytes = hashlib.sha256(), 0
-    with open(path, "xb", buffering=0, opener=lambda p, flags: os.open(p, flags, files.FILE_MODE)) as raw:
-        stored = _Summed(raw)
-        compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
+    with storing(path, compress=compress) as storage:
         for block in blocks:
-            plain_sum.update(block)
-            plain_bytes += len(block)
-            data = compressor.compress(block) if compress else block
-            if data:
-                stored.write(data)
-        if compress:
-            stored.write(compressor.flush())
-        os.fsync(raw.fileno())
-    return {
-        "bytes": stored.bytes,
-        "sha256": stored.sum.hexdigest(),
-        "plain_bytes": plain_bytes,
-        "plain_sha256": plain_sum.hexdigest(),
-    }
+            storage.write(block)
+        return storage.finish()
 
 
 def _text(
