@@ -26,6 +26,10 @@ from scribe.archive.segments import open_plain
 from scribe.archive.verification import Verification
 from scribe.common import files
 from scribe.common.lsn import format_lsn
+from scribe.common.settings import load_settings
+from scribe.health.facts import Survey
+from scribe.health.findings import Limit, State
+from scribe.health.probes_archive import check_chain
 from scribe.offsite.mirror import Cache, open_mirror
 from scribe.offsite.retention import prune_store
 from scribe.offsite.sync import sync
@@ -218,6 +222,12 @@ def faults(archive: Archive) -> list[str]:
     return [str(fault) for fault in Verification(archive).run().faults]
 
 
+def is_whole_for_check(archive: Archive) -> bool:
+    """Whether scribe-check finds nothing wrong with the end of the chain."""
+    survey = Survey(load_settings(None, {"SCRIBE_ARCHIVE": str(archive.path)}, {}), 5)
+    return check_chain(survey, Limit()).state == State.OK
+
+
 def reached(archive: Archive) -> tuple[int, list[int]]:
     """Where a restore from the first base gets, and where the segments on its way end."""
     way = chains.find_way(chains.find_chains(archive, archive.identity())[:1], chains.Target())
@@ -248,6 +258,7 @@ def test_every_step_leaves_an_archive_that_restores(made: Aged, tmp_path: Path) 
         for _ in ("killed", "ended by the next run"):
             assert reached(again) == (end, before if done < 2 else before[2:]), done
             assert faults(again) == []
+            assert is_whole_for_check(again)
             with alone(again):
                 clear(again)
         left = {path.name for path in again.incremental.iterdir()}

@@ -87,6 +87,16 @@ class NewestBase:
         return int(self.manifest["consistent_point"], 16)
 
 
+def _counting(manifests: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
+    """Leave out what joined segments stand for, which a scribe-compact that died has left."""
+    joined = [(parse_lsn(m["from_lsn"]), parse_lsn(m["to_lsn"])) for _, m in manifests if "joined" in m]
+    return [
+        (path, m)
+        for path, m in manifests
+        if "joined" in m or not any(start < parse_lsn(m["to_lsn"]) <= end for start, end in joined)
+    ]
+
+
 class Survey:
     """The archive and its source as they are now. timeout: seconds one question to the server may take."""
 
@@ -160,7 +170,7 @@ class Survey:
 
         names = sorted(heapq.nlargest(NEWEST, keys()))
         paths = [self.archive.incremental / name for _, name in names]
-        manifests = [(path, read_manifest("segment", path)) for path in paths]
+        manifests = _counting([(path, read_manifest("segment", path)) for path in paths])
         return Tail(manifests, counts[0], self._count_lacking() if counts[1] else 0)
 
     def _segment_files(self) -> Iterator[str]:
@@ -176,6 +186,9 @@ class Survey:
         stems = {stem for stem, _, kind in names if kind != "json"}
         lacking = [stem for stem, _, kind in names if kind == "json" and stem not in stems]
         here = self.archive.incremental
+        if lacking:
+            replaced = {name.partition(".")[0] for name in self.archive.replaced_names()}
+            lacking = [stem for stem in lacking if stem not in replaced]
         return sum(not any((here / f"{stem}{end}").exists() for end in (".sql", ".sql.zst")) for stem in lacking)
 
     @functools.cached_property
