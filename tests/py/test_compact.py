@@ -237,17 +237,13 @@ def reached(archive: Archive) -> tuple[int, list[int]]:
     return ends[-1], ends
 
 
-def test_every_step_leaves_an_archive_that_restores(made: Aged, tmp_path: Path) -> None:
-    shutil.copytree(made.path, tmp_path / "before")
-    end, before = reached(made.archive)
-    compacted(made, SCRIBE_KEEP_EXACT_DAYS="7")
-    assert reached(made.archive) == (end, [before[2], before[4], before[7], before[8]])
-    assert faults(made.archive) == []
-
-    segment = next(made.archive.segments())
-    for done in range(2 + 2 * 3 + 1):
-        shutil.copytree(tmp_path / "before", tmp_path / f"killed{done}")
-        again = Archive(tmp_path / f"killed{done}")
+def assert_every_step_is_whole(before: Path, segment: Segment, place: Path) -> None:
+    """A run that dies after any number of steps leaves an archive that restores, and so does the one that ends it."""
+    end, ends = reached(Archive(before))
+    steps = 2 + 2 * 3
+    for done in range(steps + 1):
+        shutil.copytree(before, place / f"killed{done}")
+        again = Archive(place / f"killed{done}")
         run = make_plan(again, read_contents(again, again.identity()), 7, []).runs[0]
         files.make_directory(again.incremental / ASIDE)
         for path in (segment.data, segment.path):
@@ -256,13 +252,13 @@ def test_every_step_leaves_an_archive_that_restores(made: Aged, tmp_path: Path) 
         for step in list(list_steps(again, run, aside))[:done]:
             step()
         for _ in ("killed", "ended by the next run"):
-            assert reached(again) == (end, before if done < 2 else before[2:]), done
+            assert reached(again) == (end, ends if done < 2 else ends[2:]), done
             assert faults(again) == []
             assert is_whole_for_check(again)
             with alone(again):
                 clear(again)
         left = {path.name for path in again.incremental.iterdir()}
-        assert len(left) == 2 * len(before if done < 2 else before[2:]), left
+        assert len(left) == 2 * len(ends if done < 2 else ends[2:]), left
 
 
 def test_what_does_not_restore_to_the_same_takes_no_place(
@@ -287,7 +283,9 @@ def test_what_does_not_restore_to_the_same_takes_no_place(
     assert faults(made.archive) == []
 
 
-def test_a_run_that_is_killed_changes_nothing_and_the_next_one_joins(made: Aged) -> None:
+def test_a_run_that_is_killed_at_any_instant_leaves_an_archive_that_restores(made: Aged, tmp_path: Path) -> None:
+    shutil.copytree(made.path, tmp_path / "before")
+    end, ends = reached(made.archive)
     before = {path.name for path in made.archive.incremental.iterdir()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SCRIBE_", "PG"))}
     environment |= {"PATH": f"{Path(find_pg_config()).parent}:{environment['PATH']}"}
@@ -303,6 +301,9 @@ def test_a_run_that_is_killed_changes_nothing_and_the_next_one_joins(made: Aged)
     assert compacted(made).stdout == "", "there is nothing more to join"
     more = list(made.archive.segments())
     assert [segment.joined["segments"] for segment in more[:-1] if segment.joined] == [3, 2, 3]
+    assert reached(made.archive) == (end, [ends[2], ends[4], *ends[7:]])
+    assert faults(made.archive) == []
+    assert_every_step_is_whole(tmp_path / "before", more[0], tmp_path)
 
 
 def test_a_database_goes_on_from_the_ends_of_joined_transactions_only(target: Target) -> None:
@@ -365,19 +366,18 @@ def test_a_store_is_read_by_what_stands_for_the_others_and_pruned_of_them(made: 
     assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()}
 
 
-CHOSEN = [case for case in CASES if ALL or case.stem == "tables_in_turn"]
+if ALL:
 
-
-@pytest.mark.parametrize("case", CHOSEN, ids=lambda path: path.stem)
-def test_a_case_restores_to_the_same_from_a_joined_segment(
-    case: Path, scribe: Scribe, targets: tuple[str, str]
-) -> None:
-    scribe.settings |= {"SCRIBE_KEEP_EXACT_DAYS": "0"}
-    play_case(case, scribe)
-    for number in (1, 2):
-        scribe.cluster.psql(f"CREATE TABLE public.more{number} (id int)", scribe.dbname)
-        scribe.run("scribe-rotate", "--wait-lsn", "current")
-    scribe.run("scribe-compact")
-    assert [segment.joined is not None for segment in segments(scribe)] == [True, False]
-    assert_history_is_read(Archive(scribe.archive))
-    assert_both_restores_equal(scribe, targets)
+    @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+    def test_a_case_restores_to_the_same_from_a_joined_segment(
+        case: Path, scribe: Scribe, targets: tuple[str, str]
+    ) -> None:
+        scribe.settings |= {"SCRIBE_KEEP_EXACT_DAYS": "0"}
+        play_case(case, scribe)
+        for number in (1, 2):
+            scribe.cluster.psql(f"CREATE TABLE public.more{number} (id int)", scribe.dbname)
+            scribe.run("scribe-rotate", "--wait-lsn", "current")
+        scribe.run("scribe-compact")
+        assert [segment.joined is not None for segment in segments(scribe)] == [True, False]
+        assert_history_is_read(Archive(scribe.archive))
+        assert_both_restores_equal(scribe, targets)
