@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scribe.archive.segments import open_plain
 
-LEAST = 16 << 20  # bytes of data
+LEAST = 4 << 20  # bytes of data
 _LONG_LINE = 4 << 20  # bytes of a line that is given out before its end
 _COPY = re.compile(rb"\nCOPY [^\n]+ FROM stdin;\n")
 _END = b"\n\\.\n"
