@@ -5,13 +5,15 @@
 -- by any user. Each is set by note_caller() right before it is read, at the end of the command and whenever it rewrites or drops
 -- something, and nothing of a user's runs in between. The setting scribe.facts is the library's answer, which no user can set.
 
--- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself.
+-- Whether capture is to act here: this is the source, not a copy of it, and not a statement of capture itself. A transaction whose
+-- snapshot is older than the installation sees no row of the table, and a copy of the schema alone has none.
 CREATE OR REPLACE FUNCTION scribe.is_active() RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    RETURN EXISTS (
-        SELECT FROM scribe.config AS c, pg_control_system() AS s, pg_database AS d
-        WHERE d.datname = current_database() AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
+    RETURN CASE WHEN EXISTS (SELECT FROM scribe.config) THEN EXISTS (
+            SELECT FROM scribe.config AS c, pg_control_system() AS s, pg_database AS d
+            WHERE d.datname = current_database() AND d.oid = c.database_oid AND s.system_identifier = c.system_identifier)
+        ELSE pg_relation_size('scribe.config') > 0 END
         AND NOT EXISTS (SELECT FROM scribe.at_work AS w WHERE w.xact = pg_current_xact_id_if_assigned());
 END
 $function$;

@@ -281,6 +281,7 @@ BEGIN
         END;
     END IF;
     IF tables <> '{}' THEN
+        PERFORM scribe.flag_unseen(tg_tag, tables);
         PERFORM scribe.mend_identity(tables);
     END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') OR (tg_tag <> 'DROP TABLE' AND (dropped->>'keys')::int > 0) THEN

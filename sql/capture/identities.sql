@@ -6,10 +6,10 @@ CREATE OR REPLACE FUNCTION scribe.without_identity(tables oid[] DEFAULT NULL) RE
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     -- PL/pgSQL keeps the plan; planning it costs more than running it
-    RETURN QUERY SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    RETURN QUERY SELECT c.oid FROM pg_class AS c
         WHERE c.oid = ANY (coalesce(tables, ARRAY(SELECT oid FROM pg_class WHERE relkind = 'r' AND oid >= 16384)))
-            AND c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384 AND n.nspname <> 'scribe'
-            AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+            AND c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
+            AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
             AND CASE c.relreplident WHEN 'f' THEN false WHEN 'n' THEN true
                 WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_index AS i
                     WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indisvalid)
@@ -57,6 +57,28 @@ BEGIN
     LOOP
         PERFORM scribe.change_identity(relation, 'DEFAULT');
         DELETE FROM scribe.replica_identity WHERE relid = relation;
+    END LOOP;
+END
+$function$;
+
+-- Tables that a command touched and that its transaction cannot see: they were made by another one, after the snapshot of this one, and so
+-- nothing here tells what they are. They are given the identity that always serves, and what may be missing is flagged.
+CREATE OR REPLACE FUNCTION scribe.flag_unseen(tag text, tables oid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    unseen record;
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable') THEN
+        RETURN;
+    END IF;
+    FOR unseen IN
+        SELECT t.id, i.identity FROM unnest(tables) AS t (id), LATERAL pg_identify_object('pg_class'::regclass, t.id, 0) AS i
+        WHERE i.type = 'table' AND NOT scribe.is_foreign(i.schema) AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.id) ORDER BY t.id
+    LOOP
+        PERFORM scribe.write_row('lost', tag, 'table', unseen.identity, '', false,
+            format('the snapshot of the transaction is older than table %s', unseen.identity), ARRAY[unseen.id]);
+        PERFORM scribe.change_identity(unseen.id::regclass, 'FULL');
+        INSERT INTO scribe.replica_identity VALUES (unseen.id) ON CONFLICT DO NOTHING;
     END LOOP;
 END
 $function$;

@@ -64,6 +64,9 @@ DECLARE
     facts json;
 BEGIN
     IF NOT scribe.is_active() OR coalesce(persistence, 't') = 't' THEN
+        IF persistence IS NULL AND scribe.is_active() THEN
+            PERFORM scribe.flag_unseen(tg_tag, ARRAY[relation]);
+        END IF;
         RETURN;
     END IF;
     DELETE FROM scribe.rewritten WHERE pid = pg_backend_pid() AND xact IS DISTINCT FROM pg_current_xact_id();  -- what was left

@@ -42,8 +42,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     FROM regexp_matches(path, '"((?:[^"]|"")*)"|([^",\s]+)', 'g') WITH ORDINALITY AS m (found, place),
         LATERAL (VALUES (coalesce(replace(m.found[1], '""', '"'), lower(m.found[2])))) AS w (word),
         LATERAL (VALUES (CASE w.word WHEN '$user' THEN role ELSE w.word END)) AS p (name)
-    WHERE p.name = 'pg_temp' OR EXISTS (SELECT FROM pg_namespace AS n, pg_roles AS r
-        WHERE n.nspname = p.name AND r.rolname = role AND has_schema_privilege(r.oid, n.oid, 'USAGE'))
+    -- no look at the catalog, which is older where the transaction's snapshot is
+    WHERE p.name = 'pg_temp' OR has_schema_privilege(to_regrole(quote_ident(role)), to_regnamespace(quote_ident(p.name)), 'USAGE')
 $function$;
 
 -- Write one row; the statement's role, search_path and settings come from scribe.note_caller(). Texts that capture has made itself, for

@@ -22,6 +22,8 @@ SHOWN = {
     "cannot hide a statement by a name": "hostile:test_no_name_hides_a_statement"
     " forgery:test_no_setting_hides_a_statement_or_lends_a_role"
     " forgery:test_settings_that_any_user_may_change_hide_nothing",
+    "cannot hide a statement or a row by a transaction": "old_snapshots:test_a_transaction_older_than_the_installation_hides_nothing"
+    " old_snapshots:test_schemas_and_tables_that_a_transaction_cannot_see",
     "cannot have a name mean another": "correctness:test_both_restores_equal_the_source[schemas_a_role_may_not_use]"
     " forgery:test_no_name_means_what_another_made_before_the_statements_transaction_ended",
     "cannot hide what goes with its temporary": "forgery:test_nothing_goes_with_a_session_unflagged",
