@@ -118,6 +118,23 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
         WHERE class = 'pg_proc'::regclass AND p.oid = object), identity)
 $function$;
 
+-- Remember what was seen. While others may be at it, which they are not at an installation: an open transaction that has a row of the same
+-- object keeps nobody waiting, and the next rotation sees it again.
+CREATE OR REPLACE FUNCTION scribe.remember(beside_others boolean, command text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $function$
+BEGIN
+    IF NOT beside_others THEN
+        EXECUTE command;
+        RETURN;
+    END IF;
+    BEGIN
+        EXECUTE command;
+    EXCEPTION WHEN lock_not_available THEN
+        NULL;
+    END;
+END
+$function$;
+
 -- Record owners that changed by REASSIGN OWNED; objects: of these, NULL for all; new: also of what was not seen before, which a rotation
 -- has yet to see. Returns the relations not seen before.
 CREATE OR REPLACE FUNCTION scribe.reconcile_owners(record boolean, objects oid[], new boolean) RETURNS oid[]
@@ -154,8 +171,8 @@ BEGIN
             fresh := fresh || changed.objid;
         END IF;
         CONTINUE WHEN new AND changed.before IS NULL;
-        INSERT INTO scribe.seen_owner VALUES (changed.classid, changed.objid, changed.owner)
-            ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner;
+        PERFORM scribe.remember(record, format('INSERT INTO scribe.seen_owner VALUES (%s, %s, %s)'
+            ' ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner', changed.classid, changed.objid, changed.owner));
     END LOOP;
     RETURN fresh;
 END
@@ -197,8 +214,19 @@ BEGIN
                     format('DROP INDEX IF EXISTS %s', index.oid::regclass), true, NULL, NULL, current_user, '""');
             END IF;
         END IF;
-        INSERT INTO scribe.seen_index AS s VALUES (index.oid, valid) ON CONFLICT (objid) DO UPDATE SET valid = EXCLUDED.valid;
+        PERFORM scribe.remember(record, format('INSERT INTO scribe.seen_index VALUES (%s, %L)'
+            ' ON CONFLICT (objid) DO UPDATE SET valid = EXCLUDED.valid', index.oid, valid));
     END LOOP;
+END
+$function$;
+
+-- Delete what is not needed any more from a table of ours. Rows that an open transaction has changed, and may keep as long as it likes,
+-- are for the next rotation.
+CREATE OR REPLACE FUNCTION scribe.sweep(relation name, condition text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    EXECUTE format('DELETE FROM scribe.%I AS d WHERE d.ctid IN (SELECT r.ctid FROM scribe.%1$I AS r WHERE %s FOR UPDATE SKIP LOCKED)',
+        relation, condition);
 END
 $function$;
 
@@ -233,7 +261,7 @@ $function$;
 -- change stands at the rotation and not where it was made. What goes away under a step leaves that step to the next rotation.
 -- record: false only remembers what there is.
 CREATE OR REPLACE FUNCTION scribe.reconcile(record boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $function$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET lock_timeout = '1min' AS $function$
 DECLARE
     step name;
 BEGIN
@@ -243,20 +271,19 @@ BEGIN
     FOREACH step IN ARRAY '{reconcile_event_triggers,reconcile_relations,reconcile_more,reconcile_indexes}'::name[] LOOP
         BEGIN
             EXECUTE format('SELECT scribe.%I($1)', step) USING record;
-        EXCEPTION WHEN internal_error OR undefined_object OR undefined_table OR undefined_function OR invalid_schema_name THEN
+        EXCEPTION WHEN internal_error OR undefined_object OR undefined_table OR undefined_function OR invalid_schema_name
+                OR lock_not_available THEN
             RAISE WARNING 'pg_scribe leaves % to the next rotation: %', step, SQLERRM;
         END;
     END LOOP;
-    DELETE FROM scribe.seen_index AS s WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = s.objid);
-    DELETE FROM scribe.replica_identity AS r WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid);
-    DELETE FROM scribe.filled AS f WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relid);
-    DELETE FROM scribe.rewritten;  -- of commands that have ended
-    DELETE FROM scribe.noted;
-    DELETE FROM scribe.script;
-    -- what is there belongs to something, or something belongs to it
-    DELETE FROM scribe.left_out AS l WHERE NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = l.classid AND d.objid = l.objid)
-        AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = l.classid AND d.refobjid = l.objid);
-    DELETE FROM scribe.at_work AS w WHERE w.xact < pg_snapshot_xmin(pg_current_snapshot());
+    PERFORM scribe.sweep('seen_index', 'NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.objid)'),
+        scribe.sweep('replica_identity', 'NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid)'),
+        scribe.sweep('filled', 'NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid)'),
+        scribe.sweep('rewritten', 'true'), scribe.sweep('noted', 'true'), scribe.sweep('script', 'true'),  -- of commands that have ended
+        -- what is there belongs to something, or something belongs to it
+        scribe.sweep('left_out', 'NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = r.classid AND d.objid = r.objid)'
+            ' AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = r.classid AND d.refobjid = r.objid)'),
+        scribe.sweep('at_work', 'r.xact < pg_snapshot_xmin(pg_current_snapshot())');
 END
 $function$;
 

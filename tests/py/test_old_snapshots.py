@@ -1,4 +1,4 @@
-"""Schema changes of transactions that see the database as it was before: no statement and no row is missing without a word."""
+"""Schema changes of transactions that see the database as it was before: nothing is missing without a word."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from source import Scribe
 
 ROWS = "SELECT string_agg(to_jsonb(r)::text, ' ' ORDER BY to_jsonb(r)::text) FROM {} AS r"
 LOST = "SELECT coalesce(string_agg(DISTINCT reason, '; '), '') FROM scribe.ddl_history WHERE kind = 'lost'"
-# What capture remembers of a table for pgoutput, and what another transaction has written since the snapshot, cannot be changed.
+# With pgoutput capture keeps a row for each table, which cannot be changed if it was written after the snapshot.
 NOT_CHANGED = "could not serialize access due to concurrent update"
 
 
@@ -18,9 +18,12 @@ NOT_CHANGED = "could not serialize access due to concurrent update"
 def source(request: pytest.FixtureRequest, scribe: Scribe) -> Scribe:
     """A source that is not initialised yet, with a role snap and its schema."""
     scribe.settings["SCRIBE_DECODER"] = request.param
-    scribe.cluster.psql("DO $$ BEGIN CREATE ROLE snap LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$", "postgres")
     scribe.cluster.psql(
-        "CREATE SCHEMA snap AUTHORIZATION snap; SET ROLE snap; CREATE TABLE snap.t (a int PRIMARY KEY); INSERT INTO snap.t VALUES (1)",
+        "DO $$ BEGIN CREATE ROLE snap LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$", "postgres"
+    )
+    scribe.cluster.psql(
+        "CREATE SCHEMA snap AUTHORIZATION snap; SET ROLE snap;"
+        " CREATE TABLE snap.t (a int PRIMARY KEY); INSERT INTO snap.t VALUES (1)",
         scribe.dbname,
     )
     return scribe
@@ -75,7 +78,8 @@ def test_schemas_and_tables_that_a_transaction_cannot_see(source: Scribe, cluste
         source,
         lambda: cluster.psql(
             "CREATE SCHEMA later AUTHORIZATION snap; SET ROLE snap; CREATE TABLE snap.seen (a int PRIMARY KEY, b int);"
-            " CREATE TABLE snap.made_later (a int PRIMARY KEY, b int); INSERT INTO snap.made_later VALUES (1, 1), (2, 2)",
+            " CREATE TABLE snap.made_later (a int PRIMARY KEY, b int);"
+            " INSERT INTO snap.made_later VALUES (1, 1), (2, 2)",
             source.dbname,
         ),
         "SET search_path = later, snap",

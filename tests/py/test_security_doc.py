@@ -22,13 +22,15 @@ SHOWN = {
     "cannot hide a statement by a name": "hostile:test_no_name_hides_a_statement"
     " forgery:test_no_setting_hides_a_statement_or_lends_a_role"
     " forgery:test_settings_that_any_user_may_change_hide_nothing",
-    "cannot hide a statement or a row by a transaction": "old_snapshots:test_a_transaction_older_than_the_installation_hides_nothing"
+    "cannot hide a statement or a row by a transaction": ""
+    "old_snapshots:test_a_transaction_older_than_the_installation_hides_nothing"
     " old_snapshots:test_schemas_and_tables_that_a_transaction_cannot_see",
     "cannot have a name mean another": "correctness:test_both_restores_equal_the_source[schemas_a_role_may_not_use]"
     " forgery:test_no_name_means_what_another_made_before_the_statements_transaction_ended",
     "cannot hide what goes with its temporary": "forgery:test_nothing_goes_with_a_session_unflagged",
     "cannot keep `scribe-init`": "strangers_locks:test_a_lock_counts_only_if_a_run_of_ours_may_have_it"
     " strangers_locks:test_event_triggers_are_recorded_whatever_numbers_are_locked",
+    "cannot keep rotations": "strangers_locks:test_a_transaction_left_open_keeps_nobody_waiting",
     "can cause an alarm": "inexact:test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss",
     "can keep what is its own out of bases": "unrestorable:"
     "test_what_its_owner_added_to_an_extension_is_reported_and_what_a_script_made_is_not",

@@ -10,6 +10,15 @@ from cluster import ROOT, Cluster
 from scribe.common.postgres import connect, lock_number, try_advisory_lock
 
 CAPTURE = (ROOT / "sql/capture.sql").read_text()
+FILES = ("capture.sql", "pgoutput.sql")
+# A row stays behind in scribe.rewritten: at the command's end nothing can be written any more.
+LEAVE_A_ROW = (
+    "CREATE FUNCTION mallory.seal(int) RETURNS bigint LANGUAGE plpgsql AS"
+    " $$ BEGIN PERFORM set_config('transaction_read_only', 'on', true); RETURN $1; END $$",
+    "CREATE TABLE mallory.t (a int PRIMARY KEY)",
+    "INSERT INTO mallory.t VALUES (1)",
+    "ALTER TABLE mallory.t ALTER a TYPE bigint USING mallory.seal(a)",
+)
 
 
 @pytest.fixture
@@ -52,3 +61,32 @@ def test_nobody_can_hold_up_the_removal_by_reading(cluster: Cluster, database_of
     query += " AND relkind IN ('r', 'v') AND (has_table_privilege('mallory', c.oid, 'SELECT, INSERT, UPDATE, DELETE')"
     query += " OR has_any_column_privilege('mallory', c.oid, 'SELECT'))"
     assert cluster.value(query, database_of_mallorys) == 0
+
+
+@pytest.fixture(params=FILES)
+def captured(request: pytest.FixtureRequest, cluster: Cluster, database_of_mallorys: str) -> str:
+    """A database with capture, and with a schema of mallory's."""
+    cluster.psql((ROOT / "sql" / request.param).read_text(), database_of_mallorys)
+    cluster.psql("CREATE SCHEMA mallory AUTHORIZATION mallory", database_of_mallorys)
+    return database_of_mallorys
+
+
+def test_a_transaction_left_open_keeps_nobody_waiting(cluster: Cluster, captured: str) -> None:
+    cluster.psql("CREATE TABLE victim (a int PRIMARY KEY)", captured)
+    with cluster.connect(captured, user="mallory") as mallory, cluster.connect(captured) as conn:
+        conn.execute("SET lock_timeout = '5s'")
+        for statement in LEAVE_A_ROW:
+            mallory.execute(statement)
+        assert conn.execute("SELECT count(*) FROM scribe.rewritten").fetchone() == (1,)
+        for statement in (
+            "ALTER TABLE mallory.t ALTER a TYPE int",
+            "ALTER TABLE mallory.t OWNER TO mallory",
+            "DROP OWNED BY mallory",
+        ):
+            mallory.execute("BEGIN")
+            mallory.execute(statement)
+            conn.execute("ALTER TABLE victim ADD COLUMN b int")
+            conn.execute("ALTER TABLE victim DROP COLUMN b")
+            conn.execute(f'GRANT CONNECT ON DATABASE "{captured}" TO pg_monitor')
+            conn.execute("SELECT scribe.reconcile(true)")
+            mallory.execute("ROLLBACK")

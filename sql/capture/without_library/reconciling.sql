@@ -66,10 +66,7 @@ DECLARE
     changed record;
     command text;
 BEGIN
-    IF record AND NOT scribe.hold('pg_database', (SELECT oid FROM pg_database WHERE datname = current_database())) THEN
-        RETURN;
-    END IF;
-    FOR changed IN
+    FOR changed IN  -- not held until the transaction ends, which may be a user's and keep every GRANT waiting: what comes is seen again
         SELECT coalesce(p.grantee, s.grantee) AS grantee, p.privileges,
             CASE coalesce(p.grantee, s.grantee) WHEN 0 THEN 'PUBLIC' ELSE replace(quote_ident(r.rolname), '%', '%%') END AS name
         FROM scribe.database_privileges() AS p FULL JOIN scribe.seen_privilege AS s USING (grantee)
@@ -127,7 +124,7 @@ BEGIN
     IF record OR NOT EXISTS (SELECT FROM scribe.seen_tablespace) THEN
         PERFORM scribe.reconcile_roles(record), scribe.reconcile_tablespaces(record);
     END IF;
-    DELETE FROM scribe.attached;  -- of transactions that have ended
+    PERFORM scribe.sweep('attached', 'true');  -- of transactions that have ended
     IF record OR NOT EXISTS (SELECT FROM scribe.seen_privilege) THEN
         PERFORM scribe.reconcile_privileges(record), scribe.reconcile_clusters(record);
     END IF;
