@@ -15,13 +15,9 @@ BEGIN;
 -- not a change of the user's: it must not be recorded and replayed
 INSERT INTO scribe.at_work VALUES (pg_current_xact_id());
 
-DO $role$
-BEGIN
-    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'scribe_monitor') THEN
-        CREATE ROLE scribe_monitor LOGIN;
-    END IF;
-END
-$role$;
+\set role scribe_monitor
+\set rights pg_monitor
+\ir own_role.sql
 GRANT pg_monitor TO scribe_monitor;
 
 CREATE OR REPLACE VIEW scribe.slots AS

@@ -2,6 +2,7 @@
 --
 --   psql -d shop -f sql/roles.sql
 --   psql -d shop -v stream=backup_stream -v dump=backup_dump -v large_objects=on -v slot=backup -f sql/roles.sql
+--   psql -d shop -v existing=on -f sql/roles.sql        roles of these names are there, and they are yours (sql/own_role.sql)
 --
 --   scribe_stream   scribe-stream. REPLICATION and nothing else; that attribute alone reads every change of the server.
 --   scribe_dump     scribe-init (once capture is there), -rotate, -dump, -globals, -meta; can stream, too. REPLICATION,
@@ -35,8 +36,12 @@ BEGIN;
 -- not a change of the user's: it must not be recorded and replayed
 INSERT INTO scribe.at_work VALUES (pg_current_xact_id());
 
-SELECT pg_catalog.format('CREATE ROLE %I', name) FROM (VALUES (:'stream'), (:'dump')) AS wanted (name)
-WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) \gexec
+\set role :stream
+\set rights REPLICATION
+\ir own_role.sql
+\set role :dump
+\set rights 'REPLICATION BYPASSRLS pg_read_all_data pg_monitor'
+\ir own_role.sql
 ALTER ROLE :"stream" LOGIN REPLICATION;
 ALTER ROLE :"dump" LOGIN REPLICATION BYPASSRLS;
 -- what pg_dump and pg_recvlogical pass on of the server's messages decides what is tried again

@@ -2,6 +2,7 @@
 --
 --   psql -d postgres -f sql/roles_restore.sql
 --   psql -d postgres -v restore=backup_restore -f sql/roles_restore.sql
+--   psql -d postgres -v existing=on -f sql/roles_restore.sql        a role of the name is there, and it is yours (sql/own_role.sql)
 --
 --   scribe_restore  scribe-restore --no-owner --no-globals. CREATEDB, BYPASSRLS, and the right to set
 --                   session_replication_role, which keeps triggers and foreign keys from acting a second time, and
@@ -19,7 +20,9 @@ SET search_path = pg_catalog, pg_temp;
     \set restore scribe_restore
 \endif
 
-SELECT pg_catalog.format('CREATE ROLE %I', name) FROM (VALUES (:'restore')) AS wanted (name)
-WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) \gexec
+\set role :restore
+\set rights 'CREATEDB BYPASSRLS SET'
+\set may_set 'pg_catalog.has_parameter_privilege(r.oid, ''session_replication_role'', ''SET'')'
+\ir own_role.sql
 ALTER ROLE :"restore" LOGIN CREATEDB BYPASSRLS;
 GRANT SET ON PARAMETER session_replication_role, lc_messages TO :"restore";

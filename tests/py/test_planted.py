@@ -87,3 +87,35 @@ def rights(cluster: Cluster, database: str, role: str) -> list[tuple[object, ...
         """,
         database,
     )
+
+
+def test_a_role_that_somebody_made_first_gets_no_rights(cluster: Cluster, database: str) -> None:
+    """Who may make roles knows its password, or is its member."""
+    cluster.psql("DO $$ BEGIN CREATE ROLE maker LOGIN CREATEROLE; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    cluster.psql((ROOT / "sql/capture.sql").read_text(), database)
+    roles = ("planted_stream", "planted_dump", "planted_restore")
+    name_them = [f"{role.removeprefix('planted_')}={role}" for role in roles]
+    given = "SELECT rolreplication OR rolbypassrls OR rolcreatedb OR pg_has_role(oid, 'pg_monitor', 'MEMBER')"
+
+    def run(name: str, *more: str) -> subprocess.CompletedProcess[str]:
+        values = [word for value in (*name_them, *more) for word in ("-v", value)]
+        command = [f"{cluster.bindir}/psql", "-Xq", "-d", database, *values, "-f", str(ROOT / f"sql/{name}.sql")]
+        return subprocess.run(command, env=cluster.env, capture_output=True, text=True, check=False)
+
+    def drop() -> None:
+        cluster.psql("".join(f"DROP OWNED BY {role}; DROP ROLE {role};" for role in roles), database)
+
+    with cluster.connect(database, user="maker") as maker:
+        for role in roles:
+            maker.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'known'")
+    try:
+        for name, role in (("roles", "planted_stream"), ("roles_restore", "planted_restore")):
+            refused = run(name)
+            assert refused.returncode == 3
+            assert f"role {role} is there and has no" in refused.stderr
+            assert "-v existing=on" in refused.stderr
+            assert cluster.value(f"{given} FROM pg_roles WHERE rolname = '{role}'", database) is False
+            assert run(name, "existing=on").returncode == 0
+            assert run(name).returncode == 0  # it has all of it, and gains nothing
+    finally:
+        drop()

@@ -51,6 +51,7 @@ SHOWN = {
     "cannot write into the tables": "forgery:test_who_may_write_all_data_writes_no_history",
     "can read every change, and drop": "confirmation:test_a_slot_made_anew_under_the_same_name_breaks_the_chain",
     "cannot run anything by the name of a role": "roles:test_names_of_roles_that_look_like_statements_are_names",
+    "cannot get the rights of the roles below": "planted:test_a_role_that_somebody_made_first_gets_no_rights",
     "is not given back": "roles:test_a_restore_on_the_sources_own_server_gives_no_right_back",
     # programs
     "`scribe-init`": "ownership:test_the_first_init_reads_nothing_that_a_stranger_has_planted"
@@ -72,6 +73,7 @@ SHOWN = {
     " launcher:test_code_of_the_sources_users_runs_as_the_launchers_user",
     "`scribe-log`": "history:test_names_and_values_stay_on_the_line_of_their_transaction",
     # files
+    "`own_role.sql`": "planted:test_a_role_that_somebody_made_first_gets_no_rights",
     "`ours.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
     "`capture.sql`": "planted:test_default_privileges_give_nobody_a_right_on_what_is_ours",
     "`pgoutput.sql`": "planted:test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
