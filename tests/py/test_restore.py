@@ -63,6 +63,15 @@ def test_what_cannot_be_is_refused(target: Target, arguments: list[str], status:
     assert not target.exists()
 
 
+def test_a_mark_that_somebody_wrote_again_is_no_point(target: Target) -> None:
+    small_archive(target)
+    target.archive.segment([insert(11), "-- mark before-lunch\n"])
+    said = target.refused("--target-name", "before-lunch")
+    assert 'mark "before-lunch" is there 2 times' in said
+    assert "--target-lsn" in said
+    assert not target.exists()
+
+
 def test_a_server_that_is_away_can_be_tried_again(target: Target) -> None:
     small_archive(target)
     assert "could not connect" in target.refused(status=75, PGPORT="1")

@@ -31,6 +31,7 @@ SHOWN = {
     "cannot keep `scribe-init`": "strangers_locks:test_a_lock_counts_only_if_a_run_of_ours_may_have_it"
     " strangers_locks:test_event_triggers_are_recorded_whatever_numbers_are_locked",
     "cannot keep rotations": "strangers_locks:test_a_transaction_left_open_keeps_nobody_waiting",
+    "can write a mark": "restore:test_a_mark_that_somebody_wrote_again_is_no_point",
     "can cause an alarm": "inexact:test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss",
     "can keep what is its own out of bases": "unrestorable:"
     "test_what_its_owner_added_to_an_extension_is_reported_and_what_a_script_made_is_not",
