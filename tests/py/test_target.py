@@ -147,6 +147,10 @@ def test_a_base_that_fails_is_said_to_need_a_new_beginning(target: Target) -> No
     target.archive.base(TABLES + "SELECT 1/0;\n")
     line = (TABLES + "SELECT 1/0").count("\n") + 4  # after three settings
     assert f"line {line}: division by zero" in target.refused()
+    assert "division by zero" in target.refused("--resume")
+    target.cluster.dropdb(target.name)
+    target.cluster.createdb(target.name)  # somebody else's database is not made again
+    assert "division by zero" in target.refused()
     assert "holds no restore that reached the end of its base" in target.refused("--resume")
 
 
@@ -240,13 +244,28 @@ def test_roles_that_are_missing_and_that_nobody_creates_are_told_before_anything
     assert not target.exists()
 
 
-def test_a_restore_that_is_interrupted_in_its_base_says_what_to_do(target: Target) -> None:
-    target.archive.base(TABLES + "SELECT pg_catalog.pg_sleep(600);\n")
-    command, env = target.command("-d", target.name), target.cluster.env
-    restore = subprocess.Popen([*HEARING, *command], env=env, stderr=subprocess.PIPE, text=True)
-    asleep = f"SELECT 1 FROM pg_stat_activity WHERE datname = '{target.name}' AND wait_event = 'PgSleep'"
-    poll(lambda: target.cluster.query(asleep), 60, "the base being restored")
-    restore.send_signal(signal.SIGINT)
-    said = restore.communicate(timeout=60)[1]
-    assert restore.returncode == 1, said
-    assert f'a part of its base, with which --resume cannot go on; drop it ("DROP DATABASE {target.name}")' in said
+def test_a_restore_that_ends_in_its_base_begins_again(target: Target) -> None:
+    asleep = "(SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE application_name = 'awake') = 0"
+    target.archive.base(TABLES + f"SELECT pg_catalog.pg_sleep(600) WHERE {asleep};\n")
+    target.archive.segment([insert(2)])
+    env = target.cluster.env
+    before: set[int] = set()  # a server process may sleep on after its client has gone
+    for resume, ended in (([], signal.SIGINT), (["--resume"], signal.SIGKILL), (["--follow"], signal.SIGKILL)):
+        command = [*HEARING, *target.command("-d", target.name, *resume)]
+        with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as restore:
+            sleeps = f"SELECT pid FROM pg_stat_activity WHERE datname = '{target.name}' AND wait_event = 'PgSleep'"
+            poll(lambda q=sleeps, old=before: {r[0] for r in target.cluster.query(q)} - old, 60, "the base")
+            before |= {row[0] for row in target.cluster.query(sleeps)}
+            assert "another restore" in target.refused("--resume", status=75)
+            restore.send_signal(ended)
+            said = restore.communicate(timeout=60)[1]
+        assert restore.returncode in (1, -signal.SIGKILL), said
+        if ended == signal.SIGINT:
+            assert "holds a part of its base; --resume begins with it again" in said
+    with target.cluster.connect() as conn:
+        conn.execute("SET application_name = awake")
+        assert "is not empty" in target.refused()
+        target.run("--resume")
+    assert len(target.rows()) == 2
+    unfinished = "SELECT FROM pg_db_role_setting AS s JOIN pg_database AS d ON d.oid = setdatabase WHERE datname = '{}'"
+    assert not target.cluster.query(unfinished.format(target.name))

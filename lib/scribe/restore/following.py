@@ -63,6 +63,7 @@ class Following(Restore):
     ) -> None:
         refuse_misuse(archive, arguments)
         super().__init__(archive, identity, arguments, talk)
+        self.takes_up = True
         self.promoting: bool = arguments.promote
         self.wanted: int | None = arguments.wait_lsn
         self.stopping = self.restoring = False
@@ -121,6 +122,8 @@ class Following(Restore):
         if oid is None:
             return False
         server.refuse_source(conn, self.name, oid, self.identity)
+        if server.is_unfinished(conn, self.name):
+            return False
         with connect(dbname=self.name) as there:
             if server.read_position(there) is not None:
                 return True

@@ -90,6 +90,7 @@ class Restore:
         self.options = Options(jobs, not arguments.no_owner, not arguments.no_tablespaces, self._mapping())
         self.rows: Rows | None = None  # those that are restored, None for all
         self.lasting = True  # what is restored stays
+        self.takes_up: bool = arguments.resume  # what an earlier run has left
         self.checked = False  # all files have been
         self.passed: list[str] = []  # segments of which nothing is restored
         self.began = time.monotonic()
@@ -142,6 +143,8 @@ class Restore:
                 return None
             if position is None:
                 self._begin(conn, way, exists=oid is not None)
+            elif server.is_unfinished(conn, self.name):
+                self._end_base(conn, way)
         return self._replay(way, position)
 
     def check(self, way: Way) -> None:
@@ -207,7 +210,7 @@ class Restore:
                 raise ScribeError(f'database "{self.name}" does not exist', "Leave out --resume to begin.")
             return None
         with connect(dbname=self.name) as conn:
-            if self.arguments.resume:
+            if self.takes_up:
                 return self._check_resume(conn, way)
             found = server.find_contents(conn)
             if found is not None:
@@ -216,9 +219,14 @@ class Restore:
             server.check_encoding(conn, server.read_meta(way.base))
         return None
 
-    def _check_resume(self, conn: psycopg.Connection[Any], way: Way) -> int:
+    def _check_resume(self, conn: psycopg.Connection[Any], way: Way) -> int | None:
         again = f'Drop database "{self.name}" and restore again.'
         state = server.read_position(conn)
+        if state is None and server.is_unfinished(conn, self.name):
+            return None
+        if state is None and server.find_contents(conn) is None:
+            server.check_encoding(conn, server.read_meta(way.base))
+            return None
         if state is None:
             raise ScribeError(f'database "{self.name}" holds no restore that reached the end of its base', again)
         position, inside = state
@@ -242,19 +250,28 @@ class Restore:
         """Globals, database, base. Raises ScribeError."""
         if not self.arguments.no_globals:
             server.restore_globals(conn, self.archive, way, self.options, self.talk.warn)
+        if exists and server.is_unfinished(conn, self.name):
+            self.talk.info(f'database "{self.name}" holds a part of its base: it is made again')
+            server.drop_unfinished(conn, self.name)
+            exists = False
         if not exists:
             server.create_database(conn, self.name, server.read_meta(way.base), self.options)
+            server.begin_base(conn, self.name)
         self.talk.note(f"restoring base {way.base.stamp}")
         self.progress.start("base", 0)
         try:
             server.restore_base(way, self.name, self.options, conn.info.server_version, self.progress.add)
         except KeyboardInterrupt:
-            self.talk.info(
-                f'database "{self.name}" holds a part of its base, with which --resume cannot go on;'
-                f' drop it ("DROP DATABASE {quote_identifier(self.name)}"), then run the same command again'
-            )
+            drop = f'drop it ("DROP DATABASE {quote_identifier(self.name)}"), then run the same command again'
+            how = drop if exists else "--resume begins with it again"
+            self.talk.info(f'database "{self.name}" holds a part of its base; {how}')
             raise
+        self._end_base(conn, way)
+
+    def _end_base(self, conn: psycopg.Connection[Any], way: Way) -> None:
+        """What belongs to the database itself. Raises ScribeError."""
         server.run_database_sql(way.base, self.name, self.talk.warn)
+        server.end_base(conn, self.name)
 
     def _replay(self, way: Way, resumed: int | None) -> dict[str, Any]:
         """Segments, sequences, settings, ANALYZE. Raises ScribeError."""

@@ -312,6 +312,50 @@ def create_database(conn: psycopg.Connection[Any], name: str, meta: Mapping[str,
         raise ScribeError(f'could not create database "{name}": {text}', _create_hint(error)) from None
 
 
+# A database that a restore made is marked until it holds its whole base and the database's own settings: what a killed
+# run has left is known by that, and made again. A setting nobody reads, because nothing in the database itself may
+# differ; only a superuser can make one that no server knows.
+_MARK = "pg_scribe.unfinished"
+_MARKED = """
+SELECT EXISTS (SELECT FROM pg_catalog.pg_db_role_setting AS s JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
+    WHERE d.datname = %s AND s.setrole = 0 AND s.setconfig::text[] @> ARRAY[%s])
+"""
+
+
+def is_unfinished(conn: psycopg.Connection[Any], name: str) -> bool:
+    """Whether a restore made the database and did not get to the end of its base."""
+    return bool(fetch_value(conn, _MARKED, [name, f"{_MARK}=base"]))
+
+
+def begin_base(conn: psycopg.Connection[Any], name: str) -> None:
+    """Mark a database that was just made, and keep others away from it until conn closes."""
+    _lock_unfinished(conn, name)
+    if is_superuser(conn):
+        conn.execute(f"ALTER DATABASE {quote_identifier(name, force=True)} SET {_MARK} = 'base'".encode())
+
+
+def end_base(conn: psycopg.Connection[Any], name: str) -> None:
+    """Take the mark away, if there is one."""
+    if is_unfinished(conn, name):
+        conn.execute(f"ALTER DATABASE {quote_identifier(name, force=True)} RESET {_MARK}".encode())
+
+
+def drop_unfinished(conn: psycopg.Connection[Any], name: str) -> None:
+    """Drop what a killed run has left, and end what is still at work there for it. Raises ScribeError."""
+    _lock_unfinished(conn, name)
+    try:
+        conn.execute(f"DROP DATABASE {quote_identifier(name, force=True)} WITH (FORCE)".encode())
+    except psycopg.Error as error:
+        text = " ".join(str(error).split())
+        raise ScribeError(f'could not drop database "{name}": {text}', "Drop it, and restore again.") from None
+
+
+def _lock_unfinished(conn: psycopg.Connection[Any], name: str) -> None:
+    query = "SELECT pg_catalog.pg_try_advisory_lock(%s, pg_catalog.hashtext(%s))"
+    if not fetch_value(conn, query, [LOCK >> 32, name]):
+        raise TryAgainError("another restore is at work on the target", "Wait until it has ended.")
+
+
 def _create_hint(error: psycopg.Error) -> str:
     if isinstance(error, psycopg.errors.UndefinedObject) and "role" in str(error):
         return "Restore the globals too (without --no-globals), or leave the owners out with --no-owner."
