@@ -62,7 +62,7 @@ BUGS = (
     Bug(
         "a segment's data is not on disk before its manifest",
         _WRITER,
-        "        os.fsync(raw.fileno())\n",
+        "        os.fsync(self._stream.fileno())\n",
         "",
         ("tests/py/test_power.py",),
         short=True,
@@ -225,7 +225,7 @@ BUGS = (
     Bug(
         "a segment of another history is joined on",
         _CHAINS,
-        '    if after.manifest["previous_sha256"] != before.manifest["sha256"]:',
+        '    if after.manifest["previous_sha256"] != before.last_sha256:',
         "    if False:",
         ("tests/py/test_points.py", "tests/py/test_verification.py", "tests/py/test_restore.py"),
     ),
