@@ -121,13 +121,20 @@ def unpack() -> str | None:
     return found.strip() or None
 
 
+def setting_names(cluster: Cluster) -> set[str]:
+    """Return the names of the server's own settings: minor releases may add one."""
+    said = subprocess.check_output([f"{cluster.bindir}/postgres", "--describe-config"], text=True)
+    return {line.partition("\t")[0] for line in said.splitlines()}
+
+
 @contextmanager
 def server(pg_config: str, case: Case, database: str, *, keep: bool) -> Iterator[Cluster]:
     """A private server with what the case needs."""
     cluster = Cluster(pg_config)
     known = {n: value for n, value in SERVER.items() if "." not in n or n.partition(".")[0] in case.words("preload")}
+    wanted = {n: value for n, value in case.settings(database).items() if "." in n or n in setting_names(cluster)}
     try:
-        yield cluster.create(**(known | case.settings(database)))
+        yield cluster.create(**(known | wanted))
     finally:
         cluster.remove(keep_files=keep)
 
