@@ -34,6 +34,12 @@ typedef struct Audit
 	List	   *relids;
 } Audit;
 
+static bool
+is_own(const Audit *audit)
+{
+	return audit->exact && audit->reason && strncmp(audit->reason, OWN_REASON, strlen(OWN_REASON)) == 0;
+}
+
 /* what the header of a segment sets; anything else goes back by RESET */
 static const struct
 {
@@ -579,7 +585,7 @@ write_block(ScribeState *state, Audit *audit)
 
 	output_begin(state);
 	empty_announced(state);
-	if (audit->exact && audit->reason && strncmp(audit->reason, OWN_REASON, strlen(OWN_REASON)) == 0)
+	if (is_own(audit))
 	{
 		appendStringInfoString(out, "-- pg_scribe: ");
 		append_one_line(out, audit->reason + strlen(OWN_REASON));
@@ -727,7 +733,7 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 	if (state->loud != NULL)
 		restore_triggers(state);
 	if (audit.kind != NULL && strncmp(audit.kind, "script", 6) != 0)
-		unseen_audit(state, audit.kind, audit.tag, audit.identity, audit.relids, audit.exact);
+		unseen_audit(state, audit.kind, audit.tag, audit.identity, audit.relids, audit.exact, is_own(&audit));
 
 	if (audit.kind == NULL)
 		output_warning(state, "DDL of no kind left out: %s", audit.tag);

@@ -339,7 +339,7 @@ extern void finish_made(ScribeState *state, Oid relid);
 extern void unseen_init(ScribeState *state);
 extern void unseen_begin(ScribeState *state);
 extern void unseen_audit(ScribeState *state, const char *kind, const char *tag, const char *identity, List *relids,
-						 bool exact);
+						 bool exact, bool own);
 extern void unseen_look(ScribeState *state);
 extern void unseen_commit(ScribeState *state);
 extern const char *unseen_name(Oid type, Datum value);

@@ -240,10 +240,12 @@ makes_tables(const char *tag)
 }
 
 /*
- * What a row of scribe.ddl_history tells of what has appeared and gone.
+ * What a row of scribe.ddl_history tells of what has appeared and gone.  own:
+ * it is no command of a user's, and makes no tables.
  */
 void
-unseen_audit(ScribeState *state, const char *kind, const char *tag, const char *identity, List *relids, bool exact)
+unseen_audit(ScribeState *state, const char *kind, const char *tag, const char *identity, List *relids, bool exact,
+			 bool own)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->txn_cxt);
 
@@ -254,7 +256,7 @@ unseen_audit(ScribeState *state, const char *kind, const char *tag, const char *
 	{
 		state->altering = true;
 		/* what may make none and is known exactly has made none: RENAME CONSTRAINT, or a schema without elements */
-		state->vague |= relids == NIL &&
+		state->vague |= relids == NIL && !own &&
 			!(exact && (strcmp(tag, "ALTER TABLE") == 0 || strcmp(tag, "CREATE SCHEMA") == 0));
 	}
 	if (strcmp(tag, "CREATE SCHEMA") == 0 && identity != NULL)
