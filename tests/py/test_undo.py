@@ -236,7 +236,8 @@ def test_what_pgoutput_decoded_is_taken_back_too(scribe: Scribe, targets: tuple[
     """On the source itself, where the undo is captured as any other change is."""
     scribe.settings["SCRIBE_DECODER"] = "pgoutput"
     cluster, name = scribe.cluster, scribe.dbname
-    cluster.psql(BASE, name)
+    own = 'CREATE TABLE "a\nb" (n serial PRIMARY KEY, i int GENERATED ALWAYS AS IDENTITY);'
+    cluster.psql(BASE + own + 'INSERT INTO "a\nb" DEFAULT VALUES', name)
     scribe.run("scribe-init")
     scribe.start_stream()
     before = cluster.dump(name)
@@ -244,7 +245,7 @@ def test_what_pgoutput_decoded_is_taken_back_too(scribe: Scribe, targets: tuple[
     for text in (
         "INSERT INTO t VALUES (4, 'four'); UPDATE t SET id = 9, v = NULL WHERE id = 3; DELETE FROM part WHERE id = 1;"
         " UPDATE part SET id = 3 WHERE id = 11; DELETE FROM log WHERE ctid = '(0,1)'; UPDATE log SET p = NULL;",
-        "TRUNCATE log, counted RESTART IDENTITY; DROP TABLE t CASCADE;",
+        'TRUNCATE log, counted RESTART IDENTITY; DROP TABLE t CASCADE; DROP TABLE "a\nb";',
     ):
         xids.append(cluster.psql(f"BEGIN; SELECT pg_current_xact_id(); {text} COMMIT;", name).stdout.split()[0])
     scribe.run("scribe-rotate", "--wait-lsn", "current")

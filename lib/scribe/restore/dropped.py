@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from scribe.common.dialect import quote_literal, quote_name
+from scribe.common.dialect import quote_identifier, quote_literal, quote_name
 from scribe.common.errors import ScribeError
 from scribe.dump.source_record import digest_schema
 from scribe.restore.constraints import Table, sql_name
@@ -139,7 +139,8 @@ def read_rows(copy: Copy, relids: set[int]) -> Iterator[tuple[Piece, int]]:
             own = sql_name((schema, name))
             if kind == "S":
                 value, called = _fetch(conn, f"SELECT last_value, is_called FROM {own}")
-                yield Piece(owner, f"SELECT pg_catalog.setval({quote_literal(own)}, {value}, {called});\n"), 0
+                named = ".".join(quote_identifier(part, force=True) for part in (schema, name))  # as regclass reads it
+                yield Piece(owner, f"SELECT pg_catalog.setval({quote_literal(named)}, {value}, {called});\n"), 0
             else:
                 into = (root_schema, root) if root is not None else (schema, name)
                 for text, rows in _inserts(conn, own, sql_name(into), columns):
