@@ -556,7 +556,6 @@ def test_what_reassign_owned_gave_away_is_not_dropped_with_the_rest(cluster: Clu
     cluster.psql("DROP ROLE IF EXISTS leaver; CREATE ROLE leaver; CREATE SCHEMA lv AUTHORIZATION leaver", captured)
     try:
         cluster.psql("SET ROLE leaver; CREATE TABLE lv.keep (i int PRIMARY KEY)", captured)
-        recorded(cluster, captured)
         with cluster.connect(captured) as conn:
             conn.execute("REASSIGN OWNED BY leaver TO mallory")
             conn.execute("DROP OWNED BY leaver")
