@@ -21,11 +21,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     ORDER BY o.oid
 $function$;
 
--- A block that gives each of a partition's indexes its name here; the other one that has it in the copy gets that one's.
+-- A block that gives each of a partition's indexes its name here; the other one that has it in the copy gets that one's. The name in
+-- between is one of a series that nobody can have taken all of, to stop a restore.
 CREATE OR REPLACE FUNCTION scribe.naming_block(partition regclass) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT format($block$DO LANGUAGE plpgsql %L$block$, format($body$DECLARE r record; was name; held boolean;
+    SELECT format($block$DO LANGUAGE plpgsql %L$block$, format($body$DECLARE r record; was name; held boolean; spare text := 'scribe';
 BEGIN
+  LOOP
+    spare := 'scribe_' || pg_catalog.hashtextextended(spare, 0);
+    EXIT WHEN pg_catalog.to_regclass(pg_catalog.format('%%I.%%I', %L, spare)) IS NULL;
+  END LOOP;
   FOR r IN SELECT * FROM (VALUES %s) AS v (parent, wanted) LOOP
     SELECT c.relname INTO was FROM pg_catalog.pg_inherits AS h JOIN pg_catalog.pg_index AS i ON i.indexrelid = h.inhrelid
       JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
@@ -33,11 +38,11 @@ BEGIN
     CONTINUE WHEN was IS NULL OR was = r.wanted;
     held := EXISTS (SELECT FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
       WHERE i.indrelid = pg_catalog.to_regclass(%L) AND c.relname = r.wanted);
-    EXECUTE pg_catalog.format('ALTER INDEX %%I.%%I RENAME TO scribe_renamed', %L, was);
+    EXECUTE pg_catalog.format('ALTER INDEX %%I.%%I RENAME TO %%I', %L, was, spare);
     IF held THEN EXECUTE pg_catalog.format('ALTER INDEX %%I.%%I RENAME TO %%I', %L, r.wanted, was); END IF;
-    EXECUTE pg_catalog.format('ALTER INDEX %%I.scribe_renamed RENAME TO %%I', %L, r.wanted);
+    EXECUTE pg_catalog.format('ALTER INDEX %%I.%%I RENAME TO %%I', %L, spare, r.wanted);
   END LOOP;
-END$body$, string_agg(format('(%L, %L)', i.parent::regclass, c.relname), ', ' ORDER BY i.index), partition, partition,
+END$body$, min(n.nspname), string_agg(format('(%L, %L)', i.parent::regclass, c.relname), ', ' ORDER BY i.index), partition, partition,
         min(n.nspname), min(n.nspname), min(n.nspname)))
     FROM scribe.confusable_indexes(partition, false) AS i JOIN pg_class AS c ON c.oid = i.index JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE i.parent IS NOT NULL HAVING count(*) > 0

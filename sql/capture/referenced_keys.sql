@@ -52,8 +52,8 @@ BEGIN
     FOR trigger IN
         SELECT t.tgname, k.conname, k.conrelid::regclass AS place, t.tgrelid::regclass AS here, t.tgfoid::regprocedure AS function
         FROM pg_trigger AS t JOIN pg_constraint AS k ON k.oid = t.tgconstraint
-        WHERE t.tgisinternal AND t.oid IN (SELECT m[1]::bigint::oid
-            FROM regexp_matches(statement, '"RI_ConstraintTrigger_[ac]_(\d{1,9})"', 'g') AS m) AND strpos(statement, quote_ident(t.tgname)) > 0
+        WHERE t.tgisinternal AND t.oid::text IN (SELECT m[1]
+            FROM regexp_matches(statement, '"RI_ConstraintTrigger_[ac]_(\d+)"', 'g') AS m) AND strpos(statement, quote_ident(t.tgname)) > 0
     LOOP
         expression := format($text$pg_catalog.replace(%s, %L, coalesce((SELECT pg_catalog.quote_ident(t.tgname) FROM pg_catalog.pg_trigger AS t
             JOIN pg_catalog.pg_constraint AS k ON k.oid = t.tgconstraint WHERE k.conrelid = pg_catalog.to_regclass(%L) AND k.conname = %L

@@ -15,6 +15,7 @@ CREATE TABLE later (k int) PARTITION BY RANGE (k);
 CREATE TABLE later_part PARTITION OF later DEFAULT;
 CREATE INDEX of_part_z ON later_part (k);
 CREATE INDEX of_part_a ON later_part (k);
+DO $$ BEGIN EXECUTE format('CREATE TABLE public.%I (taken int)', 'scribe_' || hashtextextended('scribe', 0)); END $$;
 -- after init
 CREATE TABLE part PARTITION OF parent FOR VALUES FROM (0) TO (10);
 COMMENT ON INDEX part_k_idx IS 'of z';
