@@ -371,7 +371,10 @@ class Reader:
         return self._buffer.line()
 
     def pass_data(self, jump: Callable[[int], bool]) -> None:
-        """Let the stream jump to the end of the COPY whose line was just taken; it is told how much was read beyond."""
+        """Let the stream jump to the end of the COPY whose line was just taken.
+
+        jump: gets the number of bytes that were read beyond that line, and returns whether it has jumped.
+        """
         buffer = self._buffer
         if jump(len(buffer.data) - buffer.at):
             buffer.data, buffer.at = b"\n", 1

@@ -64,7 +64,7 @@ class Blame:
 class Trace:
     """The life of the row that had a key last, followed backwards: through other keys, to its INSERT if that is there.
 
-    on_problem: is told of segments that cannot be read.
+    on_problem: gets a message for each segment that cannot be read.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ _OPTIONS = f"{WRITING} -c synchronous_commit=off -c client_min_messages=warning"
 
 
 Takes = Callable[[Piece], bool]
-Jump = Callable[[int], bool]  # it is told how many bytes were read and not yet used
+Jump = Callable[[int], bool]  # gets the number of bytes that were read and not yet used; returns whether it has jumped
 
 
 class _Chunks:

@@ -34,8 +34,8 @@ _BLOCK = 512 << 10
 class JoinedFile:
     """A joined segment in the making. directory: where it is put; encoding: the database's.
 
-    It reads the run's segments as events, of which it keeps what the copy need not show, and is told by the Replayer
-    (proved) of what became of the small transactions between.
+    events() reads the run's segments, and copies what the copy need not show; take() gets from the Replayer what became
+    of the small transactions between.
     """
 
     def __init__(self, run: Run, directory: Path, encoding: str, *, compress: bool) -> None:
