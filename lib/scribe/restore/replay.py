@@ -132,7 +132,7 @@ class Replayer:
     position: where the target stands (LSN); transactions whose commit record starts before it are passed over;
     skips: statements to pass over, which is recorded in the target's scribe.skipped; joining: how many bytes of small
     transactions become net effects together, 0 if each statement is to be sent as it stands; rows: those that are
-    replayed, None for all; proved(): told of small transactions that were right, and of what was sent for them.
+    replayed, None for all; proved(): gets small transactions that were right, and what was sent for them.
     """
 
     session: Session
