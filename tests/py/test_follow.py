@@ -156,7 +156,8 @@ def test_who_watches_sees_a_copy_that_runs_and_one_that_does_not(source: Scribe,
     copy.await_value(COUNT, 1)
     # one at a time, whoever comes second
     assert "another restore is at work on the target" in copy.run("--follow", status=75)
-    assert "another restore is at work on the target" in copy.run("--promote", status=75)
+    said = copy.run("--promote", status=75)
+    assert "another restore is at work on the target" in said and "stop it if it goes on by --follow" in said
     found = poll(lambda: (each := check(source, "follow"))["values"]["follow_lag_bytes"] == 0 and each, 30, "a note")
     assert (found["state"], found["values"]["followers"], found["values"]["follow_running"]) == ("OK", 1, 1)
     assert "which held everything" in found["text"]

@@ -50,6 +50,10 @@ from scribe.source.ownership import has_table
 
 EVENT_TRIGGERS_SINCE = 17  # has the setting that keeps them from firing, and those that fire at login
 LOCK = 0x7363726962650001  # the advisory lock of the one restore that may work on a database
+_AT_WORK = (
+    "another restore is at work on the target",
+    "Wait until it has ended, or stop it if it goes on by --follow.",
+)
 _LOCK_WAIT = 5  # seconds; a backend whose restore was killed may still be at its last statement
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 Globals = tuple[Path, Mapping[str, Any] | None]  # a file of globals, and what its manifest says of it
@@ -198,7 +202,7 @@ def lock_target(conn: psycopg.Connection[Any]) -> None:
         conn.execute("SELECT pg_catalog.pg_advisory_lock(%s)", [LOCK])
     except psycopg.errors.LockNotAvailable:
         if is_locked_by_ours(conn, LOCK):
-            raise TryAgainError("another restore is at work on the target", "Wait until it has ended.") from None
+            raise TryAgainError(*_AT_WORK) from None
     conn.execute("RESET lock_timeout")
 
 
@@ -353,7 +357,7 @@ def drop_unfinished(conn: psycopg.Connection[Any], name: str) -> None:
 def _lock_unfinished(conn: psycopg.Connection[Any], name: str) -> None:
     query = "SELECT pg_catalog.pg_try_advisory_lock(%s, pg_catalog.hashtext(%s))"
     if not fetch_value(conn, query, [LOCK >> 32, name]):
-        raise TryAgainError("another restore is at work on the target", "Wait until it has ended.")
+        raise TryAgainError(*_AT_WORK)
 
 
 def _create_hint(error: psycopg.Error) -> str:
