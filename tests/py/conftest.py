@@ -68,6 +68,15 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
             print(f"\nthe server's files are kept in {private.directory} until a run an hour from now or later")
 
 
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Give the next test the umask that this one had: a program that is run within the process changes it."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory with a short name that every user may pass through."""
