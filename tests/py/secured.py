@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from cluster import ROOT, Cluster, install_decoder
 
 SECRET = "Xyzzy-Tr0ub4dor"  # of every role; must be found nowhere
+CLIENT_PROGRAMS = {"pg_recvlogical", "pg_dump", "pg_dumpall", "psql", "pg_restore"}
 ROLES = ("scribe_stream", "scribe_dump", "scribe_monitor", "scribe_restore")
 
 
@@ -86,14 +88,35 @@ class SecuredServer:
 
 
 class CommandLineWatch(threading.Thread):
-    """Looks at the command line of every process, over and over, and keeps those that hold the secret."""
+    """Keeps the command lines that hold the secret, of every process that it sees, and of every program that is noted.
 
-    def __init__(self, secret: str) -> None:
+    A program that ends within milliseconds may never be seen; those of `paths` write their command lines down first.
+    """
+
+    def __init__(self, secret: str, bindir: str, directory: Path) -> None:
         super().__init__(daemon=True)
         self.secret = secret.encode()
-        self.found: set[bytes] = set()
-        self.programs: set[bytes] = set()
+        self._found: set[bytes] = set()
         self._ended = threading.Event()
+        self._noted = directory / "noted"
+        self._noted.touch()
+        self.path = directory / "noting"
+        self.path.mkdir()
+        for name in CLIENT_PROGRAMS:
+            program = self.path / name
+            note = f"printf '%s\\n' \"{name} $*\" >> {shlex.quote(str(self._noted))}"
+            program.write_text(f'#!/bin/sh\n{note}\nexec {shlex.quote(f"{bindir}/{name}")} "$@"\n')
+            program.chmod(0o755)
+
+    @property
+    def programs(self) -> set[str]:
+        """The names of the client programs that ran."""
+        return CLIENT_PROGRAMS & {line.partition(" ")[0] for line in self._noted.read_text().splitlines()}
+
+    @property
+    def found(self) -> set[bytes]:
+        """The command lines with the secret in them."""
+        return self._found | {line for line in self._noted.read_bytes().splitlines() if self.secret in line}
 
     def run(self) -> None:
         while not self._ended.is_set():
@@ -104,9 +127,8 @@ class CommandLineWatch(threading.Thread):
                     line = Path(f"/proc/{entry.name}/cmdline").read_bytes()
                 except OSError:
                     continue
-                self.programs.add(os.path.basename(line.split(b"\0")[0]))
                 if self.secret in line:
-                    self.found.add(line)
+                    self._found.add(line)
             time.sleep(0.02)
 
     def stop(self) -> None:

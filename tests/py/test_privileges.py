@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from cluster import ROOT, State, poll
 from compare import assert_equal
-from secured import ROLES, SECRET, CommandLineWatch, SecuredServer
+from secured import CLIENT_PROGRAMS, ROLES, SECRET, CommandLineWatch, SecuredServer
 
 pytestmark = [
     pytest.mark.slow,
@@ -73,7 +73,8 @@ class Way:
     said: dict[str, str] = field(default_factory=dict)
 
     def env(self, service: str) -> dict[str, str]:
-        return self.server.env | {"SCRIBE_ARCHIVE": str(self.archive), "PGSERVICE": service}
+        path = f"{self.watch.path}:{self.server.env['PATH']}"
+        return self.server.env | {"SCRIBE_ARCHIVE": str(self.archive), "PGSERVICE": service, "PATH": path}
 
     def run(self, program: str, service: str, *arguments: str, status: int = 0, **variables: str) -> str:
         """Run a program by the role of a service; return what it said."""
@@ -102,7 +103,8 @@ def psql(way: Way, script: str) -> None:
 def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     """The whole way once: set up by a superuser, everything after that by the lesser roles."""
     directory = tmp_path_factory.mktemp("secured")
-    way = Way(SecuredServer(directory), directory / "archive", CommandLineWatch(SECRET))
+    server = SecuredServer(directory)
+    way = Way(server, directory / "archive", CommandLineWatch(SECRET, server.cluster.bindir, directory))
     try:
         way.server.create("shop")
         psql(way, ORIGIN)
@@ -200,7 +202,7 @@ def test_globals_without_passwords_say_so(way):
 
 
 def test_the_password_is_in_no_command_line_file_or_message(way):
-    assert {b"pg_recvlogical", b"pg_dump", b"pg_dumpall", b"psql", b"pg_restore"} <= way.watch.programs
+    assert way.watch.programs == CLIENT_PROGRAMS
     assert way.watch.found == set()
     assert [key for key, text in way.said.items() if SECRET in text] == []
     files = [path for path in [*way.archive.rglob("*"), way.archive.parent / "stream.log"] if path.is_file()]
