@@ -111,6 +111,15 @@ read_commands(List **commands)
 	return plain;
 }
 
+/* An item of a list in JSON. */
+static void
+append_item(StringInfo list, const char *item)
+{
+	if (list->len > 0)
+		appendStringInfoChar(list, ',');
+	escape_json(list, item);
+}
+
 /* As scribe.note_drop(), into the statement; false where that has to do it. */
 bool
 read_dropped(Statement *statement)
@@ -120,6 +129,7 @@ read_dropped(Statement *statement)
 	TupleTableSlot *slot;
 	StringInfoData named;
 	StringInfoData went;
+	StringInfoData indexes;
 	StringInfoData note;
 	MemoryContext old;
 	bool		empty;
@@ -130,6 +140,7 @@ read_dropped(Statement *statement)
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	initStringInfo(&named);
 	initStringInfo(&went);
+	initStringInfo(&indexes);
 	statement->dropped = (Dropped) {0};
 	while (tuplestore_gettupleslot(store, true, false, slot))
 	{
@@ -151,11 +162,9 @@ read_dropped(Statement *statement)
 		if (original && temporary)
 			statement->dropped.temporary++;
 		if (!original && !temporary && strcmp(type, "table constraint") == 0)
-		{
-			if (went.len > 0)
-				appendStringInfoChar(&went, ',');
-			escape_json(&went, identity);
-		}
+			append_item(&went, identity);
+		if (!temporary && strcmp(type, "index") == 0)
+			append_item(&indexes, identity);
 		if (!original || temporary)
 			continue;
 		appendStringInfoString(&named, statement->dropped.named++ > 0 ? ",{\"type\":" : "{\"type\":");
@@ -183,8 +192,8 @@ read_dropped(Statement *statement)
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_end(store);
 	initStringInfo(&note);
-	appendStringInfo(&note, "{\"named\":[%s],\"went\":[%s],\"temporary\":%d,\"keys\":%d}", named.data, went.data,
-					 statement->dropped.temporary, statement->dropped.keys);
+	appendStringInfo(&note, "{\"named\":[%s],\"went\":[%s],\"indexes\":[%s],\"temporary\":%d,\"keys\":%d}", named.data, went.data,
+					 indexes.data, statement->dropped.temporary, statement->dropped.keys);
 	statement->dropped.note = MemoryContextStrdup(TopMemoryContext, note.data);
 	return true;
 }

@@ -33,6 +33,8 @@ BEGIN
                 'schema', to_json(schema), 'ours', schema = 'scribe'
                 OR (object_type = 'schema' AND object_identity = 'scribe'))) FILTER (WHERE original AND NOT passing), '[]'),
             'went', coalesce(json_agg(object_identity) FILTER (WHERE object_type = 'table constraint' AND NOT original AND NOT passing), '[]'),
+            'indexes', CASE WHEN bool_or(object_type = 'table column') OR NOT bool_or(object_type = 'table')  -- else of those tables
+                THEN coalesce(json_agg(object_identity) FILTER (WHERE object_type = 'index' AND NOT passing), '[]') ELSE '[]' END,
             'temporary', count(*) FILTER (WHERE original AND passing),
             'keys', count(*) FILTER (WHERE object_type IN ('index', 'table constraint', 'table column')))
         FROM (
