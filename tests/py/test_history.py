@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -401,6 +402,16 @@ def test_manifests_alone_tell_what_reading_the_segments_does(told: Scribe, log, 
     short = log(*form)
     monkeypatch.setattr("scribe.history.search.from_manifest", lambda *_: None)
     assert log(*form) == short
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("line", [b"-- mark m\n", b"TRUNCATE ONLY public.t;\n"])
+def test_what_anybody_can_repeat_is_summed_up_in_a_time_that_does_not_grow_with_its_square(line: bytes) -> None:
+    summary = Summary("utf-8")
+    begin = b"-- head\nBEGIN; -- xid 7 commit 0/1 time 2026-01-01 00:00:00.000000+00\n"
+    began = time.process_time()
+    summary.feed(begin + line * 100_000 + b"COMMIT; -- end 0/2\n")
+    assert time.process_time() - began < 5  # 0.3 s; more than 15 s if the BEGIN line is looked for each time
 
 
 def test_a_manifests_summary_is_the_same_however_the_text_is_cut(told: Scribe) -> None:

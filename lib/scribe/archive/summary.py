@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from scribe.archive.blocks import read_block
@@ -133,16 +134,16 @@ class Summary:
         if times := _TIME.findall(text):
             self._times = [min(times + self._times[:1]), max(times + self._times[1:])]
         if b"\nTRUNCATE " in text:
-            for match in _TRUNCATE.finditer(text):
-                self._truncated(match, text)
+            for match, begin in self._placed(_TRUNCATE, text):
+                self._truncated(match, begin)
         if b"\n-- mark " in text:
-            for match in _MARK.finditer(text):
+            for match, begin in self._placed(_MARK, text):
                 name = match[1].decode("ascii", "replace")
                 if not name.startswith(OWN_MARK):
-                    _append(self._marks, self._place(text, match.start()) | {"name": name})
-        for match in _DELETED.finditer(text) if b" deleted" in text else ():
-            self._deleted(match, text)
-        self._begin = self._begin_before(text, len(text))
+                    _append(self._marks, _place(begin) | {"name": name})
+        for match, begin in self._placed(_DELETED, text) if b" deleted" in text else ():
+            self._deleted(match, text, begin)
+        self._begin = _last_begin(text, 0, len(text)) or self._begin
         self._own = text.startswith(_OWN, text.rfind(b"\n", 0, len(text) - 1) + 1)
 
     def _count(self, text: bytes) -> None:
@@ -182,24 +183,21 @@ class Summary:
         if end >= 0:
             self._resent.clear()
 
-    def _begin_before(self, text: bytes, at: int) -> Begin | None:
-        """Return the BEGIN line of the transaction that a place is in."""
-        found = text.rfind(_BEGIN, 0, at)
-        if found < 0:
-            return self._begin
-        return parse_begin(text[found + 1 : text.index(b"\n", found + 1) + 1])
+    def _placed(self, pattern: re.Pattern[bytes], text: bytes) -> Iterator[tuple[re.Match[bytes], Begin]]:
+        """Yield what is found, with the BEGIN line before it. Anybody can write marks: no byte is looked at twice."""
+        begin, before = self._begin, 0
+        for match in pattern.finditer(text):
+            begin = _last_begin(text, before, match.start()) or begin
+            before = match.start()
+            assert begin is not None
+            yield match, begin
 
-    def _place(self, text: bytes, at: int) -> dict[str, Any]:
-        begin = self._begin_before(text, at)
-        assert begin is not None
-        return {"time": begin.time, "xid": begin.xid, "lsn": format_lsn(begin.commit_lsn)}
-
-    def _truncated(self, match: re.Match[bytes], text: bytes) -> None:
+    def _truncated(self, match: re.Match[bytes], begin: Begin) -> None:
         for schema, name in _TRUNCATED.findall(match[1]):
             self._rows["truncated"][schema, name] += 1
-            _append(self._truncates, self._place(text, match.start()) | self._named((schema, name)))
+            _append(self._truncates, _place(begin) | self._named((schema, name)))
 
-    def _deleted(self, match: re.Match[bytes], text: bytes) -> None:
+    def _deleted(self, match: re.Match[bytes], text: bytes, begin: Begin) -> None:
         rows = int(match[1])
         if rows < FEW_ROWS or (len(self._deletes) >= MOST_DELETES and rows <= self._deletes[-1]["rows"]):
             return
@@ -209,7 +207,7 @@ class Summary:
         deleted = {table: number for table, number in scan._rows["deleted"].items() if number}
         tables = [self._named(table) | {"rows": number} for table, number in deleted.items()]
         complete = sum(deleted.values()) == rows
-        self._deletes.append(self._place(text, match.start()) | {"rows": rows, "tables": tables if complete else []})
+        self._deletes.append(_place(begin) | {"rows": rows, "tables": tables if complete else []})
         self._deletes = sorted(self._deletes, key=lambda entry: -entry["rows"])[:MOST_DELETES]
 
     def _ddl(self, line: bytes, text: bytes) -> None:
@@ -219,7 +217,7 @@ class Summary:
             return
         ddl = read_block(read_ddl(line, text), self._codec, None, 0)
         names = name_objects(ddl.statement, ddl.search_path)
-        entry = self._place(b"", 0) | {"tag": ddl.tag}
+        entry = _place(self._begin) | {"tag": ddl.tag}
         entry["names"] = [{"schema": schema, "name": name} for schema, name in names]
         if not names:
             entry["text"] = brief(ddl.statement)
@@ -264,6 +262,16 @@ def count_rows(text: bytes) -> dict[str, int]:
     scan = Summary("utf-8")
     scan._count(b"\n" + text)
     return {kind: scan._rows[kind].total() for kind in ("inserted", "updated", "deleted")}
+
+
+def _last_begin(text: bytes, start: int, stop: int) -> Begin | None:
+    """Return the last BEGIN line that begins between two places."""
+    found = text.rfind(_BEGIN, start, stop)
+    return None if found < 0 else parse_begin(text[found + 1 : text.index(b"\n", found + 1) + 1])
+
+
+def _place(begin: Begin) -> dict[str, Any]:
+    return {"time": begin.time, "xid": begin.xid, "lsn": format_lsn(begin.commit_lsn)}
 
 
 def _append(events: list[dict[str, Any]], event: dict[str, Any]) -> None:
