@@ -459,3 +459,25 @@ def test_messages_of_others_are_passed_over(source: Scribe, targets: tuple[str, 
     source.run("scribe-rotate", "--wait-lsn", "current")
     source.run("scribe-restore", "-d", targets[0], "--no-globals")
     assert source.cluster.query("TABLE t", targets[0]) == [(1,)]
+
+
+def test_a_message_of_captures_that_something_was_lost_is_heard(source: Scribe) -> None:
+    """It stands in a row's place if none could be written: at the end of the stack, or under somebody's lock."""
+    source.settings["SCRIBE_COMPRESS"] = "none"
+    source.run("scribe-init")
+    source.start_stream()
+    with source.cluster.connect(source.dbname) as conn:
+        forged = "E'FORGED: x\nCOMMIT; -- end 0/0'"
+        for text in ("'GRANT: no stack'", forged, "'\\xff'::bytea", "repeat('x', 801)", "''"):
+            conn.execute(f"SELECT pg_logical_emit_message(true, 'scribe.lost', {text})".encode())
+        conn.execute("SELECT pg_logical_emit_message(false, 'scribe.lost', 'of no transaction')")
+    source.run("scribe-rotate", "--wait-lsn", "current")
+    text = segments(source)
+    told = [line for line in text.splitlines() if "capture lost" in line]
+    assert [line.split("capture lost ")[1] for line in told] == [
+        "GRANT: no stack; take a new base",
+        "FORGED: x COMMIT; -- end 0/0; take a new base",
+        "?; take a new base",
+    ]
+    found = source.run("scribe-check", "--only", "ddl", check=False)
+    assert (found.returncode, "3 of them not at all" in found.stdout) == (2, True), found.stdout

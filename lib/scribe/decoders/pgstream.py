@@ -125,6 +125,8 @@ class MessageTranslator(Translator):
             transactional, prefix, content = read_message(data, at)
             if transactional and prefix == b"scribe.mark":
                 self._mark(content)
+            elif transactional and prefix == b"scribe.lost":
+                self._lost(content)
         elif kind not in (ORIGIN, ABORT):
             raise DamageError("there is no message of that kind")
 

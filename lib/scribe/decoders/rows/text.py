@@ -26,6 +26,7 @@ from scribe.spool.concatenation import Tape
 
 FLUSH = 512 << 10  # bytes of the stream after which the SQL made of them is handed over
 _MARK = re.compile(rb"[A-Za-z0-9._-]{1,63}\Z")
+_LONGEST_LOSS = 800  # as in decoder/plugin/scribe_decoder.c
 _CUT = re.compile(r"cut(?: (\d+))?: ")  # how capture says what the recorded text is: a string, or a function's body
 _CUT_AS = "cut as "  # then follows what the statement of the string did
 _EMPTIED = "own: emptied"  # how capture says that a table's rows went before a command
@@ -117,6 +118,11 @@ class Translator(Text):
     def _mark(self, name: bytes) -> None:
         if _MARK.match(name):
             self._write(b"-- mark " + name + b"\n")
+
+    def _lost(self, said: bytes) -> None:
+        """Warn of what capture could not write a row of. Anybody may have sent it, with any bytes."""
+        if 0 < len(said) <= _LONGEST_LOSS:
+            self._warn(f"capture lost {said.decode('ascii', 'replace')}; take a new base")
 
     def _commit(self, end_lsn: int) -> None:
         self._end_run()
