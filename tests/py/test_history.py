@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -502,6 +503,23 @@ COMMENT ON TABLE t IS 'c{CONTROL}\x1b[2J
     return archive.path
 
 
+SPELLINGS = ('U&"vic\\0074im"', "VICTIM", "public.Victim", '"victim"')
+
+
+def test_a_schema_change_is_found_however_it_spells_the_name(tmp_path: Path, capfd) -> None:
+    """Anybody chooses the spelling of what he drops, and what stands in comments beside it."""
+    archive = make_archive(tmp_path / "spelled")
+    texts = [f"DROP TABLE {name}" for name in SPELLINGS] + ["/* /* */ ALTER TABLE victim */ DROP TABLE mine"]
+    with (archive.spool / "stream.sql").open("wb") as spool:
+        for number, text in enumerate(texts):
+            block = f"-- ddl DROP TABLE by r\nSET LOCAL search_path = public;\n{text}\n;\n-- ddl end\n-- rows 1 ddl\n"
+            spool.write(written(0x200 + 16 * number, block.encode(), xid=100 + number))
+    rotate(archive, None)
+    for form in ((), ("--points",), ("--kind", "ddl")):
+        assert main(["--archive", str(archive.path), "--table", "victim", "--reverse", *form]) == 0
+        assert re.findall(r"xid (\d+)", capfd.readouterr().out) == ["100", "101", "102", "103"], form
+
+
 def on_terminal(*command: str) -> str:
     """Return what a program prints on a terminal."""
     master, slave = pty.openpty()
@@ -574,8 +592,30 @@ def test_a_gap_and_a_damaged_segment_are_named_and_the_rest_is_shown(told: Scrib
         ('CREATE INDEX "on" ON s.t (x)', "public", [("public", "on")]),
         ("CREATE TABLE/* x */ s.t (table_ int)", None, [("s", "t")]),
         ("GRANT SELECT ON TABLE t TO x", "p", [("p", "t")]),
-        ("COMMENT ON COLUMN s.t IS 'x'", "p", [("s", "t")]),
+        ("COMMENT ON COLUMN t.s IS 'x'", "p", [("p", "t")]),
+        ("COMMENT ON COLUMN s.t.c IS 'x'", "p", [("s", "t")]),
         ("CREATE ROLE alice", "p", [(None, "alice")]),
+        ("CREATE CONSTRAINT TRIGGER c AFTER INSERT ON t EXECUTE FUNCTION f()", "p", [(None, "c")]),
+        # as long as it may be
+        ("DROP TABLE " + ", ".join(f"s.t{n}" for n in range(40)), "p", [("s", f"t{n}") for n in range(40)]),
+        ("DROP FUNCTION a(int, text), s.b()", "p", [("p", "a"), ("s", "b")]),
+        (f"GRANT SELECT ({', '.join('abcdefghijklmnopqrstuvwxyz' * 2)}) ON s.t TO x", "p", [("s", "t")]),
+        ("GRANT SELECT ON a, s.b TO x", "p", [("p", "a"), ("s", "b")]),
+        ("REVOKE EXECUTE ON FUNCTION s.f(int), g() FROM x", "p", [("s", "f"), ("p", "g")]),
+        ("GRANT USAGE ON SCHEMA s TO x", "p", [(None, "s")]),
+        ("GRANT SELECT ON ALL TABLES IN SCHEMA s TO x", "p", [(None, "s")]),
+        ("SELECT f(1) AS table, (SELECT 1) INTO s.t FROM u", "p", [("s", "t")]),
+        ("WITH w AS (SELECT 1) SELECT * INTO UNLOGGED t FROM w", "p", [("p", "t")]),
+        # whatever its letters are written as
+        (r'DROP TABLE U&"t\0061b\+00006Ce"', "p", [("p", "table")]),
+        ("""DROP TABLE u&"t!0061!!""x" UESCAPE '!', b""", "p", [("p", 'ta!"x'), ("p", "b")]),
+        (r'DROP TABLE U&"\D83D\DE00\\"', "p", [("p", "\U0001f600\\")]),
+        ("DROP TABLE S.T", "p", [("s", "t")]),
+        # and whatever comments and letters would have it taken for
+        ("/* /* */ ALTER TABLE s.t */ DROP TABLE mine", "p", [("p", "mine")]),
+        ("-- \rDROP TABLE mine -- \r, b", "p", [("p", "mine"), ("p", "b")]),
+        ("DROP TABLE s.t\u00a0x", "p", [("s", "t\u00a0x")]),
+        ("DROP TABLE s.\u212aelvin", "p", [("s", "\u212aelvin")]),
     ],
 )
 def test_a_schema_changes_text_names_its_objects(statement, path, names) -> None:
@@ -583,6 +623,7 @@ def test_a_schema_changes_text_names_its_objects(statement, path, names) -> None
 
 
 def test_renames_are_read_from_their_text() -> None:
+    assert read_rename("/* /* */ ALTER TABLE a RENAME TO b -- */ */ ALTER TABLE b ADD x int") is None
     assert read_rename("ALTER TABLE IF EXISTS ONLY a.b RENAME TO c") == Renamed(("a", "b"), ("a", "c"))
     assert read_rename("ALTER TABLE b SET SCHEMA s") == Renamed((None, "b"), ("s", "b"))
     assert read_rename("ALTER TABLE b RENAME x TO y") == Renamed((None, "b"), (None, "b"), "x", "y")

@@ -1,23 +1,29 @@
 """What a schema change is about, as its text says it: the objects' names, new names, columns.
 
-The texts are those of segments: one statement that the server has run. No more of it is read than its beginning.
+The texts are those of segments: one statement that the server has run. They are read as the server reads them,
+with escapes and comments within comments: who writes a statement is not to choose what it is taken for.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from string import ascii_lowercase, ascii_uppercase
 
-_TOKEN = re.compile(
-    r"(?P<blank>\s+|--[^\n]*|/\*.*?\*/)|(?P<quoted>(?:[uU]&)?\"(?:[^\"]|\"\")*\")|(?P<text>[eE]?'(?:[^']|'')*')"
-    r"|(?P<word>[^\W\d][\w$]*)|(?P<sign>.)",
+_TOKEN = re.compile(  # of letters that are not ASCII, all make words, and none is lower case of another
+    r"(?P<blank>[ \t\n\r\f\v]+|--[^\n\r]*)|(?P<comment>/\*)|(?P<quoted>(?:[uU]&)?\"(?:[^\"]|\"\")*\")"
+    r"|(?P<text>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*')|(?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)"
+    r"|(?P<sign>.)",
     re.DOTALL,
 )
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_UESCAPE = re.compile(r"(?:[ \t\n\r\f\v]+|--[^\n\r]*)*uescape[ \t\n\r\f\v]*'(.)'", re.IGNORECASE)
+_FOLD = str.maketrans(ascii_uppercase, ascii_lowercase)
 _LONGEST = 60  # characters of a statement that has no name to show
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
-_MOST = 60  # tokens of a statement that are looked at
 _SKIPPED = {"if", "not", "exists", "only", "concurrently"}
 _TYPES = (
     *("materialized view", "foreign table", "event trigger", "foreign data wrapper", "text search configuration"),
@@ -35,10 +41,14 @@ _TYPES = (
         "language",
         "column",
     ),
-    *("constraint", "operator", "cast"),
+    *("constraint trigger", "constraint", "operator", "cast"),
 )
 _WITHIN_SCHEMA = {"table", "foreign table", "index", "view", "materialized view", "sequence", "function", "procedure"}
 _WITHIN_SCHEMA |= {"routine", "aggregate", "type", "domain", "statistics"}
+_GRANTED = (
+    *("table", "sequence", "schema", "database", "domain", "foreign data wrapper", "foreign server", "function"),
+    *("procedure", "routine", "language", "large object", "parameter", "tablespace", "type"),
+)
 _PATH_ITEM = re.compile(r'"((?:[^"]|"")*)"|([^\s,"\']+)')
 
 Name = tuple[str | None, str]  # schema, None where none was written, and name
@@ -52,61 +62,124 @@ class _Word:
     kind: str
 
 
+_END = _Word("", "end")
+
+
 def _tokens(statement: str) -> Iterator[_Word]:
-    for match in _TOKEN.finditer(statement):
-        kind, text = match.lastgroup or "", match[0]
-        if kind == "blank":
-            continue
-        if kind == "quoted":
-            text = text[text.index('"') + 1 : -1].replace('""', '"')
-        yield _Word(text.lower() if kind == "word" else text, kind)
+    at = 0
+    while match := _TOKEN.match(statement, at):
+        kind, text, at = match.lastgroup or "", match[0], match.end()
+        if kind == "comment":
+            at = _comment_end(statement, at)
+        elif kind == "quoted":
+            if text[0] != '"' and (escape := _UESCAPE.match(statement, at)) is not None:
+                at = escape.end()
+                yield _Word(_name_of(text, escape[1]), kind)
+            else:
+                yield _Word(_name_of(text, "\\"), kind)
+        elif kind != "blank":
+            yield _Word(text.translate(_FOLD) if kind == "word" else text, kind)
+
+
+def _comment_end(statement: str, at: int) -> int:
+    """Return where the comment that has begun ends; one may hold others."""
+    depth = 1
+    for edge in _COMMENT_EDGE.finditer(statement, at):
+        depth += 1 if edge[0] == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(statement)
+
+
+def _name_of(quoted: str, escape: str) -> str:
+    """Return the name that an identifier in quotes stands for, whatever its characters are written as."""
+    name = quoted[quoted.index('"') + 1 : -1].replace('""', '"')
+    if quoted[0] == '"':
+        return name
+    mark = re.escape(escape)
+    name = re.sub(rf"{mark}(?:\+([0-9A-Fa-f]{{6}})|([0-9A-Fa-f]{{4}})|{mark})", _character, name)
+    return name.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two escapes may make one character
+
+
+def _character(match: re.Match[str]) -> str:
+    digits = match[1] or match[2]
+    return match[0][0] if digits is None else chr(min(int(digits, 16), sys.maxunicode))
 
 
 class _Words:
-    """The first tokens of a statement, read one after the other."""
+    """The tokens of a statement, read one after the other, and no more of them than is needed."""
 
     def __init__(self, statement: str) -> None:
-        self.words = list(itertools.islice(_tokens(statement), _MOST))
+        self._coming = _tokens(statement)
+        self._words: list[_Word] = []
         self.at = 0
+
+    def look(self, ahead: int = 0) -> _Word:
+        """Return the token so far ahead; an empty one after the last."""
+        lacking = self.at + ahead + 1 - len(self._words)
+        self._words += itertools.islice(self._coming, max(lacking, 0))
+        return self._words[self.at + ahead] if self.at + ahead < len(self._words) else _END
+
+    def ended(self) -> bool:
+        """Say whether all are read."""
+        return self.look() is _END
 
     def take(self, *texts: str) -> bool:
         """Pass over these keywords, if they come next."""
-        found = self.words[self.at : self.at + len(texts)]
-        if [(word.text, word.kind) for word in found] != [(text, "word") for text in texts]:
+        if any(self.look(ahead) != _Word(text, "word") for ahead, text in enumerate(texts)):
             return False
         self.at += len(texts)
         return True
 
     def sign(self, text: str) -> bool:
         """Pass over a sign, if it comes next."""
-        if self.at < len(self.words) and self.words[self.at] == _Word(text, "sign"):
-            self.at += 1
-            return True
-        return False
+        if self.look() != _Word(text, "sign"):
+            return False
+        self.at += 1
+        return True
 
     def skip(self) -> None:
         """Pass over IF EXISTS and the like."""
-        while self.at < len(self.words) and self.words[self.at].kind == "word" and self._here() in _SKIPPED:
+        while self.look().kind == "word" and self.look().text in _SKIPPED:
             self.at += 1
 
-    def _here(self) -> str:
-        return self.words[self.at].text
+    def group(self) -> bool:
+        """Pass over what stands in parentheses, if that comes next."""
+        if not self.sign("("):
+            return False
+        depth = 1
+        while depth and not self.ended():
+            depth += {"(": 1, ")": -1}.get(self.look().text, 0) if self.look().kind == "sign" else 0
+            self.at += 1
+        return True
 
-    def name(self) -> Name | None:
-        """Take a name, with its schema if it has one."""
-        parts: list[str] = []
-        while self.at < len(self.words) and self.words[self.at].kind in ("word", "quoted"):
-            parts.append(self._here())
+    def find(self, word: str) -> bool:
+        """Pass over everything up to a keyword outside of parentheses, and over that."""
+        while not self.ended():
+            if self.take(word):
+                return True
+            if not self.group():
+                self.at += 1
+        return False
+
+    def parts(self) -> list[str]:
+        """Take a name, with what stands before it and a dot."""
+        found: list[str] = []
+        while self.look().kind in ("word", "quoted"):
+            found.append(self.look().text)
             self.at += 1
             if not self.sign("."):
                 break
-        if not parts:
-            return None
-        return (parts[-2] if len(parts) > 1 else None, parts[-1])
+        return found
+
+    def name(self) -> Name | None:
+        """Take a name, with its schema if it has one."""
+        parts = self.parts()
+        return (parts[-2] if len(parts) > 1 else None, parts[-1]) if parts else None
 
     def find_type(self) -> str | None:
         """Pass over everything before the kind of object, and that; return it."""
-        for start in range(min(len(self.words), 8)):
+        for start in range(8):
             self.at = start
             for kind in _TYPES:
                 if self.take(*kind.split()):
@@ -135,12 +208,23 @@ def resolve(name: Name, path: str | None) -> Name:
 def name_objects(statement: str, path: str | None) -> list[Name]:
     """Return the objects that a statement makes, changes or drops; without a schema in the path's first."""
     words = _Words(statement)
-    if words.words[:1] and words.words[0].text in ("grant", "revoke"):
-        return _granted(words, path)
+    first = next(iter(read_path(path)), None)
+    if words.take("grant") or words.take("revoke"):
+        return _granted(words, first)
+    if words.look() in (_Word("select", "word"), _Word("with", "word")):
+        return _selected_into(words, first)
+    drops = words.look() == _Word("drop", "word")
     kind = words.find_type()
     if kind is None:
         return []
-    first = (read_path(path) or [None])[0] if kind in _WITHIN_SCHEMA else None  # type: ignore[list-item]
+    if kind == "column":
+        parts = words.parts()[:-1]
+        return [(parts[-2] if len(parts) > 1 else first, parts[-1])] if parts else []
+    return _listed(words, kind, first if kind in _WITHIN_SCHEMA else None, several=drops)
+
+
+def _listed(words: _Words, kind: str, first: str | None, *, several: bool) -> list[Name]:
+    """Return the names that follow; first: the schema of those without one."""
     found: list[Name] = []
     while True:
         words.skip()
@@ -150,19 +234,32 @@ def name_objects(statement: str, path: str | None) -> list[Name]:
         if name is None:
             return found
         found.append((name[0] or first, name[1]))
-        if words.words[0].text != "drop" or not words.sign(","):
+        if not several:
+            return found
+        words.group()  # the arguments of a routine
+        if not words.sign(","):
             return found
 
 
-def _granted(words: _Words, path: str | None) -> list[Name]:
+def _granted(words: _Words, first: str | None) -> list[Name]:
     """Return what GRANT and REVOKE name after ON."""
-    for start in range(len(words.words)):
-        words.at = start
-        if words.take("on"):
-            words.take("table")
-            name = words.name()
-            return [] if name is None else [(name[0] or (read_path(path) or [None])[0], name[1])]  # type: ignore[list-item]
-    return []
+    if not words.find("on"):
+        return []
+    if words.take("all"):
+        return _listed(words, "schema", None, several=True) if words.find("schema") else []
+    for kind in _GRANTED:
+        if words.take(*kind.split()):
+            return _listed(words, kind, first if kind in _WITHIN_SCHEMA else None, several=True)
+    return _listed(words, "table", first, several=True)
+
+
+def _selected_into(words: _Words, first: str | None) -> list[Name]:
+    """Return what SELECT INTO makes."""
+    if not words.find("into"):
+        return []
+    while words.look().text in ("unlogged", "table") and words.look().kind == "word":
+        words.at += 1
+    return _listed(words, "table", first, several=False)
 
 
 @dataclass(frozen=True, slots=True)

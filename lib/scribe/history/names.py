@@ -12,10 +12,8 @@ from scribe.common.ddlnames import name_objects, read_rename, resolve
 from scribe.common.lsn import parse_lsn
 from scribe.history.changes import Ddl, Transaction, codec_of, read_events
 from scribe.history.query import Query
-from scribe.history.sieve import Sieve
+from scribe.history.sieve import DDL_LINE, Sieve
 from scribe.history.statements import Table
-
-_DDL = b"\n-- ddl "
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def _read(segment: Segment) -> Iterator[Change]:
     """Read a segment whose manifest does not list its schema changes."""
     lsn = 0
     with open_plain(segment.data, segment.manifest["plain_bytes"]) as plain:
-        reader = Reader(Sieve(plain, (_DDL,)), segment.data.name, comments=True)  # type: ignore[arg-type]
+        reader = Reader(Sieve(plain, (DDL_LINE,)), segment.data.name, comments=True)  # type: ignore[arg-type]
         codec = codec_of(reader.read_header().settings)
         for item in read_events(reader, codec, wanted=lambda table: False):
             if isinstance(item, Transaction):

@@ -48,6 +48,11 @@ class Query:
         return bool(self.key or self.columns or self.values or self.grep)
 
     @property
+    def takes_ddl(self) -> bool:
+        """Whether a schema change can fit."""
+        return self.fits_kind(DDL) and not (self.key or self.values or self.columns)
+
+    @property
     def by_table(self) -> bool:
         """Whether some tables only are asked for."""
         return bool(self.tables or self.schemas)
@@ -99,7 +104,7 @@ class Query:
 
     def fits_ddl(self, ddl: Ddl, lsn: int) -> bool:
         """Whether a schema change is asked for."""
-        if not self.fits_kind(DDL) or self.key or self.values or self.columns:
+        if not self.takes_ddl:
             return False
         if self.role is not None and self.role not in (ddl.asked_by, ddl.role if ddl.asked_by is None else None):
             return False
@@ -121,7 +126,10 @@ class Query:
         return not self.xids or head.xid in self.xids
 
     def needles(self) -> tuple[bytes, ...]:
-        """Return bytes that have to be in every transaction that fits; the rarest first."""
+        """Return bytes that have to be in every transaction that fits by its rows; the rarest first.
+
+        In a schema change, a name may be written in other ways.
+        """
         found = [value.encode() for _, value in self.key if value is not None and _PLAIN.fullmatch(value)]
         if len(self.xids) == 1:
             found.append(BEGIN_PREFIX + b"%d commit " % next(iter(self.xids)))

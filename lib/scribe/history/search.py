@@ -50,7 +50,7 @@ from scribe.history.render import (
     statement_of,
 )
 from scribe.history.serverlog import Asker
-from scribe.history.sieve import Sieve
+from scribe.history.sieve import DDL_LINE, Sieve
 from scribe.history.statements import DELETE, TRUNCATE, Table
 
 LINE, SQL, JSON, POINTS, STAT = "line", "sql", "json", "points", "stat"
@@ -112,7 +112,7 @@ def search_segment(segment: Segment, query: Query, form: Form, directory: str) -
 def _items(segment: Segment, query: Query, form: Form, needles: tuple[bytes, ...]) -> Iterator[Item]:
     by_row = query.by_row or form.by_row
     with open_plain(segment.data, segment.manifest["plain_bytes"]) as plain:
-        stream = Sieve(plain, needles) if needles else plain
+        stream = Sieve(plain, needles, DDL_LINE if query.takes_ddl else None) if needles else plain
         reader = Reader(stream, segment.data.name, comments=True)  # type: ignore[arg-type]
         codec = codec_of(reader.read_header().settings)
         yield from read_events(reader, codec, query.within, wanted=query.fits_table if by_row else _none)

@@ -14,16 +14,18 @@ from scribe.common.dialect import BEGIN_PREFIX, COMMIT_PREFIX
 _BLOCK = 4 << 20
 _LARGE = 16 << 20  # bytes of a transaction that is let through unseen
 _LINE = 64  # bytes; a COMMIT line is shorter
+DDL_LINE = b"\n-- ddl "  # begins a schema change
 _BEGIN = b"\n" + BEGIN_PREFIX
 _COMMIT = b"\n" + COMMIT_PREFIX
 
 
 class Sieve:
-    """Reads like a file. needles: each has to be in a transaction that is let through."""
+    """Reads like a file. needles: each has to be in a transaction that is let through; other: or this instead."""
 
-    def __init__(self, stream: IO[bytes], needles: tuple[bytes, ...]) -> None:
+    def __init__(self, stream: IO[bytes], needles: tuple[bytes, ...], other: bytes | None = None) -> None:
         self._stream = stream
         self._needles = needles
+        self._other = other
         self._blocks = self._let_through()
 
     def read(self, _size: int) -> bytes:
@@ -62,14 +64,16 @@ class Sieve:
             yield data
 
     def _chosen(self, data: bytes) -> Iterator[bytes]:
-        """Yield those of some whole transactions that hold every needle."""
+        """Yield those of some whole transactions that hold every needle, or the other."""
         rarest, *others = self._needles
         at = 0
-        while (found := data.find(rarest, at)) >= 0:
-            start = max(data.rfind(_BEGIN, 0, found + 1) + 1, 0)
+        needle, other = data.find(rarest), -1 if self._other is None else data.find(self._other)
+        while (found := min((place for place in (needle, other) if place >= 0), default=-1)) >= 0:
+            start = max(data.rfind(_BEGIN, at, found + 1) + 1, at)
             commit = data.find(_COMMIT, found)
             end = len(data) if commit < 0 else data.find(b"\n", commit + 1) + 1
-            text = data[start:end]
-            if all(needle in text for needle in others):
-                yield text
+            if 0 <= other < end or all(needle in data[start:end] for needle in others):
+                yield data[start:end]
             at = end
+            needle = data.find(rarest, at) if 0 <= needle < at else needle
+            other = data.find(self._other, at) if self._other is not None and 0 <= other < at else other
