@@ -246,6 +246,8 @@ is_granted_here_only(ObjectType type, Node *object)
 		case OBJECT_TYPE:
 		case OBJECT_DOMAIN:
 			return is_temporary_type((List *) object);
+		case OBJECT_SCHEMA:
+			return isAnyTempNamespace(get_namespace_oid(strVal(object), true));
 		default:
 			return false;
 	}

@@ -26,14 +26,25 @@ has_time_word(const char *text, Size length)
 	return false;
 }
 
+/* Whether a stretch of text has as many digits in a row as the OID of what a user made. */
+static bool
+has_number(const char *text, Size length)
+{
+	int			digits = 0;
+
+	for (Size at = 0; at < length && digits < 5; at++)
+		digits = text[at] >= '0' && text[at] <= '9' ? digits + 1 : 0;
+	return digits == 5;
+}
+
 /*
- * Whether a constant of the text may stand for another time elsewhere: see scribe.tells_time(), which has the last word.  A call
- * of now() is no constant, and 'now()' is one.
+ * Whether a constant of the text may stand for another time or object elsewhere: see scribe.fleeting_kinds(), which has the last
+ * word.  A call of now() is no constant, and 'now()' is one.
  */
 static bool
-may_tell_time(const char *text)
+may_be_fleeting(const char *text)
 {
-	if (!has_time_word(text, strlen(text)))
+	if (!has_time_word(text, strlen(text)) && !has_number(text, strlen(text)))
 		return false;
 	if (strpbrk(text, "$\\") != NULL || strstr(text, "--") != NULL || strstr(text, "/*") != NULL)
 		return true;
@@ -42,7 +53,7 @@ may_tell_time(const char *text)
 		const char *start = p + 1;
 		Size		length = strcspn(start, *p == '"' ? "\"" : "'");
 
-		if (*p == '\'' && has_time_word(start, length))
+		if (*p == '\'' && (has_time_word(start, length) || has_number(start, length)))
 			return true;
 		p = start + length + (start[length] != '\0');
 	}
@@ -64,7 +75,7 @@ is_plain(const char *tag, Statement *statement)
 
 	for (int i = 0; !found && i < (int) lengthof(plain); i++)
 		found = strcmp(plain[i], tag) == 0;
-	if (!found || !statement->exact || statement->rewritten || creating_extension || may_tell_time(statement->text))
+	if (!found || !statement->exact || statement->rewritten || creating_extension || may_be_fleeting(statement->text))
 		return false;
 	switch (nodeTag(tree))
 	{
@@ -100,6 +111,8 @@ is_plain(const char *tag, Statement *statement)
 			return true;
 		case T_CreateFunctionStmt:
 			return strcasestr(statement->text, "current") == NULL;	/* SET ... FROM CURRENT */
+		case T_CommentStmt:
+			return ((CommentStmt *) tree)->objtype != OBJECT_TRIGGER;	/* a constraint's has an OID in its name */
 		case T_AlterOwnerStmt:
 			return false;
 		default:

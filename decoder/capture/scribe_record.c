@@ -149,7 +149,8 @@ may_be_foreign(Statement *statement)
 	bool		empty;
 
 	return has_temporary_schema() || strcasestr(statement->text, "scribe") != NULL ||
-		strcasestr(statement->path, "scribe") != NULL || !is_empty("left_out", &empty) || !empty;
+		strcasestr(statement->path, "scribe") != NULL || strcasestr(statement->text, "pg_toast") != NULL ||
+		strcasestr(statement->path, "pg_toast") != NULL || !is_empty("left_out", &empty) || !empty;
 }
 
 /* Whether a table or one of its descendants is unlogged: the rows of a copy may be others than a command has seen here. */
@@ -215,7 +216,7 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 		if (relation && command->schema && strcmp(command->schema, "pg_temp") == 0)
 			temporary++;
 		else if (has_temporary_schema() || strstr(command->identity, "pg_temp") != NULL ||
-				 (command->schema && strcmp(command->schema, "scribe") == 0) ||
+				 (command->schema && (strcmp(command->schema, "scribe") == 0 || strcmp(command->schema, "pg_toast") == 0)) ||
 				 pg_strcasecmp(command->type, "large object") == 0)
 			return false;
 		if (row.identity == NULL)

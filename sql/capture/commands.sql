@@ -128,8 +128,10 @@ BEGIN
         END IF;
         IF tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND exact AND object_type = 'extension' THEN
             statement := scribe.with_version(tag, statement, (parse_ident(object_identity))[1]::name);
-        ELSIF tag IN ('ALTER TABLE', 'ALTER TRIGGER') AND exact AND strpos(statement, '"RI_ConstraintTrigger_') > 0 THEN
-            statement := scribe.with_internal_triggers(statement);
+        ELSIF tag IN ('COMMENT', 'ALTER TRIGGER', 'ALTER TABLE', 'GRANT', 'REVOKE') AND exact THEN
+            command := scribe.about_numbered(tag, statement);
+            as_path := CASE WHEN command IS NULL THEN as_path ELSE '""' END;
+            statement := coalesce(command, scribe.with_numbered(tag, statement));
         END IF;
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids, as_role, as_path);
         IF tag = 'CREATE PUBLICATION' AND as_role IS NOT NULL THEN
@@ -167,15 +169,15 @@ DECLARE
     classes oid[];
     objects oid[];
     command text;
-    tells_time boolean;
+    kinds text;
     stale oid[];
     first record;
 BEGIN
     IF NOT scribe.is_active() OR (is_drop AND dropped IS NULL) THEN
         RETURN true;
     END IF;
-    SELECT count(*), count(*) FILTER (WHERE NOT (coalesce(scribe.schema_of(schema_name, classid, objid, objsubid)
-                    ~ '^pg_temp(_\d+)?$', false)
+    SELECT count(*), count(*) FILTER (WHERE NOT (scribe.is_temporary(object_type, object_identity,
+                    scribe.schema_of(schema_name, classid, objid, objsubid))
                 OR lower(object_type) = 'large object'  -- sent by rotation
                 OR (pg_my_temp_schema() <> 0 AND scribe.depends_on_temporary(classid, objid)))),
             count(*) FILTER (WHERE scribe.schema_of(schema_name, classid, objid, objsubid) = 'scribe' OR (object_type = 'schema' AND object_identity = 'scribe')),
@@ -256,14 +258,15 @@ BEGIN
         END IF;
         tables := NULL;
     END IF;
-    tells_time := coalesce(scribe.tells_time(facts->>'statement'), true);
-    IF tells_time AND tg_tag ~ '^(CREATE|ALTER)\M' AND tg_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION', 'CREATE TABLE AS') THEN
-        FOR command IN SELECT * FROM scribe.time_constants(classes, objects) LOOP
-            PERFORM scribe.write_row('ddl', tg_tag, NULL, NULL, command, true, 'own: the time that the words stood for', NULL, NULL, '""');
+    kinds := scribe.fleeting_kinds(facts->>'statement');
+    IF kinds IS NOT NULL AND tg_tag ~ '^(CREATE|ALTER)\M' AND tg_tag NOT IN ('CREATE EXTENSION', 'ALTER EXTENSION', 'CREATE TABLE AS') THEN
+        FOR command IN SELECT * FROM scribe.fleeting_constants(classes, objects, kinds) LOOP
+            PERFORM scribe.write_row('ddl', tg_tag, NULL, NULL, command, true, 'own: the time or object that a word or number stood for', NULL, NULL,
+                '""');
         END LOOP;
-        IF scribe.keeps_time(classes, objects) THEN
+        IF scribe.keeps_fleeting(classes, objects, kinds) THEN
             PERFORM scribe.write_row('lost', tg_tag, NULL, NULL, facts->>'statement', false,
-                'it made a constant of the time it ran at, and another time would be in its place', NULL);
+                'it made a constant of the time it ran at or of a number, and another would be in its place', NULL);
         END IF;
     END IF;
     IF coalesce(facts->>'statement' ~* '\mFROM\s+CURRENT\M', true) AND tg_tag ~ '^(CREATE|ALTER) (FUNCTION|PROCEDURE|ROUTINE)$' THEN

@@ -18,6 +18,12 @@ BEGIN
 END
 $function$;
 
+-- Whether a command is about what goes with somebody's session. schema: that of the object, NULL if it has none.
+CREATE OR REPLACE FUNCTION scribe.is_temporary(type text, identity text, schema text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT coalesce(CASE type WHEN 'schema' THEN identity ELSE schema END ~ '^pg_(toast_)?temp(_\d+)?$', false)
+$function$;
+
 -- Event trigger sql_drop: notes for the end of the command what went. A DROP is recorded at once: other event triggers of
 -- sql_drop may make again what it dropped.
 CREATE OR REPLACE FUNCTION scribe.note_drop() RETURNS event_trigger
@@ -38,7 +44,7 @@ BEGIN
             'temporary', count(*) FILTER (WHERE original AND passing),
             'keys', count(*) FILTER (WHERE object_type IN ('index', 'table constraint', 'table column')))
         FROM (
-            SELECT o.*, schema, is_temporary OR coalesce(schema ~ '^pg_temp(_\d+)?$', false)
+            SELECT o.*, schema, is_temporary OR scribe.is_temporary(object_type, object_identity, schema)
                 OR EXISTS (SELECT FROM scribe.left_out AS l WHERE l.classid = o.classid AND l.objid = o.objid) AS passing
             FROM pg_event_trigger_dropped_objects() AS o,
                 LATERAL coalesce(schema_name, scribe.schema_of(object_type, address_names)) AS schema) AS dropped);

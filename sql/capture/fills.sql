@@ -1,7 +1,7 @@
 -- fills.sql: values that ADD COLUMN gave to existing rows without a rewrite.
 
 -- Whether an expression, as the catalog holds it, is the same value everywhere: a constant, perhaps cast or put together by
--- functions of PostgreSQL's own that are immutable. times: words like 'now' may have become one of its constants.
+-- functions of PostgreSQL's own that are immutable. times: a word like 'now' or a number may have become one of its constants.
 CREATE OR REPLACE FUNCTION scribe.is_constant(expression text, times boolean) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT NOT EXISTS (SELECT FROM regexp_matches(expression, '{([A-Z_0-9]+)', 'g') AS m (node)
@@ -47,7 +47,7 @@ BEGIN
         WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND a.atthasmissing AND NOT a.attisdropped
             -- a default that was set or dropped by the same command is not the one that made the value
             AND (d.adbin IS NULL OR statement IS NULL OR statement ~* '\m(SET|DROP)\M.*\mDEFAULT\M'
-                OR NOT scribe.is_constant(d.adbin::text, scribe.tells_time(statement)))
+                OR NOT scribe.is_constant(d.adbin::text, scribe.fleeting_kinds(statement) IS NOT NULL))
         ORDER BY a.attrelid, a.attnum
     LOOP
         PERFORM scribe.record_switches(tag, missing.relation, false);

@@ -55,25 +55,3 @@ END LOOP; END$body$, reference.names, indexes) END), true,
     END IF;
 END
 $function$;
-
--- A statement that names triggers of foreign keys, whose names hold OIDs, as one that finds those of the copy; any other as it is.
-CREATE OR REPLACE FUNCTION scribe.with_internal_triggers(statement text) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-DECLARE
-    trigger record;
-    expression text := format('%L', statement);
-BEGIN
-    FOR trigger IN
-        SELECT t.tgname, k.conname, k.conrelid::regclass AS place, t.tgrelid::regclass AS here, t.tgfoid::regprocedure AS function
-        FROM pg_trigger AS t JOIN pg_constraint AS k ON k.oid = t.tgconstraint
-        WHERE t.tgisinternal AND t.oid::text IN (SELECT m[1]
-            FROM regexp_matches(statement, '"RI_ConstraintTrigger_[ac]_(\d+)"', 'g') AS m) AND strpos(statement, quote_ident(t.tgname)) > 0
-    LOOP
-        expression := format($text$pg_catalog.replace(%s, %L, coalesce((SELECT pg_catalog.quote_ident(t.tgname) FROM pg_catalog.pg_trigger AS t
-            JOIN pg_catalog.pg_constraint AS k ON k.oid = t.tgconstraint WHERE k.conrelid = pg_catalog.to_regclass(%L) AND k.conname = %L
-            AND t.tgrelid = pg_catalog.to_regclass(%L) AND t.tgfoid = pg_catalog.to_regprocedure(%L)), %L))$text$, expression,
-            quote_ident(trigger.tgname), trigger.place, trigger.conname, trigger.here, trigger.function, quote_ident(trigger.tgname));
-    END LOOP;
-    RETURN CASE WHEN trigger.tgname IS NULL THEN statement ELSE format('DO LANGUAGE plpgsql %L', format('BEGIN EXECUTE %s; END', expression)) END;
-END
-$function$;

@@ -56,5 +56,6 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.grants_on_temporary(statement text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT coalesce(statement ~* ('^\s*(?:GRANT|REVOKE)\M[^"'']*\mON\s+(?:FUNCTION|PROCEDURE|ROUTINE|TYPE|DOMAIN)\s+pg_temp\s*\.'
-        || '[^,()]*(?:\([^()]*\))?\s+(?:TO|FROM)\M'), false)
+        || '[^,()]*(?:\([^()]*\))?\s+(?:TO|FROM)\M')
+        OR statement ~* '^\s*(?:GRANT|REVOKE)\M[^"'']*\mON\s+SCHEMA\s+pg_(?:toast_)?temp_\d+\s+(?:TO|FROM)\M', false)
 $function$;

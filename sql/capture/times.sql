@@ -1,4 +1,4 @@
--- times.sql: words like now that became a constant of the time at which a command ran.
+-- times.sql: words like now that became a constant of the time at which a command ran, and numbers that became one of what has that OID.
 
 -- Whether a text may hold a constant that stands for another time elsewhere: 'now'::timestamptz is one when it is read, and so is
 -- 'now()', because punctuation is of no account in a literal; now() is none. Where a literal may have other ends than these quotes, any
@@ -10,13 +10,28 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
             WHERE m.found[1] ~* '\m(now|today|tomorrow|yesterday)\M'))
 $function$;
 
--- Statements that give what a command made the constants of date and time that such words became here: for each relation,
+-- Whether a text may hold a constant that stands for another object elsewhere: '16385'::regclass is one.
+CREATE OR REPLACE FUNCTION scribe.names_by_number(statement text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT statement ~ '\d{5}' AND (statement ~ '[$\\]|--|/\*' OR statement ~ '''\s*\d{5,}\s*''')
+$function$;
+
+-- The types of such constants, as alternatives of a pattern; NULL: the text holds none. A text that is not known may hold any.
+CREATE OR REPLACE FUNCTION scribe.fleeting_kinds(statement text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT nullif(concat_ws('|',
+        CASE WHEN coalesce(scribe.tells_time(statement), true) THEN '1082|1083|1114|1184|1266' END,  -- date, time, timestamp and with time zone
+        -- regproc, regprocedure, regoper, regoperator, regclass, regtype, regconfig, regdictionary, regnamespace, regcollation
+        CASE WHEN coalesce(scribe.names_by_number(statement), true) THEN '24|2202|2203|2204|2205|2206|3734|3769|4089|4191' END), '')
+$function$;
+
+-- Statements that give what a command made the constants of these types that words or numbers became here: for each relation,
 -- type or other object named, of what the catalog holds in its expressions.
-CREATE OR REPLACE FUNCTION scribe.time_constants(classes oid[], objects oid[]) RETURNS SETOF text
+CREATE OR REPLACE FUNCTION scribe.fleeting_constants(classes oid[], objects oid[], kinds text) RETURNS SETOF text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
 AS $function$
 DECLARE
-    mark constant text := '{CONST :consttype (1082|1083|1114|1184|1266) ';  -- date, time, timestamp and with time zone
+    mark constant text := format('{CONST :consttype (%s) ', kinds);
 BEGIN
     RETURN QUERY SELECT s.command FROM unnest(classes, objects) AS o (class, id), LATERAL (
         SELECT 1, format('ALTER TABLE ONLY %s ALTER COLUMN %I SET DEFAULT %s', id::regclass, a.attname, pg_get_expr(d.adbin, id))
@@ -73,10 +88,10 @@ END
 $function$;
 
 -- What has such a constant and no statement that could change it alone.
-CREATE OR REPLACE FUNCTION scribe.keeps_time(classes oid[], objects oid[]) RETURNS boolean
+CREATE OR REPLACE FUNCTION scribe.keeps_fleeting(classes oid[], objects oid[], kinds text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    mark constant text := '{CONST :consttype (1082|1083|1114|1184|1266) ';
+    mark constant text := format('{CONST :consttype (%s) ', kinds);
 BEGIN
     RETURN EXISTS (SELECT FROM unnest(classes, objects) AS o (class, id) WHERE
         class = 'pg_class'::regclass AND (
