@@ -17,10 +17,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     FROM pg_options_to_table(options) HAVING count(*) > 0
 $function$;
 
--- Whether a name of this schema means nothing in a copy: somebody's temporary one, or capture's own.
+-- Whether a name of this schema means nothing in a copy: somebody's temporary one, capture's own, or one with an OID in it.
 CREATE OR REPLACE FUNCTION scribe.is_foreign(schema text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT coalesce(schema ~ '^pg_temp(_\d+)?$' OR schema = 'scribe', false)
+    SELECT coalesce(schema ~ '^pg_temp(_\d+)?$' OR schema IN ('scribe', 'pg_toast'), false)
 $function$;
 CREATE OR REPLACE FUNCTION scribe.is_foreign_type(type oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$

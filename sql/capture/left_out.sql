@@ -35,7 +35,7 @@ END
 $function$;
 
 -- What of the objects that a command made uses something that means nothing in a copy, unless that was found before: the object
--- itself (whole), a default, a constraint or a column of it. own: what is used is capture's.
+-- itself (whole), a default, a constraint or a column of it. own: what is used is capture's, or a TOAST table.
 CREATE OR REPLACE FUNCTION scribe.foreign_parts(classes oid[], objects oid[]) RETURNS TABLE (class oid, object oid, part int, whole boolean,
     own boolean, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
@@ -53,7 +53,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
             UNION ALL SELECT 'pg_constraint'::regclass, k.oid, 'pg_constraint'::regclass, k.oid, false FROM made
                 JOIN pg_constraint AS k ON class = 'pg_class'::regclass AND k.conrelid = object
                     OR class = 'pg_type'::regclass AND k.contypid = object)
-    SELECT p.class, p.object, d.objsubid, p.whole AND (d.objsubid = 0 OR p.class <> 'pg_class'::regclass), min(i.schema) = 'scribe',
+    SELECT p.class, p.object, d.objsubid, p.whole AND (d.objsubid = 0 OR p.class <> 'pg_class'::regclass), min(i.schema) IN ('scribe', 'pg_toast'),
         min(format('%s uses %s', pg_describe_object(p.class, p.object, CASE WHEN p.class = 'pg_class'::regclass THEN d.objsubid ELSE 0 END),
             pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid)))
     FROM parts AS p JOIN pg_depend AS d ON d.classid = p.user_class AND d.objid = p.user_object
@@ -101,7 +101,7 @@ DECLARE
     command text;
 BEGIN
     IF tag LIKE 'DROP %' OR tag LIKE '% EXTENSION' OR NOT (pg_my_temp_schema() <> 0 OR EXISTS (SELECT FROM scribe.left_out)
-            OR concat(statement, current_setting('scribe.path', true)) ~* 'scribe') THEN
+            OR concat(statement, current_setting('scribe.path', true)) ~* 'scribe|pg_toast') THEN
         RETURN false;
     ELSIF tag IN ('GRANT', 'REVOKE') THEN
         SELECT min(i.identity) AS identity INTO parts FROM (SELECT l.* FROM scribe.left_out AS l WHERE EXISTS (SELECT FROM pg_depend AS d

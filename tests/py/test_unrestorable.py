@@ -88,6 +88,23 @@ def test_no_base_is_taken_while_a_session_s_objects_are_part_of_the_schema(scrib
         scribe.run("scribe-dump")
 
 
+def test_what_uses_a_toast_table_is_left_out_and_flagged_and_keeps_a_base_from_being_taken(
+    scribe: Scribe, cluster: Cluster
+) -> None:
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    cluster.psql("CREATE TABLE wide (id int PRIMARY KEY, v text)", scribe.dbname)
+    toast = cluster.query("SELECT reltoastrelid::regclass::text FROM pg_class WHERE relname = 'wide'", scribe.dbname)
+    cluster.psql(f"CREATE VIEW chunks AS SELECT * FROM {toast[0][0]}", scribe.dbname)
+    _, warnings = rotated(scribe)
+    assert [warning for warning in warnings if "view public.chunks uses" in warning], warnings
+    refused = scribe.run("scribe-dump", check=False)
+    assert refused.returncode == 75
+    assert "hint: Drop rule _RETURN on view public.chunks, then run the same command again" in refused.stderr
+    cluster.psql("DROP VIEW chunks", scribe.dbname)
+    scribe.run("scribe-dump")
+
+
 def test_a_function_that_refuses_to_work_in_a_replica_is_reported(database: str, cluster: Cluster) -> None:
     cluster.psql(REFUSES, database)
     with cluster.connect(database, options="-c search_path=") as conn:

@@ -468,7 +468,7 @@ def take_aligned_base(
 
 def refuse_temporary(conn: psycopg.Connection[Any]) -> None:
     """Raise TryAgainError where part of the schema goes with a session: no dump of it can be restored."""
-    found = [absent for absent in find_absent(conn) if absent.temporary]
+    found = [absent for absent in find_absent(conn) if absent.stops_a_dump]
     if found:
         raise TryAgainError(
             f"could not take a base that can be restored: {found[0].text}",

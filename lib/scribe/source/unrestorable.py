@@ -1,7 +1,8 @@
 """What is in the database already and that a copy does not have: objects that use temporary ones, or pg_scribe's own.
 
-A dump that has the former cannot be restored, with psql or otherwise; they are gone when their session is. The latter
-go from a copy with the schema scribe. What somebody added to an extension is in no dump. And there are values that
+A dump that has the former cannot be restored, with psql or otherwise; they are gone when their session is. The same
+holds for what uses a TOAST table, which has an OID in its name. The latter go from a copy with the schema scribe. What
+somebody added to an extension is in no dump. And there are values that
 nothing reads back elsewhere, at which a dump's COPY would stop.
 """
 
@@ -16,8 +17,9 @@ from psycopg import sql
 
 # Parts of users' objects that depend on objects of temporary schemas or of ours. users: in which schema each part lies.
 _USERS = """
-WITH absent (class, object, temporary) AS (
-  SELECT o.class, o.oid, n.nspname <> 'scribe' FROM pg_catalog.pg_namespace AS n JOIN (
+WITH absent (class, object, kind) AS (
+  SELECT o.class, o.oid, CASE WHEN n.nspname ~ '^pg_temp' THEN 'temporary' ELSE n.nspname END
+  FROM pg_catalog.pg_namespace AS n JOIN (
       SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relnamespace FROM pg_catalog.pg_class
       UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typnamespace FROM pg_catalog.pg_type
       UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace FROM pg_catalog.pg_proc
@@ -25,7 +27,7 @@ WITH absent (class, object, temporary) AS (
       UNION ALL SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, oid, collnamespace FROM pg_catalog.pg_collation
       UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgnamespace FROM pg_catalog.pg_ts_config
     ) AS o (class, oid, schema) ON o.schema = n.oid
-  WHERE n.nspname = 'scribe' OR n.nspname ~ '^pg_temp_[0-9]+$'),
+  WHERE n.nspname IN ('scribe', 'pg_toast') OR n.nspname ~ '^pg_temp_[0-9]+$'),
 users (class, object, schema) AS (
   SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relnamespace FROM pg_catalog.pg_class
   UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace FROM pg_catalog.pg_proc
@@ -41,11 +43,11 @@ users (class, object, schema) AS (
       UNION ALL SELECT 'pg_catalog.pg_policy'::pg_catalog.regclass, oid, polrelid FROM pg_catalog.pg_policy
     ) AS p (class, oid, relation) ON p.relation = c.oid)
 SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid),
-  pg_catalog.pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid), a.temporary
+  pg_catalog.pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid), a.kind
 FROM pg_catalog.pg_depend AS d JOIN absent AS a ON a.class = d.refclassid AND a.object = d.refobjid
   JOIN users AS u ON u.class = d.classid AND u.object = d.objid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = u.schema AND n.nspname <> 'scribe' AND n.nspname !~ '^pg_(temp|toast)'
-WHERE d.deptype IN ('n', 'a') ORDER BY a.temporary DESC, 1, 2
+WHERE d.deptype IN ('n', 'a') ORDER BY a.kind = 'scribe', 1, 2
 """
 # What a role that is no superuser made and added to an extension: pg_dump expects that the extension's script makes it.
 # What a script made has got its schema by the same command as its place in the extension; superusers own that, and what
@@ -88,8 +90,13 @@ class Absent:
 
     user: str
     used: str
-    temporary: bool
+    kind: str  # of what it uses: "temporary", "pg_toast" or "scribe"
     added: str = ""  # the extension that it was added to
+
+    @property
+    def stops_a_dump(self) -> bool:
+        """Whether no dump that has the object can be restored."""
+        return self.kind in ("temporary", "pg_toast")
 
     @property
     def text(self) -> str:
@@ -103,16 +110,18 @@ class Absent:
         """What to do about it, as a sentence without its full stop."""
         if self.added:
             return f'Run "ALTER EXTENSION {self.added} DROP {self.user}", then take a new base'
-        if self.temporary:
+        if self.kind == "pg_toast":
+            return f"Drop {self.user}"
+        if self.kind == "temporary":
             return f"End the session that made {self.used}, or drop {self.user}"
         return f"Drop {self.user}, or make it without what is in the schema scribe"
 
 
 def find_absent(conn: psycopg.Connection[Any]) -> list[Absent]:
-    """Return what users' objects use that a copy does not have, what is temporary first."""
+    """Return what users' objects use that a copy does not have, what stops a dump first."""
     absent = [Absent(*row) for row in conn.execute(_USERS).fetchall()]
     for kind, identity, extension in conn.execute(_ADDED).fetchall():
-        absent.append(Absent(f"{kind.upper()} {identity}", "", False, extension))
+        absent.append(Absent(f"{kind.upper()} {identity}", "", "", extension))
     return absent
 
 
