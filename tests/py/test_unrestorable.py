@@ -133,10 +133,10 @@ def test_what_its_owner_added_to_an_extension_is_reported_and_what_a_script_made
             "ALTER EXTENSION hstore ADD SCHEMA other"
         )
     cluster.psql("ALTER FUNCTION mallory.hstore_to_json(mallory.hstore) OWNER TO mallory", database)
-    cluster.psql("VACUUM FULL pg_depend", database)
+    cluster.psql("CREATE SCHEMA moved; ALTER EXTENSION hstore SET SCHEMA moved; VACUUM FULL pg_depend", database)
     with cluster.connect(database, options="-c search_path=") as conn:
         found = find_absent(conn)
         users = [absent.user for absent in found]
-        assert users == ["FUNCTION mallory.f()", "SCHEMA other", "TABLE mallory.t", "TABLE mallory.u"]
-        assert found[2].text.startswith("TABLE mallory.t was added to extension hstore and is in no base: ")
-        assert found[2].remedy == 'Run "ALTER EXTENSION hstore DROP TABLE mallory.t", then take a new base'
+        assert users == ["FUNCTION moved.f()", "SCHEMA other", "TABLE moved.t", "TABLE moved.u"]
+        assert found[2].text.startswith("TABLE moved.t was added to extension hstore and is in no base: ")
+        assert found[2].remedy == 'Run "ALTER EXTENSION hstore DROP TABLE moved.t", then take a new base'

@@ -2,8 +2,8 @@
 
 A dump that has the former cannot be restored, with psql or otherwise; they are gone when their session is. The same
 holds for what uses a TOAST table, which has an OID in its name. The latter go from a copy with the schema scribe. What
-somebody added to an extension is in no dump. And there are values that
-nothing reads back elsewhere, at which a dump's COPY would stop.
+somebody added to an extension is in no dump. And there are values that nothing reads back elsewhere, at which a dump's
+COPY would stop.
 """
 
 from __future__ import annotations
@@ -50,19 +50,20 @@ FROM pg_catalog.pg_depend AS d JOIN absent AS a ON a.class = d.refclassid AND a.
 WHERE d.deptype IN ('n', 'a') ORDER BY a.kind = 'scribe', 1, 2
 """
 # What a role that is no superuser made and added to an extension: pg_dump expects that the extension's script makes it.
-# What a script made has got its schema by the same command as its place in the extension; superusers own that, and what
-# pg_upgrade put together.
+# What a script made has got its owner, its schema and all else that it needs by the same command as its place in the
+# extension, though ALTER may have changed some of that; superusers own that, and what pg_upgrade put together.
 _ADDED = """
 SELECT i.type, i.identity, pg_catalog.quote_ident(e.extname)
 FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
   JOIN pg_catalog.pg_shdepend AS o ON o.classid = d.classid AND o.objid = d.objid AND o.objsubid = 0 AND o.deptype = 'o'
     AND o.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-  JOIN pg_catalog.pg_roles AS r ON r.oid = o.refobjid AND NOT r.rolsuper
-  LEFT JOIN pg_catalog.pg_depend AS n ON n.classid = d.classid AND n.objid = d.objid AND n.objsubid = 0
-    AND n.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND n.deptype = 'n',
+  JOIN pg_catalog.pg_roles AS r ON r.oid = o.refobjid AND NOT r.rolsuper,
   LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, 0) AS i
 WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e'
-  AND (n.xmin IS NULL OR n.xmin <> d.xmin OR NOT n.cmin = d.cmin) ORDER BY 3, 1, 2
+  AND NOT (o.xmin = d.xmin AND o.cmin = d.cmin) AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS s
+    WHERE s.classid = d.classid AND s.objid = d.objid AND s.refclassid <> d.refclassid
+      AND s.xmin = d.xmin AND s.cmin = d.cmin)
+ORDER BY 3, 1, 2
 """
 # Columns of types whose text names objects or roles, of tables that are read in no time. By their pages: asking for
 # bytes would wait for whoever has locked a table.
