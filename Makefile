@@ -136,6 +136,11 @@ check-regress: dev  ## PostgreSQL's own regression suite, captured and restored;
 	@$(BUILD)
 	@tools/with-scratch $(PY) tests/regress/run.py
 
+.PHONY: check-isolation
+check-isolation: dev  ## PostgreSQL's own isolation suite: goes as without capture, and is restored; REGRESS_TREE as above
+	@$(BUILD)
+	@tools/with-scratch $(PY) tests/regress/isolation.py
+
 .PHONY: check-apps
 check-apps: dev  ## migration histories of applications, restored and compared: APPS= a directory of their checkouts, NAMES=, SEED=
 	@$(PY) tests/apps/run.py $(if $(SEED),--seed $(SEED)) $(NAMES)

@@ -42,6 +42,7 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.dd
 \ir capture/referenced_keys.sql
 \ir capture/numbered_names.sql
 \ir capture/extensions.sql
+\ir capture/detaching.sql
 \ir capture/commands.sql
 \ir capture/library/silent.sql
 \ir capture/reconciling.sql

@@ -35,6 +35,7 @@ COMMENT ON SCHEMA scribe IS 'pg_scribe: capture of schema changes; see scribe.dd
 \ir capture/referenced_keys.sql
 \ir capture/numbered_names.sql
 \ir capture/extensions.sql
+\ir capture/detaching.sql
 \ir capture/commands.sql
 \ir capture/without_library/table_facts.sql
 \ir capture/pgoutput/facts.sql

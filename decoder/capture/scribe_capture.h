@@ -79,6 +79,7 @@ extern bool column_was_added(Oid relation, AttrNumber number);
 
 /* scribe_facts.c */
 extern void facts_init(void);
+extern PartitionCmd *detaching(Node *tree);
 
 /* scribe_settings.c */
 extern Datum session_settings(void);

@@ -134,7 +134,7 @@ read_dropped(Statement *statement)
 	MemoryContext old;
 	bool		empty;
 
-	if (!is_empty("left_out", &empty) || !empty)
+	if (!is_empty("left_out", &empty) || !empty || !is_empty("detaching", &empty) || !empty)
 		return false;
 	store = call_set(F_PG_EVENT_TRIGGER_DROPPED_OBJECTS, &desc);
 	slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);

@@ -194,9 +194,9 @@ is_like_temporary(Statement *statement)
 	return false;
 }
 
-/* The partition that ALTER TABLE ... DETACH PARTITION ... CONCURRENTLY has detached, or InvalidOid. */
-static Oid
-detached_concurrently(Node *tree)
+/* The part of ALTER TABLE that is DETACH PARTITION ... CONCURRENTLY or FINALIZE, or NULL. */
+PartitionCmd *
+detaching(Node *tree)
 {
 #if PG_VERSION_NUM >= 140000
 	ListCell   *cell;
@@ -206,11 +206,20 @@ detached_concurrently(Node *tree)
 		{
 			AlterTableCmd *cmd = lfirst_node(AlterTableCmd, cell);
 
-			if (cmd->subtype == AT_DetachPartition && ((PartitionCmd *) cmd->def)->concurrent)
-				return RangeVarGetRelid(((PartitionCmd *) cmd->def)->name, NoLock, true);
+			if (cmd->subtype == AT_DetachPartitionFinalize ||
+				(cmd->subtype == AT_DetachPartition && ((PartitionCmd *) cmd->def)->concurrent))
+				return (PartitionCmd *) cmd->def;
 		}
 #endif
-	return InvalidOid;
+	return NULL;
+}
+
+static Oid
+detached_partition(Node *tree)
+{
+	PartitionCmd *cmd = detaching(tree);
+
+	return cmd == NULL ? InvalidOid : RangeVarGetRelid(cmd->name, NoLock, true);
 }
 
 static bool
@@ -372,7 +381,7 @@ show_facts(void)
 	if (statement->tree != NULL && IsA(statement->tree, DropStmt))
 		appendStringInfo(&out, ",\"objects\":%d", list_length(((DropStmt *) statement->tree)->objects));
 	appendStringInfo(&out, ",\"detached\":%u,\"attached\":%u}",
-					 detached_concurrently(statement->tree), attached_partition(statement->tree));
+					 detached_partition(statement->tree), attached_partition(statement->tree));
 	AtEOXact_GUC(true, level);
 	SetUserIdAndSecContext(user, security);
 	return out.data;

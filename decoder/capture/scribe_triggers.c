@@ -51,6 +51,7 @@ static PGFunction pl_handler = NULL;
 
 static Datum c_note_caller(PG_FUNCTION_ARGS);
 static Datum c_command_start(PG_FUNCTION_ARGS);
+static Datum c_detach_start(PG_FUNCTION_ARGS);
 static Datum c_note_drop(PG_FUNCTION_ARGS);
 static Datum c_note_rewrite(PG_FUNCTION_ARGS);
 static Datum c_command_end(PG_FUNCTION_ARGS);
@@ -68,6 +69,7 @@ static struct
 }			ours[] = {
 	{"note_caller", c_note_caller, InvalidOid},
 	{"command_start", c_command_start, InvalidOid},
+	{"detach_start", c_detach_start, InvalidOid},
 	{"note_drop", c_note_drop, InvalidOid},
 	{"note_rewrite", c_note_rewrite, InvalidOid},
 	{"command_end", c_command_end, InvalidOid}
@@ -322,6 +324,19 @@ c_command_start(PG_FUNCTION_ARGS)
 	if (statement_of(fcinfo) == NULL || is_of_extension(tag_of(fcinfo)) || !may_begin())
 		return leave(fcinfo);
 	return (Datum) 0;
+}
+
+/* scribe.detach_start() */
+static Datum
+c_detach_start(PG_FUNCTION_ARGS)
+{
+	Statement  *statement = statement_of(fcinfo);
+
+	if (statement != NULL && detaching(statement->tree) == NULL)
+		return (Datum) 0;
+	if (statement != NULL && OidIsValid(statement->caller))
+		pass_notes(statement);
+	return leave(fcinfo);
 }
 
 /* scribe.note_drop() */

@@ -25,7 +25,6 @@ DECLARE
     reason text := facts->>'reason';
     part json;
     command text;
-    constraint_name name;
     detached oid := (facts->>'detached')::oid;
     attached oid := (facts->>'attached')::oid;
     caller text := current_setting('scribe.role', true);
@@ -87,6 +86,8 @@ BEGIN
                     CASE tag WHEN 'DROP AGGREGATE' THEN regexp_replace(part->>'identity', '\(\)$', '(*)') ELSE part->>'identity' END),
                 true, NULL, NULL, as_role, CASE WHEN as_role IS NOT NULL THEN '""' END);
         END LOOP;
+    ELSIF detached <> 0 THEN
+        PERFORM scribe.record_detached(tag, relids[1], detached);
     ELSIF statement IS NULL THEN
         PERFORM scribe.write_row('lost', tag, object_type, object_identity, '', false, reason, relids);
     ELSIF (facts->>'like_temporary')::boolean AND cardinality(relids) > 0 THEN
@@ -140,15 +141,6 @@ BEGIN
         END IF;
         IF (facts->>'bound_mutable')::boolean THEN
             PERFORM scribe.record_bound(tag, CASE WHEN attached <> 0 THEN attached ELSE relids[1] END);
-        END IF;
-        IF detached <> 0 THEN
-            FOR constraint_name IN SELECT conname FROM pg_constraint WHERE conrelid = detached AND contype = 'c' LOOP
-                PERFORM scribe.write_row('ddl', tag, 'table constraint', NULL, format('DO %L', format(
-                    'BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %L::pg_catalog.regclass '
-                    'AND conname = %L) THEN ALTER TABLE %s ADD CONSTRAINT %I %s; END IF; END', detached::regclass,
-                    constraint_name, detached::regclass, constraint_name, (SELECT pg_get_constraintdef(oid) FROM pg_constraint
-                        WHERE conrelid = detached AND conname = constraint_name))), true, NULL, NULL);
-            END LOOP;
         END IF;
     END IF;
 END

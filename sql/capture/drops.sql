@@ -52,6 +52,9 @@ BEGIN
         DELETE FROM scribe.left_out AS l USING pg_event_trigger_dropped_objects() AS o
             WHERE l.classid = o.classid AND l.objid = o.objid;
     END IF;
+    IF EXISTS (SELECT FROM scribe.detaching) AND scribe.is_active() THEN
+        PERFORM scribe.record_detaching_drops(tg_tag);
+    END IF;
     IF tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED' THEN
         done := scribe.record_ended(tg_tag, dropped);  -- an assignment adds nothing to the call stack
     ELSIF json_array_length(dropped->'named') > 0 OR (dropped->>'temporary')::int + (dropped->>'keys')::int > 0 THEN

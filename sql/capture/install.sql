@@ -28,6 +28,7 @@ BEGIN
     PERFORM scribe.install_event_trigger('!scribe_1_caller_drop', 'sql_drop', 'note_caller');
     PERFORM scribe.install_event_trigger('!scribe_2_start', 'ddl_command_start', 'command_start');
     PERFORM scribe.install_event_trigger('!scribe_3_caller_start', 'ddl_command_start', 'note_caller');
+    PERFORM scribe.install_event_trigger('!scribe_4_detach', 'ddl_command_start WHEN TAG IN (''ALTER TABLE'')', 'detach_start');
     PERFORM scribe.install_event_trigger('!scribe_1_caller_rewrite', 'table_rewrite', 'note_caller');
     PERFORM scribe.install_event_trigger('!scribe_2_rewrite', 'table_rewrite', 'note_rewrite');
     PERFORM scribe.install_event_trigger('!scribe_2_drop', 'sql_drop', 'note_drop');

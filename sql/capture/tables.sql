@@ -49,6 +49,11 @@ CREATE TABLE IF NOT EXISTS scribe.replica_identity (relid oid PRIMARY KEY);
 -- capture's own, which no copy has.
 CREATE TABLE IF NOT EXISTS scribe.left_out (classid oid, objid oid, PRIMARY KEY (classid, objid));
 
+-- Partitions that DETACH PARTITION ... CONCURRENTLY has begun to detach: see detaching.sql.
+CREATE TABLE IF NOT EXISTS scribe.detaching (relid oid PRIMARY KEY);
+INSERT INTO scribe.detaching SELECT inhrelid FROM pg_catalog.pg_inherits AS i
+    WHERE (pg_catalog.to_jsonb(i)->>'inhdetachpending')::boolean ON CONFLICT DO NOTHING;
+
 -- Tables the running command rewrites: why, whether the command stands recorded already, and whether the copy's rows go before
 -- the source's come. Columns whose value for the rows that were there (attmissingval) is known, and is no new one. In tables and
 -- not in settings, since a user's code that runs within the command could change those.

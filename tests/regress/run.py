@@ -99,6 +99,13 @@ class Suite:
             (library / name).symlink_to(directory / name)
 
 
+def give(cluster: Cluster, work: Path) -> None:
+    """Let the server's user read and write below a directory."""
+    subprocess.run(["chmod", "-R", "a+rX", str(work)], check=True)
+    if cluster.user:
+        subprocess.run(["chown", "-R", f"{cluster.user.pw_uid}:{cluster.user.pw_gid}", str(work)], check=True)
+
+
 def run_suite(cluster: Cluster, suite: Suite) -> str:
     """Run pg_regress as the server's user; return what it printed. Tests may fail: only the database counts here."""
     pgxs = subprocess.check_output([cluster.pg_config, "--pgxs"], text=True).strip()
@@ -107,16 +114,22 @@ def run_suite(cluster: Cluster, suite: Suite) -> str:
     command = [str(program), "--use-existing", f"--bindir={cluster.bindir}", f"--schedule={suite.work / 'schedule'}"]
     known = subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
     command += [f"--{name}={path}" for name, path in where.items() if f"--{name}" in known]
-    command += [f"--host={cluster.host}", f"--port={cluster.port}", "--user=postgres", "--max-concurrent-tests=20"]
+    command += ["--max-concurrent-tests=20"]
+    return run_as_server(cluster, command, suite.work)
+
+
+def run_as_server(cluster: Cluster, command: list[str], work: Path) -> str:
+    """Run one of PostgreSQL's test programs as the server's user, in work; return what it printed. Tests may fail."""
     if cluster.user:
         ids = ["--reuid", str(cluster.user.pw_uid), "--regid", str(cluster.user.pw_gid), "--clear-groups"]
         command = ["setpriv", *ids, *command]
+    where = [f"--host={cluster.host}", f"--port={cluster.port}", "--user=postgres"]
     environment = {k: v for k, v in cluster.env.items() if not k.startswith("PG")}
     result = subprocess.run(
-        command, cwd=suite.work, env=environment | {"LC_ALL": "C"}, capture_output=True, text=True, check=False
+        [*command, *where], cwd=work, env=environment | {"LC_ALL": "C"}, capture_output=True, text=True, check=False
     )
     if result.returncode > 1:
-        raise SystemExit(f"check-regress: error: pg_regress could not run\n{result.stdout}{result.stderr}")
+        raise SystemExit(f"error: the suite could not run\n{result.stdout}{result.stderr}")
     return result.stdout
 
 
@@ -208,9 +221,7 @@ def run(cluster: Cluster, tree: Path, arguments: argparse.Namespace) -> int:
     work.mkdir()
     suite = Suite(tree, work, cluster.pg_config)
     suite.prepare(arguments.tests)
-    subprocess.run(["chmod", "-R", "a+rX", str(work)], check=True)
-    if cluster.user:
-        subprocess.run(["chown", "-R", f"{cluster.user.pw_uid}:{cluster.user.pw_gid}", str(work)], check=True)
+    give(cluster, work)
     cluster.createdb(DATABASE)
     for name in SETTINGS:
         cluster.query(f"ALTER DATABASE {DATABASE} SET {name} TO 'C'")

@@ -333,8 +333,15 @@ TAKE_MARKS = (
 )
 
 
-def build_epilogue(consistent_point: int) -> str:
-    """Return what ends a base: the capture objects go, the position in the stream comes."""
+def build_epilogue(consistent_point: int, detached: Iterable[tuple[str, str]] = ()) -> str:
+    """Return what ends a base: the capture objects go, the position in the stream comes.
+
+    detached: tables and partitions of theirs, as SQL writes them, that pg_dump has and a copy detaches.
+    """
+    commands = [f"ALTER TABLE ONLY {parent} DETACH PARTITION {partition}" for parent, partition in detached]
+    # nothing that is in a name may end the block
+    escaped = [each.replace("\\", "\\\\").replace("'", "''").replace("$", "\\044") for each in commands]
+    executed = "".join(f"  EXECUTE E'{each}';\n" for each in escaped)
     return (
         "\n-- pg_scribe: this copy is not captured; it stands at the base's consistent point.\n"
         "SET client_min_messages = warning;\n"
@@ -344,8 +351,12 @@ def build_epilogue(consistent_point: int) -> str:
         "  found record;\n"
         "  names text[] := '{}';\n"
         "  modes text[] := '{}';\n"
-        "BEGIN\n" + _SWITCH_OFF + _DISABLE.format(keep=_REMEMBER) + "  DROP SCHEMA IF EXISTS scribe CASCADE;\n"
-        "  CREATE SCHEMA scribe;\n"
+        "BEGIN\n"
+        + _SWITCH_OFF
+        + _DISABLE.format(keep=_REMEMBER)
+        + "  DROP SCHEMA IF EXISTS scribe CASCADE;\n"
+        + executed
+        + "  CREATE SCHEMA scribe;\n"
         "  CREATE TABLE scribe.position (lsn pg_catalog.pg_lsn NOT NULL, inside boolean NOT NULL);\n"
         "  ALTER TABLE scribe.position REPLICA IDENTITY FULL;\n"  # or a publication of all tables would bar its UPDATE
         "  COMMENT ON TABLE scribe.position IS"

@@ -127,8 +127,8 @@ BEGIN
             reason := 'a string that holds a GRANT on a temporary table';
         END IF;
     END IF;
-    IF tag = 'ALTER TABLE' AND text ~* '\mDETACH\s+PARTITION\M.*\mCONCURRENTLY\s*$' THEN  -- which leaves a constraint behind
-        named := parse_ident(substring(text FROM '(?i)\mDETACH\s+PARTITION\s+(.*\S)\s+CONCURRENTLY\s*$'), false);
+    IF tag = 'ALTER TABLE' AND text ~* '\mDETACH\s+PARTITION\M.*\m(CONCURRENTLY|FINALIZE)\s*$' THEN
+        named := parse_ident(substring(text FROM '(?i)\mDETACH\s+PARTITION\s+(.*\S)\s+(?:CONCURRENTLY|FINALIZE)\s*$'), false);
         SELECT c.oid INTO detached FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.relname = named[cardinality(named)] AND CASE WHEN cardinality(named) > 1 THEN n.nspname = named[1]
             ELSE n.nspname = ANY (string_to_array(replace(current_setting('scribe.path', true), '"', ''), ', ')) END LIMIT 1;
