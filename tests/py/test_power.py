@@ -7,17 +7,23 @@ a file that was not synced nothing but its name. The server sends again what it 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from aged import Aged
 from archives import make_archive, transaction
 from test_rotation import SAMPLE, TRANSACTIONS, Crash, archived
 
 from scribe.archive.layout import Archive
+from scribe.archive.removal import prune
+from scribe.archive.retention import Policy
 from scribe.common import files
+from scribe.dump.setup import intent_path, repair
+from scribe.restore.arrivals import Arrivals
 from scribe.source.server import Server
 from scribe.source.slot import Slot
 from scribe.spool.contents import Scan, Spool, Tape, find_start
@@ -156,6 +162,32 @@ def test_power_may_go_at_any_step_of_a_rotation_or_a_start(tmp_path: Path, names
     assert stop > 25
 
 
+def test_power_may_go_after_a_rotation_that_follows_one_that_was_killed(tmp_path: Path) -> None:
+    """What a killed rotation has named counts for the next one, which removes the parts that it stands for."""
+    for stop in itertools.count(1):
+        archive = make_archive(tmp_path / f"{stop}")
+        receive(archive, b"".join(TRANSACTIONS), b"")
+        disk = Disk(archive.path, names_last=False)
+        with pytest.MonkeyPatch.context() as patch:
+            Machine(patch, disk, stop)
+            try:
+                rotate(archive, None)
+                over = True
+            except Crash:
+                over = False
+        with pytest.MonkeyPatch.context() as patch:
+            Machine(patch, disk, stop=1000)
+            rotate(archive, None)
+        disk.lose_power(tmp_path / f"{stop}-after")
+        after = Archive(tmp_path / f"{stop}-after")
+        assert start(after) == lsn_of(len(TRANSACTIONS) - 1) + 8, stop
+        rotate(after, None)
+        assert archived(after) == SAMPLE, stop
+        if over:
+            break
+    assert stop > 10
+
+
 SERVER = Server("1", 1, 0x1000, "shop", 5, "15.18", False)
 SLOT = Slot("scribe_shop", "scribe_decoder", "shop", False, None, False, "reserved", "0/200", "", False)
 
@@ -201,3 +233,79 @@ def test_what_was_removed_does_not_come_back(tmp_path: Path) -> None:
         files.remove_file(archive.path / "broken.json")
     disk.lose_power(tmp_path / "after")
     assert Archive(tmp_path / "after").broken() is None
+
+
+def test_a_new_archive_is_on_disk_before_it_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    disk = Disk(place, names_last=False)
+    with pytest.MonkeyPatch.context() as patch:
+        Machine(patch, disk, stop=1000)
+        Archive(place / "archive").create_directories()
+    disk.lose_power(tmp_path / "after")
+    made = {path.relative_to(place) for path in place.rglob("*")}
+    assert {path.relative_to(tmp_path / "after") for path in (tmp_path / "after").rglob("*")} == made
+    assert len(made) == 6
+
+
+def test_what_a_copy_takes_from_the_spool_is_on_disk(tmp_path: Path) -> None:
+    """Else a start of scribe-stream after a power cut would take back what the copy has."""
+    archive = make_archive(tmp_path / "archive")
+    identity = archive.identity()
+    disk = Disk(archive.path, names_last=False)
+    (archive.spool / "stream.sql").write_bytes(b"".join(TRANSACTIONS[:2]) + TRANSACTIONS[2][:30])
+    arrivals = Arrivals(archive, identity["spool_id"], pytest.fail)
+    with pytest.MonkeyPatch.context() as patch:
+        Machine(patch, disk, stop=1000)
+        arrivals.begin(0x100)
+        tail = arrivals.look(0x100)
+        assert tail is not None
+        with tail:
+            assert tail.stop == len(b"".join(TRANSACTIONS[:2]))
+    disk.lose_power(tmp_path / "after")
+    assert (tmp_path / "after/spool/stream.sql").read_bytes().startswith(b"".join(TRANSACTIONS[:2]))
+
+
+def test_power_may_go_while_retention_relies_on_a_base_that_a_killed_program_has_named(tmp_path: Path) -> None:
+    for stop in itertools.count(1):
+        made = Aged(tmp_path / f"{stop}")
+        made.add_base(0)
+        made.add_segment(5)
+        newest = made.add_base(10)
+        made.add_segment(12)
+        disk = Disk(made.path, names_last=False)
+        del disk.names[os.stat(made.archive.bases_path).st_ino][newest]
+        with pytest.MonkeyPatch.context() as patch:
+            Machine(patch, disk, stop)
+            try:
+                prune(made.archive, Policy(1, 1, 0), None, confirm=True, now=made.now())
+                over = True
+            except Crash:
+                over = False
+        disk.lose_power(tmp_path / f"{stop}-after")
+        assert Archive(tmp_path / f"{stop}-after").bases() != [], stop
+        if over:
+            break
+    assert len(made.archive.bases()) == 1
+    assert stop > 5
+
+
+def test_power_may_go_after_the_repair_of_an_init_that_was_killed_at_its_end(tmp_path: Path) -> None:
+    """archive.json names the new chain, and its name is not on disk: the record of what was begun stays until it is."""
+    archive = make_archive(tmp_path / "archive")
+    disk = Disk(archive.path, names_last=False)
+    identity = archive.identity() | {"spool_id": "s2"}
+    temporary = archive.path / "new"
+    temporary.write_text(json.dumps(identity))
+    disk.sync(os.stat(temporary), temporary)
+    temporary.rename(archive.identity_path)
+    Spool(archive.spool).write_id("s2")
+    files.write_json(intent_path(archive), {"spool_id": "s2", "slot": "scribe_shop"})
+    disk.sync(os.stat(archive.spool), archive.spool)
+    with pytest.MonkeyPatch.context() as patch:
+        Machine(patch, disk, stop=1000)
+        repair(archive, None, None)  # type: ignore[arg-type]  # neither is asked, as all is there
+    disk.lose_power(tmp_path / "after")
+    after = Archive(tmp_path / "after")
+    assert not intent_path(after).exists()
+    assert after.identity()["spool_id"] == "s2"

@@ -89,6 +89,8 @@ def summarize(plan: Plan) -> str:
 
 def remove(archive: Archive, plan: Plan) -> None:
     """Remove what the plan lets go, durably. Raises OSError; whatever was done then, the next run goes on."""
+    for directory in (archive.bases_path, archive.incremental, archive.globals_path):
+        files.sync_directory(directory)  # a program that was killed may have named what the rest relies on, and no more
     for step in list_steps(archive, plan):
         step()
 

@@ -247,6 +247,7 @@ def repair(archive: Archive, conn: psycopg.Connection[Any], talk: Talker) -> Non
             talk.note("undoing what an unfinished scribe-init left")
             with archive.base_lock():
                 _undo(archive, conn, intent)
+        files.sync_directory(archive.path)  # it may have been killed when archive.json had its name, and no more
         files.remove_file(intent_path(archive))
 
 

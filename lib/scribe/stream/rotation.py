@@ -212,6 +212,7 @@ def rotate(
         chain_from, decoder = parse_lsn(identity["chain_from_lsn"]), decoder_of(identity)
         if not dry_run:
             remove_unfinished(archive)
+            files.sync_directory(archive.incremental)  # one that was killed may have named a segment, and no more
             decoder.close(spool)
         previous = previous_segment(archive, chain_from)
         report = Report(archived=previous.to_lsn if previous else chain_from)
