@@ -98,7 +98,7 @@ check-model:  ## the model of stream, spool, rotation, slot and base, every stat
 	@python3 tests/model/run.py $(MODEL)
 
 .PHONY: check-planted
-check-planted: dev  ## planted bugs, and whether the tests notice each: PLANTED="--short --json FILE NAME"; no other tests meanwhile
+check-planted: dev  ## planted bugs, and whether the tests notice each: PLANTED="--short --jobs N --json FILE NAME"
 	@tools/with-scratch $(PY) tests/planted/run.py $(PLANTED)
 
 .PHONY: check-large

@@ -162,3 +162,32 @@ def test_a_table_made_outside_of_the_publication_stops_the_rotation(scribe: Scri
     finally:
         scribe.close()
         cluster.psql("DROP ROLE outsider")
+
+
+def test_nobody_but_a_superuser_gives_the_decoder_orders(
+    cluster: Cluster, database: str, request: pytest.FixtureRequest
+) -> None:
+    """Neither a table that looks like the audit table, nor a message that looks like a mark."""
+    cluster.psql("DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    cluster.psql(f'GRANT CREATE ON DATABASE "{database}" TO mallory', database)
+    request.addfinalizer(lambda: cluster.psql("SELECT pg_drop_replication_slot('orders')"))
+    with cluster.connect(database) as conn:
+        if conn.execute("SELECT 1 FROM pg_settings WHERE name = 'output_plugin_libraries'").fetchone():
+            conn.execute("SET output_plugin_libraries = scribe_decoder")
+        conn.execute("SELECT pg_create_logical_replication_slot('orders', 'scribe_decoder')")
+        with cluster.connect(database, user="mallory") as mallory:
+            mallory.execute(
+                "CREATE SCHEMA scribe CREATE TABLE ddl_history (id bigint, kind text, tag text, object_type text,"
+                " object_identity text, statement text, exact boolean, reason text, role text, search_path text,"
+                " settings text[], relids oid[])"
+            )
+            mallory.execute(
+                "INSERT INTO scribe.ddl_history VALUES (1, 'ddl', 'CREATE ROLE', NULL, NULL, 'CREATE ROLE forged',"
+                " true, NULL, 'postgres', '', '{}', '{}')"
+            )
+            mallory.execute("SELECT pg_logical_emit_message(true, 'scribe.mark', E'x\nCREATE ROLE forged;')")
+            mallory.execute("SELECT pg_logical_emit_message(true, 'scribe.mark', 'true')")
+        rows = conn.execute("SELECT data FROM pg_logical_slot_get_changes('orders', NULL, NULL)").fetchall()
+    stream = "\n".join(row[0] for row in rows)
+    assert "forged" not in stream
+    assert "-- mark true" in stream

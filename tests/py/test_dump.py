@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import re
 import subprocess
@@ -15,9 +16,12 @@ import pytest
 import zstandard
 from cluster import ROOT, Cluster, poll
 from source import Scribe
+from test_power import Disk, Machine
 from wrapping import count_calls, wrap_program
 
 from scribe.archive.layout import Archive, Base
+from scribe.common.cli import Talk
+from scribe.dump.base import Request, take_stream_base
 
 
 def newest(scribe: Scribe) -> Base:
@@ -345,3 +349,30 @@ def test_wrong_uses(scribe: Scribe, cluster: Cluster) -> None:
     assert Archive(scribe.archive).bases() == []
     with pytest.raises(psycopg.errors.UndefinedObject):
         cluster.query(f"SELECT pg_drop_replication_slot('{scribe.slot}')")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pipes that a program leaves to its end
+def test_a_base_is_on_disk_before_it_has_its_name(
+    scribe: Scribe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pg_dump syncs nothing in a directory that it writes: power goes right after the base has got its name."""
+    scribe.cluster.psql("CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1)", scribe.dbname)
+    scribe.run("scribe-init", "--no-base")
+    for name, value in scribe.env.items():
+        if name.startswith("PG") or name == "PATH":
+            monkeypatch.setenv(name, value)
+    archive = Archive(scribe.archive)
+    disk = Disk(archive.path, names_last=False)
+    request = Request(format="directory", compress="none")
+    with scribe.cluster.connect(scribe.dbname) as conn, pytest.MonkeyPatch.context() as patch:
+        Machine(patch, disk, stop=1000)
+        base = take_stream_base(
+            archive,
+            conn,
+            request,
+            Talk("test", argparse.Namespace(quiet=True, verbose=False)),
+            plugin="scribe_decoder",
+            wait=30,
+        )
+    disk.lose_power(tmp_path / "after")
+    check_files(Base(tmp_path / "after/base" / base.stamp, base.manifest))

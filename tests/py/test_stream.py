@@ -254,6 +254,38 @@ def test_the_receiver_goes_to_the_server_that_was_looked_at(attached: Scribe) ->
     assert conninfo_to_dict(conninfo).items() >= {"host": there, "port": str(attached.cluster.port)}.items()
 
 
+def test_a_receiver_that_outlived_its_stream_is_ended_before_another_starts(attached: Scribe) -> None:
+    """The kernel ends it with its scribe-stream; one that was started otherwise may be there all the same."""
+    stream = attached.archive / "spool/stream.sql"
+    command = [f"{attached.cluster.bindir}/pg_recvlogical", "--start", "-S", attached.slot, f"--file={stream}"]
+    with attached.cluster.connect(attached.dbname) as conn:
+        options = plugin_options(conn, "scribe_decoder")
+    env = attached.env | {"PGOPTIONS": options}
+    with subprocess.Popen([*command, "-d", attached.dbname], env=env, stderr=subprocess.DEVNULL) as stray:
+        try:
+            poll(lambda: find_receivers(stream), 30, "the stray")
+            attached.start_stream(wait=False)
+            assert stray.wait(30) is not None
+        finally:
+            stray.kill()
+    poll(lambda: "which outlived its scribe-stream" in attached.log.read_text())
+    attached.cluster.query("INSERT INTO ticket VALUES (1, 'x')", attached.dbname)
+    receiver(attached)
+    attached.run("scribe-rotate", "--wait-lsn", "current")
+    assert inserted(attached.archive) == [1]
+
+
+def test_the_timeline_is_on_record_before_anything_can_arrive(attached: Scribe, tmp_path: Path) -> None:
+    """What comes from a new timeline would else be taken for the old one's, if everything is killed right then."""
+    program = tmp_path / "bin/pg_recvlogical"
+    program.parent.mkdir()
+    program.write_bytes(b"\0 no program")
+    program.chmod(0o755)
+    env = {"PATH": f"{program.parent}:{attached.env['PATH']}"}
+    assert "Exec format error" in attached.run("scribe-stream", check=False, env=env).stderr
+    assert json.loads((attached.archive / "spool/stream.json").read_text())["timeline"] == 1
+
+
 def test_a_second_stream_is_refused(attached: Scribe) -> None:
     attached.start_stream()
     result = attached.run("scribe-stream", check=False)
