@@ -69,6 +69,7 @@ SHOWN = {
     "`scribe-restore`": "feeding:test_a_base_runs_no_command",
     "`scribe-verify`": "units:test_rehearsals_run_as_a_user_of_their_own_without_network_archive_or_the_sources_socket",
     "`scribe-prune`": "shouting:test_no_shout_comes_with_more_rights_than_its_owners",
+    "`scribe-restore --diff`": "difference:test_statements_on_rows_run_as_the_tables_owner",
     "`scribe-undo`": "undo_applying:test_nothing_that_an_owners_code_leaves_behind_acts_with_other_rights "
     "undo:test_code_of_what_is_made_again_runs_as_its_owner",
     "`scribe-peek`": "peek:test_psql_sees_the_database_as_it_was_and_nothing_is_left"

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from scribe.archive.chains import Chain, find_chains, joined_segments
-from scribe.archive.layout import Segment
+from scribe.archive.layout import Archive, Segment
 from scribe.common import files
 from scribe.common.cli import Parser, Talk, make_parser, parse_wait, prepare, run, stop_on_sigterm
 from scribe.common.errors import UsageError
 from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.postgres import connect, export_connection
 from scribe.offsite.mirror import find_archive
+from scribe.restore.copies import Source
+from scribe.restore.difference import Comparison, describe
 from scribe.restore.following import Following
 from scribe.restore.parts import PartRestore, is_part
 from scribe.restore.replay import Place
 from scribe.restore.restoration import Restore
+from scribe.restore.selection import check_patterns
 from scribe.source.server import emit_mark
 
 PROGRAM = "scribe-restore"
@@ -38,6 +42,13 @@ changes, and the rows that the part needs, are restored into a throw-away cluste
 --rehearse", and pg_dump takes the objects from there; times without a zone are read by --stdout in that cluster's. If
 rows of other tables may decide what is in the part, that is reported and everything is restored there, as with --whole:
 it takes as long as a whole restore, and room for one.
+
+--diff prints SQL that turns the database at one point (--from-time and its like) into that at another (--target-time
+and its like; the end): the source's statements on the schema, as far as they are needed, and statements on rows, by
+their primary key, net of all that came between; sequences and large objects, too. Both points are restored into
+throw-away clusters, and what is printed has been run there and compared. It runs, by a superuser, on a database that
+stands at the first point; with --table or --schema on any in which the rows are the same. If the second point is the
+earlier one, the schema has to be the same. What the archive lacks in between is named, and the exit status is 1 then.
 
 --follow restores into a new database, or goes on with one that --follow or a restore to the end has left, and then
 applies what arrives: finished segments, and from the spool of the archive's directory the transactions that are whole
@@ -80,10 +91,14 @@ def make_arguments() -> Parser:
     )
     chosen.add_argument("--promote", action="store_true", help="make a copy that follows a database of its own")
     chosen.add_argument("--list", action="store_true", help="print what is reachable")
+    chosen.add_argument(
+        "--diff", action="store_true", help="print SQL that turns the first point's database into the target's"
+    )
     chosen.add_argument("--plan", action="store_true", help="print shell commands that do the same with psql alone")
     chosen.add_argument("--mark", metavar="NAME", help="write a named point into the source's stream; prints its LSN")
     chosen.add_argument("-n", "--dry-run", action="store_true", help="check everything, restore nothing")
     _add_following(parser)
+    _add_difference(parser)
     return parser
 
 
@@ -106,6 +121,19 @@ def _add_following(parser: argparse.ArgumentParser) -> None:
         default=60.0,
         help="with --promote: without anything to apply, before that is given up (default: 60)",
     )
+
+
+def _add_difference(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what differs (with --diff)")
+    point = group.add_mutually_exclusive_group()
+    point.add_argument("--from-time", metavar="TIME", help="first point: the last transaction committed by then")
+    point.add_argument(
+        "--from-lsn", metavar="LSN", type=_lsn, help="the last transaction whose commit record starts by then"
+    )
+    point.add_argument("--from-xid", metavar="XID", type=_positive, help="this transaction")
+    point.add_argument("--from-name", metavar="NAME", help="the point written by --mark NAME")
+    group.add_argument("--from-exclusive", action="store_true", help="the first point is just before that")
+    group.add_argument("--stat", action="store_true", help="print numbers instead of SQL")
 
 
 def add_points(parser: argparse.ArgumentParser) -> None:
@@ -212,6 +240,8 @@ def body(argv: list[str]) -> int:
     identity = archive.known_identity()
     if arguments.list:
         return list_points(find_chains(archive, identity), arguments)
+    if wants_difference(arguments):
+        return print_difference(archive, identity, arguments, talk)
     if is_following(arguments):
         if arguments.dbname is None:
             arguments.dbname = settings["SCRIBE_FOLLOW"]
@@ -226,6 +256,49 @@ def body(argv: list[str]) -> int:
     if report is not None:
         tell(report, arguments, talk)
     return 0
+
+
+_FIRST = {"from_time": "target_time", "from_lsn": "target_lsn", "from_xid": "target_xid", "from_name": "target_name"}
+
+
+def wants_difference(arguments: argparse.Namespace) -> bool:
+    """Whether two points are to be compared. Raises UsageError for what cannot be meant."""
+    first = any(getattr(arguments, name) is not None for name in _FIRST)
+    if not arguments.diff:
+        if first or arguments.from_exclusive or arguments.stat:
+            raise UsageError("--from-* and --stat are for --diff", "Add --diff, or name the point with --target-*.")
+        return False
+    if not first:
+        hint = "Name it with --from-time, --from-lsn, --from-xid or --from-name; --target-* names the second."
+        raise UsageError("--diff needs a first point", hint)
+    check_patterns(arguments.schema, arguments.table, None)
+    given = {"-d": arguments.dbname, "--include-spool": arguments.include_spool, "--stdout": arguments.stdout}
+    given |= {"--into-schema": arguments.into_schema, "--with-dependents": arguments.with_dependents}
+    for flag, value in given.items():
+        if value:
+            raise UsageError(f"--diff excludes {flag}", "The difference is printed; no database is changed.")
+    return True
+
+
+def print_difference(archive: Archive, identity: Mapping[str, Any], arguments: argparse.Namespace, talk: Talk) -> int:
+    """Print what differs between two points; return the exit status."""
+    kept = {name: getattr(arguments, name) for name in ("base", "skip", "quiet", "verbose")}
+    defaults = argparse.Namespace(**vars(make_arguments().parse_args([])) | kept)
+    second = {name: getattr(arguments, name) for name in (*_FIRST.values(), "target_exclusive")}
+    first = {target: getattr(arguments, name) for name, target in _FIRST.items()}
+    first["target_exclusive"] = arguments.from_exclusive
+    source = Source(archive, identity, defaults, talk)
+    found = Comparison(source, arguments.directory, arguments.table, arguments.schema).run(first, second)
+    if arguments.stat:
+        print("\n".join(describe(found)))
+    else:
+        shutil.copyfileobj(found.sql, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        if not found:
+            talk.info("no difference")
+    for each in found.left:
+        talk.warn(f"not in the difference: {each}")
+    return 1 if found.left else 0
 
 
 def is_following(arguments: argparse.Namespace) -> bool:

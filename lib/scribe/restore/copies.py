@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from scribe.archive.chains import find_chains, goes_back
+from scribe.archive.chains import Way, find_chains, goes_back
 from scribe.archive.layout import Archive, Base
 from scribe.common import files
 from scribe.common.cli import Talk
@@ -93,6 +93,11 @@ class Copy:
             with connect(dbname=self.name) as there:
                 position = server.read_position(there)
         return position[0] if position is not None and not position[1] else None
+
+    def find_way(self, **point: Any) -> Way:
+        """Return what leads to a point from where the copy began. Raises ScribeError for no such point."""
+        with self._restoring(point) as restore, server.connect_server() as conn:
+            return restore.find_way(conn)
 
     def can_reach(self, **point: Any) -> bool:
         """Whether bring_to() can go on to a point from where the copy stands. Raises ScribeError for no such point."""

@@ -318,8 +318,12 @@ class Restore:
         if self.arguments.include_spool and self._apply_spool(replayer, way):
             to_segment_end = False
         if not to_segment_end:
-            replayer.session.run(ADVANCE.encode())
-            replayer.session.run(WAKE.encode())
+            self.settle(replayer)
+
+    def settle(self, replayer: Replayer) -> None:
+        """Do at a point within a segment what its footer does at its end."""
+        replayer.session.run(ADVANCE.encode())
+        replayer.session.run(WAKE.encode())
 
     def _choose(self, replayer: Replayer, way: Way, segments: Iterable[Segment]) -> Iterator[Segment]:
         """Yield the segments that have to be read, when all before them were applied."""

@@ -170,10 +170,10 @@ def describe_row(relation: Relation, change: Change, *, old: bool) -> str:
     return f"{relation}, {text if len(text) <= 80 else text[:80] + '...'}"
 
 
-def undo_one(relation: Relation, change: Change, what: str) -> str | None:
+def undo_one(relation: Relation, change: Change, what: str, check: str = "scribe_undone") -> str | None:
     """Return a statement that takes an insert or update back and fails unless the row is still what it made it.
 
-    None where the update changed nothing. what: the change, for the message.
+    None where the update changed nothing. what: the change, for the message; check: the function that counts the rows.
     """
     if change.op == INSERT:
         statement = f"DELETE FROM {relation.target} AS t WHERE {_find(relation, change)}"
@@ -188,7 +188,7 @@ def undo_one(relation: Relation, change: Change, what: str) -> str | None:
         statement = f"UPDATE {relation.target} AS t SET {', '.join(changed)} WHERE {_find(relation, change)}"
     return (
         f"WITH done AS ({statement} RETURNING 1)"
-        f" SELECT pg_temp.scribe_undone(pg_catalog.count(*), {quote_literal(what)}::pg_catalog.text) FROM done;\n"
+        f" SELECT pg_temp.{check}(pg_catalog.count(*), {quote_literal(what)}::pg_catalog.text) FROM done;\n"
     )
 
 

@@ -49,6 +49,10 @@ SELECT m.oid::int8, pg_catalog.concat_ws('|', pg_catalog.pg_get_userbyid(m.lomow
    FROM pg_catalog.aclexplode(m.lomacl) AS a WHERE a.grantee <> m.lomowner))
 FROM pg_catalog.pg_largeobject_metadata AS m
 """
+_CONTENTS = """
+SELECT loid::int8, pg_catalog.md5(pg_catalog.string_agg(pageno || ' ' || pg_catalog.md5(data), ',' ORDER BY pageno))
+FROM pg_catalog.pg_largeobject GROUP BY loid
+"""
 _GRANTS = """
 SELECT CASE a.grantee WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee) END, a.privilege_type, a.is_grantable
 FROM pg_catalog.pg_largeobject_metadata AS m, pg_catalog.aclexplode(m.lomacl) AS a
@@ -138,6 +142,13 @@ def digest(conn: psycopg.Connection[Any]) -> dict[str, Any] | None:
     for oid, about in objects:
         total += _hash(oid, -1, f"{ends.get(oid, 0)}|{about}".encode())
     return {"number": len(objects), "digest": f"{total % (1 << 128):032x}"}
+
+
+def fingerprints(conn: psycopg.Connection[Any]) -> dict[int, str]:
+    """Return a digest for each large object, of its contents and of what is sent beside them; conn: a superuser's."""
+    about = dict(conn.execute(_ABOUT).fetchall())
+    pages = dict(conn.execute(_CONTENTS).fetchall())
+    return {oid: f"{pages.get(oid)} {text}" for oid, text in about.items()}
 
 
 def _hash(oid: int, page: int, data: bytes) -> int:
