@@ -43,5 +43,6 @@ def test_a_library_that_is_not_there_is_left_out_and_named(cluster: Cluster, mon
         with psycopg.connect(where) as conn:
             assert conn.execute("SHOW auto_explain.log_min_duration").fetchall() == [("77ms",)]
             assert conn.execute("SHOW max_worker_processes").fetchall() == [("0",)]
+            assert conn.execute("SHOW dynamic_shared_memory_type").fetchall() == [("mmap",)]
     assert [*preloads.missing] == ["no_such_library"]
     assert "No such file" in preloads.describe_missing()[0]

@@ -35,6 +35,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _SOCKET_PATH = 90  # bytes a socket's directory may have
 SETTINGS = {
     "listen_addresses": "",
+    "dynamic_shared_memory_type": "mmap",  # in its files, which go with it, and not in /dev/shm, if somebody kills it
     "unix_socket_permissions": "0700",
     "fsync": "off",
     "full_page_writes": "off",
