@@ -18,6 +18,26 @@ BEGIN
 END
 $function$;
 
+-- Whether the transaction goes on with one snapshot: what it reads of the catalog may be older than what its commands worked on.
+CREATE OR REPLACE FUNCTION scribe.keeps_snapshot() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
+$function$;
+
+-- without_identity() for such a transaction: by the server's own look at a table, and by a row of the catalog that nobody has changed since
+-- the snapshot. Of tables, and of those that the command has reached through others: their lock is held.
+CREATE OR REPLACE FUNCTION scribe.without_identity_now(tables oid[]) RETURNS SETOF oid
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN QUERY SELECT c.oid FROM pg_class AS c
+        WHERE (c.oid = ANY (tables) OR c.oid IN (SELECT l.relation FROM pg_locks AS l
+                WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock'))
+            AND c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
+            AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
+            AND pg_get_replica_identity_index(c.oid) IS NULL AND NOT (c.relreplident = 'f' AND scribe.hold('pg_class', c.oid));
+END
+$function$;
+
 -- Change a table's replica identity, recorded as the DDL it is.
 CREATE OR REPLACE FUNCTION scribe.change_identity(relation regclass, identity text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
@@ -31,22 +51,34 @@ BEGIN
 END
 $function$;
 
+-- Remember that a table's identity is ours. Another transaction may have the same row, unseen; then it is remembered.
+CREATE OR REPLACE FUNCTION scribe.remember_identity(relation oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    INSERT INTO scribe.replica_identity VALUES (relation) ON CONFLICT DO NOTHING;
+EXCEPTION WHEN serialization_failure THEN
+    NULL;
+END
+$function$;
+
 -- See to it that the tables a command touched have a replica identity; recorded as the DDL it is.
 CREATE OR REPLACE FUNCTION scribe.mend_identity(tables oid[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     relation regclass;
+    old constant boolean := scribe.keeps_snapshot();
 BEGIN
-    FOR relation IN SELECT * FROM scribe.without_identity(tables) ORDER BY 1 LOOP
+    FOR relation IN SELECT w FROM scribe.without_identity(tables) AS w WHERE NOT old
+        UNION ALL SELECT w FROM scribe.without_identity_now(tables) AS w WHERE old ORDER BY 1 LOOP
         IF (SELECT replica_identity FROM scribe.config) = 'refuse' THEN
             RAISE EXCEPTION 'table % would have no usable replica identity', relation
                 USING ERRCODE = 'SC001',
                     HINT = 'Give it a primary key or set REPLICA IDENTITY in the same statement; SCRIBE_REPLICA_IDENTITY=refuse is in force.';
         END IF;
         PERFORM scribe.change_identity(relation, 'FULL');
-        INSERT INTO scribe.replica_identity VALUES (relation) ON CONFLICT DO NOTHING;
+        PERFORM scribe.remember_identity(relation);
     END LOOP;
-    IF NOT EXISTS (SELECT FROM scribe.replica_identity WHERE relid = ANY (tables)) THEN
+    IF old OR NOT EXISTS (SELECT FROM scribe.replica_identity WHERE relid = ANY (tables)) THEN
         RETURN;
     END IF;
     FOR relation IN
@@ -68,7 +100,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     unseen record;
 BEGIN
-    IF current_setting('transaction_isolation') NOT IN ('repeatable read', 'serializable') THEN
+    IF NOT scribe.keeps_snapshot() THEN
         RETURN;
     END IF;
     FOR unseen IN
@@ -78,7 +110,7 @@ BEGIN
         PERFORM scribe.write_row('lost', tag, 'table', unseen.identity, '', false,
             format('the snapshot of the transaction is older than table %s', unseen.identity), ARRAY[unseen.id]);
         PERFORM scribe.change_identity(unseen.id::regclass, 'FULL');
-        INSERT INTO scribe.replica_identity VALUES (unseen.id) ON CONFLICT DO NOTHING;
+        PERFORM scribe.remember_identity(unseen.id);
     END LOOP;
 END
 $function$;

@@ -92,3 +92,48 @@ def test_schemas_and_tables_that_a_transaction_cannot_see(source: Scribe, cluste
     assert "the snapshot of the transaction is older than table snap.made_later" in lost
     assert set(lost[:-1]) <= {NOT_CHANGED}
     restored(source, cluster, "later.in_later", "snap.made_later")
+
+
+def test_a_table_that_others_changed_meanwhile_is_dropped_and_nothing_is_missing(
+    source: Scribe, cluster: Cluster
+) -> None:
+    cluster.psql("SET ROLE snap; CREATE TABLE snap.kept (a int)", source.dbname)
+    source.run("scribe-init")
+    in_old_snapshot(
+        source,
+        lambda: cluster.psql(
+            "SET ROLE snap; ALTER TABLE snap.t ADD COLUMN b int; CREATE TABLE snap.later (a int PRIMARY KEY)",
+            source.dbname,
+        ),
+        "DROP TABLE snap.t",
+        "DROP TABLE snap.later",
+        "INSERT INTO snap.kept VALUES (1)",
+    )
+    assert cluster.value(LOST, source.dbname) == ""
+    restored(source, cluster, "snap.kept")
+
+
+def test_a_table_whose_key_a_transaction_cannot_see_keeps_an_identity(source: Scribe, cluster: Cluster) -> None:
+    cluster.psql(
+        "SET ROLE snap; CREATE TABLE snap.rows (a int NOT NULL); CREATE TABLE snap.above (a int NOT NULL)",
+        source.dbname,
+    )
+    source.run("scribe-init")
+    in_old_snapshot(
+        source,
+        lambda: cluster.psql(
+            "SET ROLE snap; ALTER TABLE snap.rows ADD CONSTRAINT fresh PRIMARY KEY (a);"
+            " CREATE TABLE snap.below (PRIMARY KEY (a)) INHERITS (snap.above)",
+            source.dbname,
+        ),
+        "ALTER TABLE snap.rows DROP CONSTRAINT fresh",
+        "ALTER TABLE snap.above ADD COLUMN b int, DROP COLUMN a",
+        "INSERT INTO snap.rows VALUES (1), (2)",
+        "INSERT INTO snap.below VALUES (1), (2)",
+    )
+    for change in ("UPDATE snap.{} SET {} = 3 WHERE {} = 2", "DELETE FROM snap.{} WHERE {} = 1"):
+        cluster.psql(change.replace("{}", "rows", 1).replace("{}", "a"), source.dbname)
+        cluster.psql(change.replace("{}", "below", 1).replace("{}", "b"), source.dbname)
+    flagged = NOT_CHANGED if source.settings["SCRIBE_DECODER"] == "pgoutput" else ""
+    assert cluster.value(LOST, source.dbname) == flagged
+    restored(source, cluster, "snap.rows", "snap.below")

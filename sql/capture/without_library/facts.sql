@@ -9,8 +9,12 @@ BEGIN
             ELSE string_agg(DISTINCT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid::text, ' ') END
         FROM pg_event_trigger_dropped_objects()
         WHERE object_type IN ('index', 'table constraint', 'trigger', 'rule', 'table column', 'default value')));
-    DELETE FROM scribe.table_facts AS f USING pg_event_trigger_dropped_objects() AS d
-        WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND f.relid = d.objid;
+    BEGIN
+        DELETE FROM scribe.table_facts AS f USING pg_event_trigger_dropped_objects() AS d
+            WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND f.relid = d.objid;
+    EXCEPTION WHEN serialization_failure THEN
+        NULL;  -- another transaction wrote it after the snapshot of this one; nobody asks for it again, and a rotation sweeps it up
+    END;
     IF tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED' AND scribe.is_active()
         AND NOT scribe.in_script() THEN
         PERFORM scribe.catch_up(tg_tag, '{}');

@@ -124,7 +124,8 @@ BEGIN
     IF record OR NOT EXISTS (SELECT FROM scribe.seen_tablespace) THEN
         PERFORM scribe.reconcile_roles(record), scribe.reconcile_tablespaces(record);
     END IF;
-    PERFORM scribe.sweep('attached', 'true');  -- of transactions that have ended
+    PERFORM scribe.sweep('attached', 'true'),  -- of transactions that have ended
+        scribe.sweep('table_facts', 'NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid)');
     IF record OR NOT EXISTS (SELECT FROM scribe.seen_privilege) THEN
         PERFORM scribe.reconcile_privileges(record), scribe.reconcile_clusters(record);
     END IF;
