@@ -295,51 +295,174 @@ text_is_plain(const char *text)
 	}
 }
 
+static Token
+next_of_grammar(Scan *scan)
+{
+	Token		token;
+
+	do
+		token = next_token(scan);
+	while (token.kind == TOKEN_COMMENT);
+	return token;
+}
+
+static bool
+is_char(Token *token, char c)
+{
+	return token->kind == TOKEN_CHAR && *token->start == c;
+}
+
+/*
+ * Pass over a keyword if token is that one.
+ */
+static bool
+take_word(Scan *scan, Token *token, const char *word)
+{
+	if (!is_word(token, word))
+		return false;
+	*token = next_of_grammar(scan);
+	return true;
+}
+
+/*
+ * Pass over a name, which may have a schema, and be written as U&"..." UESCAPE '...'.
+ */
+static void
+skip_name(Scan *scan, Token *token)
+{
+	for (;;)
+	{
+		if (is_word(token, "u") && token->start[1] == '&' && token->start[2] == '"')
+		{
+			(void) next_token(scan);
+			(void) next_token(scan);
+			*token = next_of_grammar(scan);
+			if (take_word(scan, token, "uescape"))
+				*token = next_of_grammar(scan);
+		}
+		else
+			*token = next_of_grammar(scan);
+		if (!is_char(token, '.'))
+			return;
+		*token = next_of_grammar(scan);
+	}
+}
+
+/*
+ * CONCURRENTLY among the options of REINDEX; token: the first.
+ */
+static bool
+find_option(Scan *scan, Token *token)
+{
+	bool		begins = true;
+
+	while (token->kind != TOKEN_END && token->kind != TOKEN_BAD && !is_char(token, ')'))
+	{
+		if (begins && is_word(token, "concurrently"))
+			return true;
+		begins = is_char(token, ',');
+		*token = next_of_grammar(scan);
+	}
+	return false;
+}
+
+/*
+ * The place of CONCURRENTLY, or of FINALIZE after a DETACH PARTITION that had it.  Types and functions may have the one name and
+ * anything the other, so they are looked for where the grammar has them alone.
+ */
+static bool
+find_barred_word(Scan *scan, const char *tag, Token *token)
+{
+	*token = next_of_grammar(scan);
+	if (strcmp(tag, "ALTER TABLE") == 0)
+	{
+		if (!take_word(scan, token, "alter") || !take_word(scan, token, "table"))
+			return false;
+		if (is_word(token, "if"))
+		{
+			Scan		ahead = *scan;
+			Token		next = next_of_grammar(&ahead);
+
+			if (is_word(&next, "exists"))
+			{
+				(void) next_of_grammar(scan);
+				*token = next_of_grammar(scan);
+			}
+		}
+		(void) take_word(scan, token, "only");
+		if (is_char(token, '('))
+			*token = next_of_grammar(scan);
+		skip_name(scan, token);
+		if (is_char(token, ')') || is_char(token, '*'))
+			*token = next_of_grammar(scan);
+		if (!take_word(scan, token, "detach") || !take_word(scan, token, "partition"))
+			return false;
+		skip_name(scan, token);
+		return is_word(token, "concurrently") || is_word(token, "finalize");
+	}
+	if (strcmp(tag, "REINDEX") == 0)
+	{
+		if (!take_word(scan, token, "reindex"))
+			return false;
+		if (is_char(token, '('))
+		{
+			*token = next_of_grammar(scan);
+			if (find_option(scan, token))
+				return true;
+			*token = next_of_grammar(scan);
+		}
+		*token = next_of_grammar(scan);
+	}
+	else if (strcmp(tag, "CREATE INDEX") == 0)
+	{
+		(void) take_word(scan, token, "create");
+		(void) take_word(scan, token, "unique");
+		(void) take_word(scan, token, "index");
+	}
+	else if (strcmp(tag, "DROP INDEX") == 0)
+	{
+		(void) take_word(scan, token, "drop");
+		(void) take_word(scan, token, "index");
+	}
+	else if (strcmp(tag, "REFRESH MATERIALIZED VIEW") == 0)
+	{
+		(void) take_word(scan, token, "refresh");
+		(void) take_word(scan, token, "materialized");
+		(void) take_word(scan, token, "view");
+	}
+	else
+		return false;
+	return is_word(token, "concurrently");
+}
+
 /*
  * The text without the keyword CONCURRENTLY, which is barred from transaction
- * blocks; NULL where it does not stand there.
+ * blocks, or FINALIZE; NULL where it does not stand there.
  */
 char *
 text_without_concurrently(const char *text, const char *tag)
 {
 	Scan		scan = {text, 0};
-	bool		seen_partition = false;
-	bool		alter = strcmp(tag, "ALTER TABLE") == 0;
-	bool		reindex = strcmp(tag, "REINDEX") == 0;
+	Token		token;
+	const char *rest;
 
-	if (!alter && !reindex && strcmp(tag, "CREATE INDEX") != 0 &&
-		strcmp(tag, "DROP INDEX") != 0 && strcmp(tag, "REFRESH MATERIALIZED VIEW") != 0)
+	if (!find_barred_word(&scan, tag, &token))
 		return NULL;
-
-	for (;;)
+	rest = token.start + token.len;
+	if (token.depth > 0)
 	{
-		Token		token = next_token(&scan);
-		const char *rest;
+		/* REINDEX (CONCURRENTLY [true]) */
+		Token		value = next_token(&scan);
 
-		if (token.kind == TOKEN_END || token.kind == TOKEN_BAD)
-			return NULL;
-		if (is_word(&token, "detach"))
-			seen_partition = true;
-		if (!is_word(&token, "concurrently") || (alter && !seen_partition) ||
-			(token.depth > 0 && !reindex))
-			continue;
-
-		rest = token.start + token.len;
-		if (token.depth > 0)
-		{
-			/* REINDEX (CONCURRENTLY [true]) */
-			Token		value = next_token(&scan);
-
-			if (value.kind == TOKEN_WORD || value.kind == TOKEN_QUOTED)
-				rest = value.start + value.len;
-			return psprintf("%.*sCONCURRENTLY false%s", (int) (token.start - text), text, rest);
-		}
-		rest += strspn(rest, " \t");
-		if (*rest == '\0')
-			while (token.start > text && is_blank(token.start[-1]))
-				token.start--;
-		return psprintf("%.*s%s", (int) (token.start - text), text, rest);
+		if (value.kind == TOKEN_WORD || value.kind == TOKEN_QUOTED)
+			rest = value.start + value.len;
+		return psprintf("%.*sCONCURRENTLY false%s", (int) (token.start - text), text, rest);
 	}
+	rest += strspn(rest, " \t");
+	if (*rest == '\0')
+		while (token.start > text && is_blank(token.start[-1]))
+			token.start--;
+	return psprintf("%.*s%s", (int) (token.start - text), text, rest);
 }
 
 /*

@@ -79,7 +79,8 @@ BEGIN
         PERFORM scribe.write_row('create', tag, object_type, object_identity, statement, true, NULL, relids);
     ELSIF tag = 'CREATE MATERIALIZED VIEW' AND NOT exact AND cardinality(relids) = 1 THEN  -- its query was analysed before anybody saw it
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, scribe.matview_text(relids[1]), true, NULL, relids, NULL, '""');
-    ELSIF is_drop AND (NOT firm OR scribe.drops_by_identity(facts, dropped)) THEN  -- what it dropped says enough
+    ELSIF is_drop AND (NOT firm OR scribe.drops_by_identity(facts, dropped)
+            OR (tag = 'DROP INDEX' AND statement ~ '--|/\*')) THEN  -- what it dropped says enough
         FOR part IN SELECT * FROM json_array_elements(dropped->'named') LOOP
             PERFORM scribe.write_row('ddl', tag, part->>'type', part->>'identity',
                 format('%s %s%s CASCADE', tag, CASE tag WHEN 'DROP INDEX' THEN 'IF EXISTS ' END,  -- an invalid one is nowhere else
@@ -121,10 +122,12 @@ BEGIN
                 RETURN;
             END IF;
             -- a name that was chosen beside indexes which are nowhere else would be another one there
-            IF statement ~* '^\s*CREATE\s+(UNIQUE\s+)?INDEX\s+CONCURRENTLY\M' OR EXISTS (SELECT FROM pg_index AS i JOIN pg_index AS made
+            IF statement ~* '^[^(]*\mINDEX\M[^(]*\mCONCURRENTLY\M' OR EXISTS (SELECT FROM pg_index AS i JOIN pg_index AS made
                     ON made.indrelid = i.indrelid WHERE made.indexrelid = relids[1] AND NOT i.indisvalid) THEN
-                statement := regexp_replace(statement, '^(\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?)(?=ON\M)', '\1'
-                    || (SELECT replace(quote_ident(relname), '\', '\\') FROM pg_class WHERE oid = relids[1]) || ' ', 'i');
+                statement := (SELECT CASE WHEN statement ~ '--|/\*' AND strpos(statement, quote_ident(relname)) = 0  -- which hide the place
+                        AND relkind = 'i' AND reltablespace = 0 THEN pg_get_indexdef(oid)
+                    ELSE regexp_replace(statement, '^(\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+(?:CONCURRENTLY\s+)?)(?=ON\M)', '\1'
+                        || replace(quote_ident(relname), '\', '\\') || ' ', 'i') END FROM pg_class WHERE oid = relids[1]);
             END IF;
         END IF;
         IF tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND exact AND object_type = 'extension' THEN

@@ -359,6 +359,18 @@ def test_the_word_concurrently_goes_and_no_other() -> None:
         "ALTER TABLE a DETACH PARTITION b"
     )
     assert without_concurrently("CREATE TABLE concurrently (x int)", "CREATE TABLE") is None
+    assert without_concurrently("CREATE INDEX i ON a (b) WHERE concurrently(b)", "CREATE INDEX") is None
+    assert without_concurrently("ALTER TABLE a ADD detach int, ADD x concurrently", "ALTER TABLE") is None
+    assert without_concurrently("ALTER TABLE a DETACH PARTITION finalize", "ALTER TABLE") is None
+    assert without_concurrently("ALTER TABLE a DETACH PARTITION b.finalize", "ALTER TABLE") is None
+    assert without_concurrently("REINDEX (TABLESPACE concurrently) TABLE a", "REINDEX") is None
+    for table in ("a", "only", "ONLY (a)", "IF EXISTS a . b *", "if", "U&\"!0061\" UESCAPE '!'", "/* /* */ */ detach"):
+        for part in ("finalize", "partition", "s. finalize", 'u&"b"'):
+            text = f"ALTER TABLE {table} DETACH PARTITION {part}"
+            assert without_concurrently(f"{text} FINALIZE", "ALTER TABLE") == (text if table != "only" else None)
+    assert without_concurrently("REINDEX (VERBOSE, CONCURRENTLY on) TABLE a", "REINDEX") == (
+        "REINDEX (VERBOSE, CONCURRENTLY false) TABLE a"
+    )
 
 
 @pytest.mark.unit

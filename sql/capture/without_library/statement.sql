@@ -127,8 +127,9 @@ BEGIN
             reason := 'a string that holds a GRANT on a temporary table';
         END IF;
     END IF;
-    IF tag = 'ALTER TABLE' AND text ~* '\mDETACH\s+PARTITION\M.*\m(CONCURRENTLY|FINALIZE)\s*$' THEN
-        named := parse_ident(substring(text FROM '(?i)\mDETACH\s+PARTITION\s+(.*\S)\s+(?:CONCURRENTLY|FINALIZE)\s*$'), false);
+    less := CASE WHEN tag = 'ALTER TABLE' THEN btrim(regexp_replace(text, '/\*([^*]|\*+[^*/])*\*+/|--[^\n\r]*', ' ', 'g'), E' \n\r\t') END;
+    IF less ~* '\mDETACH\s+PARTITION\M.*\m(CONCURRENTLY|FINALIZE)$' THEN
+        named := parse_ident(substring(less FROM '(?i)\mDETACH\s+PARTITION\s+(.*\S)\s+(?:CONCURRENTLY|FINALIZE)$'), false);
         SELECT c.oid INTO detached FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.relname = named[cardinality(named)] AND CASE WHEN cardinality(named) > 1 THEN n.nspname = named[1]
             ELSE n.nspname = ANY (string_to_array(replace(current_setting('scribe.path', true), '"', ''), ', ')) END LIMIT 1;

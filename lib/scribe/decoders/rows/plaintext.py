@@ -115,27 +115,103 @@ def is_plain(text: str) -> bool:
     return depth == 0 and not empty
 
 
+class _Grammar:
+    """The tokens of a statement but its comments, read one after the other."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = [token for token in tokens(text) if token.kind != "comment"]
+        self.at = 0
+
+    def is_next(self, *words: str, ahead: int = 0) -> bool:
+        """Say whether these words or signs come next, so far ahead."""
+        coming = self.tokens[self.at + ahead : self.at + ahead + len(words)]
+        return [self.text[t.start : t.end].lower() if t.kind in ("word", "char") else "" for t in coming] == [*words]
+
+    def take(self, *words: str) -> bool:
+        """Pass over these, if they come next."""
+        found = self.is_next(*words)
+        self.at += len(words) if found else 0
+        return found
+
+    def skip_name(self) -> None:
+        """Pass over a name, which may have a schema, and be written as U&"..." UESCAPE '...'."""
+        while True:
+            here = self.tokens[self.at].start if self.at < len(self.tokens) else len(self.text)
+            if self.text[here : here + 3].lower() == 'u&"':
+                self.at += 3
+                self.at += 2 if self.is_next("uescape") else 0
+            else:
+                self.at += 1
+            if not self.take("."):
+                return
+
+    def find_option(self) -> bool:
+        """Pass over the options of REINDEX, up to CONCURRENTLY; say whether that is among them."""
+        begins = True
+        while self.at < len(self.tokens) and not self.is_next(")"):
+            if begins and self.is_next("concurrently"):
+                return True
+            begins = self.is_next(",")
+            self.at += 1
+        return False
+
+
+_BEFORE = {
+    "CREATE INDEX": ("create", "unique", "index"),
+    "DROP INDEX": ("drop", "index"),
+    "REFRESH MATERIALIZED VIEW": ("refresh", "materialized", "view"),
+}
+
+
+def _find_barred_word(words: _Grammar, tag: str) -> bool:
+    """Go to CONCURRENTLY, or to FINALIZE after a DETACH PARTITION that had it; say whether it is there.
+
+    Types and functions may have the one name, anything the other: both are looked for where the grammar has them alone.
+    """
+    if tag == "ALTER TABLE":
+        if not words.take("alter", "table"):
+            return False
+        words.take("if", "exists")
+        words.take("only")
+        words.take("(")
+        words.skip_name()
+        if not words.take(")"):
+            words.take("*")
+        if not words.take("detach", "partition"):
+            return False
+        words.skip_name()
+        return words.is_next("concurrently") or words.is_next("finalize")
+    if tag == "REINDEX":
+        if not words.take("reindex"):
+            return False
+        if words.take("("):
+            if words.find_option():
+                return True
+            words.at += 1
+        words.at += 1
+    elif tag in _BEFORE:
+        for word in _BEFORE[tag]:
+            words.take(word)
+    else:
+        return False
+    return words.is_next("concurrently")
+
+
 def without_concurrently(text: str, tag: str) -> str | None:
-    """Return the text without the keyword CONCURRENTLY, None where it does not stand there."""
+    """Return the text without the keyword CONCURRENTLY, or FINALIZE; None where it does not stand there."""
     if tag not in _CONCURRENT:
         return None
-    seen, found = False, list(tokens(text))
-    for number, token in enumerate(found):
-        word = text[token.start : token.end].lower()
-        if token.kind == "bad":
-            return None
-        seen = seen or word == "detach"
-        if token.kind != "word" or word != "concurrently" or (tag == "ALTER TABLE" and not seen):
-            continue
-        if token.depth > 0:
-            if tag != "REINDEX":
-                continue
-            value = found[number + 1] if number + 1 < len(found) else token
-            end = value.end if value.kind in ("word", "quoted") else token.end
-            return f"{text[: token.start]}CONCURRENTLY false{text[end:]}"
-        rest = text[token.end :].lstrip(" \t")
-        return (text[: token.start] if rest else text[: token.start].rstrip()) + rest
-    return None
+    words = _Grammar(text)
+    if not _find_barred_word(words, tag):
+        return None
+    token = words.tokens[words.at]
+    if token.depth > 0:
+        following = words.tokens[words.at + 1] if words.at + 1 < len(words.tokens) else token
+        end = following.end if following.kind in ("word", "quoted") else token.end
+        return f"{text[: token.start]}CONCURRENTLY false{text[end:]}"
+    rest = text[token.end :].lstrip(" \t")
+    return (text[: token.start] if rest else text[: token.start].rstrip()) + rest
 
 
 # A literal goes on on a later line. Nothing is given back (++): the signs of a comment can be shared out in many ways.
