@@ -25,7 +25,7 @@ from scribe.archive.manifest import check_value
 from scribe.archive.segments import Reader, open_plain
 from scribe.archive.summary import MOST, Summary
 from scribe.archive.tokens import read_image
-from scribe.common.ddlnames import Renamed, name_objects, read_rename
+from scribe.common.ddlnames import Renamed, brief, name_objects, read_rename
 from scribe.common.errors import ScribeError
 from scribe.history.changes import (
     Change,
@@ -620,6 +620,39 @@ def test_a_gap_and_a_damaged_segment_are_named_and_the_rest_is_shown(told: Scrib
 )
 def test_a_schema_changes_text_names_its_objects(statement, path, names) -> None:
     assert name_objects(statement, path) == names
+
+
+ROLE_BLOCK = """DO LANGUAGE plpgsql $scribe1$
+BEGIN
+  IF pg_catalog.to_regclass('scribe.made') IS NULL THEN
+    CREATE TABLE scribe.made (kind text, name text, PRIMARY KEY (kind, name));
+  END IF;
+  IF EXISTS (SELECT FROM scribe.made WHERE kind = 'role' AND name = 'r') THEN
+    {};
+  END IF;
+END
+$scribe1$;
+"""
+
+
+@pytest.mark.parametrize(
+    ("done", "names"),
+    [
+        ("CREATE ROLE r", ["r"]),
+        ('ALTER ROLE "r s" RENAME TO t', ["r s"]),
+        ("DROP ROLE r", ["r"]),
+        ("COMMENT ON ROLE r IS 'GRANT a TO b'", ["r"]),
+        ('GRANT r TO "r s" WITH ADMIN OPTION', ["r", "r s"]),
+        ("REVOKE r FROM t", ["r", "t"]),
+        ("ALTER TABLESPACE ts OWNER TO r", ["ts"]),
+        ("GRANT CREATE ON TABLESPACE ts TO r", ["ts"]),
+        ("EXECUTE pg_catalog.format('ALTER DATABASE %I OWNER TO %I', pg_catalog.current_database(), 'r')", []),
+    ],
+)
+def test_a_change_of_a_role_names_the_role_and_not_what_the_restore_asks(done: str, names: list[str]) -> None:
+    statement = ROLE_BLOCK.format(done)
+    assert [name for _, name in name_objects(statement, "public")] == names
+    assert brief(statement).startswith(f"({done}"[:40])
 
 
 def test_renames_are_read_from_their_text() -> None:

@@ -49,6 +49,12 @@ _GRANTED = (
     *("table", "sequence", "schema", "database", "domain", "foreign data wrapper", "foreign server", "function"),
     *("procedure", "routine", "language", "large object", "parameter", "tablespace", "type"),
 )
+# A change of a role, tablespace or the database, as the decoder writes it, and what it does (docs/format.md).
+_SHARED = re.compile(r"DO LANGUAGE plpgsql \$scribe\d*\$\n")
+_DONE = re.compile(
+    r"^ *(?:SELECT ')?((?:CREATE|ALTER|DROP|COMMENT ON) (?:ROLE|TABLESPACE) .*|(?:GRANT|REVOKE) .*|EXECUTE .*)$",
+    re.MULTILINE,
+)
 _PATH_ITEM = re.compile(r'"((?:[^"]|"")*)"|([^\s,"\']+)')
 
 Name = tuple[str | None, str]  # schema, None where none was written, and name
@@ -195,7 +201,7 @@ def read_path(path: str | None) -> list[str]:
 
 def brief(statement: str) -> str:
     """Return the beginning of a statement on one line, for one that names nothing."""
-    text = _BLANKS.sub(" ", statement).strip()
+    text = _BLANKS.sub(" ", _shared_change(statement) or statement).strip()
     return f"({text[:_LONGEST]}{'...' if len(text) > _LONGEST else ''})"
 
 
@@ -207,6 +213,8 @@ def resolve(name: Name, path: str | None) -> Name:
 
 def name_objects(statement: str, path: str | None) -> list[Name]:
     """Return the objects that a statement makes, changes or drops; without a schema in the path's first."""
+    if (shared := _shared_change(statement)) is not None:
+        return [] if shared.startswith("EXECUTE ") else _granted_roles(shared) or name_objects(shared, None)
     words = _Words(statement)
     first = next(iter(read_path(path)), None)
     if words.take("grant") or words.take("revoke"):
@@ -221,6 +229,22 @@ def name_objects(statement: str, path: str | None) -> list[Name]:
         parts = words.parts()[:-1]
         return [(parts[-2] if len(parts) > 1 else first, parts[-1])] if parts else []
     return _listed(words, kind, first if kind in _WITHIN_SCHEMA else None, several=drops)
+
+
+def _shared_change(statement: str) -> str | None:
+    """Return what a change of a role, tablespace or the database does, None for any other statement."""
+    done = _DONE.search(statement) if _SHARED.match(statement) else None
+    return None if done is None else done[1]
+
+
+def _granted_roles(statement: str) -> list[Name]:
+    """Return the role that is granted or revoked, and the one it is granted to; none if it is something else."""
+    words = _Words(statement)
+    if not (words.take("grant") or words.take("revoke")):
+        return []
+    granted = words.name()
+    member = words.name() if words.take("to") or words.take("from") else None
+    return [] if granted is None or member is None else [granted, member]
 
 
 def _listed(words: _Words, kind: str, first: str | None, *, several: bool) -> list[Name]:
