@@ -37,6 +37,28 @@ has_number(const char *text, Size length)
 	return digits == 5;
 }
 
+/* Whether a literal may spell a word or a number in another way: by escapes, or over several lines. */
+static bool
+may_spell_otherwise(const char *text)
+{
+	if (strchr(text, '\\') != NULL || strcasestr(text, "u&'") != NULL)
+		return true;
+	for (const char *p = text; (p = strchr(p, '\'')) != NULL;)
+	{
+		bool		newline = false;
+
+		p++;
+		while (*p != '\0' && (strchr(" \t\n\r\f\v", *p) != NULL || (p[0] == '-' && p[1] == '-')))
+		{
+			newline = newline || *p == '\n' || *p == '\r';
+			p += *p == '-' ? strcspn(p, "\n\r") : 1;
+		}
+		if (newline && *p == '\'')
+			return true;
+	}
+	return false;
+}
+
 /*
  * Whether a constant of the text may stand for another time or object elsewhere: see scribe.fleeting_kinds(), which has the last
  * word.  A call of now() is no constant, and 'now()' is one.
@@ -44,6 +66,8 @@ has_number(const char *text, Size length)
 static bool
 may_be_fleeting(const char *text)
 {
+	if (may_spell_otherwise(text))
+		return true;
 	if (!has_time_word(text, strlen(text)) && !has_number(text, strlen(text)))
 		return false;
 	if (strpbrk(text, "$\\") != NULL || strstr(text, "--") != NULL || strstr(text, "/*") != NULL)

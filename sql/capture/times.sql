@@ -16,13 +16,23 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT statement ~ '\d{5}' AND (statement ~ '[$\\]|--|/\*' OR statement ~ '''\s*\d{5,}\s*''')
 $function$;
 
+-- Whether a literal may spell such a word or number in another way: by an escape that makes a letter or digit, or over several lines.
+CREATE OR REPLACE FUNCTION scribe.spells_otherwise(statement text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT statement ~ '\m[eE]''(?:[^''\\]|''''|\\[bfnrt\\''])*\\[^bfnrt\\'']|\m[uU]&'''
+        OR statement ~ '''(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:\s|--[^\n\r]*[\n\r])*'''
+        OR (strpos(statement, '\') > 0 AND current_setting('scribe.settings', true) LIKE '{standard\_conforming\_strings,off%')
+$function$;
+
 -- The types of such constants, as alternatives of a pattern; NULL: the text holds none. A text that is not known may hold any.
 CREATE OR REPLACE FUNCTION scribe.fleeting_kinds(statement text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT nullif(concat_ws('|',
-        CASE WHEN coalesce(scribe.tells_time(statement), true) THEN '1082|1083|1114|1184|1266' END,  -- date, time, timestamp and with time zone
+        -- date, time, timestamp and with time zone
+        CASE WHEN coalesce(scribe.tells_time(statement), true) OR scribe.spells_otherwise(statement) THEN '1082|1083|1114|1184|1266' END,
         -- regproc, regprocedure, regoper, regoperator, regclass, regtype, regconfig, regdictionary, regnamespace, regcollation
-        CASE WHEN coalesce(scribe.names_by_number(statement), true) THEN '24|2202|2203|2204|2205|2206|3734|3769|4089|4191' END), '')
+        CASE WHEN coalesce(scribe.names_by_number(statement), true) OR scribe.spells_otherwise(statement)
+            THEN '24|2202|2203|2204|2205|2206|3734|3769|4089|4191' END), '')
 $function$;
 
 -- Statements that give what a command made the constants of these types that words or numbers became here: for each relation,

@@ -38,3 +38,17 @@ SET work_mem = '9MB';
 ALTER FUNCTION g() SET work_mem FROM CURRENT;
 SET timezone_abbreviations = 'India';
 CREATE TABLE indian (at timestamptz DEFAULT '2020-01-01 12:00 IST');
+-- the words spelled in other ways
+CREATE TABLE public.spelled (id int PRIMARY KEY, a timestamptz DEFAULT E'\x6eow', b timestamp DEFAULT U&'\006eow',
+    d timestamptz DEFAULT E'\Now', e timestamptz DEFAULT 'no' -- and further
+    'w', CHECK (a <> U&'!006eow' UESCAPE '!'));
+CREATE VIEW public.spelled_view AS SELECT timestamptz 'no'
+  'w' AS at;
+CREATE FUNCTION public.spelled(a text DEFAULT E'it\'s', b timestamptz DEFAULT E'\156ow') RETURNS int LANGUAGE sql AS 'SELECT 1';
+-- 19 knows no other strings than standard ones
+SELECT current_setting('server_version_num')::int < 190000 AS older \gset
+\if :older
+SET escape_string_warning = off;
+SET standard_conforming_strings = off;
+CREATE TABLE public.nonstandard (id int PRIMARY KEY, a timestamptz DEFAULT '\156ow');
+\endif
