@@ -153,8 +153,8 @@ CAPTURE = (
     Bug(
         "a table that comes without a key gets no replica identity",
         _SQL + "identities.sql",
-        "    FOR relation IN SELECT * FROM scribe.without_identity(tables) ORDER BY 1 LOOP",
-        "    FOR relation IN SELECT * FROM scribe.without_identity(tables) WHERE false LOOP",
+        "    FOR relation IN SELECT w FROM scribe.without_identity(tables) AS w WHERE NOT old\n",
+        "    FOR relation IN SELECT w FROM scribe.without_identity(tables) AS w WHERE false AND NOT old\n",
         (
             "test_capture.py::test_refuse_makes_the_statement_fail_with_a_hint",
             _PGOUTPUT + "[no_identity_brought_about_by_ddl]",
