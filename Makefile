@@ -97,6 +97,10 @@ check-model:  ## the model of stream, spool, rotation, slot and base, every stat
 	@command -v spin >/dev/null || apt-get install -y spin >/dev/null || true
 	@python3 tests/model/run.py $(MODEL)
 
+.PHONY: check-traces
+check-traces: dev  ## runs of the programs' code, with kills and power cuts, which the model has to accept: ROUNDS= SEED=
+	@tools/with-scratch $(PY) tests/model/rounds.py --rounds $(or $(ROUNDS),1000) $(if $(SEED),--seed $(SEED))
+
 .PHONY: check-planted
 check-planted: dev  ## planted bugs, and whether the tests notice each: PLANTED="--short --jobs N --json FILE NAME"
 	@tools/with-scratch $(PY) tests/planted/run.py $(PLANTED)

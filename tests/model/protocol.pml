@@ -229,7 +229,7 @@ inline declare_broken() {       /* @archive/layout.py:declare_broken */
 /* Without a power cut nobody asks what is on disk. */
 inline sync_names() {           /* @common/files.py:sync_directory */
 #if CUTS
-  d_part[0] = part[0]; d_part[1] = part[1]; d_part[2] = part[2]; d_stream_file = stream_file
+  d_part[0] = part[0]; d_part[1] = part[1]; d_part[2] = part[2]; d_stream_file = stream_file; printf("names are on disk\n")
 #else
   skip
 #endif
@@ -237,7 +237,7 @@ inline sync_names() {           /* @common/files.py:sync_directory */
 
 inline sync_file(number) {      /* @common/files.py:sync_file */
 #if CUTS
-  f[number - 1].kept = f[number - 1].n
+  f[number - 1].kept = f[number - 1].n; printf("fsync of file %d\n", number)
 #else
   skip
 #endif
@@ -255,7 +255,7 @@ inline new_file(where) {
   f[x_ - 1].n = 0; f[x_ - 1].kept = 0;
   f[x_ - 1].piece[0] = 0; f[x_ - 1].piece[1] = 0; f[x_ - 1].piece[2] = 0; f[x_ - 1].piece[3] = 0;
   f[x_ - 1].piece[4] = 0;
-  where = x_; x_ = 0
+  where = x_; printf("file %d is new\n", x_); x_ = 0
 }
 
 inline free_file(number) {      /* so that states that differ only in what is gone are one */
@@ -289,7 +289,7 @@ proctype world() {
   byte mode, s;
   do
 #if LATE
-  :: atomic { !intent && wal < W - (inits && broken) -> hist[wal] = timeline; wal++; printf("commit %d\n", wal - 1) }
+  :: atomic { !intent && wal < W - (inits && broken) -> hist[wal] = timeline; wal++; printf("commit %d to %d\n", wal - 1, wal) }
 #endif
   :: false -> skip
 #if CRASHES
@@ -366,9 +366,10 @@ proctype world() {
 #endif
 #if CUTS
   :: atomic {
-       power_cuts > 0 -> power_cuts--; boot++; printf("power cut\n");
+       power_cuts > 0 -> power_cuts--; boot++; 
        if :: mode = 0 :: mode = 1 :: mode = 2 fi;       /* unsynced bytes: all there, none, zeros */
        d_step {
+         printf("power cut, bytes %d\n", mode);
          r[0].alive = 0; r[0].fd = 0; r[0].hup = 0; r[0].orphan = 0;
          r[STREAMS - 1].alive = 0; r[STREAMS - 1].fd = 0; r[STREAMS - 1].hup = 0; r[STREAMS - 1].orphan = 0;
          connected = 0; rotate_lock = 0; stream_lock = 0; base_lock = 0; victim = 0;
@@ -388,12 +389,12 @@ proctype world() {
          mode = 0; s = 0
        };
        if                                               /* names that were not synced: there, or as before */
-       :: skip
-       :: part[0] = d_part[0]; part[1] = d_part[1]; part[2] = d_part[2]; stream_file = d_stream_file
+       :: printf("names stay\n")
+       :: part[0] = d_part[0]; part[1] = d_part[1]; part[2] = d_part[2]; stream_file = d_stream_file; printf("names go\n")
        fi;
        if :: log_said != 0 -> log_said = 0 :: skip fi;
        if
-       :: archived != d_archived -> archived = d_archived
+       :: archived != d_archived -> archived = d_archived; printf("segments go\n")
        :: archived != d_archived -> segment_torn = segment_torn | !data_kept
        :: archived == d_archived
        fi;
@@ -419,6 +420,7 @@ proctype world() {
          od;
          s = 0
        };
+       printf("power is back\n");
        assert(!segment_torn);                           /* a finished segment is whole */
        assert(archived >= said);                        /* what was said to be archived stays so */
        check_kept()
@@ -441,7 +443,7 @@ proctype receiver(byte me) {
               f[r[me].fd - 1].n < K ->
        f[r[me].fd - 1].piece[f[r[me].fd - 1].n] = PIECE(next, hist[next], 0); f[r[me].fd - 1].n++; within = 1; printf("begin of %d into file %d\n", next, r[me].fd) }
   :: atomic { r[me].fd && connected == me + 1 && !r[me].hup && within && f[r[me].fd - 1].n < K ->
-       f[r[me].fd - 1].piece[f[r[me].fd - 1].n] = PIECE(next, hist[next], 1); f[r[me].fd - 1].n++; within = 0; printf("end of %d into file %d\n", next, r[me].fd);
+       f[r[me].fd - 1].piece[f[r[me].fd - 1].n] = PIECE(next, hist[next], 1); f[r[me].fd - 1].n++; within = 0; printf("end of %d to %d into file %d\n", next, next + 1, r[me].fd);
        next++; written = next; received = MAX(received, next) }
   :: atomic { r[me].fd && connected == me + 1 && next < wal && hist[next] == 0 && !within ->
        next++; written = next }                          /* a keepalive: nothing to send up to there */
@@ -450,8 +452,7 @@ proctype receiver(byte me) {
 #else
   :: atomic { r[me].fd && flushed != written ->
 #endif
-      
-       sync_file(r[me].fd); flushed = written; printf("fsync of file %d: %d\n", r[me].fd, flushed) }
+       sync_file(r[me].fd); flushed = written }
   :: atomic { r[me].fd && connected == me + 1 && flushed > confirmed ->   /* it says so, then sends it */
        log_said = MAX(log_said, flushed);
        if
@@ -572,22 +573,22 @@ again:
           atomic { torn && cut_f >= 1 && cut_f <= NP && part[(cut_f - 1) % NP] -> f[part[(cut_f - 1) % NP] - 1].n = MIN(cut_o, f[part[(cut_f - 1) % NP] - 1].n) } unless { !(torn && cut_f >= 1 && cut_f <= NP && part[(cut_f - 1) % NP]) };
 #endif
           if
-          :: atomic { torn && cut_f <= NP && stream_file -> v_ = stream_file; stream_file = 0; sync_names(); free_file(v_); v_ = 0 }
+          :: atomic { torn && cut_f <= NP && stream_file -> printf("removes the file being written\n"); v_ = stream_file; stream_file = 0; sync_names(); free_file(v_); v_ = 0 }
           :: else
           fi;
           if
-          :: atomic { torn && cut_f < 3 && part[2] -> v_ = part[2]; part[2] = 0; sync_names(); free_file(v_); v_ = 0 }
+          :: atomic { torn && cut_f < 3 && part[2] -> printf("removes part 3\n"); v_ = part[2]; part[2] = 0; sync_names(); free_file(v_); v_ = 0 }
           :: else
           fi;
           if
-          :: atomic { torn && cut_f < 2 && part[1] -> v_ = part[1]; part[1] = 0; sync_names(); free_file(v_); v_ = 0 }
+          :: atomic { torn && cut_f < 2 && part[1] -> printf("removes part 2\n"); v_ = part[1]; part[1] = 0; sync_names(); free_file(v_); v_ = 0 }
           :: else
           fi;
           atomic {
             if
             :: torn ->
                v_ = (cut_f > NP -> stream_file : part[(cut_f - 1) % NP]);
-               if :: v_ && f[v_ - 1].n > cut_o -> f[v_ - 1].n = cut_o :: else fi;
+               if :: v_ && f[v_ - 1].n > cut_o -> f[v_ - 1].n = cut_o; printf("cuts file %d to %d\n", v_, cut_o) :: else fi;
                v_ = 0
             :: else
             fi
@@ -713,6 +714,9 @@ inline find_piece() {           /* @stream/rotation.py:plan: where the next segm
 
 inline add_segment() {          /* the manifest has its name: the segment counts */
   d_step {
+#ifndef PLANT_no_data_sync
+    printf("data of a segment is on disk\n");
+#endif
     scan(0);
 #ifdef PLANT_no_passing_over
     i_ = chain_from;
@@ -794,7 +798,12 @@ again:
          :: else
          fi
        };
-       atomic { create_stream() };
+       atomic {
+         create_stream();
+#ifndef PLANT_named_not_synced
+         d_archived = archived; printf("segments are on disk\n")        /* @stream/rotation.py:rotate: what one that was killed has named */
+#endif
+       };
 #ifndef PLANT_no_hup
        if
        :: atomic { r[0].alive && r[0].fd && (r[0].fd == part[0] || r[0].fd == part[1] || r[0].fd == part[2]) -> r[0].hup = 1 };
@@ -821,7 +830,7 @@ again:
 #endif
           add_segment();        /* @archive/manifest.py:write_manifest @common/files.py:publish */
 #ifndef PLANT_no_directory_sync
-          d_archived = archived;
+          d_step { d_archived = archived; printf("segments are on disk\n") };
 #endif
           find_piece()
        :: else -> break
@@ -855,11 +864,11 @@ again:
        atomic {                 /* @stream/rotation.py:_remove_cuts */
          number = 0;
          do
-         :: number <= archived -> cuts = cuts & (~(1 << number)); number++
+         :: number <= archived -> cuts = cuts & (~(1 << number)); printf("cut at %d is done\n", number); number++
          :: else -> break
          od;
          number = 0; bad = 0; to = 0; s_tl = 0;
-         said = MAX(said, archived);
+         said = MAX(said, archived); printf("archived up to %d\n", archived);
          if :: rotate_lock == me -> rotate_lock = 0 :: else fi
        }
     od
@@ -973,7 +982,7 @@ again:
 init {
   atomic {
 #if !LATE
-    do :: wal < W -> hist[wal] = 1; wal++ :: else -> break od;
+    do :: wal < W -> hist[wal] = 1; wal++; printf("commit %d to %d\n", wal - 1, wal) :: else -> break od;
 #endif
     new_file(stream_file); sync_names();
     run world(); run receiver(0);

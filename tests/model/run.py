@@ -33,6 +33,7 @@ class Configuration:
     defines: dict[str, int]
     without: str = ""
     says: str = ""
+    depth: int = DEPTH  # less where a fault is known to be near: its search is not whole, and need not be
 
 
 HOLDS = (
@@ -77,7 +78,7 @@ def search(configuration: Configuration, directory: Path) -> dict[str, object]:
     say("spin", *defines, "-a", MODEL.name, directory=directory)
     # not optimised: the compiler would take ten times longer than the search saves
     say("gcc", "-O0", "-w", "-DSAFETY", "-DNOFAIR", f"-DMEMLIM={MEMORY}", "-o", "pan", "pan.c", directory=directory)
-    out = say("./pan", "-E", f"-m{DEPTH}", directory=directory)
+    out = say("./pan", "-E", f"-m{configuration.depth}", directory=directory)
     fault = re.search(r"^pan:\d+: (?!wrote)(.*?)(?: \(at depth.*)?$", out, re.MULTILINE)
     whole = "Search not completed" not in out and "max search depth too small" not in out
     stored = re.search(r"(\d+) states, stored", out)
@@ -177,6 +178,13 @@ PLANTED = (
     Configuration("a promotion", {"W": 3, "PROMOTIONS": 1, "ROTATIONS": 1}, "PLANT_no_timeline", "comparing timelines"),
     Configuration("two rotations at once", {"W": 2, "ROTATORS": 2}, "PLANT_no_rotate_lock", "the rotations' lock"),
     Configuration("power is cut", {"W": 2, "CUTS": 1}, "PLANT_no_sync_at_start", "syncing the spool at a start"),
+    Configuration(
+        "power is cut, and a program is killed",
+        {"W": 2, "CUTS": 1, "KILLS": 1, "ROTATIONS": 2},
+        "PLANT_named_not_synced",
+        "syncing what a killed rotation has named",
+        depth=300,
+    ),
     Configuration(
         "the spool is damaged",
         {"W": 2, "DAMAGES": 1, "ROTATIONS": 1},

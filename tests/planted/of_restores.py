@@ -42,7 +42,6 @@ RESTORES = (
         '    if after.manifest["previous_sha256"] != before.last_sha256:',
         "    if False:",
         ("test_verification.py::test_swapped_segments_with_their_manifests_made_to_fit_break_the_chain",),
-        short=True,
     ),
     Bug(
         "a new chain is taken for a continuation",
@@ -121,7 +120,6 @@ RESTORES = (
         "                if current.commit_lsn < self.position:",
         "                if False:",
         ("test_points.py::test_a_restore_to_a_point_can_go_further",),
-        short=True,
     ),
     Bug(
         "a large transaction does not move the position",

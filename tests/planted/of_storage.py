@@ -325,7 +325,7 @@ STREAM = (
         _CONFIRMED,
         '        begin(spool, max(parse_lsn(record["lsn"]), _said(log_path(spool))))\n        os.truncate',
         "        os.truncate",
-        ("test_confirmation.py::test_the_messages_are_shortened_while_the_stream_goes_on_and_nothing_is_forgotten",),
+        ("test_confirmation.py::test_what_was_said_is_remembered_before_it_is_shortened",),
     ),
     Bug(
         "messages that a power loss may have taken are counted on",
@@ -339,7 +339,7 @@ STREAM = (
         _SUPERVISION,
         "                confirmation.settle(self.archive.spool)",
         "                pass",
-        ("test_confirmation.py::test_a_clean_stop_outlives_a_reboot",),
+        ("test_stream.py::test_a_stop_leaves_a_clean_spool_and_no_receiver",),
     ),
     Bug(
         "only what was recorded counts as confirmed",
@@ -354,7 +354,6 @@ STREAM = (
         'f"--startpos={format_lsn(position)}"',
         '"--startpos=0/0"',
         ("test_stream.py::test_killing_the_receiver_is_mended_without_a_person",),
-        short=True,
     ),
     Bug(
         "pg_recvlogical connects again by itself",
@@ -411,7 +410,6 @@ STREAM = (
         "    if highest is not None and confirmed > max(highest, position):",
         "    if False:",
         ("test_confirmation.py::test_a_slot_made_anew_under_the_same_name_breaks_the_chain",),
-        short=True,
     ),
     Bug(
         "a slot of another plugin or database is used",
@@ -433,7 +431,6 @@ STREAM = (
         "    if position > server.flush_lsn:",
         "    if False:",
         ("test_stream.py::test_an_archive_ahead_of_the_server_is_an_error",),
-        short=True,
     ),
     Bug(
         "a timeline that left before the archive's end is followed",
@@ -448,7 +445,6 @@ STREAM = (
         "    if gone and slot.confirmed_flush and parse_lsn(slot.confirmed_flush) > archived:",
         "    if False:",
         ("test_world.py::test_a_deleted_spool_with_what_was_confirmed_breaks_the_chain",),
-        short=True,
     ),
     Bug(
         "an end of the spool that is gone is not missed",
@@ -516,7 +512,6 @@ BASES = (
         "    if process.returncode == 0:\n        return",
         "    return",
         ("test_dump.py::test_a_failing_pg_dump_leaves_nothing",),
-        short=True,
     ),
     Bug(
         "the stream is not told where a base stands",

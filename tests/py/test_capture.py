@@ -193,9 +193,38 @@ def test_without_the_library_ddl_works_and_is_flagged(cluster: Cluster, captured
     assert [exact for _, exact in recorded[-2:]] == [False, False]
 
 
-def test_a_copy_of_the_database_records_nothing(cluster: Cluster, captured: str) -> None:
+@pytest.mark.parametrize("library", [True, False])
+def test_what_loaders_and_subscribers_do_in_a_replica_is_recorded(
+    cluster: Cluster, captured: str, library: bool
+) -> None:
+    if not library:
+        hide_library(cluster, captured)
+    cluster.psql("SET session_replication_role = replica; CREATE TABLE loaded (x int PRIMARY KEY)", captured)
+    assert [tag for _, tag, *_ in history(cluster, captured)] == ["CREATE TABLE"]
+
+
+def test_who_runs_a_command_is_noted_without_an_operator_of_anybodys() -> None:
+    """It runs as the user, under the user's path; the library has it in C."""
+    text = (ROOT / "sql/capture/caller.sql").read_text()
+    body = text.split("$function$")[1]
+    bare = re.sub(r"'(?:[^']|'')*'|--[^\n]*|OPERATOR\(pg_catalog\.[^)]*\)|SET LOCAL [\w.]+ =|:=|::|\.\.", " ", body)
+    assert re.findall(r"[-+*/<>=~!@#%^&|`?]+", bare) == []
+    called = set(re.findall(r"(?<![\w.])([a-z_]+)\(", bare)) - {"raise"}
+    assert called == set()
+
+
+def test_a_path_has_no_schema_that_its_role_may_not_use(cluster: Cluster, captured: str) -> None:
+    cluster.psql("CREATE SCHEMA secret; CREATE SCHEMA \"Open\"; GRANT USAGE ON SCHEMA \"Open\" TO mallory", captured)
+    path = "scribe.usable_path('\"$user\", secret, \"Open\", nowhere, public', 'mallory')"
+    assert cluster.value(f"SELECT {path}", captured) == 'mallory, "Open", public'
+
+
+@pytest.mark.parametrize("library", [True, False])
+def test_a_copy_of_the_database_records_nothing(cluster: Cluster, captured: str, library: bool) -> None:
     cluster.createdb("copied", captured)
     try:
+        if not library:
+            hide_library(cluster, "copied")
         cluster.psql("CREATE TABLE in_the_copy (x int PRIMARY KEY)", "copied")
         assert history(cluster, "copied") == []
     finally:
@@ -226,6 +255,16 @@ def test_every_function_searches_temporary_relations_last() -> None:
     for decoder in DECODERS:
         text = read_edition(decoder).decode()
         assert "search_path = pg_catalog" not in text.replace("search_path = pg_catalog, pg_temp", "")
+
+
+def test_every_function_has_a_search_path_of_its_own() -> None:
+    """A user's would lead to the user's functions; the one that runs as the user qualifies every name."""
+    for decoder in DECODERS:
+        text = read_edition(decoder).decode()
+        heads = re.findall(r"CREATE OR REPLACE FUNCTION (scribe\.\w+)(.*?)\bAS \$", text, re.S)
+        without = {name for name, head in heads if "SET search_path = pg_catalog, pg_temp" not in head}
+        assert without == {"scribe.note_caller"}
+        assert len(heads) > 90
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

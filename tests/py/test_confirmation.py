@@ -80,6 +80,15 @@ def test_a_clean_stop_outlives_a_reboot(tmp_path: Path) -> None:
     assert record["boot"] == "any"
 
 
+def test_what_was_said_is_remembered_before_it_is_shortened(tmp_path: Path) -> None:
+    confirmation.begin(tmp_path, 0x18)
+    log = confirmation.log_path(tmp_path)
+    log.write_text("pg_recvlogical: confirming write up to 0/20, flush to 0/30 (slot s)\n")
+    confirmation.shorten(tmp_path)
+    assert log.read_text() == ""
+    assert confirmation.highest(tmp_path, 0x10) == 0x30
+
+
 def test_the_messages_are_shortened_while_the_stream_goes_on_and_nothing_is_forgotten(scribe: Scribe) -> None:
     scribe.cluster.psql("CREATE TABLE t (a int PRIMARY KEY)", scribe.dbname)
     scribe.run("scribe-init", "--no-base")

@@ -60,12 +60,13 @@ def test_default_privileges_give_nobody_a_right_on_what_is_ours(
     """A trigger on a table of ours would run as a superuser at the next schema change of anybody."""
     cluster, database = scribe.cluster, scribe.dbname
     cluster.psql("DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
-    cluster.psql(DEFAULTS, database)
-    request.addfinalizer(lambda: cluster.psql("DROP OWNED BY mallory", database))
+    cluster.psql("DO $$ BEGIN CREATE ROLE \"Mallory\" LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    cluster.psql(DEFAULTS + DEFAULTS.replace("mallory", '"Mallory"').replace("ALTER", "; ALTER", 1), database)
+    request.addfinalizer(lambda: cluster.psql('DROP OWNED BY mallory, "Mallory"', database))
     scribe.settings["SCRIBE_DECODER"] = decoder
     for _ in range(2):
         scribe.run("scribe-init")
-        assert rights(cluster, database, "mallory") == []
+        assert rights(cluster, database, "mallory") == rights(cluster, database, "Mallory") == []
     assert cluster.value("SELECT has_schema_privilege('mallory', 'scribe', 'USAGE')", database) is False
     cluster.psql("CREATE TABLE loads (a int PRIMARY KEY)", database)
     assert cluster.value("SELECT count(*) FROM scribe.ddl_history WHERE statement LIKE 'CREATE TABLE loads%'", database)

@@ -210,6 +210,7 @@ def test_a_stop_leaves_a_clean_spool_and_no_receiver(attached: Scribe) -> None:
     assert attached.stop_stream() == 0
     assert not Path(f"/proc/{pid}").exists()
     assert stream.read_bytes().count(b"COMMIT; -- end") == 1
+    assert json.loads((attached.archive / "spool/confirmed.json").read_text())["boot"] == "any"  # of no boot
     attached.run("scribe-rotate")
     assert inserted(attached.archive) == [1]
 
