@@ -34,6 +34,8 @@ ROW_CHANGES: Statements = (
     "UPDATE k SET n = n + 1 WHERE id = 1",
     "DELETE FROM k WHERE id = 1",
 )
+USERS = "INSERT, UPDATE and DELETE of one row, users recorded"
+RECORDED = "-c session_preload_libraries=scribe_capture -c scribe.record_users=on"
 VOLATILE: Statements = (
     "ALTER TABLE filled ADD COLUMN r float8 DEFAULT random()",
     "ALTER TABLE filled DROP COLUMN r",
@@ -47,7 +49,11 @@ def measure_capture(bench: Bench) -> None:
         cluster.createdb(name)
     cluster_psql(cluster, "captured", "-o", "/dev/null", "-f", str(ROOT / "sql/capture.sql"))
     rows = bench.rows // 10
-    with cluster.connect("bare") as bare, cluster.connect("captured") as captured:
+    with (
+        cluster.connect("bare") as bare,
+        cluster.connect("captured") as captured,
+        cluster.connect("captured", options=RECORDED) as recorded,
+    ):
         for conn in (bare, captured):
             conn.execute("CREATE TABLE k (id int PRIMARY KEY, n int DEFAULT 0)")
             conn.execute(TABLE.format("filled").encode())
@@ -59,6 +65,7 @@ def measure_capture(bench: Bench) -> None:
             name: compare_sessions(bare, captured, statements, pairs * bench.rounds, repeat)
             for name, statements, pairs, repeat in work
         }
+        bench.figures["capture"][USERS] = compare_sessions(captured, recorded, ROW_CHANGES, 40 * bench.rounds, 50)
         for name, parts in SINGLE.items():
             bench.figures["capture"][name] = compare_single(bare, captured, parts, 12 * bench.rounds)
         bench.figures["capture"]["a schema of 200 tables"] = compare_schema(cluster, 4 * bench.rounds)
@@ -162,5 +169,6 @@ def report_capture(figures: dict[str, dict[str, float]]) -> list[str]:
     lines = []
     for name, entry in figures.items():
         ours = "{captured_us:,.0f} us, ratio {ratio:.2f}; server's CPU {cpu_ratio:.2f}".format(**entry)
-        lines.append(f"| {name}, with capture | {ours} | without capture {entry['bare_us']:,.0f} us |")
+        which = ("", "not recorded") if name == USERS else (", with capture", "without capture")
+        lines.append(f"| {name}{which[0]} | {ours} | {which[1]} {entry['bare_us']:,.0f} us |")
     return lines

@@ -96,6 +96,13 @@
 #define INDEX_UNCHANGED
 #endif
 
+/* a transactional message; needs message.h */
+#if PG_VERSION_NUM >= 170000
+#define log_message(prefix, text, size) LogLogicalMessage(prefix, text, size, true, false)
+#else
+#define log_message(prefix, text, size) LogLogicalMessage(prefix, text, size, true)
+#endif
+
 /* 19 takes options for a scan */
 #if PG_VERSION_NUM >= 190000
 #define beginscan_table(rel, snapshot) table_beginscan(rel, snapshot, 0, NULL, 0)

@@ -164,4 +164,5 @@ _PG_init(void)
 	previous_hook = ProcessUtility_hook;
 	ProcessUtility_hook = scribe_ProcessUtility;
 	triggers_init();
+	users_init();
 }

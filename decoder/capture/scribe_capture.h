@@ -93,4 +93,7 @@ extern void record_rest(Statement *statement, Oid role);
 extern void triggers_init(void);
 extern Oid	capture_function(const char *name, int nargs, const Oid *types);
 
+/* scribe_users.c */
+extern void users_init(void);
+
 #endif							/* SCRIBE_CAPTURE_H */

@@ -232,7 +232,7 @@ oid_array(List *oids)
 }
 
 /* inet_client_addr() */
-static char *
+char *
 client_address(void)
 {
 	LOCAL_FCINFO(fcinfo, 0);

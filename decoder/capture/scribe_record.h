@@ -83,5 +83,6 @@ extern bool is_empty(const char *name, bool *empty);
 extern bool read_config(Config *config);
 extern bool insert_row(Relation rel, Datum *values, bool *isnull);
 extern bool write_row(Relation history, Row *row);
+extern char *client_address(void);	/* NULL for a local socket */
 
 #endif							/* SCRIBE_RECORD_H */

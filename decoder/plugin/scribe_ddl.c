@@ -442,40 +442,6 @@ forget_emptying(ScribeState *state)
 }
 
 /*
- * A text that users choose, in the line of a frame: it can neither end that
- * nor look like another part of it.
- */
-static void
-append_words(StringInfo out, const char *text)
-{
-	for (const char *p = text; *p; p++)
-		appendStringInfoChar(out, (unsigned char) *p < 0x20 || *p == 0x7f || strchr(":()", *p) ? '?' : *p);
-}
-
-/*
- * Who asked for it, as far as that is known.
- */
-static void
-append_asker(StringInfo out, Audit *audit)
-{
-	if (audit->session_role == NULL)
-		return;
-	appendStringInfoString(out, " by ");
-	append_words(out, audit->session_role);
-	if (audit->client_addr != NULL)
-	{
-		appendStringInfoString(out, " from ");
-		append_one_line(out, audit->client_addr);
-	}
-	if (audit->application_name != NULL && *audit->application_name)
-	{
-		appendStringInfoString(out, " (");
-		append_words(out, audit->application_name);
-		appendStringInfoChar(out, ')');
-	}
-}
-
-/*
  * Was the role a superuser when it ran the statement?  The one that made the
  * cluster stays one.
  */
@@ -593,7 +559,11 @@ write_block(ScribeState *state, Audit *audit)
 	}
 	appendStringInfoString(out, "-- ddl ");
 	append_one_line(out, audit->tag);
-	append_asker(out, audit);
+	if (audit->session_role != NULL)
+	{
+		appendStringInfoString(out, " by ");
+		append_asker(out, audit->session_role, audit->client_addr, audit->application_name);
+	}
 	if (!audit->exact)
 	{
 		appendStringInfoString(out, " inexact: ");

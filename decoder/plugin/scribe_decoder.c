@@ -20,6 +20,7 @@ PG_MODULE_MAGIC;
 
 #define KEEPALIVE_CHANGES 100
 #define LONGEST_LOSS 800
+#define LONGEST_SESSION 256
 #define LONGEST_KEY 60
 
 static void scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init);
@@ -189,6 +190,7 @@ scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->rewritten = InvalidOid;
 	state->announced = NIL;
 	state->loud = NULL;
+	state->session = NULL;
 	state->made_known = false;
 	state->ending = false;
 	relations_begin(txn);
@@ -345,8 +347,24 @@ warn_of_loss(ScribeState *state, const char *message, Size size)
 }
 
 /*
- * Anybody may write messages, so they name points in time and losses, and
- * nothing else.
+ * Who has changed rows, as capture notes it before the commit; what was sent under its name before is forgotten.  It stands
+ * after the counts, where no restore looks at it.
+ */
+static void
+keep_session(ScribeState *state, const char *message, Size size)
+{
+	MemoryContext old;
+
+	if (size == 0 || size > LONGEST_SESSION || !pg_verifymbstr(message, size, true))
+		return;
+	old = MemoryContextSwitchTo(state->txn_cxt);
+	state->session = pnstrdup(message, size);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Anybody may write messages, so they name points in time, losses and
+ * sessions, and nothing else.
  */
 static void
 scribe_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn,
@@ -357,6 +375,8 @@ scribe_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr ls
 
 	if (transactional && strcmp(prefix, "scribe.lost") == 0)
 		warn_of_loss(state, message, size);
+	if (transactional && strcmp(prefix, "scribe.session") == 0)
+		keep_session(state, message, size);
 	if (!transactional || strcmp(prefix, "scribe.mark") != 0 || size == 0 || size >= sizeof(name))
 		return;
 	memcpy(name, message, size);

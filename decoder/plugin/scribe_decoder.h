@@ -220,6 +220,7 @@ typedef struct ScribeState
 	struct Shared *shared;		/* what is known of the shared catalogs */
 	bool		shared_dirty;	/* and that has to be read again */
 	bool		ending;			/* the transaction's last look at them */
+	char	   *session;		/* who changed rows, in txn_cxt, or NULL */
 	bool		made_known;		/* this transaction has made sure of scribe.made */
 } ScribeState;
 
@@ -231,6 +232,7 @@ extern void output_begin(ScribeState *state);
 extern void output_commit(ScribeState *state, XLogRecPtr end_lsn);
 extern void output_warning(ScribeState *state, const char *fmt,...) pg_attribute_printf(2, 3);
 extern void append_one_line(StringInfo buf, const char *text);
+extern void append_asker(StringInfo out, const char *role, const char *address, const char *application);
 
 /* scribe_literal.c */
 extern char *output_text(ScribeColumn *column, Datum value);

@@ -138,6 +138,23 @@ append_count(StringInfo buf, int64 count, const char *what)
 }
 
 /*
+ * Who has changed rows: role, address and application, with tabs between them.
+ */
+static void
+append_session(StringInfo out, char *session)
+{
+	char	   *address = strchr(session, '\t');
+	char	   *application = address ? strchr(address + 1, '\t') : NULL;
+
+	if (application == NULL)
+		return;
+	*address++ = *application++ = '\0';
+	appendStringInfoString(out, "-- session ");
+	append_asker(out, session, *address ? address : NULL, application);
+	appendStringInfoChar(out, '\n');
+}
+
+/*
  * Close the frame and send the rest of the transaction.
  */
 void
@@ -158,6 +175,8 @@ output_commit(ScribeState *state, XLogRecPtr end_lsn)
 		append_count(out, state->ddl, "ddl");
 		appendStringInfoChar(out, '\n');
 	}
+	if (state->session != NULL)
+		append_session(out, state->session);
 	appendStringInfoString(out, "COMMIT; -- end ");
 	append_lsn(out, state->include_position ? end_lsn : 0);
 	appendStringInfoChar(out, '\n');
@@ -172,6 +191,37 @@ append_one_line(StringInfo buf, const char *text)
 {
 	for (; *text; text++)
 		appendStringInfoChar(buf, (unsigned char) *text < 0x20 || *text == 0x7f ? ' ' : *text);
+}
+
+/*
+ * A text that users choose, in the line of a frame: it can neither end that
+ * nor look like another part of it.
+ */
+static void
+append_words(StringInfo out, const char *text)
+{
+	for (const char *p = text; *p; p++)
+		appendStringInfoChar(out, (unsigned char) *p < 0x20 || *p == 0x7f || strchr(":()", *p) ? '?' : *p);
+}
+
+/*
+ * Who asked for something; address: NULL where it is not known.
+ */
+void
+append_asker(StringInfo out, const char *role, const char *address, const char *application)
+{
+	append_words(out, role);
+	if (address != NULL)
+	{
+		appendStringInfoString(out, " from ");
+		append_one_line(out, address);
+	}
+	if (application != NULL && *application)
+	{
+		appendStringInfoString(out, " (");
+		append_words(out, application);
+		appendStringInfoChar(out, ')');
+	}
 }
 
 /*

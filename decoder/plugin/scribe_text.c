@@ -221,7 +221,7 @@ static bool
 has_reserved_line(const char *text)
 {
 	static const char *const reserved[] = {
-		"BEGIN; --", "COMMIT; --", "-- rows", "-- ddl", "-- mark", "-- warning", "-- pg_scribe:",
+		"BEGIN; --", "COMMIT; --", "-- rows", "-- session", "-- ddl", "-- mark", "-- warning", "-- pg_scribe:",
 		"COPY", "\\", "SET LOCAL ROLE", "RESET ROLE", NULL
 	};
 

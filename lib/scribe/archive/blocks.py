@@ -22,6 +22,21 @@ _ASKER = re.compile(r"(?P<role>.*?)(?: from (?P<address>[^ ()]+))?(?: \((?P<appl
 _INEXACT = " inexact: "
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asked for something: the session's role, the client's address (None: a local socket) and application."""
+
+    role: str
+    address: str | None = None
+    application: str | None = None
+
+
+def read_asker(text: bytes, codec: str) -> Asked | None:
+    """Return who asked, as a DDL block and a line `-- session` have it; None if it cannot be read."""
+    asker = _ASKER.fullmatch(text.decode(codec, "surrogateescape"))
+    return Asked(asker["role"], asker["address"], asker["application"]) if asker is not None else None
+
+
 @dataclass(slots=True)
 class Ddl:
     """A schema change. statement: its text as it ran; where several lines make the object, all of them.
@@ -47,10 +62,8 @@ def read_block(event: segments.Ddl, codec: str, own: str | None, offset: int) ->
     """Return what a DDL block says."""
     tag, _, inexact = event.tag.partition(_INEXACT)
     ddl = Ddl(tag, "", inexact=inexact or None, own=own, offset=offset)
-    if event.asked:
-        asker = _ASKER.fullmatch(event.asked.decode(codec, "surrogateescape"))
-        if asker is not None:
-            ddl.asked_by, ddl.address, ddl.application = asker["role"], asker["address"], asker["application"]
+    if event.asked and (asked := read_asker(event.asked, codec)) is not None:
+        ddl.asked_by, ddl.address, ddl.application = asked.role, asked.address, asked.application
     at = 0
     while match := _AROUND.match(event.text, at):
         line, at = match[0], match.end()

@@ -34,10 +34,11 @@ SMALL = 256 << 10  # bytes of a transaction that is handed over whole
 WINDOW = 128 << 20  # bytes of memory that a zstd frame may ask for; what is written here asks for 2 MB
 LONGEST = 1100 << 20  # bytes of a line that has to be read whole; a server takes no statement beyond 1 GB
 # In a transaction of single statements every line begins with one of these.
-_NOT_SINGLE = re.compile(rb"\n(?!INSERT INTO |UPDATE |DELETE FROM |[()]|-- rows )")
+_NOT_SINGLE = re.compile(rb"\n(?!INSERT INTO |UPDATE |DELETE FROM |[()]|-- (?:rows|session) )")
 _FRAME = re.compile(rb"\n(?=--|COPY |COMMIT; --|BEGIN; --)")
 _STATEMENT_END = re.compile(rb"; -- (?:\d+|\*) rows\n\Z")
 _COMMIT_FOUND = b"\n" + COMMIT_PREFIX
+_SESSION = b"\n-- session "
 _ASKER = re.compile(rb"([A-Z ]+) by (.*?)(?= inexact: |\Z)")  # who asked, after the tag: nothing is decided by that
 _DDL_END = b"\n-- ddl end\n"
 
@@ -52,11 +53,12 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Small:
-    """A whole transaction of INSERT, UPDATE and DELETE statements; text has no comment lines."""
+    """A whole transaction of INSERT, UPDATE and DELETE statements; text has no comment lines. session: who made it."""
 
     begin: Begin
     text: bytes
     end: int  # end LSN
+    session: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,8 +321,10 @@ class Reader:
         self._note_offset()
         rows = buffer.data.rfind(b"\n-- rows", start, found)
         text = buffer.take((found if rows < 0 else rows) + 1)
+        said = buffer.data.find(_SESSION, buffer.at - 1, found)
+        session = buffer.data[said + len(_SESSION) : found] if said >= 0 else b""
         buffer.at = found + 1
-        yield Small(begin, text, self._commit(buffer.line()))
+        yield Small(begin, text, self._commit(buffer.line()), session)
 
     def _commit(self, line: bytes) -> int:
         end = parse_commit(line)

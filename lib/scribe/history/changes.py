@@ -8,6 +8,7 @@
             case Ddl():             # a schema change: tag, who asked, statement
             case Emptied():         # a table's rows go because a command rewrites it (they come again, resent)
             case Mark() | Notice():
+            case Asked():           # who made the transaction, if that is recorded; before its changes or its End
             case End():             # the transaction is over; item.end is its end LSN
             case Positions():       # a segment is over; where its sequences stand then
 
@@ -31,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scribe.archive import segments
-from scribe.archive.blocks import Ddl, read_block
+from scribe.archive.blocks import Asked, Ddl, read_asker, read_block
 from scribe.archive.chains import commit_times, describe_break
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Comment, CopyData, CopyEnd, CopyStart, End, Mark, Reader, Small, Start, open_plain
@@ -42,6 +43,7 @@ from scribe.common.lsn import format_lsn
 from scribe.history.statements import Body, Change, Count, Emptied, NotDialectError, Table
 
 __all__ = [
+    "Asked",
     "Change",
     "Count",
     "Ddl",
@@ -63,6 +65,7 @@ _ENCODING = re.compile(rb"SET client_encoding = '(\w+)';")
 _RESENT = re.compile(rb"-- pg_scribe: rows of (.+) as (the source made|statements inserted) them\n")
 _OWN = b"-- pg_scribe: "
 _WARNING = b"-- warning: "
+_SESSION = b"-- session "
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Positions:
     sequences: list[dict[str, Any]] | None
 
 
-Item = Transaction | Change | Count | Emptied | Ddl | Mark | Notice | End | Positions
+Item = Transaction | Change | Count | Emptied | Ddl | Mark | Notice | Asked | End | Positions
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,8 @@ def read_events(
                 state.begin()
                 yield Transaction(event.begin.xid, event.begin.commit_lsn, event.begin.time, reader.name)
                 if isinstance(event, Small):
+                    if event.session and (asked := read_asker(event.session, codec)) is not None:
+                        yield asked
                     yield from state.parsed(event.text)
                     yield End(event.end)
         elif inside:
@@ -253,13 +258,16 @@ class _State:
         except NotDialectError:
             raise self._not_read(base, event.text[:60] if isinstance(event, CopyStart) else b"COPY data") from None
 
-    def _comment(self, line: bytes) -> Iterator[Notice]:
+    def _comment(self, line: bytes) -> Iterator[Notice | Asked]:
         if match := _RESENT.fullmatch(line):
             table = self._body.table_of(match[1])
             change = self._body.resent.add if match[2] == b"the source made" else self._body.resent.discard
             change(table)
         elif line.startswith(_OWN):
             self._own = line[len(_OWN) :].decode(self._codec, "replace").strip()
+        elif line.startswith(_SESSION):
+            if (asked := read_asker(line[len(_SESSION) :].rstrip(b"\n"), self._codec)) is not None:
+                yield asked
         elif line.startswith(_WARNING):
             yield Notice(line[len(_WARNING) :].decode(self._codec, "replace").strip())
 
@@ -296,7 +304,7 @@ def whole(items: Iterator[Item]) -> Iterator[Whole]:
             current.end_lsn = item.end
             yield current
             current = None
-        elif not isinstance(item, Positions):
+        elif not isinstance(item, Positions | Asked):
             assert current is not None
             current.items.append(item)
 

@@ -6,7 +6,9 @@ text, with the places where each transaction's begins, so that it can be printed
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +24,7 @@ from scribe.common.errors import ScribeError
 from scribe.common.lsn import parse_lsn
 from scribe.common.printable import json_text, printable
 from scribe.history.changes import (
+    Asked,
     Change,
     Count,
     Ddl,
@@ -51,7 +54,7 @@ from scribe.history.render import (
 )
 from scribe.history.serverlog import Asker
 from scribe.history.sieve import DDL_LINE, Sieve
-from scribe.history.statements import DELETE, TRUNCATE, Table
+from scribe.history.statements import DELETE, KINDS, TRUNCATE, Table
 
 LINE, SQL, JSON, POINTS, STAT = "line", "sql", "json", "points", "stat"
 OWN_MARK = "rotate."  # how the marks begin that scribe-rotate writes for itself
@@ -132,6 +135,9 @@ class _Printer:
         self._found = found
         self._entry: Entry | None = None
         self._start = 0
+        self._who: Asker | None = None  # of the present transaction
+        self._headed = False
+        self._late = False  # who made it was told when some of it had been printed
 
     def print(self, items: Iterator[Item]) -> None:
         for item in items:
@@ -141,11 +147,22 @@ class _Printer:
                 self._take(self._entry, item)
 
     def _begin(self, head: Transaction) -> None:
-        who = str(self._form.who.get(head.xid, ""))
-        self._entry = Entry(head, who=who) if self._query.fits_transaction(head) else None
+        self._who = self._form.who.get(head.xid)
+        self._entry = Entry(head, who=str(self._who or "")) if self._query.fits_transaction(head) else None
         self._start = self._output.tell()
-        if self._entry is not None and self._form.name == SQL:
-            self._write(f"-- {line_of(self._entry, Style()).split('  (nothing)')[0].rstrip()}\n")
+        self._headed = self._form.name != SQL
+        self._late = False
+
+    def _head(self, entry: Entry) -> None:
+        self._headed = True
+        self._write(f"-- {line_of(entry, Style()).split('  (nothing)')[0].rstrip()}\n")
+
+    def _asked(self, entry: Entry, asked: Asked) -> None:
+        """Note who made the transaction; the server's log, if it was named, goes before."""
+        if self._who is None:
+            self._who = Asker(asked.role, asked.address, asked.application)
+            entry.who = str(self._who)
+            self._late = self._output.tell() > self._start
 
     def _write(self, text: str) -> None:
         self._output.write(text.encode("utf-8", "surrogateescape"))
@@ -154,6 +171,11 @@ class _Printer:
         self._write(printable(text, "\n\t") if self._form.style.terminal else text)
 
     def _take(self, entry: Entry, item: Item) -> None:
+        if isinstance(item, Asked):
+            self._asked(entry, item)
+            return
+        if not self._headed:
+            self._head(entry)
         if isinstance(item, Change | Count):
             if self._query.fits_rows(item, entry.head.commit_lsn):
                 entry.count(item.kind, item.table, item.rows if isinstance(item, Count) else 1)
@@ -186,7 +208,7 @@ class _Printer:
         if self._form.name == SQL:
             self._write_sql(statement_of(change) + "\n")
         elif self._form.name == JSON:
-            self._write(json_text(json_change(head, change) | self._json_who(head), indent=None))
+            self._write(json_text(json_change(head, change) | self._json_who(), indent=None))
 
     def _print_ddl(self, head: Transaction, ddl: Ddl) -> None:
         if self._form.name == SQL:
@@ -194,27 +216,41 @@ class _Printer:
         elif self._form.name == JSON:
             self._write(json_text(json_ddl(head, ddl), indent=None))
 
-    def _json_who(self, head: Transaction) -> dict[str, str | None]:
-        who = self._form.who.get(head.xid)
+    def _json_who(self) -> dict[str, str | None]:
+        who = self._who
         return {"asked_by": who.role, "address": who.address, "application": who.application} if who else {}
 
     def _end(self, entry: Entry) -> None:
         self._entry = None
         there = bool(entry.rows or entry.ddl or entry.marks or entry.notices)
         if self._query.role is not None and not entry.ddl:
-            who = self._form.who.get(entry.head.xid)
-            there = there and who is not None and who.role == self._query.role
+            there = there and self._who is not None and self._who.role == self._query.role
         least = self._query.larger_than
         if not there or (least is not None and entry.total <= least):
             self._output.seek(self._start)
             self._output.truncate()
             return
+        if self._late and self._form.name == JSON:
+            self._add_who()
         if self._form.name in (POINTS, STAT):
             if self._form.name == STAT or entry.ddl or entry.marks or _loses_rows(entry):
                 self._found.entries.append(entry)
             return
         self._write(text_of(entry, self._form))
         self._found.starts.append(self._start)
+
+    def _add_who(self) -> None:
+        """Add who made the transaction to the lines of its changes: a long one tells that only at its end."""
+        self._output.seek(self._start)
+        with tempfile.TemporaryFile() as lines:
+            shutil.copyfileobj(self._output, lines)
+            lines.seek(0)
+            self._output.seek(self._start)
+            self._output.truncate()
+            for line in lines:
+                value = json.loads(line)
+                added = self._json_who() if value["kind"] in KINDS else {}
+                self._write(json_text(value | added, indent=None))
 
 
 def text_of(entry: Entry, form: Form) -> str:
@@ -239,6 +275,8 @@ def from_manifest(segment: Segment, query: Query, form: Form) -> Found | None:
     if query.by_table and not _may_fit(manifest, query):
         return Found(segment.data.name)
     if query.by_row or query.xids or query.larger_than is not None or form.who or form.by_row:
+        return None
+    if query.role is not None and query.kinds != {DDL}:  # who changed rows is in the segment alone
         return None
     if form.name == LINE and query.kinds != {DDL}:
         return None

@@ -90,7 +90,11 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
     _repeated(group, "--value", "NAME=VALUE", "of rows with this value, before or after", _pair)
     kinds = "of these kinds: insert, update, delete, truncate, ddl; separated by commas"
     _repeated(group, "--kind", "KIND", kinds, _kinds)
-    group.add_argument("--role", metavar="NAME", help="that this role asked for; rows only with --server-log")
+    group.add_argument(
+        "--role",
+        metavar="NAME",
+        help="that this role asked for; rows only where that was recorded, or with --server-log",
+    )
     group.add_argument("--grep", metavar="REGEX", type=_regex, help="whose statement, as by --sql, matches")
     group.add_argument("--larger-than", metavar="ROWS", type=int, help="with more rows than this")
 
