@@ -271,7 +271,7 @@ class Pair:
         script = Script()
         with self._cloned() as changed:
             while True:
-                failed = self._next_change(changed) if self.closely else self._walk(changed)
+                failed = self._walk_to_barrier(changed)
                 for block in changed.give():
                     script.put(block)
                 if failed is None:
@@ -295,9 +295,15 @@ class Pair:
         script.schema = self.changes.schema
         return script
 
-    def _next_change(self, changed: Walked) -> int | None:
-        """Return the LSN of the next transaction that changes the schema."""
-        return next((c.begin.commit_lsn for c in self.changes.schema if c.begin.commit_lsn >= changed.since), None)
+    def _walk_to_barrier(self, changed: Walked) -> int | None:
+        """Go on until a transaction has to be taken whole, or to the second point; return that transaction's LSN."""
+        lsns = sorted({each.begin.commit_lsn for each in self.changes.schema})
+        barrier = next(
+            (lsn for lsn in lsns if lsn >= changed.since and (self.closely or lsn in self.changes.computed)), None
+        )
+        changed.takes = lambda place: barrier is None or place[0] < barrier
+        failed = self._walk(changed)
+        return barrier if failed is None else failed
 
     def _walk(self, changed: Walked) -> int | None:
         """Go on to the second point; return the LSN of the transaction at which that failed, if it did."""
@@ -333,6 +339,8 @@ class Pair:
     def _attempt(self, candidates: Iterator[list[SchemaChange]]) -> Script | None:
         """Return the script with the first choice of schema changes that makes the schema what it is at the second."""
         for chosen in candidates:
+            if any(each.begin.commit_lsn in self.changes.computed for each in chosen):
+                continue
             places = {each.place for each in chosen}
             with self._cloned() as changed:
                 changed.takes = places.__contains__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ from scribe.restore.replay import Replayer
 from scribe.restore.restoration import Restore
 
 _WARNING = b"-- warning: "
-_OWN = b"-- pg_scribe: "
+_RESENT = re.compile(rb"-- pg_scribe: rows of .* as the source made them\n\Z", re.DOTALL)
 # Another database of the throw-away cluster may still need what these drop.
 _DROPS = ("DROP ROLE", "DROP TABLESPACE")
 _SHARED = (
@@ -66,10 +67,14 @@ class SchemaChange:
 
 @dataclass
 class Changes:
-    """The schema changes on the way between two points, and what of that way is not in the archive."""
+    """The schema changes on the way between two points, and what of that way is not in the archive.
+
+    computed: LSNs of transactions in which a schema change made values that are sent along, and cannot be made again.
+    """
 
     schema: list[SchemaChange] = field(default_factory=list)
     flagged: list[str] = field(default_factory=list)
+    computed: set[int] = field(default_factory=set)
 
     @property
     def renames_shared(self) -> bool:
@@ -107,6 +112,8 @@ def read_changes(archive: Archive, way: Way, position: int, codec: str) -> Chang
                 if begin.commit_lsn < position:
                     continue
                 text = event.text
+                if _RESENT.match(text):
+                    found.computed.add(begin.commit_lsn)
                 if isinstance(event, Ddl):
                     ddl = read_block(event, codec, None, 0)
                     names = name_objects(ddl.statement, ddl.search_path)
