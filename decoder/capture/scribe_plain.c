@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "commands/extension.h"
 #include "nodes/parsenodes.h"
 
@@ -37,16 +39,32 @@ has_number(const char *text, Size length)
 	return digits == 5;
 }
 
-/* Whether a literal may spell a word or a number in another way: by escapes, or over several lines. */
+/* Whether the quote at p begins a literal with escapes: E'...', U&'...', or any if the session's strings are not standard ones. */
 static bool
-may_spell_otherwise(const char *text)
+begins_escapes(const char *text, const char *p, bool standard)
 {
-	if (strchr(text, '\\') != NULL || strcasestr(text, "u&'") != NULL)
-		return true;
+	const char *prefix = p - 1;
+
+	if (!standard)
+		return strchr(p, '\\') != NULL;
+	if (prefix < text)
+		return false;
+	if (*prefix == '&')
+		return prefix > text && (prefix[-1] == 'u' || prefix[-1] == 'U');
+	return (*prefix == 'e' || *prefix == 'E') && strchr(p, '\\') != NULL &&
+		(prefix == text || !(isalnum((unsigned char) prefix[-1]) || prefix[-1] == '_'));
+}
+
+/* Whether a literal may spell a word or a number in another way, by escapes or over several lines: see scribe.spells_otherwise(). */
+static bool
+may_spell_otherwise(const char *text, bool standard)
+{
 	for (const char *p = text; (p = strchr(p, '\'')) != NULL;)
 	{
 		bool		newline = false;
 
+		if (begins_escapes(text, p, standard))
+			return true;
 		p++;
 		while (*p != '\0' && (strchr(" \t\n\r\f\v", *p) != NULL || (p[0] == '-' && p[1] == '-')))
 		{
@@ -64,9 +82,9 @@ may_spell_otherwise(const char *text)
  * word.  A call of now() is no constant, and 'now()' is one.
  */
 static bool
-may_be_fleeting(const char *text)
+may_be_fleeting(const char *text, bool standard)
 {
-	if (may_spell_otherwise(text))
+	if (may_spell_otherwise(text, standard))
 		return true;
 	if (!has_time_word(text, strlen(text)) && !has_number(text, strlen(text)))
 		return false;
@@ -84,6 +102,16 @@ may_be_fleeting(const char *text)
 	return false;
 }
 
+/* The setting is the first of the notes, if it was changed; here it is on already. */
+static bool
+has_standard_strings(Statement *statement)
+{
+	static const char off[] = "{standard_conforming_strings,off";
+
+	return statement->settings == NULL ||
+		strncmp(settings_text(PointerGetDatum(statement->settings)), off, sizeof(off) - 1) != 0;
+}
+
 /* Whether the statement itself is all that has to be recorded of it; SQL does the rest. */
 bool
 is_plain(const char *tag, Statement *statement)
@@ -99,7 +127,8 @@ is_plain(const char *tag, Statement *statement)
 
 	for (int i = 0; !found && i < (int) lengthof(plain); i++)
 		found = strcmp(plain[i], tag) == 0;
-	if (!found || !statement->exact || statement->rewritten || creating_extension || may_be_fleeting(statement->text))
+	if (!found || !statement->exact || statement->rewritten || creating_extension ||
+		may_be_fleeting(statement->text, has_standard_strings(statement)))
 		return false;
 	switch (nodeTag(tree))
 	{
