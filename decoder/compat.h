@@ -161,4 +161,11 @@ extern PGDLLEXPORT void _PG_init(void);
 #define PG_MCV_LISTOID PGMCVLISTOID
 #endif
 
+/* The number of the file that a table's rows are in. */
+#if PG_VERSION_NUM >= 160000
+#define HeapNumber(rel) ((rel)->rd_locator.relNumber)
+#else
+#define HeapNumber(rel) ((rel)->rd_node.relNode)
+#endif
+
 #endif							/* SCRIBE_COMPAT_H */

@@ -742,6 +742,8 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 	{
 		state->refill = InvalidOid;
 		state->rewriting = keep_oids(state, list_difference_oid(state->rewriting, audit.relids));
+		if (state->rewriting == NIL)
+			state->old_heaps = NIL;
 	}
 	else if (strcmp(audit.kind, "rewrite") == 0)
 	{

@@ -185,7 +185,7 @@ scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->inserted = state->updated = state->deleted = state->truncated = state->ddl = 0;
 	state->script = 0;
 	state->refill = InvalidOid;
-	state->emptying = state->rewriting = NIL;
+	state->emptying = state->rewriting = state->old_heaps = NIL;
 	state->rewrite_lost = false;
 	state->rewritten = InvalidOid;
 	state->announced = NIL;
@@ -231,7 +231,7 @@ write_change(ScribeState *state, Relation rel, ReorderBufferChange *change)
 		}
 		return;
 	}
-	if (!relation_is_written(state, rel, relation))
+	if (!relation_is_written(state, rel, relation) || list_member_oid(state->old_heaps, HeapNumber(rel)))
 		return;
 	switch (change->action)
 	{

@@ -204,6 +204,7 @@ typedef struct ScribeState
 	bool		refill_begun;
 	List	   *emptying;		/* OIDs of tables to be emptied before the next DDL */
 	List	   *rewriting;		/* OIDs of tables whose rewritten rows are written */
+	List	   *old_heaps;		/* numbers of their files before that: what is written there comes with those rows */
 	bool		rewrite_lost;	/* the statement that rewrites them was left out */
 	Oid			rewritten;		/* table of the last rewritten row */
 	List	   *announced;		/* OIDs the DDL so far created */

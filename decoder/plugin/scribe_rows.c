@@ -320,6 +320,7 @@ empty_relations(ScribeState *state, List *relids)
 	ListCell   *cell;
 	MemoryContext old;
 	List	   *emptied = NIL;
+	List	   *heaps = NIL;
 
 	foreach(cell, relids)
 	{
@@ -339,11 +340,13 @@ empty_relations(ScribeState *state, List *relids)
 							 "DELETE FROM ONLY %s; -- * rows", relation->own_name, relation->own_name);
 			output_end_line(state);
 			emptied = lappend_oid(emptied, RelationGetRelid(rel));
+			heaps = lappend_oid(heaps, HeapNumber(rel));
 		}
 		RelationClose(rel);
 	}
 	old = MemoryContextSwitchTo(state->txn_cxt);
 	state->rewriting = list_concat_unique_oid(state->rewriting, emptied);
+	state->old_heaps = list_concat_unique_oid(state->old_heaps, heaps);
 	MemoryContextSwitchTo(old);
 	state->rewritten = InvalidOid;
 }

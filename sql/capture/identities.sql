@@ -25,13 +25,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 $function$;
 
 -- without_identity() for such a transaction: by the server's own look at a table, and by a row of the catalog that nobody has changed since
--- the snapshot. Of tables, and of those that the command has reached through others: their lock is held.
-CREATE OR REPLACE FUNCTION scribe.without_identity_now(tables oid[]) RETURNS SETOF oid
+-- the snapshot. Of all tables whose lock is held, since a command may have reached some through others.
+CREATE OR REPLACE FUNCTION scribe.without_identity_now() RETURNS SETOF oid
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     RETURN QUERY SELECT c.oid FROM pg_class AS c
-        WHERE (c.oid = ANY (tables) OR c.oid IN (SELECT l.relation FROM pg_locks AS l
-                WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock'))
+        WHERE c.oid IN (SELECT l.relation FROM pg_locks AS l
+                WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock')
             AND c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
             AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
             AND pg_get_replica_identity_index(c.oid) IS NULL AND NOT (c.relreplident = 'f' AND scribe.hold('pg_class', c.oid));
@@ -69,7 +69,7 @@ DECLARE
     old constant boolean := scribe.keeps_snapshot();
 BEGIN
     FOR relation IN SELECT w FROM scribe.without_identity(tables) AS w WHERE NOT old
-        UNION ALL SELECT w FROM scribe.without_identity_now(tables) AS w WHERE old ORDER BY 1 LOOP
+        UNION ALL SELECT w FROM scribe.without_identity_now() AS w WHERE old ORDER BY 1 LOOP
         IF (SELECT replica_identity FROM scribe.config) = 'refuse' THEN
             RAISE EXCEPTION 'table % would have no usable replica identity', relation
                 USING ERRCODE = 'SC001',

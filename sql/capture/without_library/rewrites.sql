@@ -194,6 +194,9 @@ DECLARE
 BEGIN
     FOR relation IN SELECT c.oid FROM unnest(tables) AS t JOIN pg_class AS c ON c.oid = t
         WHERE c.relkind = 'r' AND c.relpersistence = 'p' ORDER BY c.oid LOOP
+        IF EXISTS (SELECT FROM pg_event_trigger WHERE evtevent = 'table_rewrite' AND evtname !~ '^!scribe_') THEN
+            PERFORM scribe.empty_tables(tag, ARRAY[relation::oid], true);  -- of rows that such a trigger has written to it
+        END IF;
         PERFORM scribe.refill(relation, tag);
     END LOOP;
 END
