@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 
 from cluster import Cluster, install_decoder  # noqa: E402
-from run import CLUSTER, DATABASE, SETTINGS, give, report_source, restore, run_as_server  # noqa: E402
+from run import CLUSTER, DATABASE, SETTINGS, give, known_options, report_source, restore, run_as_server  # noqa: E402
 from source import Scribe  # noqa: E402
 
 PLAIN = "plain"
@@ -104,7 +104,8 @@ def run_suite(cluster: Cluster, suite: Suite, dbname: str) -> dict[str, str]:
     give(cluster, out)
     command = [str(program), "--use-existing", f"--bindir={cluster.bindir}", f"--dbname={dbname}"]
     command += [f"--schedule={suite.work / 'schedule'}", f"--inputdir={suite.work}", f"--outputdir={out}/output_iso"]
-    said = run_as_server(cluster, [*command, f"--expecteddir={suite.work}"], suite.work)
+    command += known_options(program, {"expecteddir": suite.work})
+    said = run_as_server(cluster, command, suite.work)
     (suite.work / f"{dbname}.out").write_text(said)
     return {path.stem: _OID.sub("pg_toast_N", path.read_text()) for path in sorted(out.rglob("results/*.out"))}
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
@@ -106,14 +107,19 @@ def give(cluster: Cluster, work: Path) -> None:
         subprocess.run(["chown", "-R", f"{cluster.user.pw_uid}:{cluster.user.pw_gid}", str(work)], check=True)
 
 
+def known_options(program: Path, values: Mapping[str, object]) -> list[str]:
+    """Those of the options that this version of one of PostgreSQL's test programs has."""
+    known = subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
+    return [f"--{name}={value}" for name, value in values.items() if f"--{name}" in known]
+
+
 def run_suite(cluster: Cluster, suite: Suite) -> str:
     """Run pg_regress as the server's user; return what it printed. Tests may fail: only the database counts here."""
     pgxs = subprocess.check_output([cluster.pg_config, "--pgxs"], text=True).strip()
     program = Path(pgxs).parents[1] / "test/regress/pg_regress"
     where = {"inputdir": suite.work, "outputdir": suite.work, "expecteddir": suite.work, "dlpath": suite.work / "lib"}
     command = [str(program), "--use-existing", f"--bindir={cluster.bindir}", f"--schedule={suite.work / 'schedule'}"]
-    known = subprocess.run([program, "--help"], capture_output=True, text=True, check=False).stdout
-    command += [f"--{name}={path}" for name, path in where.items() if f"--{name}" in known]
+    command += known_options(program, where)
     command += ["--max-concurrent-tests=20"]
     return run_as_server(cluster, command, suite.work)
 
