@@ -4,7 +4,13 @@ CREATE TABLE p_a PARTITION OF p FOR VALUES FROM ('2024-01-01') TO ('2024-07-01')
 CREATE TABLE p_def PARTITION OF p DEFAULT;
 CREATE TABLE base (id int PRIMARY KEY, v text);
 CREATE TABLE derived (extra text, PRIMARY KEY (id)) INHERITS (base);
+CREATE TABLE grows (a int PRIMARY KEY);
+CREATE TABLE heir (own text, PRIMARY KEY (a)) INHERITS (grows);
+ALTER TABLE grows ADD COLUMN late int;
+INSERT INTO heir VALUES (1, 'own', 7);
 -- after init
+UPDATE heir SET late = 8;
+INSERT INTO heir VALUES (2, 'more', 9);
 INSERT INTO p SELECT i, date '2024-01-01' + i, 'x' FROM generate_series(1, 300) i;
 CREATE TABLE p_b (v text, at date NOT NULL, id int NOT NULL);
 INSERT INTO p_b VALUES ('b', '2030-01-01', 1);

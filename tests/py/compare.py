@@ -27,6 +27,14 @@ _RELATIONS = """
     WHERE c.relkind IN ('r', 'm', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe')
       AND n.nspname !~ '^pg_' AND (c.relkind <> 'm' OR c.relispopulated)
     ORDER BY 1"""
+# pg_dump puts the columns that a table inherits first, in its parents' order.
+_HEIRS = """
+    SELECT c.oid::pg_catalog.regclass::text,
+      pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attname)
+    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
+    WHERE c.relkind = 'r' AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
+      AND c.oid IN (SELECT inhrelid FROM pg_catalog.pg_inherits)
+    GROUP BY c.oid"""
 _LARGE_OBJECTS = """
     SELECT oid, lomowner::pg_catalog.regrole, pg_catalog.md5(pg_catalog.lo_get(oid))
     FROM pg_catalog.pg_largeobject_metadata ORDER BY 1"""
@@ -46,12 +54,13 @@ def dump_state(conn: psycopg.Connection[Any], pg_dump: str, env: Mapping[str, st
     """
     state: State = {"schema": _dump_schema(pg_dump, env)}
     roots = read_roots(conn)
+    heirs = dict(conn.execute(_HEIRS).fetchall())
     for relation, kind, name in conn.execute(_RELATIONS).fetchall():
         if kind == "S":
             row = conn.execute(f"SELECT last_value, is_called FROM {relation}").fetchone()
             state[f"sequence {relation}"] = [str(row)]
         elif name not in roots:
-            state[f"rows of {relation}"] = _dump_rows(conn, f"ONLY {relation}")
+            state[f"rows of {relation}"] = _dump_rows(conn, f"ONLY {relation}", heirs.get(relation, "*"))
     for root in set(roots.values()):  # in a copy, a row may lie in another partition
         state[f"rows of {root}"] = _dump_rows(conn, root.removesuffix(" (all partitions)"))
     for oid, owner, digest in conn.execute(_LARGE_OBJECTS).fetchall():
@@ -75,7 +84,7 @@ def _dump_schema(pg_dump: str, env: Mapping[str, str]) -> list[str]:
     return [line for line in "".join(blocks).splitlines() if not _NOISE.match(line)]
 
 
-def _dump_rows(conn: psycopg.Connection[Any], relation: str) -> list[str]:
+def _dump_rows(conn: psycopg.Connection[Any], relation: str, columns: str = "*") -> list[str]:
     """Return a table's rows as sorted text, or, for a large one, their number and a digest that ignores their order."""
     (count,) = conn.execute(f"SELECT count(*) FROM {relation}").fetchall()[0]
     if count > ROWS_COMPARED_AS_TEXT:
@@ -84,7 +93,7 @@ def _dump_rows(conn: psycopg.Connection[Any], relation: str) -> list[str]:
         return [f"{count} rows, digest {digest}"]
     # unconverted where the database may hold bytes that are no characters
     encoding = "SQL_ASCII" if conn.info.parameter_status("server_encoding") == "SQL_ASCII" else "UTF8"
-    with conn.cursor().copy(f"COPY (SELECT * FROM {relation}) TO STDOUT (ENCODING '{encoding}')") as copy:
+    with conn.cursor().copy(f"COPY (SELECT {columns} FROM {relation}) TO STDOUT (ENCODING '{encoding}')") as copy:
         text = b"".join(bytes(block) for block in copy)
     return sorted(line.decode(errors="backslashreplace") for line in text.split(b"\n")[:-1])
 
