@@ -116,7 +116,7 @@ CAPTURE = (
         _SQL + "commands.sql",
         "    IF exact AND caller <> current_user AND (is_drop",
         "    IF caller <> current_user AND (is_drop",
-        ("test_forgery.py::test_a_drop_that_was_guessed_names_what_was_dropped",),
+        ("test_forgery.py::test_what_we_may_do_for_a_role_is_not_done_on_a_guess",),
     ),
     Bug(
         "what is more than a change of owner is replayed with our rights",

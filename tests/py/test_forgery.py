@@ -202,6 +202,16 @@ def test_a_guess_is_not_replayed_by_a_role_that_did_not_write_it(cluster: Cluste
     assert role == "postgres"
 
 
+@pytest.mark.parametrize("change", ["COMMENT ON TABLE mallory.t IS 'x'", "ALTER TABLE mallory.t OWNER TO mallory"])
+def test_what_we_may_do_for_a_role_is_not_done_on_a_guess(cluster: Cluster, captured: str, change: str) -> None:
+    """Who shapes a text must not have it run with other rights than his own."""
+    with cluster.connect(captured, user="mallory") as conn:
+        conn.execute(f"SELECT mallory.run($${change}$$)")
+        conn.execute(f"SELECT 'COMMENT'; {change}; SELECT 'OWNER TO'")
+    for _, exact, role, _ in recorded(cluster, captured):
+        assert exact or role == "mallory"
+
+
 def test_a_drop_that_was_guessed_names_what_was_dropped(cluster: Cluster, captured: str) -> None:
     """And by the role that dropped it: who shapes a text must not have it run by the owner of capture."""
     with cluster.connect(captured, user="mallory") as conn:

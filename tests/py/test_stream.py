@@ -283,6 +283,7 @@ def test_the_timeline_is_on_record_before_anything_can_arrive(attached: Scribe, 
     program.write_bytes(b"\0 no program")
     program.chmod(0o755)
     env = {"PATH": f"{program.parent}:{attached.env['PATH']}"}
+    (attached.archive / "spool/stream.json").unlink()
     assert "Exec format error" in attached.run("scribe-stream", check=False, env=env).stderr
     assert json.loads((attached.archive / "spool/stream.json").read_text())["timeline"] == 1
 
