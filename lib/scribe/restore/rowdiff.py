@@ -32,6 +32,7 @@ from scribe.source import largeobjects
 
 CHECK = "scribe_compared"  # the function that each statement passes its number of rows to
 _TOGETHER = 100  # rows inserted by one statement
+_IMAGES = 1000  # rows without a key that are deleted by one: it reads the whole table
 _BLOCK = 64 << 10  # characters that are run at once
 _OURS = "n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe') AND n.nspname !~ '^pg_(toast|temp)'"
 _UNITS = f"""
@@ -55,7 +56,7 @@ FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.rel
 WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {_OURS} ORDER BY 1, 2
 """
 _REFRESH = """
-SELECT pg_catalog.format('REFRESH MATERIALIZED VIEW %I.%I;%s', n.nspname, c.relname, pg_catalog.chr(10))
+SELECT pg_catalog.format('REFRESH MATERIALIZED VIEW %%I.%%I;%%s', n.nspname, c.relname, pg_catalog.chr(10))
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = %s
 """
 
@@ -198,6 +199,7 @@ class Rows:
         self.unit, self.count = unit, Count()
         self._phases = {INSERT: Batches(), UPDATE: Batches(), DELETE: Batches()}
         self._new: list[Change] = []
+        self._gone: list[str] = []  # rows without a key
 
     def find(self, conns: Sequence[psycopg.Connection[Any]], other: Unit, *, replacing: bool = False) -> None:
         """Compare; replacing: a row that has changed is deleted and inserted, since another may have its values."""
@@ -206,6 +208,7 @@ class Rows:
             both = compare_rows(rows_of(conns[0], self.unit), rows_of(conns[1], other), keyed=keyed)
             for before, after in both:
                 self._add(before, after, replacing=replacing)
+        self._delete()
         self._insert()
 
     def _add(self, before: str | None, after: str | None, *, replacing: bool) -> None:
@@ -222,7 +225,11 @@ class Rows:
         if new is not None and old is not None and not replacing:
             self._one(Change(0, 0, self.unit.relation.oid, UPDATE, attnums, old, new))
             return
-        if new is not None:
+        if before is not None and not self.unit.relation.key:
+            self._gone.append(before)
+            if len(self._gone) >= _IMAGES:
+                self._delete()
+        elif new is not None:
             self._one(Change(0, 0, self.unit.relation.oid, INSERT, attnums, None, new))
         if old is not None:
             self._new.append(Change(0, 0, self.unit.relation.oid, DELETE, attnums, old, None))
@@ -235,6 +242,11 @@ class Rows:
         if text is not None:
             self._phases[change.op].add(text)
 
+    def _delete(self) -> None:
+        if self._gone:
+            self._phases[INSERT].add(delete_images(self.unit, self._gone))
+        self._gone = []
+
     def _insert(self) -> None:
         if self._new:
             self._phases[DELETE].add(undo_deletes(self.unit.relation, self._new))
@@ -244,6 +256,26 @@ class Rows:
         """Deletes first, then updates, then inserts."""
         for phase in self._phases.values():
             yield from phase
+
+
+def delete_images(unit: Unit, rows: Sequence[str]) -> str:
+    """Return a statement that deletes rows by their text, equal ones as often as they are named, all or none."""
+    relation = unit.relation
+    names = ", ".join(f"t.{quote_name(relation.columns[n].name)}" for n in unit.stored)
+    values = ", ".join(f"({quote_literal(row)})" for row in rows)
+    image = f'ROW({names})::pg_catalog.text COLLATE "C" AS image'
+    numbered = "pg_catalog.row_number() OVER (PARTITION BY {0}.image) AS n"
+    what = quote_literal(f"{relation}, {len(rows)} rows")
+    return (
+        f"WITH o AS (SELECT v.image, {numbered.format('v')}"
+        f' FROM (SELECT x.image COLLATE "C" AS image FROM (VALUES {values}) AS x (image)) AS v),'
+        f" r AS (SELECT s.tableoid, s.ctid, s.image, {numbered.format('s')}"
+        f" FROM (SELECT t.tableoid, t.ctid, {image} FROM {relation.target} AS t) AS s"
+        " WHERE s.image IN (SELECT o.image FROM o)),"
+        f" done AS (DELETE FROM {relation.target} AS t USING r, o WHERE r.image = o.image AND r.n = o.n"
+        " AND t.tableoid = r.tableoid AND t.ctid = r.ctid RETURNING 1)"
+        f" SELECT pg_temp.{CHECK}(pg_catalog.count(*) - {len(rows) - 1}, {what}::pg_catalog.text) FROM done;\n"
+    )
 
 
 def check_function() -> str:
