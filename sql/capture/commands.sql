@@ -227,7 +227,7 @@ BEGIN
     END IF;
     IF NOT scribe.leave_out(tg_tag, facts, classes, objects, tables) AND NOT EXISTS (SELECT FROM scribe.rewritten AS r WHERE r.recorded AND r.pid = pg_backend_pid()
             AND r.xact = pg_current_xact_id() AND r.relid = ANY (scribe.rewritten_by(scribe.with_children(coalesce(tables, '{}'))))) THEN
-        stale := CASE WHEN tg_tag IN ('CREATE INDEX', 'CREATE TABLE', 'ALTER TABLE', 'ALTER DOMAIN')
+        stale := CASE WHEN tg_tag IN ('CREATE INDEX', 'CREATE TABLE', 'ALTER TABLE', 'ALTER DOMAIN') AND NOT scribe.gives_names(tg_tag, facts)
             THEN scribe.looked_through(coalesce(tables, '{}'), objects) END;
         IF stale <> '{}' THEN
             PERFORM scribe.empty_tables(tg_tag, stale, true);

@@ -132,6 +132,14 @@ BEGIN
 END
 $function$;
 
+-- Whether an ALTER TABLE does nothing but rename something or move a table to another schema. It looks at no rows, although it writes
+-- the table's constraints, and a copy does not know a name that comes from it. Told by the parsed statement; without it, when in doubt, no.
+CREATE OR REPLACE FUNCTION scribe.gives_names(tag text, facts json) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT tag = 'ALTER TABLE' AND NOT facts::jsonb ? 'actions' AND coalesce(facts->>'statement' ~* '\m(RENAME|SET\s+SCHEMA)\M', false)
+        AND (facts::jsonb ? 'dropped' OR facts->>'statement' !~* '\m(ADD|ATTACH|VALIDATE|NOT)\M')
+$function$;
+
 -- Unlogged tables of whose rows the running command has made sure of something: that they are unique, or not NULL, or pass a CHECK. Those of a
 -- copy are its base's, for what becomes of them is in no WAL, and need not be so.
 CREATE OR REPLACE FUNCTION scribe.looked_through(relations oid[], objects oid[]) RETURNS oid[]

@@ -26,7 +26,21 @@ CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTI
 CREATE TRIGGER always BEFORE DELETE ON keyed FOR EACH ROW EXECUTE FUNCTION act();
 CREATE UNLOGGED TABLE untouched (id int PRIMARY KEY, v text);
 INSERT INTO untouched VALUES (1, 'kept in the copy');
+CREATE SCHEMA other;
+CREATE UNLOGGED TABLE moved (id int UNIQUE, v text CHECK (v <> ''));
+INSERT INTO moved VALUES (1, 'kept in the copy');
+CREATE UNLOGGED TABLE renamed (id int, v text NOT NULL);
+INSERT INTO renamed VALUES (1, 'a'), (1, 'b');
 -- after init
+ALTER TABLE moved SET SCHEMA other;
+ALTER TABLE other.moved RENAME CONSTRAINT moved_v_check TO is_checked;
+BEGIN;
+DELETE FROM renamed;
+ALTER TABLE renamed ADD UNIQUE (id);
+ALTER TABLE renamed RENAME v TO w;
+ALTER TABLE renamed RENAME TO renamed_too;
+ALTER TABLE renamed_too SET SCHEMA other;
+COMMIT;
 \set ON_ERROR_STOP off
 CREATE UNIQUE INDEX CONCURRENTLY invalid ON mended (id);
 \set ON_ERROR_STOP on
