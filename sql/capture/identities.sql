@@ -29,12 +29,14 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.without_identity_now() RETURNS SETOF oid
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    RETURN QUERY SELECT c.oid FROM pg_class AS c
-        WHERE c.oid IN (SELECT l.relation FROM pg_locks AS l
+    -- in two steps, the first of which asks the server's cache: a table that was dropped may be seen still, and cannot be opened
+    RETURN QUERY WITH held AS MATERIALIZED (SELECT c.oid, c.relreplident FROM pg_class AS c
+        WHERE pg_table_is_visible(c.oid) IS NOT NULL AND c.oid IN (SELECT l.relation FROM pg_locks AS l
                 WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock')
             AND c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
-            AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
-            AND pg_get_replica_identity_index(c.oid) IS NULL AND NOT (c.relreplident = 'f' AND scribe.hold('pg_class', c.oid));
+            AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)')
+        SELECT h.oid FROM held AS h
+        WHERE pg_get_replica_identity_index(h.oid) IS NULL AND NOT (h.relreplident = 'f' AND scribe.hold('pg_class', h.oid));
 END
 $function$;
 

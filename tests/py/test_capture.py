@@ -214,7 +214,7 @@ def test_who_runs_a_command_is_noted_without_an_operator_of_anybodys() -> None:
 
 
 def test_a_path_has_no_schema_that_its_role_may_not_use(cluster: Cluster, captured: str) -> None:
-    cluster.psql("CREATE SCHEMA secret; CREATE SCHEMA \"Open\"; GRANT USAGE ON SCHEMA \"Open\" TO mallory", captured)
+    cluster.psql('CREATE SCHEMA secret; CREATE SCHEMA "Open"; GRANT USAGE ON SCHEMA "Open" TO mallory', captured)
     path = "scribe.usable_path('\"$user\", secret, \"Open\", nowhere, public', 'mallory')"
     assert cluster.value(f"SELECT {path}", captured) == 'mallory, "Open", public'
 

@@ -97,20 +97,23 @@ def test_schemas_and_tables_that_a_transaction_cannot_see(source: Scribe, cluste
 def test_a_table_that_others_changed_meanwhile_is_dropped_and_nothing_is_missing(
     source: Scribe, cluster: Cluster
 ) -> None:
-    cluster.psql("SET ROLE snap; CREATE TABLE snap.kept (a int)", source.dbname)
+    cluster.psql("SET ROLE snap; CREATE TABLE snap.kept (a int); CREATE TABLE snap.gone (a int)", source.dbname)
     source.run("scribe-init")
     in_old_snapshot(
         source,
         lambda: cluster.psql(
-            "SET ROLE snap; ALTER TABLE snap.t ADD COLUMN b int; CREATE TABLE snap.later (a int PRIMARY KEY)",
+            "SET ROLE snap; ALTER TABLE snap.t ADD COLUMN b int; CREATE TABLE snap.later (a int PRIMARY KEY);"
+            " DROP TABLE snap.gone",
             source.dbname,
         ),
         "DROP TABLE snap.t",
         "DROP TABLE snap.later",
+        "CREATE TABLE snap.made (a int, b text, PRIMARY KEY (a) INCLUDE (b))",
+        "ALTER TABLE snap.made ADD COLUMN c int",
         "INSERT INTO snap.kept VALUES (1)",
     )
     assert cluster.value(LOST, source.dbname) == ""
-    restored(source, cluster, "snap.kept")
+    restored(source, cluster, "snap.kept", "snap.made")
 
 
 def test_a_table_whose_key_a_transaction_cannot_see_keeps_an_identity(source: Scribe, cluster: Cluster) -> None:

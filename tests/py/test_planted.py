@@ -60,7 +60,7 @@ def test_default_privileges_give_nobody_a_right_on_what_is_ours(
     """A trigger on a table of ours would run as a superuser at the next schema change of anybody."""
     cluster, database = scribe.cluster, scribe.dbname
     cluster.psql("DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
-    cluster.psql("DO $$ BEGIN CREATE ROLE \"Mallory\" LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    cluster.psql('DO $$ BEGIN CREATE ROLE "Mallory" LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$')
     cluster.psql(DEFAULTS + DEFAULTS.replace("mallory", '"Mallory"').replace("ALTER", "; ALTER", 1), database)
     request.addfinalizer(lambda: cluster.psql('DROP OWNED BY mallory, "Mallory"', database))
     scribe.settings["SCRIBE_DECODER"] = decoder
