@@ -16,12 +16,13 @@ from source import Scribe
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root: cannot start a program as another user")
 OTHER = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-# What a column's CHECK tries when the row comes to the copy, as the copy's superuser.
+# What a column's CHECK tries when the row comes to the copy, as the copy's superuser; it reads what COPY sends.
 DOORS = """
 CREATE FUNCTION door(v text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     IF current_setting('data_directory', true) LIKE '%scribe-rehearsal-%' THEN
-        EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'id -un > {mark}; cat {secret} >> {mark} 2>&1; exit 0');
+        EXECUTE format('COPY (SELECT 1) TO PROGRAM %L',
+            'cat > /dev/null; id -un > {mark}; cat {secret} >> {mark} 2>&1; exit 0');
     END IF;
     RETURN true;
 END $$;
