@@ -27,7 +27,7 @@ DECLARE
 BEGIN
     GET DIAGNOSTICS stack = PG_CONTEXT;
     RETURN regexp_replace(stack, '^.*?\nPL/pgSQL function scribe\.'
-        '(?:command_end|note_rewrite|note_drop|note_dropped_facts|note_facts)\(\)[^\n]*(?:\n|$)', '');
+        '(?:command_end|detach_start|note_rewrite|note_drop|note_dropped_facts|note_facts)\(\)[^\n]*(?:\n|$)', '');
 END
 $function$;
 

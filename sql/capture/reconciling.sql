@@ -278,6 +278,8 @@ BEGIN
     END LOOP;
     PERFORM scribe.sweep('seen_index', 'NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.objid)'),
         scribe.sweep('replica_identity', 'NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid)'),
+        scribe.sweep('detaching', 'NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = r.relid'
+            ' AND (to_jsonb(i)->>''inhdetachpending'')::boolean)'),
         scribe.sweep('filled', 'NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relid)'),
         scribe.sweep('rewritten', 'true'), scribe.sweep('noted', 'true'), scribe.sweep('script', 'true'),  -- of commands that have ended
         -- what is there belongs to something, or something belongs to it

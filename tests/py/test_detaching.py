@@ -8,6 +8,8 @@ from cluster import Cluster
 from compare import assert_equal
 from source import Scribe
 
+from scribe.common.dialect import build_epilogue
+
 pytestmark = pytest.mark.slow
 PARTED = """
 CREATE TABLE {0} (a int PRIMARY KEY, v text) PARTITION BY LIST (a);
@@ -75,3 +77,35 @@ def test_a_key_that_goes_from_a_half_detached_partition_is_reported(scribe: Scri
     scribe.run("scribe-rotate", "--wait-lsn", "current")
     assert scribe.run("scribe-check", "--only", "ddl", check=False).returncode == 2
     assert cluster.query("SELECT 1 FROM scribe.ddl_history WHERE kind = 'lost' AND reason LIKE '%FINALIZE'", dbname)
+
+
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_no_text_of_a_users_detaches_what_is_another_ones(scribe: Scribe, decoder: str) -> None:
+    cluster, dbname = scribe.cluster, scribe.dbname
+    scribe.settings["SCRIBE_DECODER"] = decoder
+    cluster.psql("DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    cluster.psql(PARTED.format("parted") + "CREATE SCHEMA mallory AUTHORIZATION mallory", dbname)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    with cluster.connect(dbname, user="mallory") as conn:
+        conn.execute("CREATE DOMAIN mallory.concurrently AS int")
+        conn.execute("CREATE DOMAIN mallory.finalize AS int")
+        conn.execute("CREATE TABLE mallory.t (a int PRIMARY KEY)")
+        for number, word in enumerate(("concurrently", "finalize")):
+            text = f"DEFAULT ' DETACH PARTITION public.parted_{number + 1} '"
+            conn.execute(f"ALTER TABLE mallory.t ADD y{number} text {text}, ADD x{number} mallory. {word}".encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute("ALTER TABLE public.parted DETACH PARTITION public.parted_1 CONCURRENTLY")
+        conn.execute("INSERT INTO mallory.t VALUES (1, 'a', 2, 'b', 3)")
+    assert cluster.query("SELECT relid FROM scribe.detaching", dbname) == []
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    scribe.run("scribe-restore", "-d", "untouched", "--no-globals")
+    try:
+        assert_equal(cluster.dump(dbname), cluster.dump("untouched"))
+    finally:
+        cluster.dropdb("untouched")
+
+
+def test_no_name_ends_the_block_that_a_base_ends_with() -> None:
+    names = [('public."$scribe$; x"', 'public."a\'b\\c$scribe$"')]
+    assert build_epilogue(1, names).count("$scribe$") == build_epilogue(1).count("$scribe$")

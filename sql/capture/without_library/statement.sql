@@ -75,6 +75,40 @@ BEGIN
 END
 $function$;
 
+-- What a word of a statement names; standard_conforming_strings is on.
+CREATE OR REPLACE FUNCTION scribe.name_of(word text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    name text := (parse_ident(regexp_replace(word, '^U&', '', 'i')))[1];
+BEGIN
+    IF word ~* '^U&' THEN
+        EXECUTE 'SELECT U&''' || replace(name, '''', '''''') || '''' INTO name;
+    END IF;
+    RETURN name;
+END
+$function$;
+
+-- The partition that a statement detaches CONCURRENTLY, or whose detaching it ends with FINALIZE; NULL: it is another statement. Read from
+-- its first word to its last, since a literal or the name of a type may hold the same words.
+CREATE OR REPLACE FUNCTION scribe.detached_by(statement text) RETURNS oid
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    gap constant text := '(?:\s|/\*(?:[^*]|\*+[^*/])*\*+/|--[^\n\r]*(?:[\n\r]|$))';
+    word constant text := '((?:U&)?"(?:[^"]|"")+"|[^\s"''(),.;:*/=<>+|&~!@#%^`?\\\[\]{}-]+)';
+    named text[];
+BEGIN
+    IF statement !~* '\mDETACH\M' THEN
+        RETURN NULL;
+    END IF;
+    named := regexp_match(statement, format(
+        '^%1$s*ALTER%1$s+TABLE(?:%1$s+IF%1$s+EXISTS)?(?:%1$s+ONLY)?%1$s*\(?%1$s*(?:%2$s%1$s*\.%1$s*)?%2$s%1$s*[*)]?%1$s*DETACH%1$s+PARTITION'
+        '%1$s*(?:%2$s%1$s*\.%1$s*)?%2$s%1$s*(?:CONCURRENTLY|FINALIZE)%1$s*$', gap, word), 'i');
+    RETURN (SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relname = scribe.name_of(named[4]) AND CASE WHEN named[3] IS NOT NULL THEN n.nspname = scribe.name_of(named[3])
+            ELSE n.nspname = ANY (string_to_array(replace(current_setting('scribe.path', true), '"', ''), ', ')) END LIMIT 1);
+END
+$function$;
+
 -- The statement that is running, its exactness and more, as JSON. A reason that begins with "cut" says that the text may be more than the
 -- one statement and is to be cut: of a string, or the given statement of a function's body; "cut as", that it ran and this is
 -- what it did.
@@ -83,7 +117,6 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     text text;
     reason text;
-    named text[];
     detached oid;
     partition oid;
     computed boolean;
@@ -127,12 +160,8 @@ BEGIN
             reason := 'a string that holds a GRANT on a temporary table';
         END IF;
     END IF;
-    less := CASE WHEN tag = 'ALTER TABLE' THEN btrim(regexp_replace(text, '/\*([^*]|\*+[^*/])*\*+/|--[^\n\r]*', ' ', 'g'), E' \n\r\t') END;
-    IF less ~* '\mDETACH\s+PARTITION\M.*\m(CONCURRENTLY|FINALIZE)$' THEN
-        named := parse_ident(substring(less FROM '(?i)\mDETACH\s+PARTITION\s+(.*\S)\s+(?:CONCURRENTLY|FINALIZE)$'), false);
-        SELECT c.oid INTO detached FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relname = named[cardinality(named)] AND CASE WHEN cardinality(named) > 1 THEN n.nspname = named[1]
-            ELSE n.nspname = ANY (string_to_array(replace(current_setting('scribe.path', true), '"', ''), ', ')) END LIMIT 1;
+    IF tag = 'ALTER TABLE' AND reason IS NULL THEN
+        detached := scribe.detached_by(text);
     END IF;
     RETURN json_build_object('statement', text, 'exact', reason IS NULL, 'reason', reason,
         'switches_triggers', text ~* '\m(ENABLE|DISABLE)\M',
