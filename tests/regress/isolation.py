@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import os
 import re
 import shutil
 import subprocess
@@ -22,8 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 
-from cluster import Cluster, install_decoder  # noqa: E402
-from run import CLUSTER, DATABASE, SETTINGS, give, known_options, report_source, restore, run_as_server  # noqa: E402
+from cluster import Cluster  # noqa: E402
+from run import DATABASE, SETTINGS, give, known_options, main, report_source, restore, run_as_server  # noqa: E402
 from source import Scribe  # noqa: E402
 
 PLAIN = "plain"
@@ -85,6 +84,7 @@ class Suite:
             (work / "specs" / path.name).write_text(self._keep(path.read_text()))
         schedule = (source / "isolation_schedule").read_text()
         names = only or [name for name in re.findall(r"^test: (\S+)", schedule, re.MULTILINE) if name not in EXCLUDED]
+        self.tests = set(names)
         schedule = "".join(f"test: {name}\n" for name in names)
         (work / "schedule").write_text(schedule)
 
@@ -107,14 +107,17 @@ def run_suite(cluster: Cluster, suite: Suite, dbname: str) -> dict[str, str]:
     command += known_options(program, {"expecteddir": suite.work})
     said = run_as_server(cluster, command, suite.work)
     (suite.work / f"{dbname}.out").write_text(said)
-    return {path.stem: _OID.sub("pg_toast_N", path.read_text()) for path in sorted(out.rglob("results/*.out"))}
+    results = {path.stem: _OID.sub("pg_toast_N", path.read_text()) for path in out.rglob("results/*.out")}
+    if results.keys() != suite.tests:
+        raise SystemExit(f"check-isolation: error: these were not run: {sorted(suite.tests - results.keys())}\n{said}")
+    return results
 
 
 def compare_runs(plain: dict[str, str], captured: dict[str, str]) -> bool:
     """Print where the sessions were told something else; return whether they were."""
     different = False
-    for name in sorted(plain.keys() | captured.keys()):
-        before, after = plain.get(name, "").splitlines(), captured.get(name, "").splitlines()
+    for name in sorted(plain):
+        before, after = plain[name].splitlines(), captured[name].splitlines()
         if before != after:
             different = True
             print(f"test {name} goes otherwise:")
@@ -156,29 +159,5 @@ def run(cluster: Cluster, tree: Path, arguments: argparse.Namespace) -> int:
         scribe.kill_streams()
 
 
-def main() -> int:
-    """Run the suite if there is one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep-going", action="store_true")
-    parser.add_argument("--keep", action="store_true")
-    parser.add_argument("tests", nargs="*")
-    arguments = parser.parse_args()
-    tree = Path(os.environ.get("REGRESS_TREE") or "/nonexistent")
-    cluster = Cluster()
-    version = subprocess.check_output([cluster.pg_config, "--version"], text=True).split()[1]
-    if not (tree / "src/test/isolation/isolation_schedule").exists():
-        print(f"check-isolation: SKIPPED: REGRESS_TREE names no source tree of PostgreSQL {version}", file=sys.stderr)
-        return 0
-    print(f"PostgreSQL {version}, suite from {tree}")
-    install_decoder(cluster.pg_config)
-    try:
-        cluster.create(**CLUSTER)
-        return run(cluster, tree, arguments)
-    finally:
-        cluster.remove(keep_files=arguments.keep)
-        if arguments.keep:
-            print(f"kept in {cluster.directory}")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("check-isolation", __doc__, "src/test/isolation/isolation_schedule", run))

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
@@ -281,9 +281,12 @@ def restore(scribe: Scribe, arguments: argparse.Namespace) -> int:
     return 1 if bad else 0
 
 
-def main() -> int:
-    """Run the suite where there is one."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+Run = Callable[[Cluster, Path, argparse.Namespace], int]
+
+
+def main(program: str, about: str | None, schedule: str, run: Run) -> int:
+    """Run a suite if there is one. about: what --help says; schedule: a file that is in its source tree."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep-going", action="store_true")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("tests", nargs="*")
@@ -291,8 +294,8 @@ def main() -> int:
     tree = Path(os.environ.get("REGRESS_TREE") or "/nonexistent")
     cluster = Cluster()
     version = subprocess.check_output([cluster.pg_config, "--version"], text=True).split()[1]
-    if not (tree / "src/test/regress/parallel_schedule").exists():
-        print(f"check-regress: SKIPPED: REGRESS_TREE names no source tree of PostgreSQL {version}", file=sys.stderr)
+    if not (tree / schedule).exists():
+        print(f"{program}: SKIPPED: REGRESS_TREE names no source tree of PostgreSQL {version}", file=sys.stderr)
         return 0
     print(f"PostgreSQL {version}, suite from {tree}")
     install_decoder(cluster.pg_config)
@@ -306,4 +309,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("check-regress", __doc__, "src/test/regress/parallel_schedule", run))
