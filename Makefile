@@ -129,6 +129,10 @@ check-decoders: dev  ## every correctness case once more, with pgoutput, and wit
 	PG_SCRIBE_ALL_CASES=1 tools/with-scratch $(PY) -m pytest tests/py/test_pgoutput.py tests/py/test_pgmessages.py \
 	    tests/py/test_decoder_raw.py tests/py/test_rawsql.py
 
+.PHONY: check-differential
+check-differential: dev  ## the same WAL through every output plugin, compared change by change and row by row: SEED= TRANSACTIONS=
+	@tools/with-scratch $(PY) tests/differential/run.py $(if $(SEED),--seed $(SEED)) --transactions $(or $(TRANSACTIONS),2000)
+
 .PHONY: check-net
 check-net: dev  ## every correctness case with net effects, too, and random changes of rows: SEED= TRANSACTIONS=
 	PG_SCRIBE_ALL_CASES=1 tools/with-scratch $(PY) -m pytest tests/py/test_correctness.py

@@ -42,20 +42,17 @@ from cluster import Cluster, install_decoder  # noqa: E402
 from compare import State, assert_equal  # noqa: E402
 from draw import ROLES, SCHEMAS  # noqa: E402
 from generator import INIT, ROTATE, Generator, Step  # noqa: E402
-from psycopg.pq import ExecStatus, TransactionStatus  # noqa: E402
 from sanitised import SanitisedCluster  # noqa: E402
+from sessions import CODECS, SESSIONS, Sessions  # noqa: E402
 from source import Scribe  # noqa: E402
 from values import Values  # noqa: E402
 
 from scribe.archive.segments import Ddl, End, Footer, Reader, Small, Start, open_plain  # noqa: E402
 
 ROUND = 150  # transactions
-SESSIONS = 3
 DECODERS = ["scribe_decoder", "pgoutput"]
 ENCODINGS = ["UTF8", "LATIN1", "EUC_JP", "SQL_ASCII"]
-CODECS = {"UTF8": "utf-8", "LATIN1": "latin-1", "EUC_JP": "euc_jp", "SQL_ASCII": "utf-8"}
-# A lock is never released while a session waits for it, as the sessions take turns; autovacuum would take some at will.
-SESSION = "-c lock_timeout=30ms -c statement_timeout=20s -c client_min_messages=error"
+# Autovacuum would take locks at will, see module sessions.
 CLUSTER = {
     "logical_decoding_work_mem": "64kB",  # transactions of some size are spilled
     "autovacuum": "off",
@@ -70,7 +67,6 @@ _SHARED = """
     UNION ALL SELECT format('DROP ROLE %I', rolname) FROM pg_roles WHERE rolname ~ 'ro[0-9]+$'"""
 # What no server's log may say. (A pattern that takes in the line before it is quadratic in the length of lines.)
 _ALARM = re.compile(r"AddressSanitizer|runtime error:|terminated by signal|PANIC:|could not record")
-_SAVEPOINT, _RELEASE, _BACK = "SAVEPOINT guard", "RELEASE guard", "ROLLBACK TO guard"
 
 
 class Failure(Exception):
@@ -79,72 +75,6 @@ class Failure(Exception):
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
         self.kind = kind
-
-
-class Source:
-    """The sessions of one source database, which run steps."""
-
-    def __init__(self, cluster: Cluster, dbname: str, encoding: str) -> None:
-        self.codec = CODECS[encoding]
-        self.connections = [cluster.connect(dbname, options=SESSION, client_encoding=encoding) for _ in range(SESSIONS)]
-
-    def close(self) -> None:
-        """End the sessions."""
-        for conn in self.connections:
-            conn.close()
-
-    def query(self, session: int, sql: str) -> object:
-        """The JSON value that one statement returns."""
-        result = self.connections[session].pgconn.exec_(sql.encode())
-        value = result.get_value(0, 0) if result.status == ExecStatus.TUPLES_OK else None
-        if value is None:
-            raise RuntimeError(f"the catalog could not be read: {result.error_message.decode(errors='replace')}")
-        return json.loads(value.decode(self.codec, "surrogateescape"))
-
-    def in_failed_transaction(self, session: int) -> bool:
-        """Whether nothing but ROLLBACK is accepted."""
-        return self.connections[session].pgconn.transaction_status == TransactionStatus.INERROR
-
-    def run(self, step: Step) -> str | None:
-        """Run a step; return the server's message if it rejected it."""
-        inside = self.connections[step.session].pgconn.transaction_status == TransactionStatus.INTRANS
-        if step.guarded and inside:
-            self._execute(step.session, _SAVEPOINT)
-        message = self._send(step)
-        if step.guarded and inside:
-            if message is not None:
-                self._execute(step.session, _BACK)
-            self._execute(step.session, _RELEASE)
-        return message
-
-    def _execute(self, session: int, sql: str) -> str | None:
-        return _message(self.connections[session].pgconn.exec_(sql.encode()))
-
-    def _send(self, step: Step) -> str | None:
-        pgconn = self.connections[step.session].pgconn
-        try:
-            sql = step.sql.encode(self.codec, "surrogateescape")
-            if step.how == "extended":
-                values = [None if p is None else p.encode(self.codec, "surrogateescape") for p in step.parameters]
-                return _message(pgconn.exec_params(sql, values))
-            if step.how == "copy":
-                data = step.data.encode(self.codec, "surrogateescape")
-                result = pgconn.exec_(sql)
-                if result.status != ExecStatus.COPY_IN:
-                    return _message(result)
-                pgconn.put_copy_data(data)
-                pgconn.put_copy_end()
-                messages = [_message(r) for r in iter(pgconn.get_result, None)]
-                return next((m for m in messages if m), None)
-            return _message(pgconn.exec_(sql))
-        except UnicodeEncodeError as error:
-            return str(error)
-
-
-def _message(result: psycopg.pq.abc.PGresult) -> str | None:
-    if result.status in (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE, ExecStatus.NONFATAL_ERROR):
-        return result.error_message.decode(errors="replace")
-    return None
 
 
 class Round:
@@ -168,7 +98,7 @@ class Round:
         self.steps: list[Step] = []
         self.count: Counter[str] = Counter()
         self.messages: Counter[str] = Counter()
-        self.source: Source | None = None
+        self.source: Sessions | None = None
         self.derived = False  # a base is made from the archive at the end
 
     def prepare(self) -> None:
@@ -190,7 +120,7 @@ class Round:
         self.cluster.psql(
             f"SET client_encoding = 'UTF8';\n{roles if self.encoding == 'UTF8' else ''}{schemas}{extensions}", dbname
         )
-        self.source = Source(self.cluster, dbname, self.encoding)
+        self.source = Sessions(self.cluster, dbname, self.encoding)
 
     def _createdb(self, name: str) -> None:
         self.cluster.query(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{self.encoding}' LOCALE 'C'")
