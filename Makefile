@@ -144,14 +144,14 @@ check-history: dev  ## scribe-log against audit triggers on the source, row by r
 	@tools/with-scratch $(PY) tests/oracle/run.py $(if $(SEED),--seed $(SEED)) --changes $(or $(CHANGES),1000000)
 
 .PHONY: check-regress
-check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree
+check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree; DECODER=
 	@$(BUILD)
-	@tools/with-scratch $(PY) tests/regress/run.py
+	@tools/with-scratch $(PY) tests/regress/run.py $(if $(DECODER),--decoder $(DECODER))
 
 .PHONY: check-isolation
-check-isolation: dev  ## PostgreSQL's own isolation suite: goes as without capture, and is restored; REGRESS_TREE as above
+check-isolation: dev  ## PostgreSQL's own isolation suite: goes as without capture, and is restored; REGRESS_TREE and DECODER as above
 	@$(BUILD)
-	@tools/with-scratch $(PY) tests/regress/isolation.py
+	@tools/with-scratch $(PY) tests/regress/isolation.py $(if $(DECODER),--decoder $(DECODER))
 
 .PHONY: check-apps
 check-apps: dev  ## migration histories of applications, restored and compared: APPS= a directory of their checkouts, NAMES=, SEED=

@@ -1,6 +1,6 @@
 """PostgreSQL's own isolation suite on a captured database: it goes as without capture, and restores both ways.
 
-    isolation.py [--keep-going] [--keep] [TEST ...]
+    isolation.py [--decoder NAME] [--keep-going] [--keep] [TEST ...]
 
 REGRESS_TREE names a PostgreSQL source tree of the server's major version, PG_CONFIG the server. Each test runs many
 orders of statements in two or three sessions, on tables that it drops afterwards. Here they are kept: what a
@@ -143,7 +143,7 @@ def run(cluster: Cluster, tree: Path, arguments: argparse.Namespace) -> int:
     make_database(cluster, PLAIN)
     plain = run_suite(cluster, suite, PLAIN)
     make_database(cluster, DATABASE)
-    scribe = Scribe(cluster, DATABASE, cluster.directory / "archive")
+    scribe = Scribe(cluster, DATABASE, cluster.directory / "archive", {"SCRIBE_DECODER": arguments.decoder})
     scribe.run("scribe-init")
     scribe.start_stream()
     try:

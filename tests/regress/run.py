@@ -1,6 +1,6 @@
 """PostgreSQL's own regression suite against a captured database, restored twice and compared with the source.
 
-    run.py [--keep-going] [--keep] [TEST ...]
+    run.py [--decoder NAME] [--keep-going] [--keep] [TEST ...]
 
 REGRESS_TREE names a PostgreSQL source tree of the server's major version, PG_CONFIG the server. TEST: only these,
 after test_setup, one after the other. --keep-going is for looking into errors: psql alone goes on after one, and all
@@ -234,7 +234,7 @@ def run(cluster: Cluster, tree: Path, arguments: argparse.Namespace) -> int:
     cluster.query(f"ALTER DATABASE {DATABASE} SET bytea_output TO 'hex'")
     cluster.query(f"ALTER DATABASE {DATABASE} SET timezone_abbreviations TO 'Default'")
 
-    scribe = Scribe(cluster, DATABASE, cluster.directory / "archive")
+    scribe = Scribe(cluster, DATABASE, cluster.directory / "archive", {"SCRIBE_DECODER": arguments.decoder})
     scribe.run("scribe-init")
     scribe.start_stream()
     try:
@@ -287,6 +287,7 @@ Run = Callable[[Cluster, Path, argparse.Namespace], int]
 def main(program: str, about: str | None, schedule: str, run: Run) -> int:
     """Run a suite if there is one. about: what --help says; schedule: a file that is in its source tree."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--decoder", default="scribe_decoder")
     parser.add_argument("--keep-going", action="store_true")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("tests", nargs="*")
@@ -297,7 +298,7 @@ def main(program: str, about: str | None, schedule: str, run: Run) -> int:
     if not (tree / schedule).exists():
         print(f"{program}: SKIPPED: REGRESS_TREE names no source tree of PostgreSQL {version}", file=sys.stderr)
         return 0
-    print(f"PostgreSQL {version}, suite from {tree}")
+    print(f"PostgreSQL {version}, suite from {tree}, {arguments.decoder}")
     install_decoder(cluster.pg_config)
     try:
         cluster.create(**CLUSTER)
