@@ -1,16 +1,25 @@
 -- rewrites.sql: rows that a command rewrote are not in pgoutput's stream. The copy's go before the command, where it computes
 -- nothing then; the source's are written once more at its end.
 
--- The copy's rows of tables go.
+-- Whether event triggers of users' act when a table is about to be rewritten.
+CREATE OR REPLACE FUNCTION scribe.others_act_on_rewrites() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT EXISTS (SELECT FROM pg_event_trigger WHERE evtevent = 'table_rewrite' AND evtname !~ '^!scribe_')
+$function$;
+
+-- The copy's rows of tables go. What such event triggers then change in these rows until the source's are written once more means nothing
+-- there: the reason tells rotation so.
 CREATE OR REPLACE FUNCTION scribe.empty_tables(tag text, tables oid[], before boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
+    reason constant text := CASE WHEN scribe.others_act_on_rewrites() THEN 'own: emptied till the rows are sent again'
+        ELSE 'own: emptied, so that nothing is computed here' END;
     relation regclass;
 BEGIN
     FOREACH relation IN ARRAY tables LOOP
         PERFORM scribe.record_switches(tag, relation, false);
         PERFORM scribe.write_row('ddl', tag, 'table', relation::text, format('DELETE FROM ONLY %s', relation), true,
-            'own: emptied, so that nothing is computed here', ARRAY[relation::oid], current_user, '""');
+            reason, ARRAY[relation::oid], current_user, '""');
         PERFORM scribe.record_switches(tag, relation, true);
     END LOOP;
 END
@@ -117,6 +126,10 @@ BEGIN
         WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped AND attgenerated = '' AND attidentity <> 'a'
         ORDER BY attlen < 0, attnum LIMIT 1;
     IF pg_relation_size(relation) = 0 THEN
+        IF scribe.others_act_on_rewrites() THEN
+            PERFORM scribe.write_row(mark, tag, 'table', relation::text, '', true, NULL, ARRAY[relation::oid])
+            FROM unnest('{refill,refilled}'::text[]) AS mark;
+        END IF;
         RETURN;
     END IF;
     IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = relation AND attgenerated = 'v' AND NOT attisdropped)
@@ -194,7 +207,7 @@ DECLARE
 BEGIN
     FOR relation IN SELECT c.oid FROM unnest(tables) AS t JOIN pg_class AS c ON c.oid = t
         WHERE c.relkind = 'r' AND c.relpersistence = 'p' ORDER BY c.oid LOOP
-        IF EXISTS (SELECT FROM pg_event_trigger WHERE evtevent = 'table_rewrite' AND evtname !~ '^!scribe_') THEN
+        IF scribe.others_act_on_rewrites() THEN
             PERFORM scribe.empty_tables(tag, ARRAY[relation::oid], true);  -- of rows that such a trigger has written to it
         END IF;
         PERFORM scribe.refill(relation, tag);

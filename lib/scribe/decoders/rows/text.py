@@ -30,6 +30,7 @@ _LONGEST_LOSS = 800  # as in decoder/plugin/scribe_decoder.c
 _CUT = re.compile(r"cut(?: (\d+))?: ")  # how capture says what the recorded text is: a string, or a function's body
 _CUT_AS = "cut as "  # then follows what the statement of the string did
 _EMPTIED = "own: emptied"  # how capture says that a table's rows went before a command
+_ABSENT = "own: emptied till"  # and that event triggers may change them before the source's are sent again
 _REGROUPED = re.compile(r"\b(ATTACH|DETACH)\b", re.IGNORECASE)
 _SPREAD = ", because they are spread by hashes of OIDs; take a new base"
 _ELSEWHERE = "its rows may lie in other partitions of a copy; take a new base"
@@ -106,6 +107,7 @@ class Translator(Text):
         self._loud: list[bytes] = []
         self._quieted: set[int] = set()
         self._emptied: set[int] = set()  # tables whose rows went before a command that rewrites them
+        self._absent: set[int] = set()  # those of them whose rows are yet to be sent again
         self._dropped: dict[str, int] = {}  # partitions with a route that are gone, and the route
         self._announced: set[int] = set()
         self._warned: set[int] = set()
@@ -304,6 +306,8 @@ class Translator(Text):
         if self._refill == relid:
             self._put_again(table, old, new)
             return
+        if relid in self._absent:
+            return
         if not table.full and not table.keys:
             self._warn_lost(table, "UPDATE", _no_identity(table))
             return
@@ -383,7 +387,7 @@ class Translator(Text):
                 self.set_facts(int(old[0]), None)
             return
         table = self._written(relid, offset)
-        if table is None or self._refill == relid:  # its row is inserted once more
+        if table is None or self._refill == relid or relid in self._absent:  # its row is inserted once more, or gone
             return
         if not table.full and not table.keys:
             self._warn_lost(table, "DELETE", _no_identity(table))
@@ -441,6 +445,7 @@ class Translator(Text):
             self._script = max(self._script - 1, 0)
         elif audit.kind == "refill":
             self._refill, self._refill_begun = audit.relids[0] if audit.relids else 0, False
+            self._absent.discard(self._refill)
         elif audit.kind == "refilled":
             self._refilled = self._refill if self._refill_begun else 0
             self._refill = 0
@@ -485,6 +490,8 @@ class Translator(Text):
         self._warn_regrouped(audit, text)
         if (audit.reason or "").startswith(_EMPTIED):
             self._emptied.update(audit.relids)
+        if (audit.reason or "").startswith(_ABSENT):
+            self._absent.update(audit.relids)
         self._write(ddl_block(audit, text, why))
         self._counts["ddl"] += 1
 
