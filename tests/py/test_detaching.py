@@ -49,7 +49,8 @@ def test_a_partition_whose_detaching_was_cancelled_goes_its_own_way(scribe: Scri
     scribe.run("scribe-dump", "--no-prune")
     for name in ("before", "emptied", "altered"):
         cluster.psql(f"ALTER TABLE {name} DETACH PARTITION {name}_1 FINALIZE", dbname)
-    cluster.psql("ALTER TABLE whole DETACH PARTITION whole_1 CONCURRENTLY", dbname)
+    commented = "ALTER TABLE whole /* \" /* it's */ ; */ DETACH/**/PARTITION whole_1 -- /* \n CONCURRENTLY /* /* */ */"
+    cluster.psql(commented, dbname)
     cluster.psql("UPDATE whole_1 SET v = 'own'; ALTER TABLE before_1 ADD x int", dbname)
     scribe.run("scribe-rotate", "--wait-lsn", "current")
     source = cluster.dump(dbname)
@@ -94,9 +95,10 @@ def test_no_text_of_a_users_detaches_what_is_another_ones(scribe: Scribe, decode
         for number, word in enumerate(("concurrently", "finalize")):
             text = f"DEFAULT ' DETACH PARTITION public.parted_{number + 1} '"
             conn.execute(f"ALTER TABLE mallory.t ADD y{number} text {text}, ADD x{number} mallory. {word}".encode())
+        conn.execute('ALTER TABLE mallory.t /* " */ ADD z int -- " DETACH PARTITION public.parted_1 CONCURRENTLY')
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             conn.execute("ALTER TABLE public.parted DETACH PARTITION public.parted_1 CONCURRENTLY")
-        conn.execute("INSERT INTO mallory.t VALUES (1, 'a', 2, 'b', 3)")
+        conn.execute("INSERT INTO mallory.t VALUES (1, 'a', 2, 'b', 3, 4)")
     assert cluster.query("SELECT relid FROM scribe.detaching", dbname) == []
     scribe.run("scribe-rotate", "--wait-lsn", "current")
     scribe.run("scribe-restore", "-d", "untouched", "--no-globals")

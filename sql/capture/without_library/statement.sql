@@ -88,21 +88,47 @@ BEGIN
 END
 $function$;
 
+-- A statement with a space for each comment, as far as it is of names, words and signs; NULL: it holds something else, does not end, or is
+-- longer than any that is asked for.
+CREATE OR REPLACE FUNCTION scribe.without_comments(statement text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    piece text;
+    rest text := statement;
+    kept text := '';
+    depth int := 0;
+BEGIN
+    IF length(statement) > 10000 THEN
+        RETURN NULL;
+    END IF;
+    WHILE rest <> '' LOOP
+        piece := substring(rest FROM CASE WHEN depth > 0 THEN '^(?:/\*|\*/|[^*/]+|[*/])'
+            ELSE '^(?:/\*|--[^\n\r]*|"(?:[^"]|"")*"|\w[\w$]*|[^"''$/\w-]+|[/-])' END);
+        IF piece IS NULL THEN
+            RETURN NULL;
+        END IF;
+        kept := kept || CASE WHEN depth > 0 THEN '' WHEN piece ~ '^(/\*|--)' THEN ' ' ELSE piece END;
+        depth := depth + CASE piece WHEN '/*' THEN 1 WHEN '*/' THEN -1 ELSE 0 END;
+        rest := substr(rest, length(piece) + 1);
+    END LOOP;
+    RETURN CASE depth WHEN 0 THEN kept END;
+END
+$function$;
+
 -- The partition that a statement detaches CONCURRENTLY, or whose detaching it ends with FINALIZE; NULL: it is another statement. Read from
 -- its first word to its last, since a literal or the name of a type may hold the same words.
 CREATE OR REPLACE FUNCTION scribe.detached_by(statement text) RETURNS oid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    gap constant text := '(?:\s|/\*(?:[^*]|\*+[^*/])*\*+/|--[^\n\r]*(?:[\n\r]|$))';
     word constant text := '((?:U&)?"(?:[^"]|"")+"|[^\s"''(),.;:*/=<>+|&~!@#%^`?\\\[\]{}-]+)';
     named text[];
 BEGIN
     IF statement !~* '\mDETACH\M' THEN
         RETURN NULL;
     END IF;
-    named := regexp_match(statement, format(
-        '^%1$s*ALTER%1$s+TABLE(?:%1$s+IF%1$s+EXISTS)?(?:%1$s+ONLY)?%1$s*\(?%1$s*(?:%2$s%1$s*\.%1$s*)?%2$s%1$s*[*)]?%1$s*DETACH%1$s+PARTITION'
-        '%1$s*(?:%2$s%1$s*\.%1$s*)?%2$s%1$s*(?:CONCURRENTLY|FINALIZE)%1$s*$', gap, word), 'i');
+    named := regexp_match(scribe.without_comments(statement), replace(
+        '^\s*ALTER\s+TABLE(?:\s+IF\s+EXISTS)?(?:\s+ONLY)?\s*\(?\s*(?:WORD\s*\.\s*)?WORD\s*[*)]?\s*DETACH\s+PARTITION'
+        '\s*(?:WORD\s*\.\s*)?WORD\s*(?:CONCURRENTLY|FINALIZE)\s*$', 'WORD', word), 'i');
     RETURN (SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.relname = scribe.name_of(named[4]) AND CASE WHEN named[3] IS NOT NULL THEN n.nspname = scribe.name_of(named[3])
             ELSE n.nspname = ANY (string_to_array(replace(current_setting('scribe.path', true), '"', ''), ', ')) END LIMIT 1);
@@ -160,7 +186,7 @@ BEGIN
             reason := 'a string that holds a GRANT on a temporary table';
         END IF;
     END IF;
-    IF tag = 'ALTER TABLE' AND reason IS NULL THEN
+    IF tag = 'ALTER TABLE' AND coalesce(reason, 'cut: only the whole string is known') = 'cut: only the whole string is known' THEN
         detached := scribe.detached_by(text);
     END IF;
     RETURN json_build_object('statement', text, 'exact', reason IS NULL, 'reason', reason,
