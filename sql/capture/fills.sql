@@ -1,17 +1,20 @@
 -- fills.sql: values that ADD COLUMN gave to existing rows without a rewrite.
 
 -- Whether an expression, as the catalog holds it, is the same value everywhere: a constant, perhaps cast or put together by
--- functions of PostgreSQL's own that are immutable. times: a word like 'now' or a number may have become one of its constants.
+-- functions of PostgreSQL's own that are immutable. Of a constant that is an OID, such as a regclass or an enum's label, these make a value that
+-- is another elsewhere. times: a word like 'now' or a number may have become one of its constants.
 CREATE OR REPLACE FUNCTION scribe.is_constant(expression text, times boolean) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT NOT EXISTS (SELECT FROM regexp_matches(expression, '{([A-Z_0-9]+)', 'g') AS m (node)
             WHERE node[1] NOT IN ('CONST', 'FUNCEXPR', 'OPEXPR', 'RELABELTYPE', 'ARRAYEXPR', 'ARRAY', 'COERCETODOMAIN'))
         AND NOT EXISTS (SELECT FROM regexp_matches(expression, ':(?:funcid|opfuncid) (\d+)', 'g') AS m (function)
             LEFT JOIN pg_proc AS p ON p.oid = function[1]::oid WHERE p.oid IS NULL OR p.oid >= 16384 OR p.provolatile <> 'i')
-        -- bool, bytea, "char", name, integers, text, oid, jsonb, floats, bpchar, varchar, bit, numeric, uuid
-        AND NOT (times AND EXISTS (SELECT FROM regexp_matches(expression, '{CONST :consttype (\d+)', 'g') AS m (type)
+        AND NOT EXISTS (SELECT FROM regexp_matches(expression, '{CONST :consttype (\d+)', 'g') AS m (type)
+            -- bool, bytea, "char", name, integers, text, oid, jsonb, floats, bpchar, varchar, bit, numeric, uuid
             WHERE type[1] NOT IN ('16', '17', '18', '19', '20', '21', '23', '25', '26', '114', '3802', '700', '701', '1042', '1043', '1560',
-                '1562', '1700', '2950')))
+                '1562', '1700', '2950')
+            -- date, time, timestamp, interval and with time zone
+            AND (times OR expression ~ '{(FUNCEXPR|OPEXPR|RELABELTYPE) ' AND type[1] NOT IN ('1082', '1083', '1114', '1184', '1186', '1266')))
 $function$;
 
 -- The columns of tables that the running command has added; touched: as the library knows them, NULL without it.
