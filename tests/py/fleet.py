@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from cluster import ROOT, find_pg_config
+from starting import run_program
 
 
 def run_alone(program: str, *arguments: object, **more: str) -> subprocess.CompletedProcess[str]:
@@ -14,4 +15,4 @@ def run_alone(program: str, *arguments: object, **more: str) -> subprocess.Compl
     path = f"{Path(find_pg_config()).parent}:{os.environ['PATH']}"
     env = {"PATH": path, "PGDATABASE": "template1", "SCRIBE_ARCHIVE": "/nowhere", **more}
     command = [str(ROOT / "bin" / program), *map(str, arguments)]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return run_program(command, env)

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster import ROOT, Cluster
 from handmade import Handmade
+from starting import run_program
 
 from scribe.common.dialect import Sequence
 from scribe.common.lsn import format_lsn, parse_lsn
@@ -41,14 +42,8 @@ class Target:
 
     def run(self, *arguments: str, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
         """Restore into the database and check the exit status."""
-        result = subprocess.run(
-            self.command("-d", self.name, *arguments),
-            env=self.cluster.env | {"PGDATABASE": "is_ignored", **env},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        environment = self.cluster.env | {"PGDATABASE": "is_ignored", **env}
+        result = run_program(self.command("-d", self.name, *arguments), environment, timeout=120)
         assert result.returncode == status, result.stdout + result.stderr
         return result
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cluster import ROOT, Cluster, poll
+from starting import run_program
 
 
 class Scribe:
@@ -41,15 +42,8 @@ class Scribe:
         timeout: float = 300,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end; check: fail unless it exits with 0."""
-        result = subprocess.run(
-            [str(ROOT / "bin" / program), *arguments],
-            env=self.env | dict(env or {}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        command = [str(ROOT / "bin" / program), *arguments]
+        result = run_program(command, env=self.env | dict(env or {}), timeout=timeout)
         if check and result.returncode:
             said = result.stdout + result.stderr
             raise AssertionError(f"{program} {' '.join(arguments)} exited {result.returncode}\n{said}")

@@ -17,6 +17,7 @@ from cases import ALL, CASES, assert_both_restores_equal, assert_history_is_read
 from cluster import ROOT, find_pg_config, poll
 from restoring import TABLES, Target, insert
 from source import Scribe
+from starting import run_program
 
 from scribe.archive import chains
 from scribe.archive.joining import ASIDE, Plan, list_steps, make_plan
@@ -206,14 +207,8 @@ def test_nothing_is_joined_across_a_gap_or_without_a_base(made: Aged) -> None:
 def compacted(made: Aged, *arguments: str, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SCRIBE_", "PG"))}
     path = f"{Path(find_pg_config()).parent}:{inherited['PATH']}"
-    result = subprocess.run(
-        [ROOT / "bin/scribe-compact", *arguments],
-        env=inherited | {"SCRIBE_ARCHIVE": str(made.path), "PATH": path, **env},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    environment = inherited | {"SCRIBE_ARCHIVE": str(made.path), "PATH": path, **env}
+    result = run_program([ROOT / "bin/scribe-compact", *arguments], environment, timeout=300)
     assert result.returncode == status, result.stdout + result.stderr
     return result
 

@@ -11,6 +11,7 @@ from cases import ALL, CASES, play_case
 from cluster import ROOT, Cluster
 from compare import State, assert_equal
 from source import Scribe
+from starting import run_program
 from test_undo import FIRST, RENAME
 from undoing import Undone
 
@@ -39,7 +40,7 @@ class Compared:
 
     def run(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         command = [str(ROOT / "bin/scribe-restore"), "--archive", str(self.undone.path), "--diff", *arguments]
-        run = subprocess.run(command, env=self.undone.cluster.env, capture_output=True, text=True, check=False)
+        run = run_program(command, self.undone.cluster.env)
         assert run.returncode == status, run.stdout + run.stderr
         return run
 

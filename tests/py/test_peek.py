@@ -12,6 +12,7 @@ import pytest
 from cluster import HEARING, ROOT, Cluster, poll
 from handmade import Handmade
 from restoring import TABLES, insert
+from starting import run_program
 
 COUNT = "SELECT count(*) FROM t"
 
@@ -33,7 +34,7 @@ class Peeker:
 
     def run(self, *arguments: str, text: str = "", status: int = 0) -> subprocess.CompletedProcess[str]:
         command = self.command(*arguments)
-        run = subprocess.run(command, env=self.env, input=text, capture_output=True, text=True, check=False)
+        run = run_program(command, self.env, text=text)
         assert run.returncode == status, run.stdout + run.stderr
         return run
 

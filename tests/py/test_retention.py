@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from aged import EPOCH, Aged, change, find_lost, points, random_archive
 from cluster import ROOT
+from starting import run_program
 
 from scribe.archive.chains import Target, find_chains
 from scribe.archive.removal import list_steps, prune
@@ -48,13 +49,8 @@ def names(made: Aged) -> set[str]:
 
 def run(made: Aged, *arguments: str, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SCRIBE_")}
-    result = subprocess.run(
-        [ROOT / "bin/scribe-prune", *arguments],
-        env=inherited | {"SCRIBE_ARCHIVE": str(made.path), **env},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = inherited | {"SCRIBE_ARCHIVE": str(made.path), **env}
+    result = run_program([ROOT / "bin/scribe-prune", *arguments], environment)
     assert result.returncode == status, result.stdout + result.stderr
     return result
 

@@ -16,6 +16,7 @@ import zstandard
 from aged import WHOLE, Aged, change, insert
 from cluster import ROOT, Cluster, poll
 from source import Scribe
+from starting import run_program
 
 from scribe.archive.checksums import Entry
 from scribe.archive.verification import Fault, Verification, choose
@@ -38,13 +39,8 @@ def made(tmp_path: Path) -> Aged:
 
 def verify(made: Aged, *arguments: str, status: int = 0, env: dict[str, str] | None = None) -> list[str]:
     """Run the program; return the lines of its stdout."""
-    result = subprocess.run(
-        [ROOT / "bin/scribe-verify", "--archive", made.path, *arguments],
-        env=env or {name: value for name, value in os.environ.items() if not name.startswith("SCRIBE_")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SCRIBE_")}
+    result = run_program([ROOT / "bin/scribe-verify", "--archive", made.path, *arguments], env or inherited)
     assert result.returncode == status, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
     return result.stdout.splitlines()

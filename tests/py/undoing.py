@@ -9,6 +9,7 @@ from cluster import ROOT, Cluster
 from compare import assert_equal
 from handmade import Handmade
 from restoring import Target
+from starting import run_program
 
 BASE = """
 CREATE TABLE public.t (id integer PRIMARY KEY, v text, n numeric GENERATED ALWAYS AS (id * 2) STORED);
@@ -50,7 +51,7 @@ class Undone(Target):
 
     def undo(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         command = [str(ROOT / "bin/scribe-undo"), "--archive", str(self.path), *arguments]
-        run = subprocess.run(command, env=self.cluster.env, capture_output=True, text=True, check=False)
+        run = run_program(command, self.cluster.env)
         assert run.returncode == status, run.stdout + run.stderr
         return run
 
