@@ -140,8 +140,8 @@ check-net: dev  ## every correctness case with net effects, too, and random chan
 	    --round 600 --minimise $(FUZZ_OPTIONS)
 
 .PHONY: check-history
-check-history: dev  ## scribe-log against audit triggers on the source, row by row: CHANGES= (a million) SEED=
-	@tools/with-scratch $(PY) tests/oracle/run.py $(if $(SEED),--seed $(SEED)) --changes $(or $(CHANGES),1000000)
+check-history: dev  ## scribe-log against audit triggers on the source, row by row: CHANGES= (a million) SEED= PLANT=1
+	@tools/with-scratch $(PY) tests/oracle/run.py $(if $(SEED),--seed $(SEED)) --changes $(or $(CHANGES),1000000) $(if $(PLANT),--plant)
 
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree; DECODER=

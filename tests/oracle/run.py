@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """What scribe-log tells of rows is compared with what audit triggers on the source have written.
 
-usage: run.py [--changes N] [--seed N]
+usage: run.py [--changes N] [--seed N] [--plant]
 
 Two sessions take turns on 30 tables, with keys and without: single rows, many, COPY, TRUNCATE, savepoints, renames of
 tables and columns, columns that come, go and change their type. A trigger writes each row, before and after, as text.
 For each transaction and table the changes of "scribe-log --json" have to be the same ones in the same order. What the
 stream leaves out is left out here: an UPDATE that changes no value, of a row that is found by all of its values.
+
+With --plant, three of the audited rows are falsified first, and the run succeeds if just their transactions differ.
 """
 
 from __future__ import annotations
@@ -125,10 +127,10 @@ class Work:
         drawn = r.random()
         if drawn < 0.45 or table.next == 1:
             first, table.next = table.next, table.next + many
-            values = ", ".join(self._value(kind) for kind in columns.values())
+            values = ", ".join(["g", *(self._value(kind) for kind in columns.values())])
             names = ", ".join(("id", *columns))
             series = f"generate_series({first}, {first + many - 1})"
-            return f"INSERT INTO {name} ({names}) SELECT g, {values} FROM {series} AS g"
+            return f"INSERT INTO {name} ({names}) SELECT {values} FROM {series} AS g"
         start = r.randrange(1, table.next + 1)
         where = f"WHERE id BETWEEN {start} AND {start + many - 1}"
         if drawn < 0.8 and columns:
@@ -238,11 +240,26 @@ def compare(scribe: Scribe) -> tuple[int, list[str]]:
     return compared, wrong
 
 
+def plant(conn: psycopg.Connection[Any]) -> set[int]:
+    """Falsify what was audited of three transactions: one row with another value, one gone, one more; name them."""
+    query = f"SELECT min(seq), xid FROM audit.log WHERE op <> 'truncate' AND NOT ({NOTHING}) GROUP BY xid ORDER BY 1"
+    rows = conn.execute(query.encode()).fetchall()
+    (other, one), (gone, two), (more, three) = (rows[len(rows) * part // 4] for part in (1, 2, 3))
+    conn.execute(
+        'UPDATE audit.log SET old = old || \'{"id": "-7"}\', new = new || \'{"id": "-7"}\' WHERE seq = %s', [other]
+    )
+    conn.execute("DELETE FROM audit.log WHERE seq = %s", [gone])
+    columns = "xid, name, op, old, new"
+    conn.execute(f"INSERT INTO audit.log ({columns}) SELECT {columns} FROM audit.log WHERE seq = %s".encode(), [more])
+    return {one, two, three}
+
+
 def main() -> int:
     """Run the program; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--changes", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--plant", action="store_true")
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     tables = [Table(number) for number in range(TABLES)]
@@ -265,8 +282,15 @@ def main() -> int:
                 work.conn.execute("COMMIT")
         scribe.run("scribe-rotate", "--wait-lsn", "current", timeout=3600)
         scribe.stop_stream()
+        if arguments.plant:
+            with cluster.connect("shop") as conn:
+                planted = plant(conn)
         compared, wrong = compare(scribe)
         scribe.close()
+    if arguments.plant:
+        found = {int(line.split()[1].rstrip(",:")) for line in wrong}
+        print(f"oracle: seed {arguments.seed}, planted in transactions {sorted(planted)}, noticed in {sorted(found)}")
+        return 0 if found == planted else 1
     print(f"oracle: seed {arguments.seed}, {compared:,} changes compared, {len(wrong)} transactions differ")
     print("\n".join(wrong[:SHOWN]), end="\n" if wrong else "")
     return 1 if wrong else 0
