@@ -1,7 +1,9 @@
-"""Part of a database: one table that holds 1 % of the data, beside a restore of everything."""
+"""Part of a database: one table that holds 1 % of the data, beside a restore of everything, or a look at everything."""
 
 from __future__ import annotations
 
+import resource
+import shutil
 from typing import Any
 
 from place import FILL, MB, TABLE, Bench, median, say, timed
@@ -34,7 +36,7 @@ def measure_parts(bench: Bench) -> None:
     cluster.createdb(SOURCE)
     source = Scribe(cluster, SOURCE, bench.directory / "archive-parts")
     try:
-        transactions = fill(bench, source, rows)
+        transactions, xid = fill(bench, source, rows)
         ways = {"whole": ["-d", "whole"], "part": ["--table", "small", "-d", "part"]}
         seconds: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(bench.rounds):
@@ -50,14 +52,42 @@ def measure_parts(bench: Bench) -> None:
         bench.figures["parts"] = {"rows": rows, "transactions": transactions, "segments": SEGMENTS} | {
             "stored_mb": round(plain / MB, 1),
             **{f"{way}_s": median(runs) for way, runs in seconds.items()},
+            "looks": measure_looks(bench, source, xid),
         }
         say(f"parts: {bench.figures['parts']}")
     finally:
         source.close()
 
 
-def fill(bench: Bench, source: Scribe, rows: int) -> int:
-    """Make the archive: a base, and segments of which two tell of the small table; return its transactions."""
+def measure_looks(bench: Bench, source: Scribe, xid: int) -> dict[str, float]:
+    """Return the seconds of CPU, with those of the throw-away servers, of looks and of undoing one transaction."""
+    kept = bench.directory / "kept"
+    one = ["--table", "small", "-c", "SELECT count(*) FROM small"]
+    runs = {
+        "peek": ["scribe-peek", "-q", "-c", "SELECT count(*) FROM small"],
+        "peek_table": ["scribe-peek", "-q", *one],
+        "peek_kept": ["scribe-peek", "-q", "--keep", str(kept), *one],
+        "peek_again": ["scribe-peek", "-q", "--keep", str(kept), *one],
+        "undo": ["scribe-undo", "-q", "-n", "--xid", str(xid)],
+    }
+    found = {name: cpu_of(source, arguments) for name, arguments in runs.items()}
+    shutil.rmtree(kept)
+    return found
+
+
+def cpu_of(source: Scribe, arguments: list[str]) -> float:
+    """Return the seconds of CPU of a program and of what it waits for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    source.run(*arguments, timeout=1800)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1)
+
+
+def fill(bench: Bench, source: Scribe, rows: int) -> tuple[int, int]:
+    """Make the archive: a base, and segments of which two tell of the small table.
+
+    Return how many transactions it has, and the xid of the last that changes the small table.
+    """
     each, transactions = rows * 11 // 100, bench.rows // 80
     for name, number in [("small", rows // 100), *((f"other_{n}", each) for n in range(OTHERS))]:
         bench.sql(TABLE.format(name), SOURCE)
@@ -68,10 +98,11 @@ def fill(bench: Bench, source: Scribe, rows: int) -> int:
     for number in range(SEGMENTS):
         bench.sql(f"CALL work({number * transactions}, {transactions})", SOURCE)
         if number % 10 == 5:
-            bench.sql(f"UPDATE small SET price = {number} WHERE id % 10 = 1", SOURCE)
+            update = f"UPDATE small SET price = {number} WHERE id % 10 = 1 RETURNING pg_current_xact_id()"
+            xid = int(bench.sql(update, SOURCE)[0][0])
         source.run("scribe-rotate", "--wait-lsn", "current", timeout=900)
     source.stop_stream()
-    return transactions * SEGMENTS
+    return transactions * SEGMENTS, xid
 
 
 def size(source: Scribe, name: str) -> int:
@@ -93,4 +124,10 @@ def report_parts(entry: dict[str, Any]) -> list[str]:
         f" with {entry['transactions']:,} transactions"
     )
     ratio = entry["part_s"] / entry["whole_s"]
-    return [f"| {what} | scribe-restore --table {entry['part_s']} s | everything {entry['whole_s']} s, {ratio:.1%} |"]
+    looks = entry["looks"]
+    peeks = f"{looks['peek_table']} s; kept {looks['peek_kept']} s, again {looks['peek_again']} s"
+    return [
+        f"| {what} | scribe-restore --table {entry['part_s']} s | everything {entry['whole_s']} s, {ratio:.1%} |",
+        f"| the same, CPU with throw-away servers | scribe-peek --table {peeks} | everything {looks['peek']} s |",
+        f"| the same: one of the transactions | scribe-undo -n {looks['undo']} s | scribe-peek {looks['peek']} s |",
+    ]

@@ -13,10 +13,12 @@ from scribe.history.times import read_time
 from scribe.offsite.mirror import find_archive
 from scribe.programs import restore
 from scribe.restore.applying import apply
-from scribe.restore.copies import Source, some_cluster
+from scribe.restore.concerned import Clusters
+from scribe.restore.copies import Source
 from scribe.restore.launcher import find_launcher
 from scribe.restore.rowtext import KINDS
-from scribe.restore.undo import Conflict, Plan, RecordedCopy, Undo, Wanted, describe, write
+from scribe.restore.undo import Conflict, Plan, describe, take_back, write
+from scribe.restore.undo_scope import Wanted
 
 PROGRAM = "scribe-undo"
 _MOST = 20  # conflicts listed
@@ -27,8 +29,9 @@ listed, and the exit status is 1. --conflicts skip leaves such rows out, --confl
 transactions back, too.
 
 What was there before is found by restoring to just before the first of the transactions, into a throw-away cluster as
-scribe-peek makes one, and from there to the end of the archive: archive what the source has committed since, with
-"scribe-rotate --wait-lsn current", or later changes are known to the statements' checks only.
+scribe-peek makes one, and from there to the end of the archive; of a large database, only the tables concerned are
+restored. Archive what the source has committed since, with "scribe-rotate --wait-lsn current", or later changes are
+known to the statements' checks only.
 
 Rows are given back after INSERT, UPDATE, DELETE, COPY and TRUNCATE; after DROP TABLE and other DROPs the objects, with
 rows, indexes, constraints, privileges and all that went by CASCADE. Other schema changes are refused.
@@ -126,9 +129,7 @@ def body(argv: list[str]) -> int:
     defaults = argparse.Namespace(**vars(restore.make_arguments().parse_args([])) | {"quiet": arguments.quiet})
     source = Source(archive, identity, defaults, talk)
     launcher = find_launcher(arguments.launcher) if arguments.directory is None else None
-    directory, preloads = arguments.directory, source.find_preloads()
-    with some_cluster(talk, source.major, preloads, directory=directory, launcher=launcher) as cluster:
-        plan = Undo(source, RecordedCopy(source, cluster), wanted, arguments.conflicts).run()
+    plan = take_back(source, Clusters(source, arguments.directory, launcher), wanted, arguments.conflicts)
     for line in describe(plan):
         talk.info(line)
     if plan.skipped:

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from scribe.archive.chains import Way, find_chains, goes_back
+from scribe.archive.chains import Way, find_chains, goes_back, list_files
 from scribe.archive.layout import Archive, Base
 from scribe.common import files
 from scribe.common.cli import Talk
@@ -23,6 +23,7 @@ from scribe.common.postgres import connect, major_of_server
 from scribe.dump.base import Talker
 from scribe.restore import target as server
 from scribe.restore.launcher import launched
+from scribe.restore.narrow import Rows, or_whole
 from scribe.restore.preloads import Preloads, find_preloads
 from scribe.restore.restoration import Restore
 from scribe.restore.throwaway import Cluster, find_user, throwaway
@@ -39,17 +40,23 @@ def warn_of_user(talk: Talker) -> None:
 
 @contextlib.contextmanager
 def some_cluster(
-    talk: Talker, major: int, preloads: Preloads, *, directory: str | None = None, launcher: Path | None = None
+    talk: Talker,
+    major: int,
+    preloads: Preloads,
+    *,
+    directory: str | None = None,
+    launcher: Path | None = None,
+    told: bool = False,
 ) -> Iterator[Cluster]:
-    """Make a throw-away cluster, or have the launcher make one, and say what is to be known of it.
+    """Make a throw-away cluster, or have the launcher make one, and say what is to be known of it, unless it is told.
 
     Raises as throwaway() does.
     """
-    if launcher is None:
+    if launcher is None and not told:
         warn_of_user(talk)
     with launched(launcher, major, preloads) if launcher else throwaway(major, directory, preloads) as cluster:
         talk.note(f"made a throw-away cluster with {cluster.bindir}")
-        for line in preloads.describe_missing():
+        for line in preloads.describe_missing() if not told else ():
             talk.warn(line)
         yield cluster
 
@@ -62,6 +69,7 @@ class Source:
     ) -> None:
         self.archive, self.identity, self.arguments, self.talk = archive, dict(identity), arguments, talk
         self.chains = find_chains(archive, self.identity)
+        self.checked: set[Path] = set()  # files that were compared with their manifests
         versions = [major_of_server(chain.base.manifest["server_version"]) for chain in self.chains]
         if not versions:
             raise ScribeError("the archive has no complete base", 'Run "scribe-dump" on the source to take one.')
@@ -76,8 +84,11 @@ class Copy:
     """A database of a running cluster that holds the source as at some point. name: of the database.
 
     lasting: whether it is made ready for queries; began_with: the base it was restored from, if that is known;
-    spoil(): to be called when it is not what it should be, so that nobody goes on from it.
+    spoil(): to be called when it is not what it should be, so that nobody goes on from it; rows: those that
+    are restored.
     """
+
+    rows: Rows | None = None
 
     def __init__(self, source: Source, cluster: Cluster, name: str = DATABASE, *, lasting: bool = True) -> None:
         self.source, self.cluster, self.name, self.lasting = source, cluster, name, lasting
@@ -113,14 +124,19 @@ class Copy:
     def bring_to(self, **point: Any) -> dict[str, Any]:
         """Restore, or go on, to a point; return what scribe-restore reports. point: in the names of its arguments.
 
-        Raises ScribeError, also where the copy is beyond the point.
+        Raises ScribeError, also where the copy is beyond the point; WholeNeededError if some rows alone will not do.
         """
         with self._restoring(point) as restore:
             with server.connect_server() as conn:
                 way = restore.find_way(conn)
             if not restore.arguments.resume:
                 restore.arguments.tablespace_mapping = self._map_tablespaces(way.base)
-            report = self._restore(restore.arguments).run(way)
+            running = self._restore(restore.arguments)
+            read = {path for path, _ in list_files(way)}
+            running.checked = read <= self.source.checked
+            with or_whole(self.rows):
+                report = running.run(way)
+            self.source.checked |= read
         assert report is not None
         if not restore.arguments.resume:
             self.began_with = way.base.stamp
@@ -140,6 +156,7 @@ class Copy:
     def _restore(self, arguments: argparse.Namespace) -> Restore:
         restore = Restore(self.source.archive, self.source.identity, arguments, self.source.talk)
         restore.lasting = self.lasting
+        restore.narrow(self.rows)
         return restore
 
     def _map_tablespaces(self, base: Base) -> list[str]:

@@ -14,7 +14,9 @@ from typing import Any
 
 from scribe.common import files
 from scribe.common.errors import ScribeError, UsageError
+from scribe.restore.concerned import Look, find_oids, guard, say_whole, unguard
 from scribe.restore.copies import Copy, Source, warn_of_user
+from scribe.restore.narrow import Chosen, Rows, WholeNeededError
 from scribe.restore.preloads import Preloads
 from scribe.restore.throwaway import Cluster, find_bindir, find_user, major_of, make_cluster, served
 
@@ -40,12 +42,14 @@ BASES = Use("copy.json", "SCRIBE_COPY", "scribe-dump", lasting=False)
 class Kept:
     """The directory of a kept cluster, locked. source: whose copy is in it.
 
-    origin: what a copy must go back to, None for anything; base: with which that began.
+    origin: what a copy must go back to, None for anything; base: with which that began; tables: the OIDs of those whose
+    rows are in it, None for all.
     """
 
     def __init__(self, path: Path, source: Source, use: Use = PEEK, origin: Mapping[str, str] | None = None) -> None:
         self.path, self.source, self.use, self.origin = path, source, use, origin
         self.base: str | None = None
+        self.tables: list[int] | None = None
         self._mine = {
             "system_identifier": source.identity["system_identifier"],
             "database": source.identity["database"],
@@ -61,7 +65,7 @@ class Kept:
             if state.get(key) != self._mine[key]:
                 hint = f"Name another directory with {self.use.named}, or remove this one."
                 raise UsageError(f'"{self.path}" keeps a copy of another archive\'s database', hint)
-        self.base = state.get("base")
+        self.base, self.tables = state.get("base"), state.get("tables")
         whole = state.get("origin") == self.origin and (state.get("stopped") or state.get("boot") == _boot())
         bindir = Path(state.get("bindir", "/"))
         if not whole or major_of(bindir) != state.get("server") or state.get("major") != self._mine["major"]:
@@ -70,7 +74,7 @@ class Kept:
 
     def make(self) -> Cluster:
         """Make a new cluster in the place of what is there."""
-        self.base = None
+        self.base = self.tables = None
         self.spoil()  # whatever happens next, the directory is ours, and holds nothing yet that can be used
         for entry in list(os.scandir(self.path)):
             if entry.is_dir(follow_symlinks=False):
@@ -130,11 +134,13 @@ class Kept:
     def _note(self, cluster: Cluster, *, stopped: bool) -> None:
         state = self._mine | {"bindir": str(cluster.bindir), "server": major_of(cluster.bindir)}
         state |= {"stopped": stopped, "boot": _boot(), "base": self.base, "origin": self.origin}
+        state |= {"tables": self.tables}
         files.write_json(self.path / self.use.state, state)
 
     def began(self, copy: Copy) -> None:
-        """Note with which base the copy began."""
+        """Note with which base the copy began, and which rows are in it."""
         self.base = copy.began_with
+        self.tables = find_oids(copy, copy.rows) if isinstance(copy.rows, Chosen) else None
         self._note(copy.cluster, stopped=False)
 
     def copy(self, cluster: Cluster) -> Copy:
@@ -147,6 +153,21 @@ class Kept:
         """Let nobody use what is in the directory."""
         files.write_json(self.path / self.use.state, self._mine)
 
+    def go_on(self, copy: Copy, point: Mapping[str, Any], look: Look | None) -> bool:
+        """Bring what is there to a point, if it can go on to it with the rows that it has."""
+        if not copy.can_reach(**point):
+            return False
+        if self.tables is not None:
+            unguard(copy)
+            copy.rows = look.going_on(copy, self.tables) if look is not None else None
+            if copy.rows is None:
+                return False
+        try:
+            copy.bring_to(**point)
+        except WholeNeededError:
+            return False
+        return True
+
 
 @contextlib.contextmanager
 def kept_copy(
@@ -157,10 +178,12 @@ def kept_copy(
     *,
     use: Use = PEEK,
     origin: Mapping[str, str] | None = None,
+    look: Look | None = None,
 ) -> Iterator[Copy]:
-    """Bring the copy kept in a directory to a point, for one block; it is made if it is not there or is beyond it.
+    """Bring the copy kept in a directory to a point, for one block; it is made if it is not there or will not do.
 
-    Raises UsageError for a directory that holds anything else, TryAgainError where another program uses it.
+    look: what is asked for, None for everything. Raises UsageError for a directory that holds anything else,
+    TryAgainError where another program uses it.
     """
     path.mkdir(mode=0o711, exist_ok=True)
     with files.DirectoryLock(path, f"another {use.program} uses it", shared=False):
@@ -172,17 +195,36 @@ def kept_copy(
             with contextlib.ExitStack() as stack:
                 stack.enter_context(kept.served(cluster, preloads))
                 copy = kept.copy(cluster)
-                if copy.can_reach(**point):
-                    copy.bring_to(**point)
+                if kept.go_on(copy, point, look):
+                    guard(copy, kept.tables)
                     yield copy
                     return
-            source.talk.info(f'the copy in "{path}" cannot go back to that point: it is made again')
-        cluster = kept.make()
-        with kept.served(cluster, preloads):
-            copy = kept.copy(cluster)
-            copy.bring_to(**point)
-            kept.began(copy)
+            what = "cannot go on to" if kept.tables is not None else "cannot go back to"
+            more = " with what is asked for" if kept.tables is not None else ""
+            source.talk.info(f'the copy in "{path}" {what} that point{more}: it is made again')
+        rows = look.find_rows() if look is not None else None
+        if rows is not None:
+            try:
+                with _made(kept, preloads, point, rows) as copy:
+                    yield copy
+                return
+            except WholeNeededError as error:
+                say_whole(source.talk, error)
+        with _made(kept, preloads, point, None) as copy:
             yield copy
+
+
+@contextlib.contextmanager
+def _made(kept: Kept, preloads: Preloads, point: Mapping[str, Any], rows: Rows | None) -> Iterator[Copy]:
+    """Make the copy of a kept cluster again, for one block."""
+    cluster = kept.make()
+    with kept.served(cluster, preloads):
+        copy = kept.copy(cluster)
+        copy.rows = rows
+        copy.bring_to(**point)
+        kept.began(copy)
+        guard(copy, kept.tables)
+        yield copy
 
 
 def _boot() -> str:

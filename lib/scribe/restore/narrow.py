@@ -8,11 +8,12 @@ a new foreign key is checked against, and tables whose rows move the same sequen
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ import psycopg
 
 from scribe.archive.cutting import Piece
 from scribe.archive.layout import Segment
-from scribe.common.errors import ScribeError
+from scribe.common.errors import ScribeError, TryAgainError
 from scribe.restore.session import Session
 from scribe.restore.statements import IDENTIFIER, split_statements, unquoted
 from scribe.restore.tables import has_made_up_types, uses, uses_in_key
@@ -200,10 +201,10 @@ class Rows(ABC):
         """Take the next step: a schema change has been repeated. Raises WholeNeededError."""
 
     def _lets(self, name: Name | None) -> bool:
-        return name is None or name == _PIECES or self._wants(name)
+        return name is None or name == _PIECES or self.wants(name)
 
     @abstractmethod
-    def _wants(self, name: Name) -> bool:
+    def wants(self, name: Name) -> bool:
         """Whether the rows of a table of that name are let through."""
 
 
@@ -240,7 +241,8 @@ class Watch(Rows):
         self._step += 1
         self._look(session)
 
-    def _wants(self, name: Name) -> bool:
+    def wants(self, name: Name) -> bool:
+        """Whether the rows of a table of that name are let through: none are."""
         return False
 
     def _look(self, session: Session) -> None:
@@ -257,6 +259,11 @@ class Watch(Rows):
         self._references |= {(one, other) for one, other in references or ()}
         self._spread |= {(one, other) for one, other in spread or ()}
         self._reasons |= {oid: bytes.fromhex(reason).decode(errors="replace") for oid, reason in reasons or ()}
+
+    def find(self, names: Iterable[Name]) -> set[int]:
+        """Return the tables that have had one of these names at any step."""
+        wanted = frozenset(names)
+        return {step.oid for step in self._steps if step.name in wanted}
 
     def widen(self, oids: Iterable[int]) -> set[int]:
         """Return these tables and those that their rows cannot be repeated without."""
@@ -287,7 +294,7 @@ class Chosen(Rows):
     """
 
     def __init__(self, oids: set[int], steps: Iterable[_Step], last: int, codec: str) -> None:
-        self._oids = oids
+        self.oids = oids
         self._last = last
         self._codec = codec
         self._steps = deque(sorted(steps, key=lambda step: step.number))
@@ -335,17 +342,36 @@ class Chosen(Rows):
         if changed:
             self._wanted, self._known, self._told = {}, {}, {}
             for oid, name in self._names.items():
-                wanted = self._wanted[name] = self._wanted.get(name, False) or oid in self._oids
+                wanted = self._wanted[name] = self._wanted.get(name, False) or oid in self.oids
                 told = (name[0].decode(self._codec, _ANY), name[1].decode(self._codec, _ANY))
                 if wanted or told not in self._told:
                     self._told[told] = name
 
-    def _wants(self, name: Name) -> bool:
+    def names(self) -> set[Name]:
+        """Return what the chosen tables are called now."""
+        return {name for name, wanted in self._wanted.items() if wanted}
+
+    def wants(self, name: Name) -> bool:
+        """Whether the rows of a table of that name are let through. Raises WholeNeededError if there is none."""
         try:
             return self._wanted[name]
         except KeyError:
             shown = b".".join(name).decode("utf-8", "replace")
             raise WholeNeededError(f"there are rows of a table that is not there: {shown!r}") from None
+
+
+@contextlib.contextmanager
+def or_whole(rows: Rows | None) -> Iterator[None]:
+    """Let what stops a restore of some rows be a reason to restore all of them: WholeNeededError."""
+    try:
+        yield
+    except (TryAgainError, WholeNeededError):
+        raise
+    except ScribeError as error:
+        if rows is None:
+            raise
+        where = "a schema change needs rows: " if rows.watching else ""
+        raise WholeNeededError(where + error.message) from None
 
 
 def find_sharing(conn: psycopg.Connection[Any], oids: list[int]) -> list[int]:

@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from scribe.common.postgres import connect, major_of_server
 from scribe.restore import target as server
 from scribe.restore.dependents import dump_dependents
 from scribe.restore.feeding import feed
-from scribe.restore.narrow import Rows, Watch, WholeNeededError, find_sharing
+from scribe.restore.narrow import Rows, Watch, WholeNeededError, find_sharing, or_whole
 from scribe.restore.owners import without_owners
 from scribe.restore.preloads import Preloads, find_preloads
 from scribe.restore.restoration import Restore, name_target
@@ -165,17 +164,14 @@ class PartRestore:
         way = self._way = self._way or self._find_way(arguments, talk)
         arguments.tablespace_mapping = cluster.map_tablespaces(way.base)
         restore = Restore(self.archive, self.identity, arguments, talk)
-        restore.rows, restore.checked, restore.lasting = rows, True, False
-        if rows is not None:
-            restore.options = replace(restore.options, takes=rows.takes_piece)
+        restore.checked, restore.lasting = True, False
+        restore.narrow(rows)
         try:
-            report = restore.run(way)
+            with or_whole(rows):
+                report = restore.run(way)
         except (TryAgainError, WholeNeededError):
             raise
         except ScribeError as error:
-            if rows is not None:
-                where = "a schema change needs rows: " if rows.watching else ""
-                raise WholeNeededError(where + error.message) from None
             place = re.search(r"--skip (\S+)\.$", error.hint or "")
             if place is not None:
                 error.hint = (

@@ -12,11 +12,13 @@ from typing import Any
 
 import psycopg
 
-from scribe.archive.layout import Archive
+from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Ddl, End, Event, Small, Start, Statements
 from scribe.common.cli import Talk
 from scribe.common.dialect import Begin
+from scribe.restore.narrow import Name, Rows
 from scribe.restore.restoration import Restore
+from scribe.restore.session import Session
 
 TRIGGER = "scribe_undo"
 SCHEMA = "scribe_undo"
@@ -109,6 +111,35 @@ class Recorder:
                     yield Statements(set_stamp)
                 pending = isinstance(event, Start)
                 yield event
+
+
+class Stamped(Rows):
+    """Some rows, where the text of a small transaction has its stamp before it."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self.watching = rows, rows.watching
+
+    def begin(self, session: Session) -> None:
+        """Look at the schema."""
+        self._rows.begin(session)
+
+    def filter_rows(self, text: bytes) -> bytes:
+        """Leave out the stamp with all that it is for. Raises WholeNeededError."""
+        stamp, _, rest = text.partition(b"\n")
+        kept = self._rows.filter_rows(rest)
+        return stamp + b"\n" + kept if kept else b""
+
+    def concerns(self, segment: Segment) -> bool:
+        """Whether a segment has to be read. Raises WholeNeededError."""
+        return self._rows.concerns(segment)
+
+    def after_ddl(self, session: Session, tag: str, text: bytes) -> None:
+        """Take the next step. Raises WholeNeededError."""
+        self._rows.after_ddl(session, tag, text)
+
+    def wants(self, name: Name) -> bool:
+        """Whether the rows of a table of that name are let through. Raises WholeNeededError."""
+        return self._rows.wants(name)
 
 
 class Recording(Restore):

@@ -96,6 +96,12 @@ class Restore:
         self.began = time.monotonic()
         self.progress = Progress(talk.program, quiet=arguments.quiet)
 
+    def narrow(self, rows: Rows | None) -> None:
+        """Restore only some rows; None: all."""
+        self.rows = rows
+        if rows is not None:
+            self.options = replace(self.options, takes=rows.takes_piece)
+
     def _mapping(self) -> dict[str, str]:
         pairs = [text.partition("=") for text in self.arguments.tablespace_mapping]
         for old, _, new in pairs:

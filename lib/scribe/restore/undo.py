@@ -16,18 +16,17 @@ from typing import Any
 
 import psycopg
 
-from scribe.archive.chains import Chain
-from scribe.archive.layout import Archive
-from scribe.archive.segments import Ddl, Reader, Small, Start, open_plain
 from scribe.common.dialect import HEADER_SETTINGS, Begin, quote_name
 from scribe.common.errors import ScribeError, UsageError
 from scribe.common.lsn import format_lsn
 from scribe.restore import target as server
 from scribe.restore.acting import Acting, read_acting
+from scribe.restore.concerned import Clusters, say_whole
 from scribe.restore.constraints import Constraint, Table, find_wrong, read_constraints, sql_name
 from scribe.restore.copies import Copy, Source
 from scribe.restore.dropped import Given, Piece, give_back, take_shot
-from scribe.restore.recording import SCHEMA, Recorder, Recording, read_row
+from scribe.restore.narrow import WholeNeededError
+from scribe.restore.recording import SCHEMA, Recorder, Recording, Stamped, read_row
 from scribe.restore.restoration import Restore
 from scribe.restore.rowtext import (
     DELETE,
@@ -44,6 +43,7 @@ from scribe.restore.rowtext import (
     write_row,
 )
 from scribe.restore.selection import find_named
+from scribe.restore.undo_scope import Found, Wanted, find_rows, find_transactions, go_before
 
 _TOGETHER = 500  # rows given back by one statement
 _CHECK = """\
@@ -58,34 +58,6 @@ END
 $scribe$;
 """
 _LOG = f"SELECT seq, stamp, relid::bigint, op::text, old, new FROM {SCHEMA}.log"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be taken back. until: as in BEGIN lines; keys: (column, value) pairs that a row must all have.
-
-    kinds: words of KINDS, and "ddl"; empty: all.
-    """
-
-    xids: tuple[int, ...] = ()
-    since: str | None = None
-    until: str | None = None
-    tables: tuple[str, ...] = ()
-    keys: tuple[tuple[str, str], ...] = ()
-    kinds: tuple[str, ...] = ()
-
-    @property
-    def ddl(self) -> bool:
-        """Whether dropped objects are to be given back."""
-        return not self.kinds or "ddl" in self.kinds
-
-
-@dataclass(frozen=True)
-class Found:
-    """A transaction of the archive. ddl: the tags of its schema changes."""
-
-    begin: Begin
-    ddl: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -135,36 +107,6 @@ class Plan:
         return sorted(found.union(*(constraint.tables for constraint in self.constraints)) - made)
 
 
-def find_transactions(archive: Archive, chains: Sequence[Chain], xids: Sequence[int]) -> list[Found]:
-    """Return transactions by their numbers, in commit order. Raises ScribeError for one that is not there, or twice."""
-    wanted = set(xids)
-    found: dict[int, Found] = {}
-    for segment in archive.bring({s.path: s for chain in chains for s in chain.segments}.values()):
-        if segment.manifest.get("points") == "segment":
-            raise ScribeError(
-                "the archive's decoder does not tell the numbers and times of transactions",
-                "Restore to a mark or a time with scribe-restore, or look there with scribe-peek.",
-            )
-        with open_plain(segment.data, segment.manifest["plain_bytes"]) as stream:
-            reader = Reader(stream, segment.data.name)
-            reader.read_header()
-            begin: Begin | None = None
-            for event in reader.events():
-                if isinstance(event, Small | Start):
-                    begin = event.begin if event.begin.xid in wanted else None
-                    if begin is not None:
-                        found.setdefault(begin.commit_lsn, Found(begin, ()))
-                elif isinstance(event, Ddl) and begin is not None:
-                    found[begin.commit_lsn] = Found(begin, (*found[begin.commit_lsn].ddl, event.tag))
-    for xid in xids:
-        places = [lsn for lsn, each in found.items() if each.begin.xid == xid]
-        if len(places) != 1:
-            hint = 'Run "scribe-restore --list" for what the archive holds.'
-            how = "could not find" if not places else "found more than once:"
-            raise ScribeError(f"{how} transaction {xid} in the archive", hint)
-    return [found[lsn] for lsn in sorted(found)]
-
-
 class RecordedCopy(Copy):
     """A copy that records what is done to it, once install() has been called."""
 
@@ -181,7 +123,31 @@ class RecordedCopy(Copy):
         if self.recorder is None:
             return super()._restore(arguments)
         arguments.serial = True  # a transaction after the other, as they stand
-        return Recording(self.source.archive, self.source.identity, arguments, self.source.talk, self.recorder)
+        restore = Recording(self.source.archive, self.source.identity, arguments, self.source.talk, self.recorder)
+        restore.narrow(Stamped(self.rows) if self.rows is not None else None)
+        return restore
+
+
+def take_back(source: Source, clusters: Clusters, wanted: Wanted, conflicts: str) -> Plan:
+    """Return what takes back what is wanted, and what stands in the way. Raises ScribeError.
+
+    The rows that it needs are restored; all of them if others may decide what comes of it.
+    """
+    if source.identity["encoding"] == "SQL_ASCII":
+        hint = "Restore to just before with scribe-restore --target-xid and --target-exclusive."
+        raise ScribeError("texts of a database in SQL_ASCII have no encoding in which SQL could be written", hint)
+    transactions = find_transactions(source.archive, source.chains, wanted.xids) if wanted.xids else []
+    rows = find_rows(source, clusters, wanted, transactions)
+    if rows is not None:
+        try:
+            with clusters.made() as cluster:
+                copy = RecordedCopy(source, cluster)
+                copy.rows = rows
+                return Undo(source, copy, wanted, conflicts).run(transactions)
+        except WholeNeededError as error:
+            say_whole(source.talk, error)
+    with clusters.made() as cluster:
+        return Undo(source, RecordedCopy(source, cluster), wanted, conflicts).run(transactions)
 
 
 class Undo:
@@ -193,14 +159,14 @@ class Undo:
         self.relids: set[int] | None = None  # of the tables that are wanted
         self._named: set[str] = set()  # patterns that name some
 
-    def run(self) -> Plan:
-        """Record, reverse and try. Raises ScribeError where the archive does not tell."""
-        if self.source.identity["encoding"] == "SQL_ASCII":
-            hint = "Restore to just before with scribe-restore --target-xid and --target-exclusive."
-            raise ScribeError("texts of a database in SQL_ASCII have no encoding in which SQL could be written", hint)
-        source, xids = self.source, self.wanted.xids
-        transactions = find_transactions(source.archive, source.chains, xids) if xids else []
-        self._go_before(transactions)
+    def run(self, transactions: Sequence[Found]) -> Plan:
+        """Record, reverse and try. transactions: those that are named, in order.
+
+        Raises ScribeError where the archive does not tell, WholeNeededError where rows that are not there might.
+        """
+        go_before(self.copy, self.wanted, transactions)
+        if transactions:
+            self.source.talk.note(f"restored to just before {format_lsn(transactions[0].begin.commit_lsn)}")
         recorder = self.copy.install()
         self._choose_tables(first=True)
         for found in transactions:
@@ -218,17 +184,11 @@ class Undo:
             if self.mode != "include" or not later - chosen:
                 return plan
             self._refuse_schema_changes(recorder, later - chosen)
+            if self.copy.rows is not None and self.relids is None:
+                raise WholeNeededError("later transactions are taken back, too")
             chosen |= later
 
     # What is recorded
-
-    def _go_before(self, transactions: Sequence[Found]) -> None:
-        if transactions:
-            first = format_lsn(transactions[0].begin.commit_lsn)
-            self.copy.bring_to(target_lsn=transactions[0].begin.commit_lsn, target_exclusive=True)
-            self.source.talk.note(f"restored to just before {first}")
-        else:
-            self.copy.bring_to(target_time=self.wanted.since, target_exclusive=True)
 
     def go_past(self, found: Found) -> None:
         """Go past a transaction that changed the schema, and keep what gives back what it dropped."""
@@ -284,7 +244,9 @@ class Undo:
             given = [self.given[b.commit_lsn] for b in reversed(begins) if b.commit_lsn in self.given]
             for each in given:
                 relations |= each.relations
-            return Trial(conn, Plan(begins, given=given), recorder, relations, self.mode).run(changes)
+            trial = Trial(conn, Plan(begins, given=given), recorder, relations, self.mode)
+            trial.partial = self.copy.rows is not None
+            return trial.run(changes)
 
     def _changes(self, conn: psycopg.Connection[Any], recorder: Recorder, chosen: set[int]) -> Iterator[Change]:
         """The chosen changes, newest first."""
@@ -354,7 +316,12 @@ class Shapes:
 
 
 class Trial:
-    """The reversal of changes, run in the copy as it is at the end, and rolled back."""
+    """The reversal of changes, run in the copy as it is at the end, and rolled back.
+
+    partial: rows of other tables are not there, so that what no later transaction explains may be for want of them.
+    """
+
+    partial = False
 
     def __init__(
         self,
@@ -412,6 +379,8 @@ class Trial:
                 self.conn.execute(text.encode())
         except psycopg.Error as error:
             said = error.diag.message_primary or str(error)
+            if what and self.partial:
+                raise WholeNeededError(f"what was dropped does not come back without other rows ({said})") from None
             if what:
                 self.plan.conflicts.append(Conflict(f"could not give back {what}: {said}", []))
             return said
@@ -452,6 +421,8 @@ class Trial:
     def _refused(self, relation: Relation, change: Change, said: str) -> None:
         later = [begin for begin in self._find_later(relation, change) if begin.commit_lsn not in self._chosen]
         what = self._describe(relation, change)
+        if self.partial and not later:
+            raise WholeNeededError(f"other rows may tell why a row does not take its change back: {what}")
         self._conflict(Conflict(what if "not what the transaction" in said else f"{what}: {said}", later, change))
 
     def _conflict(self, conflict: Conflict) -> None:
@@ -466,6 +437,8 @@ class Trial:
             for change in self._changes_of(relid)
             if change.new is not None and write_row(change.new) == row
         ]
+        if self.partial and not later:
+            raise WholeNeededError(f"other rows may tell why {constraint.said}")
         self.plan.conflicts.append(
             Conflict(constraint.said, [begin for begin in later if begin.commit_lsn not in self._chosen])
         )
