@@ -23,7 +23,6 @@ DECLARE
     statement text := facts->>'statement';
     exact boolean := coalesce((facts->>'exact')::boolean, false);
     reason text := facts->>'reason';
-    part json;
     command text;
     detached oid := (facts->>'detached')::oid;
     attached oid := (facts->>'attached')::oid;
@@ -81,12 +80,13 @@ BEGIN
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, scribe.matview_text(relids[1]), true, NULL, relids, NULL, '""');
     ELSIF is_drop AND (NOT firm OR scribe.drops_by_identity(facts, dropped)
             OR (tag = 'DROP INDEX' AND statement ~ '--|/\*')) THEN  -- what it dropped says enough
-        FOR part IN SELECT * FROM json_array_elements(dropped->'named') LOOP
-            PERFORM scribe.write_row('ddl', tag, part->>'type', part->>'identity',
-                format('%s %s%s CASCADE', tag, CASE tag WHEN 'DROP INDEX' THEN 'IF EXISTS ' END,  -- an invalid one is nowhere else
-                    CASE tag WHEN 'DROP AGGREGATE' THEN regexp_replace(part->>'identity', '\(\)$', '(*)') ELSE part->>'identity' END),
-                true, NULL, NULL, as_role, CASE WHEN as_role IS NOT NULL THEN '""' END);
-        END LOOP;
+        -- in one statement: the first of several may depend on, or take along, another
+        PERFORM scribe.write_row('ddl', tag, object_type, object_identity, format('%s %s%s CASCADE', tag,
+                CASE tag WHEN 'DROP INDEX' THEN 'IF EXISTS ' END,  -- an invalid one is nowhere else
+                (SELECT string_agg(CASE tag WHEN 'DROP AGGREGATE' THEN regexp_replace(d.object->>'identity', '\(\)$', '(*)')
+                    ELSE d.object->>'identity' END, ', ' ORDER BY d.place)
+                FROM json_array_elements(dropped->'named') WITH ORDINALITY AS d (object, place))),
+            true, NULL, NULL, as_role, CASE WHEN as_role IS NOT NULL THEN '""' END);
     ELSIF detached <> 0 THEN
         PERFORM scribe.record_detached(tag, relids[1], detached);
     ELSIF statement IS NULL THEN
