@@ -94,7 +94,7 @@ proved_text(const char *string, Node *running)
 
 /*
  * Whether what has to be recorded is more than the stream can carry: escaped, a text may have four times its length, and no
- * buffer has more than a gigabyte.  See scribe.write_row().
+ * buffer has more than a gigabyte.  See scribe.longest_text().
  */
 bool
 is_too_long(Statement *statement)

@@ -23,11 +23,16 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.outer_stack() RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lc_messages = 'C' AS $function$
 DECLARE
+    near constant int := 10000;  -- characters: ours are among these; what follows may be as long as a user likes
+    ours constant text := '^.*?\nPL/pgSQL function scribe\.'
+        '(?:command_end|detach_start|note_rewrite|note_drop|note_dropped_facts|note_facts)\(\)[^\n]*\n';
     stack text;
+    passed text;
 BEGIN
     GET DIAGNOSTICS stack = PG_CONTEXT;
-    RETURN regexp_replace(stack, '^.*?\nPL/pgSQL function scribe\.'
-        '(?:command_end|detach_start|note_rewrite|note_drop|note_dropped_facts|note_facts)\(\)[^\n]*(?:\n|$)', '');
+    stack := stack || E'\n';
+    passed := coalesce(substring(left(stack, near) FROM ours), substring(stack FROM ours), '');
+    RETURN left(substr(stack, length(passed) + 1), -1);
 END
 $function$;
 

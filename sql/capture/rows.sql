@@ -46,6 +46,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     WHERE p.name = 'pg_temp' OR has_schema_privilege(to_regrole(quote_ident(role)), to_regnamespace(quote_ident(p.name)), 'USAGE')
 $function$;
 
+-- The most bytes of a text with its path and settings: escaped, it may have four times its length, and no buffer has more than a gigabyte.
+CREATE OR REPLACE FUNCTION scribe.longest_text() RETURNS int
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$ SELECT 200000000 $function$;
+
 -- Write one row; the statement's role, search_path and settings come from scribe.note_caller(). Texts that capture has made itself, for
 -- the path "", are read with standard_conforming_strings on.
 CREATE OR REPLACE FUNCTION scribe.write_row(
@@ -54,7 +58,7 @@ CREATE OR REPLACE FUNCTION scribe.write_row(
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    most constant int := 200000000;  -- escaped, it has to fit into a gigabyte
+    most constant int := scribe.longest_text();
     own constant boolean := coalesce(path = '""', false);
     settings text[] := '{}';
 BEGIN

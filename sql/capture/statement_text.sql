@@ -17,6 +17,10 @@ DECLARE
     stack constant text := scribe.outer_stack();
     known record;
 BEGIN
+    IF octet_length(current_query()) + octet_length(stack) > scribe.longest_text() THEN  -- looking into it would take minutes
+        reason := format('its text has more than %s bytes', scribe.longest_text());
+        RETURN;
+    END IF;
     statement := regexp_replace(current_query(), '[\s;]+$', '');
     reason := 'run by a function whose text is not known';
     IF stack = '' THEN  -- sent by the client itself

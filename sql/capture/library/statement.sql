@@ -71,7 +71,8 @@ BEGIN
     RETURN json_build_object('statement', known.statement,
         'switches_triggers', known.statement ~* '\m(ENABLE|DISABLE)\M',
         'exact', known.reason IS NULL AND known.statement !~* '\m(PARTITION|LIKE)\M',
-        'reason', 'the library scribe_capture could not be loaded', 'temporary', scribe.grants_on_temporary(known.statement), 'in_extension', false,
+        'reason', concat_ws('; ', 'the library scribe_capture could not be loaded', CASE WHEN known.statement IS NULL THEN known.reason END),
+        'temporary', scribe.grants_on_temporary(known.statement), 'in_extension', false,
         'detached', 0, 'attached', 0, 'bound_mutable', false, 'like_temporary', false);
 END
 $function$;
