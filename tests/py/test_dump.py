@@ -21,7 +21,14 @@ from wrapping import count_calls, wrap_program
 
 from scribe.archive.layout import Archive, Base
 from scribe.common.cli import Talk
-from scribe.dump.base import Request, take_stream_base
+from scribe.common.errors import UsageError
+from scribe.dump import base as dumping
+from scribe.dump import setup
+from scribe.dump.base import OtherTimelineError, Request, begin_cut, take_stream_base
+from scribe.dump.gate import NoGate
+from scribe.source.slot import Export
+
+QUIET = Talk("test", argparse.Namespace(quiet=True, verbose=False))
 
 
 def newest(scribe: Scribe) -> Base:
@@ -176,6 +183,36 @@ def test_no_base_lies_on_a_timeline_that_the_stream_has_not_followed(scribe: Scr
     assert archive.bases() == [base]
     archive.leave_timeline(base.manifest["timeline"], base.consistent_point - 1)
     assert archive.bases() == []
+
+
+def test_nothing_counts_that_was_made_on_a_server_that_took_over_after_the_first_look(
+    scribe: Scribe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slot is on another server then than the one looked at, which may lack what is archived."""
+    scribe.run("scribe-init")
+    for name, value in scribe.env.items():
+        if name.startswith("PG") or name == "PATH":
+            monkeypatch.setenv(name, value)
+    archive = Archive(scribe.archive)
+    identity = archive.identity()
+    create_slot = dumping.create_slot
+
+    def create(*arguments: object, **named: object) -> Export:
+        export = create_slot(*arguments, **named)  # type: ignore[arg-type]
+        (archive.spool / "stream.json").write_text('{"timeline": 7}')
+        return export
+
+    monkeypatch.setattr(dumping, "create_slot", create)
+    with scribe.cluster.connect(scribe.dbname) as conn, pytest.raises(OtherTimelineError):
+        begin_cut(archive, conn, NoGate(), plugin="scribe_decoder", wait=30)
+    assert archive.pending_cuts() == []
+    earlier = archive.bases()[0].consistent_point - 1
+    monkeypatch.setattr(setup, "_create_parts", lambda *_, **__: (earlier, lambda spool: None))
+    options = setup.Options(scribe.slot, "scribe_decoder", "full", Request())
+    state = setup.State(identity, None, None, captured=True, has_base=True, broken="it is", without_identity=0)
+    with scribe.cluster.connect(scribe.dbname) as conn, pytest.raises(UsageError, match="put back to an older state"):
+        setup._begin_chain(archive, conn, options, QUIET, state)
+    assert archive.identity() == identity
 
 
 def test_an_option_that_only_the_servers_own_pg_dump_leaves_out_is_refused(
@@ -370,7 +407,7 @@ def test_a_base_is_on_disk_before_it_has_its_name(
             archive,
             conn,
             request,
-            Talk("test", argparse.Namespace(quiet=True, verbose=False)),
+            QUIET,
             plugin="scribe_decoder",
             wait=30,
         )

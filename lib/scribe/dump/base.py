@@ -543,12 +543,16 @@ def take_stream_base(
         )
 
 
+class OtherTimelineError(TryAgainError):
+    """The server is on a timeline that the stream has yet to see."""
+
+
 def refuse_other_timeline(archive: Archive, conn: psycopg.Connection[Any]) -> None:
-    """Raise TryAgainError on a promoted server that the stream has yet to see: it may not have all that is archived."""
+    """Raise OtherTimelineError on a promoted server that the stream has yet to see: it may lack what is archived."""
     server = inspect(conn)
     followed = followed_timeline(archive, server)
     if followed != server.timeline:
-        raise TryAgainError(
+        raise OtherTimelineError(
             f"the server is on timeline {server.timeline}, and scribe-stream has followed timeline {followed} so far",
             "Start scribe-stream, which finds out whether the archive can go on; then run the same command again.",
         )
@@ -558,6 +562,7 @@ def begin_cut(archive: Archive, conn: psycopg.Connection[Any], gate: Gate, *, pl
     """Create a temporary slot and record its consistent point, while no rotation is under way.
 
     Rotations are kept waiting for ever longer, never for long at once: creating the slot may have to wait.
+    Raises OtherTimelineError if the slot is on a server that was promoted since conn was asked.
     """
     deadline = time.monotonic() + wait
     pause = 5.0
@@ -570,11 +575,15 @@ def begin_cut(archive: Archive, conn: psycopg.Connection[Any], gate: Gate, *, pl
                 export = create_slot(conn, name, plugin, temporary=True, wait=min(pause, left))
                 with contextlib.ExitStack() as stack:
                     stack.callback(export.conn.close)
+                    with connect() as there, in_snapshot(there, export.snapshot):  # certainly on the slot's server
+                        refuse_other_timeline(archive, there)
                     identity = archive.identity()
                     decoder_of(identity).place_cut(conn, Spool(archive.spool), identity, export.consistent_point)
                     archive.record_cut(export.consistent_point)
                     stack.pop_all()
                 return export
+        except OtherTimelineError:
+            raise
         except TryAgainError:
             if time.monotonic() >= deadline:
                 raise

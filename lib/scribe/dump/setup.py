@@ -273,22 +273,24 @@ def _undo(archive: Archive, conn: psycopg.Connection[Any], intent: dict[str, Any
         capture.uninstall(conn)
 
 
-def _refuse_rewound(archive: Archive, conn: psycopg.Connection[Any]) -> None:
-    """Raise UsageError for a server that is older than the archive: files there are ordered by LSN."""
+def _refuse_rewound(archive: Archive, reached: int) -> None:
+    """Raise UsageError for a server that is older than the archive: files there are ordered by LSN.
+
+    reached: an LSN that its WAL has reached, and beyond which it has nothing that counts.
+    """
     last = archive.last_segment()
     ends = [base.consistent_point for base in archive.bases()] + ([last.to_lsn] if last else [])
-    now = inspect(conn).flush_lsn
-    if ends and now < max(ends):
+    if ends and reached < max(ends):
         raise UsageError(
             f"the archive holds what was committed up to {format_lsn(max(ends))}, and the server's WAL ends"
-            f" at {format_lsn(now)}: it was put back to an older state, and a new chain cannot follow that archive",
+            f" at {format_lsn(reached)}: it was put back to an older state, and a new chain cannot follow that archive",
             f'Move "{archive.path}" aside, where it stays restorable, then run "scribe-init" again.',
         )
 
 
 def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Options, talk: Talker, state: State) -> None:
     """Create the slot and what goes with it; the archive names them when all is there."""
-    _refuse_rewound(archive, conn)
+    _refuse_rewound(archive, inspect(conn).flush_lsn)
     spool = Spool(archive.spool)
     fresh = not capture.is_installed(conn)
     intent: dict[str, Any] = {"slot": options.slot, "spool_id": str(uuid.uuid4()), "captured": fresh}
@@ -305,6 +307,7 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
         try:
             objects: dict[str, Any] = {}
             begun, keep = _create_parts(archive, conn, options, talk, intent, objects=objects)
+            _refuse_rewound(archive, begun)  # the slot is on another server if a standby has taken over meanwhile
             set_spool_aside(archive, talk)
             keep(spool)
             largeobjects.write_state(archive.spool, objects)
