@@ -82,6 +82,9 @@
 #define MAX(a, b) ((a) > (b) -> (a) : (b))
 #define MIN(a, b) ((a) < (b) -> (a) : (b))
 
+/* @stream/recovery.py:followed_timeline */
+#define FOLLOWED (p_tl != 0 -> p_tl : ((archived >= chain_from && archived > 0) -> seg_tl : id_tl))
+
 /* Who holds a lock, who is to be killed. */
 #define STREAM 1        /* and STREAM + 1 */
 #define ROTATE 3        /* and ROTATE + 1 */
@@ -137,7 +140,7 @@ byte kills = KILLS, power_cuts = CUTS, crashes = CRASHES, promotions = PROMOTION
 byte damages = DAMAGES, losses = LOSSES, stops = STOPS, rotations = ROTATIONS, dumps = DUMPS, inits = INITS;
 byte sent;                      /* the highest position confirmed to the server in this chain */
 byte received;                  /* the end of the last transaction that ever reached the spool */
-bool hostile;                   /* something happened that breaks a chain rightly */
+byte hostile;                   /* something happened that breaks a chain rightly: 1 the chain, 2 the one that is being begun */
 short stale_bases;              /* bits: bases of a history that the server left */
 
 /* What scan() finds; only within one step. */
@@ -303,7 +306,7 @@ proctype world() {
   :: atomic {
        promotions > 0 && wal > 0 -> promotions--;
        if :: s = wal :: s = wal - 1 :: wal > 1 -> s = wal - 2 fi;
-       if :: s < received || s < sent -> hostile = 1 :: else fi;
+       if :: s < received || s < sent || s < confirmed -> hostile = 3 :: else fi;
        d_step {
          connected = 0; timeline = 2; switched = s; printf("promotion at %d\n", s);
          confirmed = MIN(saved, s); saved = confirmed;
@@ -315,11 +318,11 @@ proctype world() {
      }
 #endif
 #if DROPS
-  :: atomic { drops > 0 && slot && connected == 0 -> drops--; slot = 0; confirmed = 0; saved = 0; hostile = 1 }
+  :: atomic { drops > 0 && slot && connected == 0 -> drops--; slot = 0; confirmed = 0; saved = 0; hostile = 3 }
 #endif
 #if MOVES
   :: atomic { moves > 0 && slot && connected == 0 && confirmed < wal && !intent && UNWATCHED ->
-       moves--; confirmed = wal; saved = wal; hostile = 1 }
+       moves--; confirmed = wal; saved = wal; hostile = 3 }
 #endif
 #if DAMAGES
   :: atomic {
@@ -331,7 +334,7 @@ proctype world() {
        :: else -> s = 0
        fi;
        if
-       :: s -> damages--; hostile = 1;
+       :: s -> damages--; hostile = 3;
           if :: f[s - 1].piece[f[s - 1].n - 1] = ZERO :: f[s - 1].piece[0] = ZERO fi
        :: else
        fi;
@@ -340,7 +343,7 @@ proctype world() {
 #endif
 #if LOSSES
   :: atomic {
-       losses > 0 && r[0].alive == 0 && rotate_lock == 0 -> losses--; hostile = 1;
+       losses > 0 && r[0].alive == 0 && rotate_lock == 0 -> losses--; hostile = 3;
        d_step {
          stream_file = 0; part[0] = 0; part[1] = 0; part[2] = 0; sync_names();
          spool_id = 0; p_tl = 0; p_pos = 0; c_boot = 0; c_lsn = 0; log_there = 0; log_said = 0; hint = 0; cuts = 0
@@ -484,7 +487,7 @@ inline check_start() {          /* @stream/recovery.py:recover, up to the cut */
     x_ = MAX(sc_pos, archived);
     position = x_;
     cut_f = sc_f; cut_o = sc_o; torn = sc_torn; printf("start: position %d, place %d %d, torn %d, frames after %d\n", position, cut_f, cut_o, torn, sc_low);
-    x_ = (p_tl != 0 -> p_tl : ((archived >= chain_from && archived > 0) -> seg_tl : id_tl));   /* @stream/recovery.py:followed_timeline */
+    x_ = FOLLOWED;
     verdict = 0;
     if
     :: sc_missing -> verdict = 2
@@ -883,28 +886,35 @@ again:
 
 proctype dump() {
   byte point, tl, b;
-  bool behind;
+  bool other;
 again:
   b = boot;
   {
     do
-    :: atomic { dumps > 0 && base_lock == 0 && !intent -> dumps--; base_lock = DUMP };
+    :: /* @dump/base.py:refuse_other_timeline: a promoted server that the stream has yet to see may lack what is archived */
+#ifdef PLANT_dump_of_other_timeline
+       atomic { dumps > 0 && base_lock == 0 && !intent -> dumps--; base_lock = DUMP };
+#else
+       atomic { dumps > 0 && base_lock == 0 && !intent && FOLLOWED == timeline -> dumps--; base_lock = DUMP };
+#endif
        /* @dump/base.py:begin_cut @source/slot.py:create_slot: the point is recorded while no rotation can pass it */
 #ifdef PLANT_cut_outside_lock
-       atomic { wal < W -> hist[wal] = 0; wal++; point = wal; tl = timeline; behind = (point < received) };
+       atomic { wal < W -> hist[wal] = 0; wal++; point = wal; tl = timeline; other = (FOLLOWED != timeline) };
 #else
        atomic { rotate_lock == 0 && wal < W ->
-         rotate_lock = DUMP; hist[wal] = 0; wal++; point = wal; tl = timeline; behind = (point < received) };
+         rotate_lock = DUMP; hist[wal] = 0; wal++; point = wal; tl = timeline; other = (FOLLOWED != timeline) };
 #endif
-       cuts = cuts | (1 << point); printf("cut wanted at %d\n", point);                   /* @archive/layout.py:record_cut */
+#if defined(PLANT_dump_of_other_timeline) || defined(PLANT_promoted_meanwhile)
+       other = 0;
+#endif
+       if
+       :: !other -> cuts = cuts | (1 << point); printf("cut wanted at %d\n", point)      /* @archive/layout.py:record_cut */
+       :: else
+       fi;
        if :: rotate_lock == DUMP -> rotate_lock = 0 :: else fi;
        atomic {                 /* @dump/base.py:take_base @common/files.py:publish; its connection ends with the server */
          if
-#ifndef OPEN_base_behind_archive
-         :: tl == timeline && !behind ->
-#else
-         :: tl == timeline ->
-#endif
+         :: tl == timeline && !other ->
             bases = bases | (1 << point); printf("base at %d\n", point);
             if :: tl == 1 -> old_bases = old_bases | (1 << point) :: else fi;
             v_ = point + 1;     /* no segment spans it already */
@@ -916,26 +926,27 @@ again:
             v_ = 0
          :: else
          fi;
-         base_lock = 0; point = 0; tl = 0; behind = 0
+         base_lock = 0; point = 0; tl = 0; other = 0
        }
     od
   } unless { atomic { b != boot || victim == DUMP ->
       if :: b == boot -> victim = 0 :: else fi;
       if :: rotate_lock == DUMP -> rotate_lock = 0 :: else fi;
       if :: base_lock == DUMP -> base_lock = 0 :: else fi;
-      point = 0; tl = 0; behind = 0; b = 0;
+      point = 0; tl = 0; other = 0; b = 0;
       goto again } }
 }
 
 /* --- scribe-init, for a new chain --- */
 
 proctype init_again() {
-  byte point, b;
+  byte point, tl, b;
 again:
   b = boot;
   {
     do
-    :: atomic { (intent || (inits > 0 && broken && wal < W)) && base_lock == 0 -> base_lock = INIT };
+    :: /* @dump/setup.py:_refuse_rewound: no new chain on a server that lacks what is archived */
+       atomic { (intent || (inits > 0 && broken && wal < W && wal >= archived && (bases >> (wal + 1)) == 0)) && base_lock == 0 -> base_lock = INIT };
        atomic { stream_lock == 0 || stream_lock == STREAM -> stream_lock = INIT };   /* scribe-stream has ended with the error */
        atomic { rotate_lock == 0 -> rotate_lock = INIT };
        if
@@ -949,7 +960,15 @@ again:
           /* @dump/setup.py:_begin_chain @source/slot.py:drop_slot */
           atomic { connected == 0 -> inits--; slot = 0; intent = 1 };
           /* @dump/setup.py:_create_parts: the slot, and the base on its snapshot */
-          atomic { hist[wal] = 0; wal++; point = wal; slot = 1; confirmed = point; saved = point };
+          atomic { hist[wal] = 0; wal++; point = wal; slot = 1; confirmed = point; saved = point; tl = timeline; hostile = hostile & 1 };
+          if
+          :: tl != timeline     /* its connection ends with the server: it fails, and another run repairs what it left */
+#ifndef PLANT_rewound_meanwhile
+          :: tl == timeline && (point < archived || (bases >> (point + 1)) != 0)       /* the same, of the slot's own point */
+          :: tl == timeline && !(point < archived || (bases >> (point + 1)) != 0) ->
+#else
+          :: tl == timeline ->
+#endif
           /* @dump/setup.py:set_spool_aside */
           atomic { cuts = 0; stream_file = 0; part[0] = 0; part[1] = 0; part[2] = 0; sync_names() };
 #ifndef PLANT_stale_stream_json
@@ -957,17 +976,18 @@ again:
 #endif
           spool_id = 2;         /* @spool/contents.py:write_id */
           atomic {              /* @archive/layout.py:write_identity: the archive names what is there */
-            id = 2; chain_from = point; id_tl = timeline; seg_tl = timeline; left_at = NONE; sent = point; hostile = 0; archived = MAX(archived, point);
+            id = 2; chain_from = point; id_tl = timeline; seg_tl = timeline; left_at = NONE; sent = point; hostile = hostile >> 1; archived = MAX(archived, point);
             bases = bases | (1 << point); d_archived = archived
           };
           broken = 0;           /* @archive/layout.py:clear_broken */
           intent = 0
+          fi
        :: else
        fi;
        atomic {
          if :: rotate_lock == INIT -> rotate_lock = 0 :: else fi;
          if :: stream_lock == INIT -> stream_lock = 0 :: else fi;
-         base_lock = 0; point = 0
+         base_lock = 0; point = 0; tl = 0
        }
     od
   } unless { atomic { b != boot || victim == INIT ->
@@ -975,7 +995,7 @@ again:
       if :: rotate_lock == INIT -> rotate_lock = 0 :: else fi;
       if :: stream_lock == INIT -> stream_lock = 0 :: else fi;
       if :: base_lock == INIT -> base_lock = 0 :: else fi;
-      point = 0; b = 0;
+      point = 0; tl = 0; b = 0;
       goto again } }
 }
 

@@ -27,12 +27,18 @@ PATIENCE = 600  # seconds for one search; one that is not finished proves nothin
 
 @dataclass(frozen=True)
 class Configuration:
-    """What may go wrong, by the model's names; without is the step that is taken out, for which it must fail."""
+    """What may go wrong, by the model's names; without is the step that is taken out, for which it must fail.
+
+    also: another step that is taken out with it, where either alone is enough; long: its search is long enough to be
+    worth the compiler's time, as that of every state is.
+    """
 
     name: str
     defines: dict[str, int]
     without: str = ""
     says: str = ""
+    also: str = ""
+    long: bool = False
     depth: int = DEPTH  # less where a fault is known to be near: its search is not whole, and need not be
 
 
@@ -44,17 +50,16 @@ HOLDS = (
     Configuration("power is cut", {"W": 3, "CUTS": 1}),
     Configuration("the slot is dropped, then a new chain", {"W": 3, "DROPS": 1, "INITS": 1, "ROTATIONS": 1}),
     Configuration("the spool is damaged", {"W": 2, "DAMAGES": 1}),
-)
-
-# Not seen to their end yet, so that they say nothing: --unproved runs them, too.
-UNPROVED = (
     Configuration("power is cut, and a program is killed", {"W": 2, "CUTS": 1, "KILLS": 1, "ROTATIONS": 1}),
     Configuration("clean stops and a moved slot", {"W": 3, "STOPS": 1, "MOVES": 1, "ROTATIONS": 1}),
     Configuration("the spool is gone", {"W": 2, "LOSSES": 1}),
     Configuration("a second stream", {"W": 2, "STREAMS": 2, "KILLS": 1, "ROTATIONS": 1}),
+    Configuration("a second stream, and two kills", {"W": 2, "STREAMS": 2, "KILLS": 2, "ROTATIONS": 0}),
     Configuration("two rotations at once", {"W": 2, "ROTATORS": 2, "KILLS": 1}),
     Configuration("a base, and a program is killed", {"W": 3, "DUMPS": 1, "KILLS": 1, "ROTATIONS": 1}),
     Configuration("a base, and a promotion", {"W": 3, "DUMPS": 1, "PROMOTIONS": 1, "ROTATIONS": 1}),
+    Configuration("a new chain, and a promotion", {"W": 3, "PROMOTIONS": 1, "DROPS": 1, "INITS": 1, "ROTATIONS": 1}),
+    Configuration("a new chain, and a program is killed", {"W": 3, "KILLS": 1, "DROPS": 1, "INITS": 1, "ROTATIONS": 1}),
 )
 
 
@@ -63,7 +68,6 @@ def parse_arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", metavar="TEXT", help="configurations whose name contains TEXT")
     parser.add_argument("--jobs", type=int, default=2, help="searches at once (default 2)")
-    parser.add_argument("--unproved", action="store_true", help="also those that were never seen to their end")
     parser.add_argument("--json", metavar="FILE", help="write the results there")
     return parser.parse_args(argv)
 
@@ -73,11 +77,12 @@ def search(configuration: Configuration, directory: Path) -> dict[str, object]:
     directory.mkdir()
     shutil.copy(MODEL, directory)
     defines = [f"-D{name}={value}" for name, value in configuration.defines.items()]
-    defines += [f"-D{configuration.without}"] if configuration.without else []
+    defines += [f"-D{step}" for step in (configuration.without, configuration.also) if step]
     began = time.monotonic()
     say("spin", *defines, "-a", MODEL.name, directory=directory)
-    # not optimised: the compiler would take ten times longer than the search saves
-    say("gcc", "-O0", "-w", "-DSAFETY", "-DNOFAIR", f"-DMEMLIM={MEMORY}", "-o", "pan", "pan.c", directory=directory)
+    # optimised, the search takes half the time, and the compiler five seconds more
+    effort = "-O1" if configuration.long or not configuration.without else "-O0"
+    say("gcc", effort, "-w", "-DSAFETY", "-DNOFAIR", f"-DMEMLIM={MEMORY}", "-o", "pan", "pan.c", directory=directory)
     out = say("./pan", "-E", f"-m{configuration.depth}", directory=directory)
     fault = re.search(r"^pan:\d+: (?!wrote)(.*?)(?: \(at depth.*)?$", out, re.MULTILINE)
     whole = "Search not completed" not in out and "max search depth too small" not in out
@@ -133,7 +138,7 @@ def main(argv: list[str]) -> int:
         print("check-model: error: spin is not installed: the model was NOT checked", file=sys.stderr)
         print('check-model: hint: Run "apt-get install spin", then "make check-model" again.', file=sys.stderr)
         return 1
-    every = HOLDS + PLANTED + OPEN + (UNPROVED if arguments.unproved else ())
+    every = HOLDS + PLANTED + OPEN
     chosen = [c for c in every if not arguments.only or arguments.only in f"{c.name} {c.without}"]
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="scribe-model-") as where, ThreadPoolExecutor(arguments.jobs) as pool:
@@ -183,6 +188,7 @@ PLANTED = (
         {"W": 2, "CUTS": 1, "KILLS": 1, "ROTATIONS": 2},
         "PLANT_named_not_synced",
         "syncing what a killed rotation has named",
+        long=True,
         depth=300,
     ),
     Configuration(
@@ -196,6 +202,7 @@ PLANTED = (
         {"W": 3, "CUTS": 1, "ROTATIONS": 1},
         "PLANT_rotation_before_open",
         "waiting until pg_recvlogical has opened its file",
+        long=True,
     ),
     Configuration(
         "a promotion, and a program is killed",
@@ -209,30 +216,49 @@ PLANTED = (
         "PLANT_base_of_left_history",
         "leaving out a base when the server has left its history",
     ),
-)
-
-# What proves nothing yet: the configuration fails with nothing taken out, or the step is not missed. Not run.
-UNCLEAR = (
     Configuration(
-        "the slot is dropped, then a new chain, after a promotion",
+        "a base, and a promotion",
+        {"W": 3, "DUMPS": 1, "PROMOTIONS": 1, "ROTATIONS": 1},
+        "PLANT_dump_of_other_timeline",
+        "refusing a base on a server that the stream has yet to see",
+        long=True,
+    ),
+    Configuration(
+        "a base, and a promotion",
+        {"W": 3, "DUMPS": 1, "PROMOTIONS": 1, "ROTATIONS": 1},
+        "PLANT_promoted_meanwhile",
+        "looking at the server of a base's slot, too",
+        long=True,
+    ),
+    Configuration(
+        "a new chain, and a promotion",
         {"W": 3, "PROMOTIONS": 1, "DROPS": 1, "INITS": 1, "ROTATIONS": 0},
         "PLANT_stale_stream_json",
         "removing stream.json with the old chain's spool",
     ),
-    Configuration("a program is killed", {"W": 3, "KILLS": 1}, "PLANT_no_stray", "ending a stray pg_recvlogical"),
     Configuration(
-        "a second stream", {"W": 2, "STREAMS": 2, "ROTATIONS": 1}, "PLANT_no_stream_lock", "the stream's lock"
+        "a new chain, and a promotion",
+        {"W": 3, "PROMOTIONS": 1, "DROPS": 1, "INITS": 1, "ROTATIONS": 1},
+        "PLANT_rewound_meanwhile",
+        "comparing a new chain's point with what is archived",
+    ),
+    Configuration(
+        "a second stream, and two kills",
+        {"W": 2, "STREAMS": 2, "KILLS": 2, "ROTATIONS": 0},
+        "PLANT_no_stray",
+        "ending a stray pg_recvlogical",
+    ),
+    Configuration(
+        "a second stream",
+        {"W": 2, "STREAMS": 2, "ROTATIONS": 0},
+        "PLANT_no_stream_lock",
+        "the stream's lock and ending a stray pg_recvlogical",
+        also="PLANT_no_stray",
     ),
 )
 
-# What the model found in the programs, and has not followed if it is corrected; the other configurations leave it out.
+# What the model found in the programs and is not corrected; the other configurations leave it out.
 OPEN = (
-    Configuration(
-        "a base, and a promotion",
-        {"W": 3, "DUMPS": 1, "PROMOTIONS": 1, "ROTATIONS": 1},
-        "OPEN_base_behind_archive",
-        "a dump that is refused on a server that is behind the archive",
-    ),
     Configuration(
         "a promotion",
         {"W": 3, "PROMOTIONS": 1, "ROTATIONS": 0},
