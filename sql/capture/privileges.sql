@@ -1,6 +1,7 @@
 -- privileges.sql: what others may do with what is in the schema.
 
--- Trigger of each table of ours: a member of pg_write_all_data could else record what did not happen, or say that capture is at work.
+-- Triggers of each table of ours: a member of pg_write_all_data could else record what did not happen, or say that capture is at work. What
+-- a subscription brings fires those of rows alone.
 CREATE OR REPLACE FUNCTION scribe.refuse_write() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
@@ -44,11 +45,14 @@ BEGIN
         UNION ALL SELECT DISTINCT format('GRANT USAGE ON SCHEMA scribe TO %I', pg_get_userbyid(a.grantee))  -- PUBLIC had it once
             FROM pg_class AS c JOIN pg_attribute AS t ON t.attrelid = c.oid, aclexplode(t.attacl) AS a
             WHERE c.relnamespace = home AND a.grantee NOT IN (0, c.relowner)
-        UNION ALL SELECT format(g.command, c.oid::regclass) FROM pg_class AS c, unnest(ARRAY[
-                'CREATE TRIGGER only_capture BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s EXECUTE FUNCTION scribe.refuse_write()',
-                'ALTER TABLE %s ENABLE ALWAYS TRIGGER only_capture']) AS g (command)
+        UNION ALL SELECT v.command FROM pg_class AS c, LATERAL (VALUES ('only_capture', 'INSERT OR UPDATE OR DELETE OR TRUNCATE', ''),
+                ('only_capture_rows', 'INSERT OR UPDATE OR DELETE',
+                    format(' FOR EACH ROW WHEN (NOT has_table_privilege(current_user, %L::regclass, ''TRIGGER''))', c.oid::regclass)))
+                AS g (name, events, rows), LATERAL (VALUES
+                    (format('CREATE TRIGGER %I BEFORE %s ON %s%s EXECUTE FUNCTION scribe.refuse_write()', g.name, g.events, c.oid::regclass, g.rows)),
+                    (format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', c.oid::regclass, g.name))) AS v (command)
             WHERE c.relnamespace = home AND c.relkind = 'r'
-                AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND t.tgname = 'only_capture')
+                AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = c.oid AND t.tgname = g.name)
     LOOP
         PERFORM scribe.run_own(command);
     END LOOP;

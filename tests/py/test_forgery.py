@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 from cases import assert_both_restores_equal
-from cluster import ROOT, Cluster
+from cluster import ROOT, Cluster, poll
 from psycopg import sql
 from source import Scribe, hide_library
 
@@ -398,6 +398,44 @@ def test_who_may_write_all_data_writes_no_history(cluster: Cluster, captured: st
         ]  # pgoutput: the role itself
         assert others == [("CREATE TABLE mallory.made (a int PRIMARY KEY)", True, "mallory")]
     finally:
+        cluster.psql("DROP ROLE writer")
+
+
+def test_no_subscription_writes_history(cluster: Cluster, captured: str) -> None:
+    """A subscription's rows fire triggers of rows alone; run_as_owner gives its owner's rights where he has any."""
+    if cluster.value("SHOW server_version_num") < "160000":
+        pytest.skip("a subscription is a superuser's before 16")
+    cluster.psql("CREATE ROLE writer LOGIN; GRANT pg_write_all_data, pg_create_subscription TO writer")
+    cluster.createdb("told")
+    try:
+        cluster.psql(
+            "CREATE SCHEMA scribe; CREATE TABLE scribe.ddl_history (id bigint, statement text, kind text DEFAULT 'ddl',"
+            "   tag text DEFAULT 'DROP TABLE', exact bool DEFAULT true, role text DEFAULT 'postgres',"
+            "   search_path text DEFAULT '');"
+            " CREATE PUBLICATION told FOR TABLE scribe.ddl_history;"
+            " SELECT pg_create_logical_replication_slot('told', 'pgoutput')",
+            "told",
+        )
+        cluster.psql(
+            f"GRANT CREATE ON DATABASE {captured} TO writer; CREATE SUBSCRIPTION told"
+            f" CONNECTION 'host={cluster.host} port={cluster.port} user=postgres dbname=told' PUBLICATION told"
+            " WITH (enabled = false, create_slot = false, connect = false, slot_name = told, copy_data = false,"
+            "   password_required = false, run_as_owner = true, disable_on_error = true);"
+            " ALTER SUBSCRIPTION told OWNER TO writer; ALTER SUBSCRIPTION told ENABLE;"
+            " ALTER SUBSCRIPTION told REFRESH PUBLICATION WITH (copy_data = false)",
+            captured,
+        )
+        cluster.psql("INSERT INTO scribe.ddl_history VALUES (1, 'DROP TABLE victim.important')", "told")
+        state = "SELECT subenabled FROM pg_subscription WHERE subname = 'told'"
+        end = cluster.value("SELECT pg_current_wal_insert_lsn()")
+        passed = f"SELECT confirmed_flush_lsn >= '{end}' FROM pg_replication_slots WHERE slot_name = 'told'"
+        poll(lambda: not cluster.value(state, captured) or cluster.value(passed), 60, "the subscription's end")
+        assert cluster.value(state, captured) is False, "it wrote"
+        assert not cluster.query("SELECT FROM scribe.ddl_history WHERE statement LIKE '%important'", captured)
+    finally:
+        cluster.psql("ALTER SUBSCRIPTION told DISABLE; DROP SUBSCRIPTION told", captured, check=False)
+        cluster.psql(f"REVOKE CREATE ON DATABASE {captured} FROM writer; DROP OWNED BY writer", captured, check=False)
+        cluster.dropdb("told")
         cluster.psql("DROP ROLE writer")
 
 
