@@ -496,6 +496,14 @@ append_switch(StringInfo quiet, StringInfo loud, const char *table,
 					 enabled == TRIGGER_FIRES_ALWAYS ? "ALWAYS" : "REPLICA", what, quoted.data);
 }
 
+/* Before PostgreSQL 15 a partition's copy of a user's trigger counts as internal, as the triggers of foreign keys do. */
+static bool
+is_users(Trigger *trigger)
+{
+	return !trigger->tgisinternal ||
+		(trigger->tgisclone && RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE);
+}
+
 static void
 append_switches(StringInfo quiet, StringInfo loud, Relation rel)
 {
@@ -507,7 +515,7 @@ append_switches(StringInfo quiet, StringInfo loud, Relation rel)
 	{
 		Trigger    *trigger = &rel->trigdesc->triggers[i];
 
-		if (!trigger->tgisinternal &&
+		if (is_users(trigger) &&
 			(trigger->tgenabled == TRIGGER_FIRES_ALWAYS ||
 			 trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA))
 			append_switch(quiet, loud, table, trigger->tgenabled, "TRIGGER", trigger->tgname);

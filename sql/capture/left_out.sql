@@ -40,29 +40,34 @@ CREATE OR REPLACE FUNCTION scribe.foreign_parts(classes oid[], objects oid[]) RE
     own boolean, description text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     WITH made (class, object) AS (SELECT DISTINCT m.c, m.o FROM unnest(classes, objects) AS m (c, o) WHERE m.o IS NOT NULL),
-        parts (class, object, user_class, user_object, whole) AS (  -- what is left out, and what its uses are recorded of
-            SELECT class, object, class, object, true FROM made
-            UNION ALL SELECT class, object, 'pg_rewrite'::regclass, r.oid, true FROM made JOIN pg_rewrite AS r ON r.ev_class = object
+        parts (class, object, user_class, user_object, user_part, whole) AS (  -- what is left out, and what its uses are recorded of
+            SELECT class, object, class, object, 0, true FROM made
+            UNION ALL SELECT class, object, 'pg_rewrite'::regclass, r.oid, 0, true FROM made JOIN pg_rewrite AS r ON r.ev_class = object
                 WHERE class = 'pg_class'::regclass AND r.rulename = '_RETURN'
-            UNION ALL SELECT class, object, 'pg_class'::regclass, t.typrelid, true FROM made JOIN pg_type AS t ON t.oid = object
+            UNION ALL SELECT class, object, 'pg_class'::regclass, t.typrelid, 0, true FROM made JOIN pg_type AS t ON t.oid = object
                 WHERE class = 'pg_type'::regclass AND t.typtype = 'c'
-            UNION ALL SELECT 'pg_publication_rel'::regclass, r.oid, 'pg_publication_rel'::regclass, r.oid, false FROM made
+            UNION ALL SELECT 'pg_publication_rel'::regclass, r.oid, 'pg_publication_rel'::regclass, r.oid, 0, false FROM made
                 JOIN pg_publication_rel AS r ON r.prpubid = object WHERE class = 'pg_publication'::regclass
-            UNION ALL SELECT 'pg_attrdef'::regclass, d.oid, 'pg_attrdef'::regclass, d.oid, false FROM made
+            UNION ALL SELECT 'pg_attrdef'::regclass, d.oid, 'pg_attrdef'::regclass, d.oid, 0, false FROM made
                 JOIN pg_attrdef AS d ON d.adrelid = object WHERE class = 'pg_class'::regclass
-            UNION ALL SELECT 'pg_constraint'::regclass, k.oid, 'pg_constraint'::regclass, k.oid, false FROM made
+            UNION ALL SELECT 'pg_attrdef'::regclass, d.oid, 'pg_class'::regclass, d.adrelid, d.adnum, false FROM made  -- before 15
+                JOIN pg_attrdef AS d ON d.adrelid = object JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+                WHERE class = 'pg_class'::regclass AND a.attgenerated <> ''
+            UNION ALL SELECT 'pg_constraint'::regclass, k.oid, 'pg_constraint'::regclass, k.oid, 0, false FROM made
                 JOIN pg_constraint AS k ON class = 'pg_class'::regclass AND k.conrelid = object
                     OR class = 'pg_type'::regclass AND k.contypid = object)
-    SELECT p.class, p.object, d.objsubid, p.whole AND (d.objsubid = 0 OR p.class <> 'pg_class'::regclass), min(i.schema) IN ('scribe', 'pg_toast'),
+    SELECT p.class, p.object, d.objsubid - p.user_part, p.whole AND (d.objsubid = 0 OR p.class <> 'pg_class'::regclass), min(i.schema) IN ('scribe', 'pg_toast'),
         min(format('%s uses %s', pg_describe_object(p.class, p.object, CASE WHEN p.class = 'pg_class'::regclass THEN d.objsubid ELSE 0 END),
             pg_describe_object(d.refclassid, d.refobjid, d.refobjsubid)))
-    FROM parts AS p JOIN pg_depend AS d ON d.classid = p.user_class AND d.objid = p.user_object
+    FROM parts AS p JOIN pg_depend AS d ON d.classid = p.user_class AND d.objid = p.user_object AND CASE
+            WHEN p.user_part > 0 THEN d.objsubid = p.user_part AND d.deptype = 'a'  -- of a column's, only a generated one's
+            ELSE p.user_class <> 'pg_class'::regclass OR d.objsubid = 0 OR d.deptype = 'n' END
         LEFT JOIN scribe.left_out AS l ON l.classid = d.refclassid AND l.objid = d.refobjid,
         LATERAL pg_identify_object(d.refclassid, d.refobjid, 0) AS i
     WHERE d.refobjid >= 16384 AND d.deptype IN ('n', 'a') AND (scribe.is_foreign(i.schema) OR l.objid IS NOT NULL)
         AND (d.refclassid, d.refobjid) <> (p.class, p.object)
         AND NOT EXISTS (SELECT FROM scribe.left_out AS o WHERE (o.classid, o.objid) = (p.class, p.object) AND NOT p.whole)
-    GROUP BY p.class, p.object, d.objsubid, p.whole
+    GROUP BY p.class, p.object, d.objsubid - p.user_part, p.whole AND (d.objsubid = 0 OR p.class <> 'pg_class'::regclass)
 $function$;
 
 -- What is left of a command without the parts that mean nothing in a copy, as statements; NULL if that cannot be told.

@@ -14,4 +14,7 @@ BEGIN; INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1000, 120000) i
 DO $$ BEGIN FOR i IN 200000..200300 LOOP BEGIN INSERT INTO t VALUES (i, 's'); IF i % 3 = 0 THEN RAISE 'x'; END IF; EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$;
 INSERT INTO t VALUES (7, 'conflict') ON CONFLICT (id) DO UPDATE SET v = 'upsert';
 INSERT INTO t VALUES (7, 'conflict') ON CONFLICT (id) DO UPDATE SET v = 'upsert';
+SELECT current_setting('server_version_num')::int >= 150000 AS merges \gset
+\if :merges
 MERGE INTO t USING (VALUES (7, 'm'), (8, 'n')) s(id, v) ON t.id = s.id WHEN MATCHED THEN UPDATE SET v = s.v WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.v);
+\endif

@@ -10,6 +10,9 @@ import psycopg
 
 from scribe.restore.recording import SCHEMA
 
+# Before PostgreSQL 15 a partition's copy of a user's trigger counts as internal.
+_IS_USERS = """(NOT t.tgisinternal OR t.tgparentid <> 0 AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_constraint AS k WHERE k.oid = t.tgconstraint AND k.contype <> 't'))"""
 # A statement on a partition names its root: triggers and rules of the whole tree are looked at.
 _ACTING = f"""
 WITH tables AS (
@@ -18,7 +21,7 @@ WITH tables AS (
     LATERAL pg_catalog.pg_partition_tree(pg_catalog.pg_partition_root(r)) AS t
 ), acting AS (
   SELECT t.tgrelid AS oid, 'TRIGGER' AS kind, t.tgname AS name, t.tgenabled AS mode FROM pg_catalog.pg_trigger AS t
-  WHERE NOT t.tgisinternal AND t.tgfoid <> pg_catalog.to_regprocedure('{SCHEMA}.note()')
+  WHERE {_IS_USERS} AND t.tgfoid <> pg_catalog.to_regprocedure('{SCHEMA}.note()')
   UNION ALL SELECT r.ev_class, 'RULE', r.rulename, r.ev_enabled FROM pg_catalog.pg_rewrite AS r
 )
 SELECT pg_catalog.format('ALTER TABLE ONLY %%I.%%I', n.nspname, c.relname) AS head,

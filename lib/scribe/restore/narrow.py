@@ -24,7 +24,7 @@ from scribe.archive.layout import Segment
 from scribe.common.errors import ScribeError, TryAgainError
 from scribe.restore.session import Session
 from scribe.restore.statements import IDENTIFIER, split_statements, unquoted
-from scribe.restore.tables import has_made_up_types, uses, uses_in_key
+from scribe.restore.tables import has_made_up_types, uses_in_column, uses_in_key
 
 Name = tuple[bytes, bytes]  # schema and name, as the catalogue has them
 _NAME = b"(" + IDENTIFIER + rb")\.(" + IDENTIFIER + b")"
@@ -69,7 +69,7 @@ SELECT pg_catalog.json_build_array(pg_catalog.pg_current_xact_id()::text::bigint
         FROM pg_catalog.pg_attrdef AS e JOIN pg_catalog.pg_attribute AS a
           ON a.attrelid = e.adrelid AND a.attnum = e.adnum AND a.attgenerated <> ''
        WHERE e.xmin::text::bigint >= :since
-         AND ({uses("pg_attrdef", "e.oid")} OR {has_made_up_types("e.adrelid")})
+         AND ({uses_in_column("e")} OR {has_made_up_types("e.adrelid")})
       UNION
       SELECT p.partrelid, p.partrelid::pg_catalog.regclass::text
         || ': a function that may look at other tables tells which partition a row is in'

@@ -15,7 +15,7 @@ _CALLS = """EXISTS (SELECT FROM pg_catalog.regexp_matches(%s, '([[:alnum:]_$]+|"
   LEFT JOIN pg_catalog.pg_proc AS p ON p.proname = m.name[1] AND p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
   WHERE p.provolatile IS DISTINCT FROM 'i')"""
 _USES = """EXISTS (SELECT FROM pg_catalog.pg_depend AS d
-  WHERE d.classid = 'pg_catalog.%s'::pg_catalog.regclass AND d.objid = %s AND d.objsubid = 0 AND d.refobjid >= 16384
+  WHERE d.classid = 'pg_catalog.%s'::pg_catalog.regclass AND d.objid = %s AND d.objsubid = %s AND d.refobjid >= 16384
     AND d.refclassid = ANY ('{%s}'::pg_catalog.regclass[]))"""
 # Its own names are such that none of a caller's is one of them.
 _MADE_UP_TYPES = """EXISTS (
@@ -31,7 +31,20 @@ def _calls(text: str) -> str:
 
 def uses(catalog: str, oid: str, *more: str) -> str:
     """Whether what is in a catalogue calls functions or operators that a user has made; more: other catalogues."""
-    return _USES % (catalog, oid, ",".join(["pg_catalog.pg_proc", "pg_catalog.pg_operator", *more]))
+    return _uses(catalog, oid, "0", *more)
+
+
+def _uses(catalog: str, oid: str, part: str, *more: str) -> str:
+    return _USES % (catalog, oid, part, ",".join(["pg_catalog.pg_proc", "pg_catalog.pg_operator", *more]))
+
+
+def uses_in_column(default: str) -> str:
+    """Whether a generated column uses such; default: the name of its row of pg_attrdef.
+
+    Before PostgreSQL 15 the column itself, and not that row, depends on what it uses.
+    """
+    own = _uses("pg_class", f"{default}.adrelid", f"{default}.adnum")
+    return f"({uses('pg_attrdef', f'{default}.oid')} OR {own})"
 
 
 def has_made_up_types(oid: str) -> str:
@@ -49,7 +62,7 @@ def _makes_columns(oid: str) -> str:
   SELECT FROM pg_catalog.pg_attrdef AS e JOIN pg_catalog.pg_attribute AS a ON a.attrelid = e.adrelid
     AND a.attnum = e.adnum
    WHERE e.adrelid = {oid} AND a.attgenerated <> '' AND ({_calls("pg_catalog.pg_get_expr(e.adbin, e.adrelid)")}
-     OR {uses("pg_attrdef", "e.oid")} OR {has_made_up_types(oid)}))"""
+     OR {uses_in_column("e")} OR {has_made_up_types(oid)}))"""
 
 
 # Whether rows of other tables may decide what becomes of a table's, without an error if it is something else.

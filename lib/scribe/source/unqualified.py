@@ -37,7 +37,9 @@ WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND n.nspname NOT
          WHERE m.relkind = 'm' AND r.oid = d.objid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass)
     OR EXISTS (SELECT FROM pg_catalog.pg_attrdef AS f JOIN pg_catalog.pg_attribute AS a
          ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attgenerated <> ''
-         WHERE f.oid = d.objid AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass))
+         WHERE f.oid = d.objid AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+           OR a.attrelid = d.objid AND a.attnum = d.objsubid  -- before PostgreSQL 15
+             AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass))
 GROUP BY p.oid, n.nspname, p.prosrc, p.proconfig ORDER BY 1
 """
 _NAMES = """

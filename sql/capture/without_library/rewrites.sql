@@ -62,7 +62,8 @@ BEGIN
     FOR command IN
         SELECT format('ALTER TABLE ONLY %s %s %s %I', relation, CASE WHEN NOT back THEN 'DISABLE' WHEN s.mode = 'A' THEN 'ENABLE ALWAYS'
             ELSE 'ENABLE REPLICA' END, s.what, s.name)
-        FROM (SELECT 'TRIGGER', tgname, tgenabled FROM pg_trigger WHERE tgrelid = relation AND NOT tgisinternal
+        FROM (SELECT 'TRIGGER', tgname, tgenabled FROM pg_trigger WHERE tgrelid = relation AND (NOT tgisinternal OR tgparentid <> 0 AND NOT EXISTS (
+                SELECT FROM pg_constraint AS k WHERE k.oid = tgconstraint AND k.contype <> 't'))  -- a partition's copy, before 15
             UNION ALL SELECT 'RULE', rulename, ev_enabled FROM pg_rewrite WHERE ev_class = relation) AS s (what, name, mode)
         WHERE s.mode IN ('A', 'R') ORDER BY s.what, s.name
     LOOP

@@ -52,7 +52,9 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
         AND i.indexrelid IS DISTINCT FROM r.indexrelid),
     'q', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(t.what, t.name, t.mode) ORDER BY t.what, t.name), '[]')
         FROM (SELECT 'TRIGGER', g.tgname, CASE g.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
-                FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')
+                FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = c.oid AND (NOT g.tgisinternal OR g.tgparentid <> 0 AND NOT EXISTS (  -- a copy of a user's, before 15
+                        SELECT FROM pg_catalog.pg_constraint AS z WHERE z.oid = g.tgconstraint AND z.contype <> 't'))
+                    AND g.tgenabled IN ('A', 'R')
             UNION ALL SELECT 'RULE', w.rulename, CASE w.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
                 FROM pg_catalog.pg_rewrite AS w WHERE w.ev_class = c.oid AND w.ev_enabled IN ('A', 'R')) AS t (what, name, mode)),
     'd', (SELECT coalesce(pg_catalog.json_object_agg(a.attname, pg_catalog.json_build_array(n.nspname, t.typname)), '{}')
@@ -70,7 +72,9 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
             FROM pg_catalog.pg_partition_tree(w.oid) AS b JOIN pg_catalog.pg_class AS f ON f.oid = b.relid
                 JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace, LATERAL (
                 SELECT 'TRIGGER', g.tgname, CASE g.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
-                    FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = f.oid AND NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')
+                    FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = f.oid AND (NOT g.tgisinternal OR g.tgparentid <> 0 AND NOT EXISTS (  -- a copy of a user's, before 15
+                        SELECT FROM pg_catalog.pg_constraint AS z WHERE z.oid = g.tgconstraint AND z.contype <> 't'))
+                    AND g.tgenabled IN ('A', 'R')
                 UNION ALL SELECT 'RULE', e.rulename, CASE e.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
                     FROM pg_catalog.pg_rewrite AS e WHERE e.ev_class = f.oid AND e.ev_enabled IN ('A', 'R')) AS t (what, name, mode)))
         FROM pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY AS up (relid, level)
