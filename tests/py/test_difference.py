@@ -146,6 +146,22 @@ def test_statements_on_rows_run_as_the_tables_owner(undone: Undone) -> None:
     assert undone.rows("SELECT id, n FROM c ORDER BY 1") == [(1, 2), (3, 3)]
 
 
+def test_triggers_that_always_act_do_not_and_a_key_may_be_the_name_of_a_table(undone: Undone) -> None:
+    undone.begin(
+        "CREATE TABLE public.acted (what text);\nCREATE TABLE public.k (k regclass PRIMARY KEY, v int);\n"
+        "INSERT INTO public.k VALUES ('public.acted', 1);\n"
+        "CREATE FUNCTION public.act() RETURNS trigger LANGUAGE plpgsql AS\n"
+        "  $$ BEGIN INSERT INTO public.acted VALUES (tg_op); RETURN NULL; END $$;\n"
+        "CREATE TRIGGER t AFTER UPDATE ON public.k FOR EACH ROW EXECUTE FUNCTION public.act();\n"
+        "ALTER TABLE public.k ENABLE ALWAYS TRIGGER t;\n"
+    )
+    undone.archive.segment(["UPDATE public.k SET v = 2 WHERE k::text = 'public.acted';\n-- rows 1 updated\n"])
+    compared = Compared(undone)
+    before = ["--target-xid", "701", "--target-exclusive"]
+    compared.check(compared.run("--from-xid", "701", "--from-exclusive").stdout, before, point(701))
+    undone.check(undone.undo("--xid", "701").stdout, *before)
+
+
 def test_what_cannot_be_meant_is_refused(compared: Compared) -> None:
     compared.archive.segment([FIRST])
     for arguments, words in (
@@ -167,23 +183,25 @@ def test_rows_are_compared_by_key_or_as_often_as_they_are_there():
 
 
 FEW = {"large_objects", "partitions_and_inheritance"}
+FLAGGED = {"hash_partitions_of_enums"}  # what the archive flags is named, and the exit status is 1
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if ALL or case.stem in FEW], ids=lambda path: path.stem)
 def test_a_case_from_its_base_to_its_end(case: Path, scribe: Scribe, targets: tuple[str, str]) -> None:
     """PG_SCRIBE_ALL_CASES=1: every one."""
     play_case(case, scribe)
-    assert_difference_leads_to_the_end(scribe, targets)
+    assert_difference_leads_to_the_end(scribe, targets, flagged=case.stem in FLAGGED)
     assert scribe.stop_stream() == 0
 
 
-def assert_difference_leads_to_the_end(scribe: Scribe, targets: tuple[str, str]) -> None:
+def assert_difference_leads_to_the_end(scribe: Scribe, targets: tuple[str, str], *, flagged: bool) -> None:
     """Restore to the base's point and run the difference to the end there; and restore to the end."""
     manifest = json.loads(next(scribe.archive.glob("base/*/manifest.json")).read_text())
     first = manifest["consistent_point_lsn"]
     cluster: Cluster = scribe.cluster
-    found = scribe.run("scribe-restore", "--diff", "--from-lsn", first, "--from-exclusive").stdout
+    run = scribe.run("scribe-restore", "--diff", "--from-lsn", first, "--from-exclusive", check=not flagged)
+    assert (run.returncode, "not in the difference: " in run.stderr) == (int(flagged), flagged), run.stderr
     for target, point_ in ((targets[0], ["--target-lsn", first, "--target-exclusive"]), (targets[1], [])):
         scribe.run("scribe-restore", "-d", target, "--no-globals", *point_, env={"PGUSER": "postgres"})
-    cluster.psql(found, targets[0])
+    cluster.psql(run.stdout, targets[0])
     assert_equal(cluster.dump(targets[0]), cluster.dump(targets[1]), ("with the difference", "restored to the end"))

@@ -21,7 +21,7 @@ WITH tables AS (
     LATERAL pg_catalog.pg_partition_tree(pg_catalog.pg_partition_root(r)) AS t
 ), acting AS (
   SELECT t.tgrelid AS oid, 'TRIGGER' AS kind, t.tgname AS name, t.tgenabled AS mode FROM pg_catalog.pg_trigger AS t
-  WHERE {_IS_USERS} AND t.tgfoid <> pg_catalog.to_regprocedure('{SCHEMA}.note()')
+  WHERE {_IS_USERS} AND t.tgfoid IS DISTINCT FROM pg_catalog.to_regprocedure('{SCHEMA}.note()')
   UNION ALL SELECT r.ev_class, 'RULE', r.rulename, r.ev_enabled FROM pg_catalog.pg_rewrite AS r
 )
 SELECT pg_catalog.format('ALTER TABLE ONLY %%I.%%I', n.nspname, c.relname) AS head,

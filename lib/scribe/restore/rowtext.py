@@ -29,7 +29,7 @@ WHERE c.oid = ANY (%s::oid[])
 """
 _COLUMNS = """
 SELECT a.attrelid::bigint, a.attnum::int, a.attname, a.attgenerated <> '',
-  t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace
+  t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AND t.typname !~ '^reg'  -- "= 'a.b'" reads that as an oid
 FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
 WHERE a.attrelid = ANY (%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, 2
 """
@@ -37,7 +37,7 @@ WHERE a.attrelid = ANY (%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER
 
 @dataclass(frozen=True)
 class Column:
-    """A column that is there. plain: its type is PostgreSQL's own, so that its equality is, too."""
+    """A column that is there. plain: its type is PostgreSQL's own, so that its equality is, and it reads its values."""
 
     name: str
     generated: bool
