@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from pathlib import Path
@@ -116,6 +117,19 @@ def test_what_cannot_be_taken_back_is_refused(undone: Undone) -> None:
     ):
         said = undone.undo(*arguments, status=status).stderr
         assert words in said and "hint: " in said
+
+
+def test_a_segment_that_is_damaged_or_gone_is_named(undone: Undone) -> None:
+    manifests = [undone.archive.segment([FIRST]) for _ in range(3)]
+    data = [path.with_name(json.loads(path.read_text())["file"]) for path in manifests]
+    whole = data[1].read_bytes()
+    data[1].write_bytes(whole[:40] + bytes(40) + whole[80:])
+    assert f'could not decompress "{data[1].name}"' in undone.undo("--xid", "703", status=1).stderr
+    manifests[1].unlink()
+    said = undone.undo("--xid", "703", status=1).stderr
+    assert "could not find transaction 703 in the archive, which has a gap: a segment is missing between" in said
+    said = undone.refused("--target-xid", "703")
+    assert "where the archive has a gap: a segment is missing between" in said
 
 
 def test_names_are_nothing_but_names(undone: Undone) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,12 +84,15 @@ class Chain:
 
 
 _TIMES = ("last_commit_time", "closed")
+_UTC = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{6})?(?:Z|\+00(?::00)?)", re.ASCII)
 
 
 def line_time(text: str) -> str:
     """Return a manifest's time in the form of a BEGIN line, which sorts as text: microseconds, UTC."""
     if text.endswith("BC"):
         return text
+    if (match := _UTC.fullmatch(text)) is not None:  # as we write it; of many segments, the other way takes a third
+        return f"{match[1]} {match[2]}{match[3] or '.000000'}+00"
     moment = datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f+00")
 
@@ -324,9 +328,10 @@ def _way_to_end(chain: Chain) -> Way:
 
 def describe_range(chain: Chain) -> str:
     """Return what a chain reaches, for a message."""
+    gap = f", where the archive has a gap: {chain.hole}" if chain.hole is not None else ""
     return (
         f"{format_lsn(chain.first)} ({chain.first_time}) to {format_lsn(chain.last)} ({chain.last_time})"
-        f" from base {chain.base.stamp}"
+        f" from base {chain.base.stamp}{gap}"
     )
 
 

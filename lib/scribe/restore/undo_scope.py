@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import zstandard
 
 from scribe.archive.chains import Chain
 from scribe.archive.layout import Archive, Segment
@@ -94,21 +97,27 @@ def find_transactions(archive: Archive, chains: Sequence[Chain], xids: Sequence[
         if len(places) != 1:
             hint = 'Run "scribe-restore --list" for what the archive holds.'
             how = "could not find" if not places else "found more than once:"
-            raise ScribeError(f"{how} transaction {xid} in the archive", hint)
+            holes = [chain.hole for chain in chains if chain.hole is not None] if not places else []
+            gap = f", which has a gap: {holes[-1]}" if holes else ""
+            raise ScribeError(f"{how} transaction {xid} in the archive{gap}", hint)
     return [found[lsn] for lsn in sorted(found)]
 
 
 def _may_hold(segment: Segment, xids: Iterable[int]) -> bool:
-    """Whether a segment's text has the number of one of these transactions where a BEGIN line would have it."""
+    """Whether a segment's text has the number of one of these transactions where a BEGIN line would have it.
+
+    It may also if it cannot be read: who reads it then names the reason.
+    """
     numbers = re.compile(b"(?m)^" + re.escape(BEGIN_PREFIX) + b"(?:" + b"|".join(b"%d" % xid for xid in xids) + b") ")
-    with open_plain(segment.data, segment.manifest["plain_bytes"]) as stream:
+    with open_plain(segment.data, segment.manifest["plain_bytes"]) as stream, contextlib.suppress(zstandard.ZstdError):
         rest = b""
         while block := stream.read(_BLOCK):
             text = rest + block
             if numbers.search(text):
                 return True
             rest = text[text.rfind(b"\n") + 1 :][-_LINE:]
-    return False
+        return False
+    return True
 
 
 def _tables_of(text: bytes) -> set[Name] | None:
