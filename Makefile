@@ -143,6 +143,11 @@ check-net: dev  ## every correctness case with net effects, too, and random chan
 check-history: dev  ## scribe-log against audit triggers on the source, row by row: CHANGES= (a million) SEED= PLANT=1
 	@tools/with-scratch $(PY) tests/oracle/run.py $(if $(SEED),--seed $(SEED)) --changes $(or $(CHANGES),1000000) $(if $(PLANT),--plant)
 
+.PHONY: check-undo
+check-undo: dev  ## random transactions taken back right after them, and a tenth of them later: ROUNDS= (about a thousand) SEED=
+	@tools/with-scratch $(PY) tests/fuzz/run.py --rows --only-undo --undo 1000 $(if $(SEED),--seed $(SEED)) --round 300 \
+	    --transactions $$(($(or $(ROUNDS),1000) * 5 / 2)) --keep-going $(FUZZ_OPTIONS)
+
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree; DECODER=
 	@$(BUILD)

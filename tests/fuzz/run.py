@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Random but reproducible work on a source, restored by scribe-restore, with --net, too, by psql alone, and compared.
 
-usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--derived] [--encoding NAME] [--decoder NAME]
-    [--asan] [--minimise] [--script FILE] [--keep]
+usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--derived] [--undo N [--only-undo]]
+    [--encoding NAME] [--decoder NAME] [--asan] [--minimise] [--script FILE] [--keep]
 
 Each round of up to 150 transactions has a database and a seed of its own: the round's seed alone repeats it. Three
 sessions take turns as the seed says; a lock that another one holds is an error after 30 ms, since nobody else moves.
@@ -100,6 +100,7 @@ class Round:
         self.messages: Counter[str] = Counter()
         self.source: Sessions | None = None
         self.derived = False  # a base is made from the archive at the end
+        self.only_undo = False
 
     def prepare(self) -> None:
         """The database, its roles and schemas."""
@@ -222,6 +223,8 @@ class Round:
             return
         if self.derived:
             self._check_derived()
+            return
+        if self.only_undo:
             return
         state = self._dump(scribe.dbname)
         self._run("scribe-restore", "-d", self.copies[0], "--no-globals")
@@ -413,7 +416,7 @@ class Run:
         rows_only, decoder = self.arguments.rows, self.arguments.decoder
         name = f"fuzz{self.numbers}"
         made = Round(self.cluster, self.directory, name, encoding, self.canary, rows_only=rows_only, decoder=decoder)
-        made.derived = self.arguments.derived
+        made.derived, made.only_undo = self.arguments.derived, self.arguments.only_undo
         return made
 
     def attempt(self, encoding: str, work: Callable[[Round], None], psql: bool = True) -> tuple[Failure | None, Round]:
@@ -537,6 +540,7 @@ def main() -> int:
     parser.add_argument("--script")
     parser.add_argument("--output", help="directory for the scripts of failures; default: the temporary directory")
     parser.add_argument("--undo", type=int, default=0, metavar="N", help="take N transactions of each round back, too")
+    parser.add_argument("--only-undo", action="store_true", help="with --undo: without restoring and comparing first")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--keep-going", action="store_true", help="go on with the next seed after a failure")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what the server rejected")

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Random transactions of an archive are taken back, and the outcome is compared with histories that lack them.
 
-usage: undo.py --archive DIR [--rounds N] [--seed N]
+usage: undo.py --archive DIR [--rounds N] [--older N] [--seed N]
 
-Right after a transaction, its undo must give the very dump of before. At the archive's end, it must give the dump of a
-history that was replayed without it, or name transactions that stand in the way. What scribe-undo refuses is counted.
+Right after a transaction, its undo must give what was there before: the very dump where it dropped something, else the
+rows of every table. So many others are taken back at the archive's end: that must give the dump of a history that was
+replayed without them, or name transactions that stand in the way; with these (and those that stand in their way), it
+has to be the dump of a history that lacks them all. What scribe-undo refuses is counted.
 """
 
 from __future__ import annotations
@@ -31,15 +33,27 @@ from scribe.archive.segments import Event, Reader, Small, Start, open_plain  # n
 from scribe.common.cli import Talk  # noqa: E402
 from scribe.common.errors import ScribeError  # noqa: E402
 from scribe.programs import restore  # noqa: E402
+from scribe.restore import target as server  # noqa: E402
 from scribe.restore.copies import Copy, Source, some_cluster  # noqa: E402
 from scribe.restore.restoration import Restore  # noqa: E402
-from scribe.restore.undo import RecordedCopy, Undo, Wanted, find_transactions, write  # noqa: E402
+from scribe.restore.undo import RecordedCopy, Undo, settings, write  # noqa: E402
+from scribe.restore.undo_scope import Found, Wanted, find_transactions  # noqa: E402
+
+# One query of the rows of every table. What is in the way of a digest is none of an undo's doing.
+_TABLES = """
+SELECT pg_catalog.string_agg(pg_catalog.format('SELECT %L, pg_catalog.md5(coalesce(pg_catalog.string_agg('
+  't.line, chr(10) ORDER BY t.line COLLATE "C"), %L)) FROM (SELECT pg_catalog.format(%L, t.*) AS line'
+  ' FROM ONLY %I.%I AS t) AS t', c.oid::pg_catalog.regclass, '', '%s', n.nspname, c.relname),
+  ' UNION ALL ' ORDER BY c.oid)
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.oid >= 16384 AND n.nspname NOT IN ('scribe', 'scribe_undo')
+"""
 
 
 class Without(Copy):
-    """A copy of a history from which one transaction is left out."""
+    """A copy of a history from which some transactions are left out."""
 
-    lsn = 0
+    lsns: frozenset[int] = frozenset()
 
     def _restore(self, arguments: Any) -> Restore:
         made = super()._restore(arguments)
@@ -47,11 +61,11 @@ class Without(Copy):
         return made
 
     def left_out(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Pass on what is not of the transaction."""
+        """Pass on what is not of the transactions."""
         inside = False
         for event in events:
             if isinstance(event, Small | Start):
-                inside = event.begin.commit_lsn == self.lsn
+                inside = event.begin.commit_lsn in self.lsns
             if not inside:
                 yield event
 
@@ -65,13 +79,26 @@ def dump(copy: Copy) -> State:
         return dump_state(conn, copy.cluster.find_program("pg_dump"), env)
 
 
+def psql(copy: Copy, text: str) -> str:
+    """Run a script with psql, and return what it printed."""
+    command = [copy.cluster.find_program("psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", copy.name]
+    run = subprocess.run(command, env=copy.cluster.env, input=text, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise AssertionError(f"psql could not run the undo: {run.stderr[-2000:]}\n{text[-6000:]}")
+    return "\n".join(filter(None, run.stdout.splitlines()))  # an undo's own results are empty
+
+
+def rows_of(copy: Copy) -> str:
+    """Return the query of all rows as it is at this point."""
+    with copy.connected() as conn:
+        row = conn.execute(_TABLES.encode()).fetchone()
+    return f"{row[0] if row and row[0] else 'SELECT 1'};\n"
+
+
 def taken_back(copy: Copy, text: str) -> State:
     """Run an undo's SQL with psql on a clone, and return what is there then."""
     with copy.cloned("trial") as clone:
-        command = [copy.cluster.find_program("psql"), "-XqAt", "-d", clone.name]
-        run = subprocess.run(command, env=copy.cluster.env, input=text, capture_output=True, text=True, check=False)
-        if run.returncode:
-            raise AssertionError(f"psql could not run the undo: {run.stderr[-2000:]}\n{text[-6000:]}")
+        psql(clone, text)
         return dump(clone)
 
 
@@ -101,58 +128,94 @@ class Rounds:
                 xids += [event.begin.xid for event in reader.events() if isinstance(event, Small | Start)]
         return xids
 
-    def run(self, rounds: int) -> None:
-        """Take each of some transactions back, right after it and at the end."""
+    def run(self, rounds: int, older: int) -> None:
+        """Take each of some transactions back, right after it; and some at the end."""
         able = [
             each
             for each in find_transactions(self.source.archive, self.source.chains, self.transactions())
             if all(tag.startswith("DROP ") for tag in each.ddl)
         ]
         found = sorted(self.random.sample(able, min(rounds, len(able))), key=lambda each: each.begin.commit_lsn)
-        chosen = [each.begin.xid for each in found]
-        copy = RecordedCopy(self.source, self.cluster, "history")
+        copy = RecordedCopy(self.source, self.cluster, "history", lasting=False)
         recorder = None
-        undo = Undo(self.source, copy, Wanted(tuple(chosen)), "stop")
-        texts = {}
+        undo = Undo(self.source, copy, Wanted(tuple(each.begin.xid for each in found)), "stop")
+        taken = []
         for each in found:
-            lsn, xid = each.begin.commit_lsn, each.begin.xid
-            copy.bring_to(target_lsn=lsn, target_exclusive=True)
+            copy.bring_to(target_lsn=each.begin.commit_lsn, target_exclusive=True)
             recorder = recorder or copy.install()
+            if self._right_after(undo, copy, recorder, each):
+                taken.append(each)
+        copy.bring_to()
+        for each in self.random.sample(taken, min(older, len(taken))):
+            self._at_the_end(undo, copy, recorder, each)
+
+    def _right_after(self, undo: Undo, copy: RecordedCopy, recorder: Any, each: Found) -> bool:
+        """Go past a transaction and take it back; return whether that is something scribe-undo does."""
+        lsn, xid = each.begin.commit_lsn, each.begin.xid
+        if each.ddl:
             with copy.cloned("before") as clone:
                 before = dump(clone)
-            try:
-                if each.ddl:
-                    undo.go_past(each)
-                else:
-                    copy.bring_to(target_lsn=lsn)
-            except ScribeError as error:
-                if "has made or changed" not in error.message:
-                    raise
-                self.count["refused"] += 1
-                continue
-            text, conflicts = text_of(undo, {lsn}, recorder)
-            texts[each] = text
-            if conflicts:
-                self.failures.append(f"transaction {xid}: conflicts right after it: {conflicts}")
-                continue
-            self._compare(xid, "right after", taken_back(copy, text), before, text)
-        copy.bring_to()
-        for each in texts:
-            text, conflicts = text_of(undo, {each.begin.commit_lsn}, recorder)
-            if conflicts:
-                self.count["conflicts"] += 1
+        else:
+            query = rows_of(copy)
+            digests = psql(copy, f"BEGIN;\n{settings()}{query}ROLLBACK;\n")  # as texts are in an undo
+        try:
+            if each.ddl:
+                undo.go_past(each)
             else:
-                self._without(each.begin.commit_lsn, each.begin.xid, taken_back(copy, text), text)
+                copy.bring_to(target_lsn=lsn)
+        except ScribeError as error:
+            if "has made or changed" not in error.message:
+                raise
+            self.count["refused"] += 1
+            return False
+        text, conflicts = text_of(undo, {lsn}, recorder)
+        if conflicts:
+            self.failures.append(f"transaction {xid}: conflicts right after it: {conflicts}")
+        elif each.ddl:
+            self._compare(xid, "right after a DROP", taken_back(copy, text), before, text)
+        else:
+            body, commit, _ = text.rpartition("COMMIT;\n")
+            assert commit
+            try:
+                if psql(copy, f"{body}{query}ROLLBACK;\n") == digests:
+                    self.count["equal right after"] += 1
+                else:
+                    self.failures.append(f"transaction {xid}: other rows right after it\n{text[-6000:]}")
+            except AssertionError as error:
+                self.failures.append(f"transaction {xid}: {error}")
+        return not conflicts
 
-    def _without(self, lsn: int, xid: int, found: State, text: str) -> None:
-        other = Without(self.source, self.cluster, f"without_{lsn}")
-        other.lsn = lsn
+    def _at_the_end(self, undo: Undo, copy: RecordedCopy, recorder: Any, each: Found) -> None:
+        """Take a transaction back with all that stand in its way; then the history must be as if none had been."""
+        chosen, more = {each.begin.commit_lsn}, {0}
+        while more:
+            text, conflicts = text_of(undo, chosen, recorder)
+            more = {begin.commit_lsn for conflict in conflicts for begin in conflict.later} - chosen
+            if any(lsn < min(chosen) for lsn in more):
+                self.failures.append(f"transaction {each.begin.xid}: an earlier one stands in its way: {conflicts}")
+                return
+            changed = {recorder.begins[stamp].commit_lsn for stamp in recorder.ddl}
+            if more & changed:
+                self.count["conflicts with schema changes"] += 1
+                return
+            chosen |= more
+        if conflicts:
+            self.count["conflicts that none explains"] += 1
+            return
+        self.count["taken back with others"] += len(chosen) > 1
+        self._without(chosen, each.begin.xid, taken_back(copy, text), text)
+
+    def _without(self, lsns: set[int], xid: int, found: State, text: str) -> None:
+        other = Without(self.source, self.cluster, f"without_{min(lsns)}", lasting=False)
+        other.lsns = frozenset(lsns)
         try:
             other.bring_to()
         except ScribeError as error:
             self.failures.append(f"transaction {xid}: undone, but history does not go on without it: {error}\n{text}")
             return
         wanted = dump(other)
+        with self.cluster.entered(), server.connect_server() as conn:
+            conn.execute(f"DROP DATABASE {other.name}".encode())
         for state in (found, wanted):
             for name in self.sent_again():
                 state.pop(f"rows of {name}", None)
@@ -183,6 +246,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archive", required=True)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--older", type=int, help="those that are taken back at the end; default: a tenth")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     archive = Archive(Path(arguments.archive))
@@ -191,7 +255,8 @@ def main() -> int:
     source = Source(archive, archive.identity(), defaults, talk)
     with some_cluster(talk, source.major, source.find_preloads()) as cluster:
         rounds = Rounds(source, cluster, arguments.seed)
-        rounds.run(arguments.rounds)
+        older = arguments.older if arguments.older is not None else max(1, arguments.rounds // 10)
+        rounds.run(arguments.rounds, older)
     print(f"{arguments.archive}: {dict(rounds.count)}, failures: {len(rounds.failures)}")
     for failure in rounds.failures:
         print(failure)
