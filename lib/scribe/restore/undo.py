@@ -43,7 +43,7 @@ from scribe.restore.rowtext import (
     write_row,
 )
 from scribe.restore.selection import find_named
-from scribe.restore.undo_scope import Found, Wanted, find_rows, find_transactions, go_before
+from scribe.restore.undo_scope import Found, Wanted, find_rows, find_transactions, go_before, refuse_coarse
 
 _TOGETHER = 500  # rows given back by one statement
 _CHECK = """\
@@ -136,6 +136,7 @@ def take_back(source: Source, clusters: Clusters, wanted: Wanted, conflicts: str
     if source.identity["encoding"] == "SQL_ASCII":
         hint = "Restore to just before with scribe-restore --target-xid and --target-exclusive."
         raise ScribeError("texts of a database in SQL_ASCII have no encoding in which SQL could be written", hint)
+    refuse_coarse(source.chains)
     transactions = find_transactions(source.archive, source.chains, wanted.xids) if wanted.xids else []
     rows = find_rows(source, clusters, wanted, transactions)
     if rows is not None:

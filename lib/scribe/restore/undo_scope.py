@@ -64,16 +64,20 @@ class Found:
         return Found(self.begin, self.ddl, known)
 
 
+def refuse_coarse(chains: Iterable[Chain]) -> None:
+    """Raise ScribeError where the decoder told no transactions: the times of some are those of others."""
+    if any(segment.manifest.get("points") == "segment" for chain in chains for segment in chain.segments):
+        raise ScribeError(
+            "the archive's decoder does not tell the numbers and times of transactions",
+            "Restore to a mark or a time with scribe-restore, or look there with scribe-peek.",
+        )
+
+
 def find_transactions(archive: Archive, chains: Sequence[Chain], xids: Sequence[int]) -> list[Found]:
     """Return transactions by their numbers, in commit order. Raises ScribeError for one that is not there, or twice."""
     wanted = set(xids)
     found: dict[int, Found] = {}
     for segment in archive.bring({s.path: s for chain in chains for s in chain.segments}.values()):
-        if segment.manifest.get("points") == "segment":
-            raise ScribeError(
-                "the archive's decoder does not tell the numbers and times of transactions",
-                "Restore to a mark or a time with scribe-restore, or look there with scribe-peek.",
-            )
         if not _may_hold(segment, wanted):
             continue
         with open_plain(segment.data, segment.manifest["plain_bytes"]) as stream:
