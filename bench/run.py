@@ -12,7 +12,8 @@ busy with something else moves both sides. The report goes to stdout, --json FIL
     translate  rows per second of CPU that scribe-rotate needs for pgoutput's messages; scribe_decoder's are SQL already
     keep     whether stream and rotation keep up with 10,000 row changes a second, with scribe_decoder and with pgoutput
     restore  scribe-restore, and psql with the same files, beside the source's own time, COPY of the rows, and peers
-    parts    scribe-restore --table of a table with 1 % of the data, beside a restore of everything
+    parts    scribe-restore --table, scribe-peek and scribe-undo of a table with 1 % of the data, beside all of it
+    search   MB of plain SQL that scribe-log searches per second of CPU, beside zstdgrep; questions to 10,000 manifests
 
 The other output plugins are test_decoding and pgoutput, which come with PostgreSQL, and wal2json and decoder_raw where
 the server has them; pgcopydb takes part in the replay where it is on PATH.
@@ -43,6 +44,7 @@ from parting import measure_parts, report_parts
 from place import MB, Bench, allow_plugins
 from replaying import measure_restore, report_restore
 from rotating import measure_rotation, report_rotation
+from searching import measure_searching, report_searching
 from translating import measure_translation, report_translation
 
 # What is measured, and how it is reported.
@@ -57,6 +59,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], None], Callable[[Any], list[str]]]] 
     "keep": (measure_keeping, report_keeping),
     "restore": (measure_restore, report_restore),
     "parts": (measure_parts, report_parts),
+    "search": (measure_searching, report_searching),
 }
 
 

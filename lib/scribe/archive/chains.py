@@ -139,7 +139,7 @@ def find_chains(archive: Archive, identity: dict[str, Any], segments: list[Segme
 
     segments: all of the archive's, if they have been read already.
     """
-    segments = list(archive.segments()) if segments is None else segments
+    segments = archive.all_segments() if segments is None else segments
     for segment in segments:
         check_segment(segment, identity)
     bases = archive.bases()

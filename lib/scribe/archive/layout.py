@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -268,6 +269,16 @@ class Archive:
         for name in self.segment_names():
             path = self.incremental / name
             yield Segment(path, read_manifest("segment", path))
+
+    def all_segments(self) -> list[Segment]:
+        """Return every finished segment in commit order. Raises ScribeError for a manifest that is not valid."""
+        collecting = gc.isenabled()
+        gc.disable()  # no manifest refers to anything in a circle, and looking for one takes a third of the time
+        try:
+            return list(self.segments())
+        finally:
+            if collecting:
+                gc.enable()
 
     def last_segment(self) -> Segment | None:
         """Return the newest finished segment, or None."""

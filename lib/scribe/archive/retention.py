@@ -114,7 +114,7 @@ def find_foreign(manifest: Mapping[str, Any], identity: Mapping[str, Any]) -> st
 
 def read_contents(archive: Archive, identity: Mapping[str, Any]) -> Contents:
     """Read every manifest. Raises ScribeError for one that is not valid, foreign, or of another file."""
-    bases, segments = archive.bases(), list(archive.segments())
+    bases, segments = archive.bases(), archive.all_segments()
     for base in bases:
         _check(base, identity)
     for segment in segments:

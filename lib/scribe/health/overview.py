@@ -44,7 +44,7 @@ class Facts:
 
 def read_facts(archive: Archive) -> Facts:
     """Read every manifest of an archive. Raises ScribeError for one that is damaged or foreign, OSError."""
-    segments = list(archive.segments())
+    segments = archive.all_segments()
     chains = find_chains(archive, archive.known_identity(), segments)
     spans = [Span(chain, read_moment(chain.first_time), read_moment(chain.last_time)) for chain in chains]
     bases = [_base(span) for span in spans]

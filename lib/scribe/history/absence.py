@@ -81,7 +81,7 @@ def _known_tables(archive: Archive) -> set[Table]:
     found: set[Table] = set()
     for base in archive.bases():
         found |= {Table(row["schema"], row["name"]) for row in base.manifest.get("tables", [])}
-    segments = list(archive.segments())
+    segments = archive.all_segments()
     for row in [row for segment in segments for row in segment.manifest.get("tables", [])]:
         found.add(Table(row["schema"], row["name"]))
     for segment in archive.bring(segment for segment in segments if "tables" not in segment.manifest):

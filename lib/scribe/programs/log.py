@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import re
 import shutil
@@ -272,7 +273,8 @@ def body(argv: list[str]) -> int:
     query = make_query(arguments)
     who = read_logs(arguments.server_log, str(identity["database"]))
     state = _Search(archive, arguments, Talk(PROGRAM, arguments))
-    everything = list(archive.segments())
+    everything = archive.all_segments()
+    gc.freeze()  # they stay to the end
     refuse_outside(everything, query)
     query = follow(query, archive, everything)
     segments = choose_segments(everything, query, state.tell)

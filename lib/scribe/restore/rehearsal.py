@@ -128,7 +128,7 @@ def find_records(archive: Archive, base: Base) -> list[dict[str, Any]]:
 
     Of several, the last one of each table counts; those of which nothing does are left out.
     """
-    chain = find_chain(base, list(archive.segments()))
+    chain = find_chain(base, archive.all_segments())
     found: list[dict[str, Any]] = [s.manifest["recorded"] for s in chain.segments if "recorded" in s.manifest]
     found = [recorded for recorded in found if not within_joined(chain.segments, parse_lsn(recorded["lsn"]))]
     needed: list[dict[str, Any]] = []
