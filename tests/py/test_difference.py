@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -183,7 +184,9 @@ def test_rows_are_compared_by_key_or_as_often_as_they_are_there():
 
 
 FEW = {"large_objects", "partitions_and_inheritance"}
-FLAGGED = {"hash_partitions_of_enums"}  # what the archive flags is named, and the exit status is 1
+# What the archive flags, or a materialized view whose query gave something else earlier, is named; the status is 1.
+FLAGGED = {"hash_partitions_of_enums", "names_that_hold_numbers", "objects_that_use_temporary_ones"}
+FLAGGED |= {"materialized_views"}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if ALL or case.stem in FEW], ids=lambda path: path.stem)
@@ -204,4 +207,8 @@ def assert_difference_leads_to_the_end(scribe: Scribe, targets: tuple[str, str],
     for target, point_ in ((targets[0], ["--target-lsn", first, "--target-exclusive"]), (targets[1], [])):
         scribe.run("scribe-restore", "-d", target, "--no-globals", *point_, env={"PGUSER": "postgres"})
     cluster.psql(run.stdout, targets[0])
-    assert_equal(cluster.dump(targets[0]), cluster.dump(targets[1]), ("with the difference", "restored to the end"))
+    states = [cluster.dump(target) for target in targets]
+    for view in re.findall(r"not in the difference: materialized view (\S+):", run.stderr):
+        for state in states:
+            del state[f"rows of {view}"]
+    assert_equal(*states, ("with the difference", "restored to the end"))
