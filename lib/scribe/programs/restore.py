@@ -18,7 +18,8 @@ from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.postgres import connect, export_connection
 from scribe.offsite.mirror import find_archive
 from scribe.restore.copies import Source
-from scribe.restore.difference import Comparison, describe
+from scribe.restore.difference import Comparison
+from scribe.restore.difference_script import describe
 from scribe.restore.following import Following
 from scribe.restore.parts import PartRestore, is_part
 from scribe.restore.replay import Place

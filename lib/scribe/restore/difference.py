@@ -13,22 +13,21 @@ from __future__ import annotations
 import contextlib
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import Any
 
 import psycopg
 
-from scribe.common.dialect import HEADER_SETTINGS, build_footer, build_header, quote_literal, quote_name
 from scribe.common.encodings import python_codec
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn
 from scribe.dump.source_record import digest_schema
 from scribe.restore import rowdiff
-from scribe.restore.acting import read_acting
 from scribe.restore.constraints import Table, sql_name
 from scribe.restore.copies import Copy, Source, warn_of_user
+from scribe.restore.difference_rows import RefusedError, Rows
+from scribe.restore.difference_script import Difference, Place, Script, write
 from scribe.restore.preloads import Preloads
 from scribe.restore.replay import StoppedError
 from scribe.restore.schemawalk import Changes, SchemaChange, Walked, read_changes
@@ -36,45 +35,11 @@ from scribe.restore.selection import Relation, find_named
 from scribe.restore.throwaway import Cluster, duplicated, served, unused
 
 Point = Mapping[str, Any]  # in the names of scribe-restore's arguments
-_SETTINGS = "".join(f"SET {name} = {value};\n" for name, value in HEADER_SETTINGS)
 _SHOWN = 3  # objects in a message
 
 
 class _BackwardsError(Exception):
     """The second point lies before the first."""
-
-
-class _RefusedError(ScribeError):
-    """Rows cannot be changed under the schema of the second point: a constraint may have come after them, NOT VALID."""
-
-
-@dataclass
-class Place:
-    """A point that was reached."""
-
-    lsn: int
-    time: str | None
-
-    def __str__(self) -> str:
-        return format_lsn(self.lsn) + (f" ({self.time})" if self.time else "")
-
-
-@dataclass
-class Difference:
-    """What was found. sql: all of it, to be read from its beginning; schema: the changes that are in it."""
-
-    first: Place
-    second: Place
-    rows: dict[str, rowdiff.Count] = field(default_factory=dict)
-    schema: list[SchemaChange] = field(default_factory=list)
-    sequences: list[str] = field(default_factory=list)
-    objects: int = 0
-    refreshed: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)  # what cannot be carried
-    sql: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
-
-    def __bool__(self) -> bool:
-        return bool(self.rows or self.schema or self.sequences or self.objects or self.refreshed)
 
 
 class Comparison:
@@ -99,7 +64,7 @@ class Comparison:
             return self._compare(first, second)
         except _BackwardsError:
             return self._compare(second, first, backwards=True)
-        except _RefusedError as error:
+        except RefusedError as error:
             if self.partial:
                 raise
             self.source.talk.note(f"{error.message}: rows come before every schema change")
@@ -170,27 +135,6 @@ def _place(copy: Copy, report: Mapping[str, Any]) -> Place:
     return Place(position, report["reached_time"])
 
 
-class Script:
-    """SQL in the making, and what is in it."""
-
-    def __init__(self) -> None:
-        self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as this)
-        self.rows: dict[str, rowdiff.Count] = {}
-        self.refreshed: list[str] = []
-        self.left: list[str] = []
-        self.objects: set[int] = set()
-        self.schema: list[SchemaChange] = []
-        self.sequences: list[tuple[Table, int, bool]] = []
-
-    def put(self, text: str | bytes) -> None:
-        """Add text."""
-        self.file.write(text if isinstance(text, bytes) else text.encode())
-
-    def count(self, unit: rowdiff.Unit, found: rowdiff.Count) -> None:
-        """Add rows to what is in it."""
-        self.rows.setdefault(str(unit.relation), rowdiff.Count()).add(found)
-
-
 @dataclass(frozen=True)
 class OnTheWay:
     """The earlier point, the later one, and the schema changes between them.
@@ -213,6 +157,11 @@ class Pair:
         self.reached = way.start
         self._number = 0
 
+    @property
+    def _rows(self) -> Rows:
+        """What makes rows those of the second copy."""
+        return Rows(self.other, self.comparison.chosen, partial=self.comparison.partial)
+
     def run(self) -> Difference:
         """Compare, the second point being the later one."""
         if not self.changes.schema:
@@ -220,7 +169,7 @@ class Pair:
             self.comparison.check_patterns([self.origin, self.other])
             script = Script()
             with self._cloned() as changed:
-                self._bring_rows(changed, script)
+                self._rows.bring(changed, script)
         elif self.comparison.partial:
             self._go_on(self.later)
             self.comparison.check_patterns([self.origin, self.other])
@@ -248,7 +197,7 @@ class Pair:
         self.origin, self.other = self.other, self.origin
         script = Script()
         with self._cloned() as changed:
-            self._bring_rows(changed, script)
+            self._rows.bring(changed, script)
         return self._result(script, self.reached, self.start)
 
     def _go_on(self, point: Point) -> None:
@@ -278,7 +227,7 @@ class Pair:
                     self._go_on(self.later)
                 else:
                     self._go_on({"target_lsn": failed, "target_exclusive": True})
-                self._bring_rows(changed, script)
+                self._rows.bring(changed, script)
                 if failed is None:
                     break
                 self.comparison.source.talk.note(
@@ -333,7 +282,7 @@ class Pair:
         """The tables that are compared, with all that is below them."""
         with copy.connected() as conn:
             units = rowdiff.read_units(conn)
-            wanted = self._wanted(conn, units)
+            wanted = self._rows.wanted(conn, units)
         return wanted | {leaf for name in wanted for _, leaf in units[name].leaves}
 
     def _attempt(self, candidates: Iterator[list[SchemaChange]]) -> Script | None:
@@ -349,8 +298,8 @@ class Pair:
                     continue
                 for block in changed.give():
                     script.put(block)
-                with contextlib.suppress(_RefusedError):
-                    self._bring_rows(changed, script)
+                with contextlib.suppress(RefusedError):
+                    self._rows.bring(changed, script)
                     script.schema = chosen
                     return script
         return None
@@ -373,132 +322,6 @@ class Pair:
             raise ScribeError(f"could not dump the schema: {said[0] if said else command[0]}")
         return digest_schema(run.stdout)
 
-    # The rows
-
-    def _bring_rows(self, changed: Copy, script: Script) -> None:
-        """Make the rows of a copy those of the second, and add the statements that do; what is wrong then is said."""
-        with changed.connected() as before, self.other.connected() as after:
-            conns = (before, after)
-            for conn in conns:
-                conn.execute(_SETTINGS.encode())
-            pairs = list(self._pairs(conns))
-            self._carry(conns, pairs, script)
-            script.sequences = list(rowdiff.compare_sequences(conns, [self._sequences(conn) for conn in conns]))
-            for unit, other in pairs:
-                if unit.kind != "m" and self._still_differs(conns, unit, other):
-                    raise ScribeError(
-                        f"the rows of {unit.relation} cannot be written as they are at the second point",
-                        "Restore to both points with scribe-restore, and compare dumps of the two.",
-                    )
-
-    def _pairs(self, conns: Sequence[psycopg.Connection[Any]]) -> Iterator[tuple[rowdiff.Unit, rowdiff.Unit]]:
-        """The tables that differ in rows, as they are in both."""
-        before, after = (rowdiff.read_units(conn) for conn in conns)
-        wanted = self._wanted(conns[0], before) | self._wanted(conns[1], after)
-        for name in sorted(wanted):
-            if name not in before or name not in after:
-                raise ScribeError(f"{'.'.join(name)} is a table at one of the points only", _WHOLE)
-            if _columns(before[name]) != _columns(after[name]):
-                raise ScribeError(f"{'.'.join(name)} has other columns than at the second point", _WHOLE)
-            if self._still_differs(conns, before[name], after[name]):
-                yield before[name], after[name]
-
-    def _wanted(self, conn: psycopg.Connection[Any], units: Mapping[Table, rowdiff.Unit]) -> set[Table]:
-        chosen = self._chosen(conn)
-        return {name for name, unit in units.items() if chosen is None or unit.oids & chosen}
-
-    def _chosen(self, conn: psycopg.Connection[Any]) -> set[int] | None:
-        conn.execute("RESET search_path")  # a table without a schema is one that is seen
-        try:
-            return self.comparison.chosen(conn)
-        finally:
-            conn.execute("SET search_path = ''")
-
-    def _sequences(self, conn: psycopg.Connection[Any]) -> set[int] | None:
-        """The OIDs of the sequences that are compared, and of tables all of whose are; None for all."""
-        chosen = self._chosen(conn)
-        if chosen is None:
-            return None
-        units = rowdiff.read_units(conn)
-        return chosen.union(*(units[name].oids for name in self._wanted(conn, units)))
-
-    def _still_differs(self, conns: Sequence[psycopg.Connection[Any]], unit: rowdiff.Unit, other: rowdiff.Unit) -> bool:
-        with conns[0].transaction(), conns[1].transaction():
-            both = rowdiff.compare_rows(rowdiff.rows_of(conns[0], unit), rowdiff.rows_of(conns[1], other), keyed=False)
-            return next(both, None) is not None
-
-    def _carry(
-        self,
-        conns: Sequence[psycopg.Connection[Any]],
-        pairs: Sequence[tuple[rowdiff.Unit, rowdiff.Unit]],
-        script: Script,
-    ) -> None:
-        """Add one transaction with what makes the rows equal, and run it."""
-        changed, gone = ([], []) if self.comparison.partial else rowdiff.compare_objects(conns)
-        if not (pairs or changed or gone):
-            return
-        before = conns[0]
-        acting = read_acting(before, sorted({oid for unit, _ in pairs if unit.kind != "m" for oid in unit.oids}))
-        script.put("BEGIN;\nSET LOCAL client_encoding = 'UTF8';\n" + rowdiff.check_function())
-        script.put("".join(each.off for each in acting))
-        with before.transaction():
-            before.execute((rowdiff.check_function() + "".join(each.off for each in acting)).encode())
-            for unit, other in pairs:
-                if unit.kind != "m":
-                    _as_owner(script, unit, self._bring(conns, unit, other, script))
-            for text in rowdiff.carry_objects(conns[1], changed, gone):
-                before.execute(text.encode())
-                script.put(text)
-            before.execute(("".join(each.on for each in acting) + rowdiff.drop_check()).encode())
-        script.objects.update(changed, gone)
-        script.put("".join(each.on for each in acting))
-        script.put(rowdiff.drop_check() + "COMMIT;\n")
-        for unit, other in pairs:
-            if unit.kind == "m":
-                self._refresh(conns, unit, other, script)
-
-    def _bring(
-        self,
-        conns: Sequence[psycopg.Connection[Any]],
-        unit: rowdiff.Unit,
-        other: rowdiff.Unit,
-        script: Script,
-    ) -> rowdiff.Rows:
-        """Make the rows of one table equal; return the statements that did."""
-        for replacing in (False, True):
-            rows = rowdiff.Rows(unit)
-            rows.find(conns, other, replacing=replacing)
-            try:
-                with conns[0].transaction():
-                    for block in rows:
-                        conns[0].execute(block)
-            except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
-                if replacing:
-                    raise _refused(unit, error) from None
-            except psycopg.Error as error:
-                raise _refused(unit, error) from None
-            else:
-                break
-        script.count(unit, rows.count)
-        return rows
-
-    def _refresh(
-        self,
-        conns: Sequence[psycopg.Connection[Any]],
-        unit: rowdiff.Unit,
-        other: rowdiff.Unit,
-        script: Script,
-    ) -> None:
-        text = rowdiff.refresh(conns[0], unit.relation.oid)
-        conns[0].execute(text.encode())
-        owner = unit.relation.owner
-        script.put(f"SET ROLE {quote_name(owner)};\n{text}SET ROLE NONE;\n" if owner else text)
-        script.refreshed.append(str(unit.relation))
-        if self._still_differs(conns, unit, other):
-            script.left.append(
-                f"materialized view {unit.relation}: at the second point it holds what its query gave earlier"
-            )
-
     # The whole
 
     def _result(self, script: Script, first: Place, second: Place) -> Difference:
@@ -507,54 +330,8 @@ class Pair:
         found.left = [*self.changes.flagged, *script.left]
         found.sequences = [sql_name(name) for name, _, _ in script.sequences]
         if found:
-            found.sql = self._write(script, found)
+            found.sql = write(script, found, self.comparison.source.identity, partial=self.comparison.partial)
         return found
-
-    def _write(self, script: Script, found: Difference) -> IO[bytes]:
-        """The script between what a segment begins and ends with; of some tables without a word of positions."""
-        identity = self.comparison.source.identity
-        out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as what was found)
-        title = f"-- pg_scribe difference, database {identity['database']!a}, from {found.first} to {found.second}\n"
-        moves = "".join(rowdiff.set_sequence(name, value, called=called) for name, value, called in script.sequences)
-        if moves:
-            moves = f"BEGIN;\nSET LOCAL client_encoding = 'UTF8';\n{moves}COMMIT;\n"
-        header = build_header(
-            database="", decoder="", server="", encoding=identity["encoding"], from_lsn=found.first.lsn
-        ).partition("\n")[2]
-        footer = build_footer(sequences=(), to_lsn=found.second.lsn)
-        if self.comparison.partial:
-            encoding = quote_literal(identity["encoding"])
-            header = f"\\set ON_ERROR_STOP on\nSET client_encoding = {encoding};\n{_SETTINGS}"
-            footer = ""
-        out.write((title + header).encode())
-        script.file.seek(0)
-        for block in iter(lambda: script.file.read(1 << 20), b""):
-            out.write(block)
-        out.write((moves + footer).encode())
-        out.seek(0)
-        return out
-
-
-_WHOLE = "Leave out --table and --schema: the difference of everything can be written."
-
-
-def _refused(unit: rowdiff.Unit, error: psycopg.Error) -> _RefusedError:
-    said = error.diag.message_primary or str(error)
-    hint = "Restore to both points with scribe-restore, and compare dumps of the two."
-    return _RefusedError(f"the rows of {unit.relation} cannot be changed: {said}", hint)
-
-
-def _columns(unit: rowdiff.Unit) -> list[str]:
-    return [unit.relation.columns[number].name for number in unit.stored]
-
-
-def _as_owner(script: Script, unit: rowdiff.Unit, statements: rowdiff.Rows) -> None:
-    """Add statements on a table's rows, with its owner's rights."""
-    owner = unit.relation.owner
-    script.put(f"SET LOCAL ROLE {quote_name(owner)};\n" if owner else "")
-    for block in statements:
-        script.put(block)
-    script.put("SET LOCAL ROLE NONE;\n" if owner else "")
 
 
 def _concerns(change: SchemaChange, names: set[Table]) -> bool:
@@ -569,19 +346,3 @@ def _pattern(name: Table) -> str:
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
-
-
-def describe(found: Difference) -> list[str]:
-    """Return the difference in numbers, for people."""
-    lines = [f"from {found.first} to {found.second}"]
-    for change in found.schema:
-        names = ", ".join(".".join(filter(None, name)) for name in change.names)
-        lines.append(f"{change.tag} {names}".rstrip() + f" (transaction {change.begin.xid}, {change.begin.time})")
-    for name, count in sorted(found.rows.items()):
-        lines.append(
-            f"{name}: {count.first} rows only in the first, {count.second} only in the second, {count.changed} changed"
-        )
-    lines += [f"sequence {name}" for name in found.sequences]
-    lines += [f"materialized view {name}" for name in found.refreshed]
-    lines += [f"{found.objects} large objects"] if found.objects else []
-    return lines if len(lines) > 1 else [*lines, "no difference"]
