@@ -246,7 +246,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--archive", required=True)
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--older", type=int, help="those that are taken back at the end; default: a tenth")
+    parser.add_argument("--older", type=int, default=12, help="those that are taken back at the end; default: 12")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     archive = Archive(Path(arguments.archive))
@@ -255,8 +255,7 @@ def main() -> int:
     source = Source(archive, archive.identity(), defaults, talk)
     with some_cluster(talk, source.major, source.find_preloads()) as cluster:
         rounds = Rounds(source, cluster, arguments.seed)
-        older = arguments.older if arguments.older is not None else max(1, arguments.rounds // 10)
-        rounds.run(arguments.rounds, older)
+        rounds.run(arguments.rounds, arguments.older)
     print(f"{arguments.archive}: {dict(rounds.count)}, failures: {len(rounds.failures)}")
     for failure in rounds.failures:
         print(failure)

@@ -62,6 +62,28 @@ def test_a_later_change_of_a_row_is_a_conflict_that_names_the_transaction(undone
     assert "hint: Take 702, 703, 704 back, too, with --conflicts include" in said.stderr
 
 
+def test_a_row_that_is_as_it_was_again_has_been_touched(undone: Undone) -> None:
+    """Changed and changed back, gone and made again, and the place of one that was deleted taken for a time."""
+    again = ("UPDATE public.t SET v = 'uno' WHERE id = 1;\n", "INSERT INTO public.log (note) VALUES ('new');\n")
+    undone.archive.segment(
+        [
+            f"{''.join(again)}DELETE FROM public.t WHERE id = 2;\n-- rows 1 inserted 1 updated 1 deleted\n",
+            "UPDATE public.t SET v = 'x' WHERE id = 1;\n-- rows 1 updated\n",
+            "DELETE FROM public.log WHERE note = 'new';\n-- rows 1 deleted\n",
+            "INSERT INTO public.t (id) VALUES (2);\n-- rows 1 inserted\n",
+            f"{''.join(again)}DELETE FROM public.t WHERE id = 2;\n-- rows 1 inserted 1 updated 1 deleted\n",
+            "UPDATE public.t SET v = 'uno' WHERE id = 1;\n-- rows 1 updated\n",
+        ]
+    )
+    said = undone.undo("--xid", "701", status=1).stderr
+    for row, later in (("t, id=1", (702, 705)), ("log, note=new", (703,)), ("t, id=2", (704, 705))):
+        line = next(line for line in said.splitlines() if f"public.{row}" in line)
+        assert [xid for xid in range(702, 707) if f"{xid} (" in line] == [*later], line
+    undone.check(
+        undone.undo("--xid", "701", "--conflicts", "include").stdout, "--target-xid", "701", "--target-exclusive"
+    )
+
+
 def test_later_transactions_are_taken_back_too_if_that_is_wanted(undone: Undone) -> None:
     later = "UPDATE public.t SET v = 'eins' WHERE id = 1;\nDELETE FROM public.log WHERE note = '';\n-- rows 1 updated\n"
     undone.archive.segment([FIRST, later])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,8 +34,10 @@ from scribe.restore.rowtext import (
     INSERT,
     KINDS,
     TRUNCATE,
+    UPDATE,
     Change,
     Relation,
+    Values,
     advance_sequences,
     describe_row,
     read_relations,
@@ -334,6 +337,7 @@ class Trial:
     ) -> None:
         self.conn, self.plan, self.recorder, self.relations, self.mode = conn, plan, recorder, relations, mode
         self._later: dict[int, list[Change]] = {}
+        self._touched: dict[int, dict[Values, list[Change]]] = {}
         self._truncated: set[int] = set()
         self._shapes = Shapes(conn)
         self._chosen = {begin.commit_lsn for begin in plan.begins}
@@ -396,6 +400,14 @@ class Trial:
                 Conflict(f"a table of transaction {self._xid(group[0])} is no longer there", later, group[0])
             )
             return
+        touched = [self._find_later(relation, change) for change in group]
+        if any(touched) and len(group) > 1:
+            for change in group:
+                self._step(relation, [change])
+            return
+        if any(touched):
+            self._conflict(Conflict(self._describe(relation, group[0]), touched[0], group[0]))
+            return
         if group[0].op in (DELETE, TRUNCATE):
             text: str | None = undo_deletes(relation, group)
         else:
@@ -420,7 +432,7 @@ class Trial:
             counts[KINDS[change.op]] = counts.get(KINDS[change.op], 0) + 1
 
     def _refused(self, relation: Relation, change: Change, said: str) -> None:
-        later = [begin for begin in self._find_later(relation, change) if begin.commit_lsn not in self._chosen]
+        later = self._find_later(relation, change)
         what = self._describe(relation, change)
         if self.partial and not later:
             raise WholeNeededError(f"other rows may tell why a row does not take its change back: {what}")
@@ -461,17 +473,43 @@ class Trial:
         return self._later[relid]
 
     def _find_later(self, relation: Relation, change: Change) -> list[Begin]:
-        """The transactions that have touched a change's row after it."""
-        mine = change.identity(relation, old=change.new is None)
+        """The transactions that have touched a change's row after it, though it may be as it was again.
+
+        A row without a key that was deleted is missed by nobody: those that are like it are others.
+        """
+        if not relation.key and change.new is None:
+            return []
         found: dict[Begin, None] = {}
-        for later in self._changes_of(change.relid):
-            if later.seq <= change.seq:
+        for old in (False, True):
+            mine, seq = change.identity(relation, old=old), change.seq
+            if mine is None or (old and not relation.key):
                 continue
-            before, after = later.identity(relation, old=True), later.identity(relation, old=False)
-            if mine in (before, after):
-                found[self.recorder.begins[later.stamp]] = None
-                mine = after if before == mine and after is not None else mine
-        return list(found)
+            while True:
+                touched = self._touched_of(relation).get(mine, [])
+                moved = None
+                for later in touched[bisect_right(touched, seq, key=lambda each: each.seq) :]:
+                    before, after = later.identity(relation, old=True), later.identity(relation, old=False)
+                    if relation.key or before == mine:  # of equal rows without a key, one more is another
+                        found[self.recorder.begins[later.stamp]] = None
+                    if before == mine and after is not None and after != mine and not old:
+                        moved, seq = after, later.seq
+                        break
+                if moved is None:
+                    break
+                mine = moved
+        return [begin for begin in found if begin.commit_lsn not in self._chosen]
+
+    def _touched_of(self, relation: Relation) -> dict[Values, list[Change]]:
+        """What was recorded of each row of a table, by its key or all of it, in order; without what changed nothing."""
+        if relation.oid not in self._touched:
+            touched = self._touched[relation.oid] = {}
+            for change in self._changes_of(relation.oid):
+                if change.op == UPDATE and change.old == change.new:
+                    continue
+                both = [change.identity(relation, old=old) for old in (True, False)]
+                for identity in dict.fromkeys(each for each in both if each is not None):
+                    touched.setdefault(identity, []).append(change)
+        return self._touched[relation.oid]
 
 
 def gather(changes: Sequence[Change], relations: dict[int, Relation]) -> Iterator[tuple[Relation | None, list[Change]]]:
