@@ -694,6 +694,16 @@ def test_a_subscriptions_name_does_not_enable_it(cluster: Cluster, captured: str
         assert [row[0] for row in recorded(cluster, captured)] == [
             f"ALTER SUBSCRIPTION {name} SET (synchronous_commit = 'on')"
         ]
+        # what stands beside it in a string is no part of it: these are replayed with capture's rights
+        for change in ("SET (synchronous_commit = 'off')", "ADD PUBLICATION q WITH (refresh = false)"):
+            cluster.psql(f"ALTER SUBSCRIPTION {name} {change}\\; SELECT 'beside'", captured)
+            rows = recorded(cluster, captured)
+            assert rows and all(exact and "beside" not in text for text, exact, *_ in rows), rows
+        with cluster.connect(captured) as conn:
+            conn.execute(
+                f"ALTER SUBSCRIPTION {name} RENAME TO other; ALTER SUBSCRIPTION other RENAME TO {name}".encode()
+            )
+        assert not any(exact and ";" in text for text, exact, *_ in recorded(cluster, captured))
     finally:
         change = f"ALTER SUBSCRIPTION {name}"
         cluster.psql(f"{change} DISABLE; {change} SET (slot_name = NONE); DROP SUBSCRIPTION {name}", captured)
