@@ -75,7 +75,8 @@ BEGIN
             PERFORM scribe.write_row('ddl', 'CREATE FOREIGN TABLE', 'foreign table', NULL, command, true, NULL, relids, NULL, '""');
         END LOOP;
     ELSIF tag IN ('CREATE TABLE AS', 'SELECT INTO') THEN
-        PERFORM scribe.write_row('create', tag, object_type, object_identity, statement, true, NULL, relids);
+        PERFORM scribe.write_row('create', tag, object_type, object_identity,  -- as it is in the catalog, whatever else the text may hold
+            CASE WHEN exact OR statement IS NULL THEN statement ELSE coalesce(scribe.without_passwords(statement), '') END, true, NULL, relids);
     ELSIF tag = 'CREATE MATERIALIZED VIEW' AND NOT exact AND cardinality(relids) = 1 THEN  -- its query was analysed before anybody saw it
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, scribe.matview_text(relids[1]), true, NULL, relids, NULL, '""');
     ELSIF is_drop AND (NOT firm OR scribe.drops_by_identity(facts, dropped)
