@@ -119,6 +119,10 @@ def test_the_one_statement_of_a_string_is_replayed(source: Scribe, targets: tupl
             "CREATE FUNCTION make() RETURNS void LANGUAGE sql AS 'SELECT 1; CREATE TABLE s (x int PRIMARY KEY)';"
             "SELECT make()"
         )
+        conn.execute(
+            "CREATE TABLE redone (x int PRIMARY KEY); INSERT INTO redone VALUES (1); ALTER TABLE redone RENAME TO done;"
+            " CREATE MATERIALIZED VIEW m AS SELECT 1 AS q; ALTER MATERIALIZED VIEW m RENAME TO n"
+        )
         conn.execute("CREATE EXTENSION IF NOT EXISTS plpgsql; CREATE TABLE after_one (x int PRIMARY KEY); DROP TABLE b")
         loaded = conn.execute("SELECT current_setting('scribe.facts', true)").fetchone()
     assert loaded == (None,), "the library was loaded"

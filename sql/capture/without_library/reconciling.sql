@@ -210,7 +210,7 @@ BEGIN
     IF current_query() ~* '\mOWNER\s+TO\M' THEN  -- which may be a change of its own; others wait for the rotation
         INSERT INTO scribe.seen_owner AS s SELECT * FROM scribe.owners(objects)
             ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner WHERE scribe.is_owner_change(btrim(current_query()));
-    ELSIF current_query() !~* '\mRENAME\s+TO\M|\mSET\s+SCHEMA\M' THEN  -- whose new name is nowhere else yet
+    ELSIF tag !~ '^ALTER ' OR current_query() !~* '\mRENAME\s+TO\M|\mSET\s+SCHEMA\M' THEN  -- whose new name is nowhere else yet
         PERFORM scribe.reconcile_owners(true, objects, false);
     END IF;
 EXCEPTION WHEN OTHERS THEN
