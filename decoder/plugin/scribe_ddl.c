@@ -721,6 +721,7 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 		unseen_look(state);
 		/* its rows came first and had the table made; what came after has statements of its own */
 		state->made = keep_oids(state, list_difference_oid(state->made, audit.relids));
+		unseen_recorded(audit.relids);
 		write_created(state, &audit);
 	}
 	else if (strcmp(audit.kind, "fill") == 0)

@@ -22,6 +22,7 @@
 #include "access/transam.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
@@ -324,6 +325,41 @@ remember_gone(ScribeState *state, Known *entry)
 }
 
 /*
+ * Tables that we made since their rows came before the command that made them,
+ * which is recorded now: what drops them is, too.
+ */
+void
+unseen_recorded(List *relids)
+{
+	ListCell   *cell;
+
+	foreach(cell, relids)
+	{
+		Known	   *entry = known ? hash_search(known, &lfirst_oid(cell), HASH_FIND, NULL) : NULL;
+
+		if (entry != NULL)
+			entry->made = false;
+	}
+}
+
+/*
+ * Whether the name of a relation that has gone is another one's by now.  If a
+ * DROP was recorded, that has made it free.
+ */
+static bool
+is_anothers(ScribeState *state, Known *entry)
+{
+	Oid			schema = entry->kind == KIND_SCHEMA ? InvalidOid : get_namespace_oid(NameStr(entry->schema), true);
+
+	if (!OidIsValid(schema) || !OidIsValid(get_relname_relid(NameStr(entry->name), schema)))
+		return false;
+	if (!state->dropping)
+		output_warning(state, "%s was dropped by no statement that was recorded, and its name given to another; take a new base",
+					   NameStr(entry->name));
+	return true;
+}
+
+/*
  * Schemas that have appeared are made; those that have gone are remembered.
  */
 static void
@@ -394,7 +430,7 @@ append_gone(StringInfo buf, Known *entry)
 }
 
 static void
-drop_each(ScribeState *state, char kind, const char *what)
+drop_each(ScribeState *state, char kind, const char *what, bool at_end)
 {
 	ListCell   *cell;
 
@@ -403,7 +439,7 @@ drop_each(ScribeState *state, char kind, const char *what)
 		Known	   *entry = lfirst(cell);
 		StringInfoData out;
 
-		if (entry->kind != kind)
+		if (entry->kind != kind || (at_end && is_anothers(state, entry)))
 			continue;
 		initStringInfo(&out);
 		appendStringInfo(&out, "DROP %s IF EXISTS ", what);
@@ -414,10 +450,11 @@ drop_each(ScribeState *state, char kind, const char *what)
 
 /*
  * Drop what has gone: tables first and at once, since they may inherit from
- * each other and their defaults hold on to sequences.
+ * each other and their defaults hold on to sequences.  at_end: of the
+ * transaction; else what is about to be made needs a name of theirs.
  */
 static void
-drop_gone(ScribeState *state)
+drop_gone(ScribeState *state, bool at_end)
 {
 	StringInfoData out;
 	ListCell   *cell;
@@ -427,15 +464,16 @@ drop_gone(ScribeState *state)
 	{
 		Known	   *entry = lfirst(cell);
 
-		if (entry->kind == RELKIND_SEQUENCE || entry->kind == KIND_SCHEMA)
+		if (entry->kind == RELKIND_SEQUENCE || entry->kind == KIND_SCHEMA ||
+			(at_end && is_anothers(state, entry)))
 			continue;
 		appendStringInfoString(&out, out.len > 0 ? ", " : "DROP TABLE IF EXISTS ");
 		append_gone(&out, entry);
 	}
 	if (out.len > 0)
 		write_own(state, "DROP TABLE", NULL, out.data);
-	drop_each(state, RELKIND_SEQUENCE, "SEQUENCE");
-	drop_each(state, KIND_SCHEMA, "SCHEMA");
+	drop_each(state, RELKIND_SEQUENCE, "SEQUENCE", at_end);
+	drop_each(state, KIND_SCHEMA, "SCHEMA", at_end);
 	state->gone = NIL;
 }
 
@@ -519,7 +557,7 @@ look_at_relation(ScribeState *state, Form_pg_class form)
 		return;
 	}
 	if (is_taken(state, schema, NameStr(form->relname)))
-		drop_gone(state);
+		drop_gone(state, false);
 	entry->made = true;
 	old = MemoryContextSwitchTo(state->txn_cxt);
 	state->made = lappend_oid(state->made, form->oid);
@@ -650,7 +688,7 @@ unseen_commit(ScribeState *state)
 	ListCell   *cell;
 
 	unseen_look(state);
-	drop_gone(state);
+	drop_gone(state, true);
 	foreach(cell, state->made)
 		finish_made(state, lfirst_oid(cell));
 }

@@ -31,3 +31,18 @@ BEGIN;
 SELECT 1 AS a, 'x' AS b INTO into_keyed;
 ALTER TABLE into_keyed ADD CONSTRAINT k UNIQUE (a), ALTER COLUMN b SET DEFAULT 'y';
 COMMIT;
+-- exchanged for another, as loaders do: what was made so may go, and its name with it
+CREATE TABLE report AS SELECT id, v FROM src;
+CREATE TABLE again AS SELECT id FROM src;
+SELECT id INTO into_again FROM src;
+CREATE TABLE no_rows AS SELECT id FROM src WITH NO DATA;
+BEGIN; CREATE TABLE report_new AS SELECT id, n FROM src; DROP TABLE report; ALTER TABLE report_new RENAME TO report; COMMIT;
+BEGIN; DROP TABLE again; CREATE TABLE again (z int PRIMARY KEY); INSERT INTO again VALUES (1); COMMIT;
+BEGIN; DROP TABLE into_again, no_rows; CREATE VIEW into_again AS SELECT 1 AS one; CREATE TABLE no_rows AS SELECT 'r' AS r; COMMIT;
+BEGIN; ALTER TABLE report RENAME TO report_old; CREATE TABLE report AS SELECT 1 AS a; DROP TABLE report_old; COMMIT;
+BEGIN; CREATE TABLE passing AS SELECT 1 AS a; DROP TABLE passing; CREATE TABLE passing (b int PRIMARY KEY); COMMIT;
+CREATE SCHEMA stage;
+CREATE TABLE stage.t AS SELECT id FROM src;
+BEGIN; DROP SCHEMA stage CASCADE; CREATE SCHEMA stage; CREATE TABLE stage.t (other int PRIMARY KEY); INSERT INTO stage.t VALUES (5); COMMIT;
+CREATE TABLE stage.moved AS SELECT id FROM src;
+BEGIN; DROP TABLE cta; ALTER TABLE stage.moved SET SCHEMA public; ALTER TABLE moved RENAME TO cta; COMMIT;
