@@ -14,9 +14,11 @@ from archives import make_archive, transaction
 from scribe.archive.layout import Archive, Segment
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError
+from scribe.decoders.registry import decoder_named
 from scribe.spool import concatenation as tape_module
 from scribe.spool.contents import Spool
 from scribe.stream.rotation import rotate
+from scribe.stream.waiting import MarkWatch
 from scribe.stream.writer import LONGEST, Counter
 
 pytestmark = pytest.mark.unit
@@ -298,3 +300,13 @@ def test_a_crash_at_any_step_loses_and_repeats_nothing(tmp_path: Path, after: bo
             assert not again.segments
             break
     assert machine.steps > 20
+
+
+def test_a_mark_is_found_while_a_rotation_that_was_killed_has_left_no_file_to_write_to(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path / "a")
+    spool = Spool(archive.spool)
+    append(archive, SAMPLE)
+    watch = MarkWatch(spool, decoder_named("scribe_decoder"), "rotate.one")
+    append(archive, transaction(0x300, b"-- mark rotate.one\n"))
+    os.rename(spool.stream, spool.next_part())
+    assert watch.look() == 0x308

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import time
@@ -33,13 +34,15 @@ class MarkWatch:
         self._line = decoder.mark(mark)
         self._read: dict[tuple[int, int], int] = {}  # device and inode -> bytes looked at
         for path in self._paths():
-            if path.exists():
+            with contextlib.suppress(FileNotFoundError):
                 status = os.stat(path)
                 self._read[status.st_dev, status.st_ino] = status.st_size
 
     def _paths(self) -> list[Path]:
+        """Return what files there are; a rotation that was killed has left none under the name of the one written."""
         names = sorted(entry.name for entry in os.scandir(self._spool.path))
-        return [self._spool.path / n for n in names if part_number(Path(n))] + [self._spool.stream]
+        stream = [self._spool.stream] if self._spool.stream.exists() else []
+        return [self._spool.path / n for n in names if part_number(Path(n))] + stream
 
     def size(self) -> int:
         """Return how much has been looked at, in bytes."""
