@@ -101,6 +101,10 @@ check-model:  ## the model of stream, spool, rotation, slot and base, every stat
 check-traces: dev  ## runs of the programs' code, with kills and power cuts, which the model has to accept: ROUNDS= SEED=
 	@tools/with-scratch $(PY) tests/model/rounds.py --rounds $(or $(ROUNDS),1000) $(if $(SEED),--seed $(SEED))
 
+.PHONY: check-told
+check-told: dev  ## the fault harness, whose programs tell what they do, which the model has to accept: ROUNDS= SEED=
+	@tools/with-scratch $(PY) tests/faults/harness.py --told $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),40)
+
 .PHONY: check-planted
 check-planted: dev  ## planted bugs, and whether the tests notice each: PLANTED="--short --jobs N --json FILE NAME"
 	@tools/with-scratch $(PY) tests/planted/run.py $(PLANTED)

@@ -12,13 +12,15 @@ from typing import Any
 
 import plugins
 import psycopg
+from catalog import QUERY
 from cluster import Cluster
+from draw import SCHEMAS
 from generator import Step
 from plugins import Name, Table, Tables, Transaction, Values
 from replica import Difference, Replica, compare_rows, compare_stream, take_reference
 from sessions import SESSIONS, Sessions
 from values import Values as Drawing
-from work import QUERY, SCHEMAS, Schema, Work
+from work import Schema, Work
 
 from scribe.archive.tokens import read_copy_value
 from scribe.common.dialect import HEADER_SETTINGS, quote_identifier
@@ -37,7 +39,8 @@ SELECT n.nspname, c.relname, c.relreplident::text,
         AND NOT attisdropped AND attgenerated = '' ORDER BY attnum)::text[],
   ARRAY(SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped
         AND attgenerated <> '')::text[],
-  ARRAY(SELECT a.attname FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+  ARRAY(SELECT a.attname FROM pg_index AS i
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
         WHERE i.indrelid = c.oid AND CASE c.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate
         WHEN 'i' THEN i.indisreplident ELSE false END)::text[]
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace

@@ -8,7 +8,7 @@ import objects
 import rows
 import tables
 from catalog import QUERY, Catalog
-from draw import SCHEMAS, Draw, Kind, NothingToDo
+from draw import Draw, Kind, NothingToDo
 from generator import Generator, Session, Step
 from statements import one
 from values import COLUMN_TYPES
@@ -35,6 +35,16 @@ _KEYS = [
     "int",
 ]
 _MOST = 7  # columns of a table beside its key
+# What is made after the tables that have a column of every type, and how often it is tried.
+_FURTHER: dict[Kind, int] = {
+    tables.create_table: 3,
+    tables.create_partitioned: 2,
+    tables.create_partition: 8,
+    tables.create_index: 4,
+    tables.add_constraint: 4,
+    rows.insert: 40,
+    rows.toast: 8,
+}
 
 
 class Work(Generator):
@@ -70,24 +80,12 @@ class Schema:
         self.work = work
         self.draw = work.draw
 
-    def statements(self) -> list[tuple[Kind, int]]:
-        """What is made after the tables that _tables() makes, and how often it is tried."""
-        return [
-            (tables.create_table, 3),
-            (tables.create_partitioned, 2),
-            (tables.create_partition, 8),
-            (tables.create_index, 4),
-            (tables.add_constraint, 4),
-            (rows.insert, 40),
-            (rows.toast, 8),
-        ]
-
     def steps(self) -> list[Kind]:
         """Return all kinds of statements in the order in which they are to be run."""
         return [
             *[objects.create_type] * 8,
             *self._tables(),
-            *[kind for kind, times in self.statements() for _ in range(times)],
+            *[kind for kind, times in _FURTHER.items() for _ in range(times)],
             *[_identity] * 12,
         ]
 
@@ -134,6 +132,3 @@ def _identity(draw: Draw) -> str:
     if not usable and draw.values.chance(0.9):
         return f"ALTER TABLE {t.name} REPLICA IDENTITY FULL"
     return tables.identity(draw)
-
-
-__all__ = ["QUERY", "SCHEMAS", "Schema", "Work"]

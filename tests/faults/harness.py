@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 
 import stepping
@@ -33,7 +34,11 @@ from cluster import ROOT, Cluster, install_decoder, poll
 from compare import assert_equal
 from disk import Disk, enter_namespace
 from source import Scribe
+from traces import RefusedError, accept_told, without
 from workload import SCHEMA, Client
+
+from scribe.archive.layout import Archive
+from scribe.common.lsn import parse_lsn
 
 CLIENTS = 3
 SENDER_TIMEOUT = 2  # seconds; the server gives up a receiver that is silent for longer
@@ -45,19 +50,28 @@ STEPPED: dict[str, tuple[str, ...]] = {
     "scribe-dump": ("scribe-dump", "--wait", "20"),
 }
 MOST_STEPS = 400
+TOLD_STEPS = ("names are on disk", "data of a segment is on disk", "segment ", "file ")
 
 
 class Harness:
     """A cluster, a source, its archive, and the faults."""
 
-    def __init__(self, seed: int, directory: Path, record: Path | None = None, decoder: str = "scribe_decoder") -> None:
+    def __init__(
+        self,
+        seed: int,
+        directory: Path,
+        record: Path | None = None,
+        decoder: str = "scribe_decoder",
+        *,
+        told: bool = False,
+    ) -> None:
         self.seed = seed
         self.random = random.Random(seed)
         self.directory = directory
         self.record = record
         self.disk: Disk | None = None
         with contextlib.suppress(OSError):
-            self.disk = Disk(directory)
+            self.disk = None if told else Disk(directory)
         self.cluster = Cluster()
         install_decoder(self.cluster.pg_config)
         self.cluster.create(wal_sender_timeout=f"{SENDER_TIMEOUT}s")
@@ -68,6 +82,9 @@ class Harness:
         self.scribe.settings |= {"SCRIBE_STATUS_INTERVAL": "1", "SCRIBE_FSYNC_INTERVAL": "1", "SCRIBE_DECODER": decoder}
         self.cluster.psql(SCHEMA, "faulty")
         self.scribe.run("scribe-init", *(("--accept-gaps",) if decoder == "decoder_raw" else ()))
+        self.told: Path | None = None
+        if told:
+            self._let_tell(directory / "told")
         self.version = str(self.cluster.value("SHOW server_version")).split()[0]
         self.clients = [Client(self.cluster, "faulty", i, seed * 10 + i) for i in range(CLIENTS)]
         self.stream: subprocess.Popen[bytes] | None = None
@@ -110,6 +127,40 @@ class Harness:
                 "power cut while dumping": lambda: self.cut_power("scribe-dump"),
                 "disk full for a while": self.fill_disk,
             }
+
+    # --- what the programs tell ---------------------------------------------------------------------------------
+
+    def _let_tell(self, place: Path) -> None:
+        """From here on the programs tell what they do to the disk, in the model's words."""
+        place.mkdir(mode=0o777)
+        self.told = place / "words"
+        launchers = place / "bin"
+        launchers.mkdir()
+        words = ROOT / "tests/model/told"
+        for launcher in (ROOT / "bin").iterdir():
+            module = launcher.name.removeprefix("scribe-").replace("globals", "globals_")
+            (launchers / launcher.name).write_text(
+                f"#!/bin/sh\nexport PYTHONPATH={words}:{ROOT}/lib\n"
+                f'exec {ROOT}/.venv/bin/python -P -m scribe.programs.{module} "$@"\n'
+            )
+            (launchers / launcher.name).chmod(0o755)
+        self.scribe.bin = launchers
+        self.scribe.settings |= {"TOLD_ARCHIVE": str(self.scribe.archive), "TOLD_TO": str(place)}
+
+    def judge_told(self) -> str:
+        """Let the model accept what the programs told. Raises RefusedError."""
+        assert self.told is not None
+        start = parse_lsn(Archive(self.scribe.archive).identity()["chain_from_lsn"])
+        lines = self.told.read_text().splitlines()
+        model, unknown = accept_told(lines, start)
+        for step in TOLD_STEPS:  # or its acceptance would say nothing
+            with contextlib.suppress(RefusedError):
+                accept_told(without(lines, step), start)
+                raise AssertionError(f'the model accepts the same without "{step}", too')
+        return (
+            f"the model accepts {model.steps} steps, with {len(model.segments)} transactions archived, and none of"
+            f" these runs with a kind of step left out; of {unknown} steps nobody knows whether a kill came before them"
+        )
 
     # --- faults -------------------------------------------------------------------------------------------------
 
@@ -212,7 +263,7 @@ class Harness:
 
     def start_program(self, name: str, *arguments: str, step: tuple[str, int] | None = None) -> subprocess.Popen[str]:
         """Start a program; step: the system call, and at which of its kind, where it is to be killed."""
-        command = [str(ROOT / "bin" / name), *arguments]
+        command = [str(self.scribe.bin / name), *arguments]
         return subprocess.Popen(
             stepping.traced(command, *step) if step else command,
             env=self.scribe.env,
@@ -510,6 +561,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", metavar="TEXT", default="", help="only faults (with --steps, programs) with TEXT")
     parser.add_argument("--record", metavar="FILE", type=Path, help="append a JSON line for each round")
     parser.add_argument("--decoder", default="scribe_decoder", help="SCRIBE_DECODER (default: scribe_decoder)")
+    parser.add_argument("--told", action="store_true", help="the programs tell what they do, and the model accepts it")
     parser.add_argument("--keep", action="store_true", help="keep archive and data directory after a failure")
     return parser.parse_args()
 
@@ -520,7 +572,7 @@ def main() -> int:
     arguments = parse()
     directory = Path(tempfile.mkdtemp(prefix="scribe-faults-"))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
-    harness = Harness(arguments.seed, directory, arguments.record, arguments.decoder)
+    harness = Harness(arguments.seed, directory, arguments.record, arguments.decoder, told=arguments.told)
     failed = True
     try:
         if arguments.steps:
@@ -528,6 +580,8 @@ def main() -> int:
         else:
             harness.faults = {name: do for name, do in harness.faults.items() if arguments.only in name}
             harness.run(arguments.rounds)
+        if arguments.told:
+            print(harness.judge_told())
         failed = False
     finally:
         keep = arguments.keep and failed

@@ -29,9 +29,10 @@ from archives import make_archive, transaction  # noqa: E402
 from test_power import SERVER, SLOT, Disk, Machine  # noqa: E402
 from test_rotation import Crash  # noqa: E402
 from traces import Model, RefusedError  # noqa: E402
+from words import Words  # noqa: E402
 
 from scribe.archive.layout import Archive  # noqa: E402
-from scribe.common.lsn import format_lsn, parse_lsn  # noqa: E402
+from scribe.common.lsn import format_lsn  # noqa: E402
 from scribe.spool.contents import Spool  # noqa: E402
 from scribe.stream import recovery  # noqa: E402
 from scribe.stream.rotation import rotate  # noqa: E402
@@ -72,17 +73,15 @@ class Watch(Machine):
         return told
 
 
-class Run:
+class Run(Words):
     """One archive, its faults, and the words that tell of them."""
 
     def __init__(self, seed: str, place: Path) -> None:
         self.random, self.place = random.Random(seed), place
+        super().__init__(make_archive(place / "0"))
         self.words: list[str] = []
-        self.archive = make_archive(place / "0")
         self.disk = Disk(self.archive.path, names_last=False)
         self.times = 0  # that power was cut
-        self.numbers: dict[int, int] = {}  # of files, by inode
-        self.pieces: dict[int, list[int]] = {}  # of files: the offsets at which the pieces end
         self.committed: list[int] = []
         self.confirmed = 0x100
         self.next = 0  # of the committed ones: what the receiver gets next
@@ -91,66 +90,12 @@ class Run:
         self.tell(f"file {self.number(self.stream)} is new")
         self.tell("names are on disk")
 
-    @property
-    def stream(self) -> Path:
-        """The file that pg_recvlogical writes to."""
-        return self.archive.spool / "stream.sql"
-
     def tell(self, word: str) -> None:
         """Write down a word."""
         if word.startswith("cuts file"):
             number, left = (int(each) for each in word[10:].split(" to "))
             del self.pieces[number][left:]
         self.words.append(word)
-
-    def number(self, path: Path) -> int:
-        """The number of a file of the spool."""
-        inode = os.stat(path).st_ino
-        return self.numbers.setdefault(inode, max(self.numbers.values(), default=0) + 1)
-
-    # --- what the programs do, seen at their system calls ------------------------------------------------------
-
-    def words_before(self, call: str, *arguments: object) -> list[str]:
-        """Return what a system call means, before it is made."""
-        if call == "fsync":
-            return self._synced(Path(os.readlink(f"/proc/self/fd/{arguments[0]}")))
-        path = Path(str(arguments[0]))
-        if call in ("rename", "replace"):
-            return self._named(path, Path(str(arguments[1])))
-        if call == "unlink" and path.parent == self.archive.spool:
-            if path == self.stream:
-                return ["removes the file being written"]
-            return [f"removes part {int(path.stem[5:])}"] if path.name.startswith("part-") else []
-        if call == "unlink" and path.parent == self.archive.cuts:
-            return [f"cut at {int(path.name, 16)} is done"]
-        if call == "truncate" and path.parent == self.archive.spool and path.suffix == ".sql":
-            left = self._pieces_within(self.number(path), int(str(arguments[1])))
-            return [f"cuts file {self.number(path)} to {len(left)}"]
-        return []
-
-    def _pieces_within(self, number: int, size: int) -> list[int]:
-        return [end for end in self.pieces.get(number, []) if end <= size]
-
-    def _synced(self, path: Path) -> list[str]:
-        if path == self.archive.spool:
-            return ["names are on disk"]
-        if path == self.archive.incremental:
-            return ["segments are on disk"]
-        if path.parent == self.archive.spool and path.suffix == ".sql" and path.exists():
-            return [f"fsync of file {self.number(path)}"]
-        if path.parent == self.archive.incremental and ".sql" in path.name:
-            return ["data of a segment is on disk"]
-        return []
-
-    def _named(self, old: Path, new: Path) -> list[str]:
-        if old == self.stream:
-            return [f"part {int(new.stem[5:])} is file {self.number(old)}"]
-        if new.parent == self.archive.incremental and new.suffix == ".json":
-            manifest = json.loads(old.read_text())
-            return [f"segment {parse_lsn(manifest['from_lsn'])} to {parse_lsn(manifest['to_lsn'])}"]
-        if new.parent == self.archive.cuts:
-            return [f"cut wanted at {int(new.name, 16)}"]
-        return ["broken"] if new == self.archive.broken_path else []
 
     # --- the server and pg_recvlogical -------------------------------------------------------------------------
 
@@ -271,7 +216,7 @@ class Run:
         for path in Spool(self.archive.spool).paths():
             number = inodes[names[path.name]]
             self.numbers[os.stat(path).st_ino] = number
-            self.pieces[number] = self._pieces_within(number, os.path.getsize(path))
+            self.pieces[number] = self.pieces_within(number, os.path.getsize(path))
             found += len(self.pieces[number])
         self.numbers[-1] = max(inodes.values())  # no number is used again
         self.tell(f"there is {self.archive.archived_lsn()} archived and {found} in the spool")

@@ -9,10 +9,14 @@ demands in the model: docs/protocol.md.
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+NEVER = 1 << 63  # where a transaction ends whose end was never seen
+_SEEN = re.compile(r" (?:begin|end) of (\d+)(?: to (\d+))? into")
 ZERO = (-1, -1)  # a piece that a power cut has left as zeros
 Piece = tuple[int, int]  # commit LSN; end LSN, 0 for a transaction's beginning
 
@@ -64,7 +68,7 @@ class Model:
     data_on_disk: bool = False
     sent: int = 0
     said: int = 0
-    steps: int = 0
+    steps: int = field(default=0, compare=False)
 
     # --- the words ----------------------------------------------------------------------------------------------
 
@@ -105,6 +109,11 @@ class Model:
         """A file's contents are on disk."""
         if number in self.files:
             self.files[number].kept = len(self.files[number].pieces)
+
+    def sync_pieces(self, pieces: int, number: int) -> None:
+        """So many pieces of a file are on disk, at least: they were confirmed."""
+        if number in self.files:
+            self.files[number].kept = max(self.files[number].kept, pieces)
 
     def confirm(self, lsn: int) -> None:
         """The server is told that what ends before an LSN is safe."""
@@ -313,6 +322,7 @@ WORDS: tuple[tuple[re.Pattern[str], Callable[..., None]], ...] = tuple(
         (r"begin of (\d+) into file (\d+)", Model.begin),
         (r"end of (\d+) to (\d+) into file (\d+)", Model.end),
         (r"fsync of file (\d+)", Model.sync_file),
+        (r"(\d+) pieces of file (\d+) are on disk", Model.sync_pieces),
         (r"confirms (\d+)", Model.confirm),
         (r"spawn at (\d+)", Model.spawn),
         (r"cuts file (\d+) to (\d+)", Model.cut),
@@ -338,3 +348,60 @@ WORDS: tuple[tuple[re.Pattern[str], Callable[..., None]], ...] = tuple(
         (r"there is (\d+) archived and (\d+) in the spool", Model.find),
     )
 )
+
+
+def accept_told(lines: Iterable[str], start: int) -> tuple[Model, int]:
+    """Return the model after what programs told (module telling), and of how many steps nobody knows whether they were
+    taken, since a program was killed: the model has to accept one of the two. start: LSN at which the archive begins.
+
+    Raises RefusedError.
+    """
+    lines = list(lines)
+    seen = [match for match in map(_SEEN.match, lines) if match]
+    history = {int(match[1]): int(match[2] or NEVER) for match in seen} | {int(m[1]): int(m[2]) for m in seen if m[2]}
+    models = [Model(archived=start, d_archived=start, history=dict(sorted(history.items())))]
+    begun, unknown = "", 0
+    for number, line in enumerate(lines, 1):
+        mark, word = line[:1], line[1:]
+        if mark == "!":
+            models, begun = _each(models, begun, number), ""
+        elif mark == "x":
+            begun = ""
+        else:
+            if begun:
+                unknown += 1
+                taken = [copy.deepcopy(model) for model in models]
+                with contextlib.suppress(RefusedError):
+                    models = models + [m for m in _each(taken, begun, number) if m not in models]
+                begun = ""
+            if mark == "?":
+                begun = word
+            else:
+                models = _each(models, word, number)
+    return models[0], unknown
+
+
+def without(lines: Iterable[str], step: str) -> list[str]:
+    """Return what programs told without the steps whose words begin so."""
+    kept: list[str] = []
+    left_out = False
+    for line in lines:
+        if line[:1] in "!x":
+            kept += [] if left_out else [line]
+        elif not (left_out := line[1:].startswith(step)):
+            kept.append(line)
+    return kept
+
+
+def _each(models: list[Model], word: str, number: int) -> list[Model]:
+    """Return those of the models that accept a word. Raises RefusedError if none does."""
+    accepted, refused = [], None
+    for model in models:
+        try:
+            model.accept([word])
+            accepted.append(model)
+        except RefusedError as error:
+            refused = error
+    if not accepted:
+        raise RefusedError(f"line {number}: {refused}")
+    return accepted

@@ -20,6 +20,7 @@ class Scribe:
         self.dbname = dbname
         self.archive = archive
         self.settings = dict(settings or {})
+        self.bin = ROOT / "bin"
         self.streams: list[subprocess.Popen[bytes]] = []
         self.log = archive.parent / f"{archive.name}.stream.log"
 
@@ -42,7 +43,7 @@ class Scribe:
         timeout: float = 300,
     ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end; check: fail unless it exits with 0."""
-        command = [str(ROOT / "bin" / program), *arguments]
+        command = [str(self.bin / program), *arguments]
         result = run_program(command, env=self.env | dict(env or {}), timeout=timeout)
         if check and result.returncode:
             said = result.stdout + result.stderr
@@ -55,7 +56,7 @@ class Scribe:
         """Start scribe-stream in the background, and wait until the slot is being read."""
         with open(self.log, "ab") as log:
             stream = subprocess.Popen(
-                [str(ROOT / "bin/scribe-stream"), *arguments],
+                [str(self.bin / "scribe-stream"), *arguments],
                 env=self.env | dict(env or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -15,3 +16,16 @@ def test_nothing_is_lost_or_repeated_whatever_is_killed(cluster: Cluster) -> Non
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count(": equal, ") == 9
+
+
+def test_what_the_programs_tell_while_they_are_killed_is_a_run_of_the_model(cluster: Cluster) -> None:
+    command = [sys.executable, str(ROOT / "tests/faults/harness.py"), "--seed", "1", "--told", "--only", "rotate"]
+    environment = os.environ | {"PG_CONFIG": cluster.pg_config}
+    result = subprocess.run(
+        [*command, "--rounds", "2"], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    accepted = re.search(r"the model accepts (\d+) steps, with (\d+) transactions", result.stdout)
+    assert accepted is not None, result.stdout
+    assert int(accepted[1]) > 50
+    assert int(accepted[2]) > 0

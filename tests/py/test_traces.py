@@ -15,7 +15,7 @@ from cluster import ROOT
 sys.path.insert(0, str(ROOT / "tests/model"))
 
 from rounds import FAULTS, check, play
-from traces import WORDS, RefusedError
+from traces import WORDS, RefusedError, accept_told
 
 pytestmark = pytest.mark.unit
 MODEL = (ROOT / "tests/model/protocol.pml").read_text()
@@ -95,7 +95,32 @@ def test_the_words_are_those_that_the_model_prints() -> None:
     silent = {word for word in unknown if word.split()[0] in SILENT}
     assert set(unknown) == silent, set(unknown) - silent
     unused = [pattern.pattern for pattern, _ in WORDS if not any(pattern.fullmatch(word) for word in printed)]
-    assert unused == [r"there is (\d+) archived and (\d+) in the spool"]  # told by who looks at the disk
+    # told by who looks at the disk, or at what was confirmed
+    assert unused == [r"(\d+) pieces of file (\d+) are on disk", r"there is (\d+) archived and (\d+) in the spool"]
+
+
+def told(words: list[str], unknown: int = -1) -> list[str]:
+    """As real programs tell their steps; a kill leaves it unknown whether one of them was taken."""
+    lines: list[str] = []
+    for at, word in enumerate(words):
+        if word.startswith(("begin of", "end of", "confirms")):  # pg_recvlogical tells nothing
+            lines.append(f" {word}")
+        elif not word.startswith("commit "):
+            lines += [f"?{word}"] if at == unknown else [f"?{word}", "!"]
+    return lines
+
+
+def test_a_step_of_which_nobody_knows_whether_it_was_taken_may_be_either(runs: list[list[str]]) -> None:
+    for words in runs:
+        at = next(i for i, each in enumerate(words) if each.startswith("segment "))
+        whole, steps = accept_told(told(words), 0x100)
+        assert (steps, len(whole.segments) > 0) == (0, True)
+        taken, steps = accept_told(told(words, unknown=at), 0x100)
+        assert (steps, taken.segments) == (1, whole.segments)
+        killed = [*told(words[: at + 1], unknown=at), " kill"]
+        assert accept_told(killed, 0x100)[0].segments == {}
+        with pytest.raises(RefusedError):
+            accept_told(told([each for each in words if not each.startswith("fsync of file")]), 0x100)
 
 
 # What the model prints, and no trace of the programs' tells: it is of the server, or changes nothing of the state.
