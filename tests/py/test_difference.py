@@ -186,21 +186,32 @@ def test_rows_are_compared_by_key_or_as_often_as_they_are_there():
 FEW = {"large_objects", "partitions_and_inheritance"}
 # What the archive flags, or a materialized view whose query gave something else earlier, is named; the status is 1.
 FLAGGED = {"hash_partitions_of_enums", "names_that_hold_numbers", "objects_that_use_temporary_ones"}
-FLAGGED |= {"materialized_views"}
+FLAGGED |= {"materialized_views", "settings_of_a_session"}
+# A CHECK or a domain's that came after the rows, or looks at others, does not take them.
+REFUSED = {"tables_in_turn", "values_that_no_longer_fit"}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if ALL or case.stem in FEW], ids=lambda path: path.stem)
 def test_a_case_from_its_base_to_its_end(case: Path, scribe: Scribe, targets: tuple[str, str]) -> None:
     """PG_SCRIBE_ALL_CASES=1: every one."""
     play_case(case, scribe)
-    assert_difference_leads_to_the_end(scribe, targets, flagged=case.stem in FLAGGED)
+    if case.stem in REFUSED:
+        run = scribe.run("scribe-restore", "--diff", "--from-lsn", base_point(scribe), "--from-exclusive", check=False)
+        assert (run.returncode, run.stdout, "cannot be changed: " in run.stderr) == (1, "", True), run.stderr
+    else:
+        assert_difference_leads_to_the_end(scribe, targets, flagged=case.stem in FLAGGED)
     assert scribe.stop_stream() == 0
+
+
+def base_point(scribe: Scribe) -> str:
+    """Return the LSN that the archive's base belongs to."""
+    manifest = json.loads(next(scribe.archive.glob("base/*/manifest.json")).read_text())
+    return str(manifest["consistent_point_lsn"])
 
 
 def assert_difference_leads_to_the_end(scribe: Scribe, targets: tuple[str, str], *, flagged: bool) -> None:
     """Restore to the base's point and run the difference to the end there; and restore to the end."""
-    manifest = json.loads(next(scribe.archive.glob("base/*/manifest.json")).read_text())
-    first = manifest["consistent_point_lsn"]
+    first = base_point(scribe)
     cluster: Cluster = scribe.cluster
     run = scribe.run("scribe-restore", "--diff", "--from-lsn", first, "--from-exclusive", check=not flagged)
     assert (run.returncode, "not in the difference: " in run.stderr) == (int(flagged), flagged), run.stderr
@@ -210,5 +221,5 @@ def assert_difference_leads_to_the_end(scribe: Scribe, targets: tuple[str, str],
     states = [cluster.dump(target) for target in targets]
     for view in re.findall(r"not in the difference: materialized view (\S+):", run.stderr):
         for state in states:
-            del state[f"rows of {view}"]
+            state.pop(f"rows of {view}", None)
     assert_equal(*states, ("with the difference", "restored to the end"))

@@ -148,7 +148,13 @@ class Rows:
         script: Script,
     ) -> None:
         text = rowdiff.refresh(conns[0], unit.relation.oid)
-        conns[0].execute(text.encode())
+        try:
+            with conns[0].transaction():
+                conns[0].execute(text.encode())
+        except psycopg.Error as error:  # its query may need what a session has set
+            said = error.diag.message_primary or str(error)
+            script.left.append(f"materialized view {unit.relation}: it could not be refreshed ({said})")
+            return
         owner = unit.relation.owner
         script.put(f"SET ROLE {quote_name(owner)};\n{text}SET ROLE NONE;\n" if owner else text)
         script.refreshed.append(str(unit.relation))
