@@ -84,6 +84,18 @@ def test_a_row_that_is_as_it_was_again_has_been_touched(undone: Undone) -> None:
     )
 
 
+def test_triggers_that_are_turned_off_or_on_do_not_hide_what_follows(undone: Undone) -> None:
+    change, place = "UPDATE public.t SET v = '{}' WHERE id = 1;\n-- rows 1 updated\n", "-- rows 1 ddl\n"
+    bodies = []
+    for turned in ("DISABLE TRIGGER USER", "ENABLE TRIGGER ALL"):
+        bodies += [f"-- ddl ALTER TABLE\nALTER TABLE public.t {turned}\n;\n-- ddl end\n{place}", change.format(turned)]
+    undone.archive.segment([change.format("uno"), *bodies])
+    said = undone.undo("--xid", "701", status=1).stderr
+    assert all(f"{xid} (" in said for xid in (703, 705)), said
+    since = undone.undo("--since", undone.archive.time(701), "--kind", "update").stdout
+    undone.check(since, "--target-xid", "701", "--target-exclusive")
+
+
 def test_later_transactions_are_taken_back_too_if_that_is_wanted(undone: Undone) -> None:
     later = "UPDATE public.t SET v = 'eins' WHERE id = 1;\nDELETE FROM public.log WHERE note = '';\n-- rows 1 updated\n"
     undone.archive.segment([FIRST, later])

@@ -65,6 +65,13 @@ BEGIN
     EXECUTE pg_catalog.format('ALTER TABLE ONLY %I.%I ENABLE ALWAYS TRIGGER {TRIGGER},'
       ' ENABLE ALWAYS TRIGGER {TRIGGER}_all', found.nspname, found.relname);
   END LOOP;
+  -- A command on all triggers of a table, or on all of a user's, is one on these.
+  FOR found IN SELECT n.nspname, c.relname, t.tgname FROM pg_catalog.pg_trigger AS t
+    JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE t.tgfoid = '{SCHEMA}.note()'::pg_catalog.regprocedure AND t.tgenabled <> 'A' LOOP
+    EXECUTE pg_catalog.format('ALTER TABLE ONLY %I.%I ENABLE ALWAYS TRIGGER %I',
+      found.nspname, found.relname, found.tgname);
+  END LOOP;
   INSERT INTO {SCHEMA}.shape SELECT pg_catalog.nextval('{SCHEMA}.seq'), at, relid, attnums FROM (
     SELECT coalesce(h.relid, k.relid) AS relid, h.attnums
     FROM (SELECT c.oid AS relid, ARRAY(SELECT a.attnum::int FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid
