@@ -79,6 +79,25 @@ _TAGS = {
     "ImportForeignSchemaStmt": "IMPORT FOREIGN SCHEMA",
     "DropOwnedStmt": "DROP OWNED",
 }
+# What is done to these is no event trigger's, or recorded otherwise: roles and the like are compared, large objects sent.
+_ELSEWHERE = ("OBJECT_DATABASE", "OBJECT_TABLESPACE", "OBJECT_ROLE", "OBJECT_PARAMETER_ACL", "OBJECT_LARGEOBJECT")
+# Statements of which no event trigger tells, or none with this text.
+_SILENT = {
+    *(
+        "InsertStmt",
+        "UpdateStmt",
+        "DeleteStmt",
+        "MergeStmt",
+        "CopyStmt",
+        "TruncateStmt",
+        "LockStmt",
+        "DoStmt",
+        "CallStmt",
+    ),
+    *("TransactionStmt", "VariableSetStmt", "VariableShowStmt", "ConstraintsSetStmt", "DiscardStmt"),
+    *("CreateRoleStmt", "AlterRoleStmt", "AlterRoleSetStmt", "DropRoleStmt", "GrantRoleStmt", "ReassignOwnedStmt"),
+    *("AlterDatabaseStmt", "AlterDatabaseSetStmt", "ReindexStmt", "ClusterStmt", "VacuumStmt"),
+}
 _BY_OBJECT = {  # node -> (verb, attribute with the kind of object)
     "DropStmt": ("DROP", "remove_type"),
     "AlterTableStmt": ("ALTER", "objtype"),
@@ -156,6 +175,10 @@ def _kind_name(name: str) -> str:
 
 
 def _tag(kind: str, node: Any) -> str | None:
+    if kind in _SILENT or (
+        kind in ("GrantStmt", "CommentStmt", "SecLabelStmt") and _word(node, "objtype") in _ELSEWHERE
+    ):
+        return kind
     if kind in _TAGS:
         return _TAGS[kind]
     if kind in _BY_OBJECT:
@@ -172,18 +195,8 @@ def _tag(kind: str, node: Any) -> str | None:
         return "SELECT INTO" if node.HasField("into_clause") else "SELECT"
     if kind == "CreateFunctionStmt":
         return "CREATE PROCEDURE" if node.is_procedure else "CREATE FUNCTION"
-    if kind in ("GrantStmt", "GrantRoleStmt"):
+    if kind == "GrantStmt":
         return "GRANT" if node.is_grant else "REVOKE"
-    if kind in (
-        "InsertStmt",
-        "UpdateStmt",
-        "DeleteStmt",
-        "MergeStmt",
-        "TransactionStmt",
-        "VariableSetStmt",
-        "CopyStmt",
-    ):
-        return kind
     return None
 
 
