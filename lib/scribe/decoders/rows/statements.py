@@ -79,7 +79,7 @@ _TAGS = {
     "ImportForeignSchemaStmt": "IMPORT FOREIGN SCHEMA",
     "DropOwnedStmt": "DROP OWNED",
 }
-# What is done to these is no event trigger's, or recorded otherwise: roles and the like are compared, large objects sent.
+# What is done to these fires no event trigger, or is recorded otherwise: roles are compared, large objects sent.
 _ELSEWHERE = ("OBJECT_DATABASE", "OBJECT_TABLESPACE", "OBJECT_ROLE", "OBJECT_PARAMETER_ACL", "OBJECT_LARGEOBJECT")
 # Statements of which no event trigger tells, or none with this text.
 _SILENT = {
