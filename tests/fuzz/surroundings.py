@@ -108,7 +108,8 @@ def wrapped(draw: Draw) -> str:
             return f"DO $outer$ BEGIN {caught} END $outer$"
         case 5:
             inner = f"BEGIN EXECUTE {draw.values.plain(first)}; EXECUTE {draw.values.plain(second)}; RETURN NEW; END"
-            t = draw.pick("r") if any(r.kind == "r" for r in draw.catalog.relations) and draw.role is None else None
+            there = any(r.kind == "r" and not r.elsewhere for r in draw.catalog.relations)
+            t = draw.pick("r") if there and draw.role is None else None
             if t is None:
                 return first
             trigger = draw.new("tr", False)
