@@ -224,4 +224,11 @@ LIBRARIES = (
         "	return true;",
         (_CASE + "[no_identity_brought_about_by_ddl]",),
     ),
+    Bug(
+        "what CREATE TABLE AS made is dropped by its name when the transaction ends",
+        _PLUGIN + "scribe_ddl.c",
+        "		unseen_recorded(audit.relids);\n",
+        "",
+        (_CASE + "[create_table_as]",),
+    ),
 )

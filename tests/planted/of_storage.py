@@ -576,4 +576,25 @@ BASES = (
         "            keep(spool)",
         ("test_world.py::test_a_slot_that_went_breaks_the_chain",),
     ),
+    Bug(
+        "a base's point is on a server that took over after the look at its timeline",
+        "lib/scribe/dump/base.py",
+        "                        refuse_other_timeline(archive, there)\n",
+        "                        pass\n",
+        ("test_dump.py::test_nothing_counts_that_was_made_on_a_server_that_took_over_after_the_first_look",),
+    ),
+    Bug(
+        "a chain begins on a server that took over while its slot was made",
+        "lib/scribe/dump/setup.py",
+        "            _refuse_rewound(archive, begun)",
+        "            pass",
+        ("test_dump.py::test_nothing_counts_that_was_made_on_a_server_that_took_over_after_the_first_look",),
+    ),
+    Bug(
+        "a rotation that was killed leaves the next one waiting for its mark",
+        "lib/scribe/stream/waiting.py",
+        "        stream = [self._spool.stream] if self._spool.stream.exists() else []\n",
+        "        stream = [self._spool.stream]\n",
+        ("test_rotation.py::test_a_mark_is_found_while_a_rotation_that_was_killed_has_left_no_file_to_write_to",),
+    ),
 )
