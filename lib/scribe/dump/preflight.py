@@ -32,7 +32,7 @@ from scribe.source.unqualified import find_unqualified
 from scribe.source.unrestorable import find_absent, find_absent_values
 
 OLDEST = 130000  # server_version_num
-TESTED = (15, 17, 18, 19)
+TESTED = (14, 15, 16, 17, 18, 19)
 PROGRAMS = ("pg_dump", "pg_dumpall", "pg_recvlogical", "psql")
 OLD_TRANSACTION = 60  # seconds
 _SHOWN = 5  # names in one line
