@@ -161,3 +161,18 @@ def test_bash_completes_options_values_and_files(installed, line, words):
     script = '. "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _scribe; printf "%s\\n" "${COMPREPLY[@]}"'
     said = subprocess.check_output(["bash", "-c", script, file, program, *rest], text=True).split()
     assert [word for word in said if not word.startswith("/etc/passwd-")] == words
+
+
+def test_a_server_without_its_headers_is_not_built_for(tmp_path: Path) -> None:
+    """So they are installed: Debian's client package has PGXS, and a server alone has no headers."""
+    place = tmp_path / "15"
+    (place / "bin").mkdir(parents=True)
+    answers = f'case $1 in --bindir) echo "{place}/bin" ;; *) echo "{place}" ;; esac\n'
+    for program, text in (("postgres", ""), ("pg_config", answers)):
+        (place / "bin" / program).write_text("#!/bin/sh\n" + text)
+        (place / "bin" / program).chmod(0o755)
+    command = [ROOT / "tools/find-pg-config", tmp_path]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    assert found != str(place / "bin/pg_config")
+    (place / "postgres.h").touch()
+    assert subprocess.check_output(command, text=True).strip() == str(place / "bin/pg_config")
