@@ -404,7 +404,7 @@ def test_who_may_write_all_data_writes_no_history(cluster: Cluster, captured: st
 def test_no_subscription_writes_history(cluster: Cluster, captured: str) -> None:
     """A subscription's rows fire triggers of rows alone; run_as_owner gives its owner's rights where he has any."""
     if cluster.value("SHOW server_version_num") < "160000":
-        pytest.skip("a subscription is a superuser's before 16")
+        pytest.skip("server version: a subscription is a superuser's before 16")
     cluster.psql("CREATE ROLE writer LOGIN; GRANT pg_write_all_data, pg_create_subscription TO writer")
     cluster.createdb("told")
     try:
