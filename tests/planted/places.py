@@ -91,7 +91,7 @@ class Tree:
 
     @property
     def _environment(self) -> dict[str, str]:
-        return os.environ | {"PG_CONFIG": str(self.pg_config)}
+        return os.environ | {"PG_CONFIG": str(self.pg_config), "PG_SCRIBE_RUN_LIMIT": "60"}
 
     def build(self) -> None:
         """Build the libraries and install them into the copy of the server. Raises CalledProcessError."""

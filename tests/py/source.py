@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from cluster import ROOT, Cluster, poll
 from starting import run_program
+
+LIMIT = float(os.environ.get("PG_SCRIBE_RUN_LIMIT", "300"))  # seconds; many planted bugs make a program wait for ever
 
 
 class Scribe:
@@ -40,9 +43,9 @@ class Scribe:
         *arguments: str,
         check: bool = True,
         env: Mapping[str, str] | None = None,
-        timeout: float = 300,
+        timeout: float = LIMIT,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program to its end; check: fail unless it exits with 0."""
+        """Run a program to its end; check: fail unless it exits with 0; timeout: seconds."""
         command = [str(self.bin / program), *arguments]
         result = run_program(command, env=self.env | dict(env or {}), timeout=timeout)
         if check and result.returncode:
