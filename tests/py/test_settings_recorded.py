@@ -153,6 +153,17 @@ def test_a_text_that_no_stream_carries_is_flagged(cluster: Cluster, captured: st
     assert re.search("its text (has|or its settings have) more than|longer", str(reason))
 
 
+def test_a_short_command_is_carried_whatever_the_length_of_what_the_client_sent(
+    cluster: Cluster, captured: str
+) -> None:
+    cluster.psql("CREATE OR REPLACE FUNCTION scribe.longest_text() RETURNS int LANGUAGE sql AS 'SELECT 5000'", captured)
+    with cluster.connect(captured) as conn:
+        conn.execute(
+            f"DO $do$ BEGIN EXECUTE 'CREATE TABLE t (a int PRIMARY KEY)'; END /* {'x' * 6000} */ $do$".encode()
+        )
+    assert last(cluster, captured, "kind, exact, statement") == ("ddl", True, "CREATE TABLE t (a int PRIMARY KEY)")
+
+
 @pytest.mark.parametrize(
     "string",
     [
