@@ -32,6 +32,12 @@ WITH keys AS (
         LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = u.coll
         LEFT JOIN pg_catalog.pg_namespace AS z ON z.oid = l.collnamespace
     WHERE (tables IS NULL OR i.indrelid = ANY (tables)) AND u.attnum > 0
+), acting (relid, what, name, mode) AS NOT MATERIALIZED (
+    SELECT g.tgrelid, 'TRIGGER', g.tgname, CASE g.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
+    FROM pg_catalog.pg_trigger AS g WHERE g.tgenabled IN ('A', 'R') AND (NOT g.tgisinternal OR g.tgparentid <> 0 AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_constraint AS z WHERE z.oid = g.tgconstraint AND z.contype <> 't'))  -- a partition's copy, before 15
+    UNION ALL SELECT w.ev_class, 'RULE', w.rulename, CASE w.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
+    FROM pg_catalog.pg_rewrite AS w WHERE w.ev_enabled IN ('A', 'R')
 )
 SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
     'a', (SELECT coalesce(pg_catalog.json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute AS a
@@ -51,12 +57,7 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
     'u', EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion)
         AND i.indexrelid IS DISTINCT FROM r.indexrelid),
     'q', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(t.what, t.name, t.mode) ORDER BY t.what, t.name), '[]')
-        FROM (SELECT 'TRIGGER', g.tgname, CASE g.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
-                FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = c.oid AND (NOT g.tgisinternal OR g.tgparentid <> 0 AND NOT EXISTS (  -- a copy of a user's, before 15
-                        SELECT FROM pg_catalog.pg_constraint AS z WHERE z.oid = g.tgconstraint AND z.contype <> 't'))
-                    AND g.tgenabled IN ('A', 'R')
-            UNION ALL SELECT 'RULE', w.rulename, CASE w.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
-                FROM pg_catalog.pg_rewrite AS w WHERE w.ev_class = c.oid AND w.ev_enabled IN ('A', 'R')) AS t (what, name, mode)),
+        FROM acting AS t WHERE t.relid = c.oid),
     'd', (SELECT coalesce(pg_catalog.json_object_agg(a.attname, pg_catalog.json_build_array(n.nspname, t.typname)), '{}')
         FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid AND t.typtype = 'd'
             JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
@@ -70,13 +71,7 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
             SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(fn.nspname, f.relname, f.relkind = 'p', t.what, t.name, t.mode)
                 ORDER BY f.oid, t.what, t.name), '[]')
             FROM pg_catalog.pg_partition_tree(w.oid) AS b JOIN pg_catalog.pg_class AS f ON f.oid = b.relid
-                JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace, LATERAL (
-                SELECT 'TRIGGER', g.tgname, CASE g.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
-                    FROM pg_catalog.pg_trigger AS g WHERE g.tgrelid = f.oid AND (NOT g.tgisinternal OR g.tgparentid <> 0 AND NOT EXISTS (  -- a copy of a user's, before 15
-                        SELECT FROM pg_catalog.pg_constraint AS z WHERE z.oid = g.tgconstraint AND z.contype <> 't'))
-                    AND g.tgenabled IN ('A', 'R')
-                UNION ALL SELECT 'RULE', e.rulename, CASE e.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
-                    FROM pg_catalog.pg_rewrite AS e WHERE e.ev_class = f.oid AND e.ev_enabled IN ('A', 'R')) AS t (what, name, mode)))
+                JOIN pg_catalog.pg_namespace AS fn ON fn.oid = f.relnamespace JOIN acting AS t ON t.relid = f.oid))
         FROM pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY AS up (relid, level)
             JOIN pg_catalog.pg_partitioned_table AS p ON p.partrelid = up.relid AND p.partrelid <> c.oid AND p.partstrat = 'h'
             JOIN pg_catalog.pg_class AS w ON w.oid = up.relid JOIN pg_catalog.pg_namespace AS rn ON rn.oid = w.relnamespace
