@@ -79,7 +79,7 @@ WHERE c.relkind IN ('r', 'p') AND (
 
 @dataclass
 class Clusters:
-    """Throw-away clusters of one kind, made one after the other; told: whether what is to be known of them was said."""
+    """Throw-away clusters of one kind, made one after the other; told: whether the operator has had their warnings."""
 
     source: Source
     directory: str | None = None
@@ -265,7 +265,7 @@ def find_rows_for(undoing: Undoing, outline: Outline) -> Chosen:
 
 
 def _named(outline: Outline, patterns: Sequence[str]) -> set[int]:
-    """What patterns name in a copy: a table may be there at one point only, and who asked is told later."""
+    """Return what patterns name in a copy. One that names nothing is no error: its table may be at another point."""
     found: set[int] = set()
     with outline.connected(own_path=True) as conn:
         for pattern in patterns:

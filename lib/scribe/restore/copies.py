@@ -48,7 +48,7 @@ def some_cluster(
     launcher: Path | None = None,
     told: bool = False,
 ) -> Iterator[Cluster]:
-    """Make a throw-away cluster, or have the launcher make one, and say what is to be known of it, unless it is told.
+    """Make a throw-away cluster, or have the launcher make one; warn of what it lacks, unless that was told before.
 
     Raises as throwaway() does.
     """
