@@ -22,7 +22,6 @@
 #include "access/transam.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
@@ -343,23 +342,6 @@ unseen_recorded(List *relids)
 }
 
 /*
- * Whether the name of a relation that has gone is another one's by now.  If a
- * DROP was recorded, that has made it free.
- */
-static bool
-is_anothers(ScribeState *state, Known *entry)
-{
-	Oid			schema = entry->kind == KIND_SCHEMA ? InvalidOid : get_namespace_oid(NameStr(entry->schema), true);
-
-	if (!OidIsValid(schema) || !OidIsValid(get_relname_relid(NameStr(entry->name), schema)))
-		return false;
-	if (!state->dropping)
-		output_warning(state, "%s was dropped by no statement that was recorded, and its name given to another; take a new base",
-					   NameStr(entry->name));
-	return true;
-}
-
-/*
  * Schemas that have appeared are made; those that have gone are remembered.
  */
 static void
@@ -430,7 +412,7 @@ append_gone(StringInfo buf, Known *entry)
 }
 
 static void
-drop_each(ScribeState *state, char kind, const char *what, bool at_end)
+drop_each(ScribeState *state, char kind, const char *what)
 {
 	ListCell   *cell;
 
@@ -439,7 +421,7 @@ drop_each(ScribeState *state, char kind, const char *what, bool at_end)
 		Known	   *entry = lfirst(cell);
 		StringInfoData out;
 
-		if (entry->kind != kind || (at_end && is_anothers(state, entry)))
+		if (entry->kind != kind)
 			continue;
 		initStringInfo(&out);
 		appendStringInfo(&out, "DROP %s IF EXISTS ", what);
@@ -450,11 +432,10 @@ drop_each(ScribeState *state, char kind, const char *what, bool at_end)
 
 /*
  * Drop what has gone: tables first and at once, since they may inherit from
- * each other and their defaults hold on to sequences.  at_end: of the
- * transaction; else what is about to be made needs a name of theirs.
+ * each other and their defaults hold on to sequences.
  */
 static void
-drop_gone(ScribeState *state, bool at_end)
+drop_gone(ScribeState *state)
 {
 	StringInfoData out;
 	ListCell   *cell;
@@ -464,16 +445,15 @@ drop_gone(ScribeState *state, bool at_end)
 	{
 		Known	   *entry = lfirst(cell);
 
-		if (entry->kind == RELKIND_SEQUENCE || entry->kind == KIND_SCHEMA ||
-			(at_end && is_anothers(state, entry)))
+		if (entry->kind == RELKIND_SEQUENCE || entry->kind == KIND_SCHEMA)
 			continue;
 		appendStringInfoString(&out, out.len > 0 ? ", " : "DROP TABLE IF EXISTS ");
 		append_gone(&out, entry);
 	}
 	if (out.len > 0)
 		write_own(state, "DROP TABLE", NULL, out.data);
-	drop_each(state, RELKIND_SEQUENCE, "SEQUENCE", at_end);
-	drop_each(state, KIND_SCHEMA, "SCHEMA", at_end);
+	drop_each(state, RELKIND_SEQUENCE, "SEQUENCE");
+	drop_each(state, KIND_SCHEMA, "SCHEMA");
 	state->gone = NIL;
 }
 
@@ -533,6 +513,8 @@ look_at_relation(ScribeState *state, Form_pg_class form)
 	Known	   *entry;
 	bool		found;
 
+	if (schema != NULL && is_taken(state, schema, NameStr(form->relname)))
+		drop_gone(state);		/* before whatever gave the name away is written */
 	if (!is_wanted(form) || schema == NULL || !is_users_schema(form->relnamespace, schema))
 		return;
 	entry = enter(form->oid, form->relkind, schema, NameStr(form->relname), &found);
@@ -556,8 +538,6 @@ look_at_relation(ScribeState *state, Form_pg_class form)
 		entry->member = true;
 		return;
 	}
-	if (is_taken(state, schema, NameStr(form->relname)))
-		drop_gone(state, false);
 	entry->made = true;
 	old = MemoryContextSwitchTo(state->txn_cxt);
 	state->made = lappend_oid(state->made, form->oid);
@@ -595,8 +575,7 @@ list_everything(void)
 	List	   *oids = NIL;
 
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-		if (is_wanted((Form_pg_class) GETSTRUCT(tuple)))
-			oids = lappend_oid(oids, ((Form_pg_class) GETSTRUCT(tuple))->oid);
+		oids = lappend_oid(oids, ((Form_pg_class) GETSTRUCT(tuple))->oid);
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	hash_seq_init(&status, known);
@@ -616,7 +595,6 @@ unseen_look(ScribeState *state)
 {
 	List	   *oids = touched;
 	ListCell   *cell;
-	Oid			last = InvalidOid;
 
 	if ((touched == NIL && !schemas_touched && !everything_touched) || state->script > 0)
 		return;
@@ -634,22 +612,20 @@ unseen_look(ScribeState *state)
 		look_at_schemas(state);
 	}
 	list_sort(oids, compare_oids);
+	list_deduplicate_oid(oids);
+	/* what has gone first, since its name may be another's by now */
+	foreach(cell, oids)
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(cell))))
+			note_gone(state, lfirst_oid(cell));
 	foreach(cell, oids)
 	{
-		Oid			oid = lfirst_oid(cell);
-		HeapTuple	tuple;
+		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(cell)));
 
-		if (oid == last)
-			continue;
-		last = oid;
-		tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(oid));
 		if (HeapTupleIsValid(tuple))
 		{
 			look_at_relation(state, (Form_pg_class) GETSTRUCT(tuple));
 			ReleaseSysCache(tuple);
 		}
-		else
-			note_gone(state, oid);
 	}
 	list_free(oids);
 }
@@ -688,7 +664,7 @@ unseen_commit(ScribeState *state)
 	ListCell   *cell;
 
 	unseen_look(state);
-	drop_gone(state, true);
+	drop_gone(state);
 	foreach(cell, state->made)
 		finish_made(state, lfirst_oid(cell));
 }
