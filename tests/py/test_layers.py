@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -70,6 +72,14 @@ def test_no_modules_import_each_other_in_a_circle():
         list(TopologicalSorter(IMPORTS).static_order())
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+@pytest.mark.parametrize("program", ["log", "sync", "prune"])
+def test_a_program_that_reads_an_archive_does_not_load_the_driver(program):
+    """Loading psycopg and the compiler of schemas took half of a start."""
+    code = f"import sys, scribe.programs.{program}; print(*{{'psycopg', 'fastjsonschema'}} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(LIB)}, capture_output=True, check=True)
+    assert run.stdout.strip() == b""
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -107,14 +107,17 @@ def describe_break(before: Segment | None, after: Segment) -> str | None:
     """Return why after does not continue before (None: the archive's beginning), or None where it does."""
     if before is None:
         return None
-    gap = f"between {format_lsn(before.to_lsn)} and {format_lsn(after.from_lsn)}"
     if after.manifest["chain_start"]:
-        return f"the stream began again {gap}"
+        return f"the stream began again {_between(before, after)}"
     if before.to_lsn != after.from_lsn:
-        return f"a segment is missing {gap}"
+        return f"a segment is missing {_between(before, after)}"
     if after.manifest["previous_sha256"] != before.last_sha256:
         return f'segment "{after.data.name}" does not continue "{before.data.name}": another checksum is recorded'
     return None
+
+
+def _between(before: Segment, after: Segment) -> str:
+    return f"between {format_lsn(before.to_lsn)} and {format_lsn(after.from_lsn)}"
 
 
 def find_chain(base: Base, segments: list[Segment], pruned: int = 0) -> Chain:

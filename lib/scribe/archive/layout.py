@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -35,12 +37,12 @@ class Segment:
         """The SQL file, compressed or plain."""
         return self.path.with_name(self.manifest["file"])
 
-    @property
+    @functools.cached_property
     def from_lsn(self) -> int:
         """Where the segment begins: the end of the one before."""
         return parse_lsn(self.manifest["from_lsn"])
 
-    @property
+    @functools.cached_property
     def to_lsn(self) -> int:
         """Where the segment ends."""
         return parse_lsn(self.manifest["to_lsn"])
@@ -266,8 +268,9 @@ class Archive:
 
     def segments(self) -> Iterator[Segment]:
         """Yield every finished segment in commit order. Raises ScribeError for a manifest that is not valid."""
+        directory = self.incremental
         for name in self.segment_names():
-            path = self.incremental / name
+            path = directory / name
             yield Segment(path, read_manifest("segment", path))
 
     def all_segments(self) -> list[Segment]:
@@ -349,6 +352,6 @@ class Archive:
 
 def _names(directory: Path) -> list[str]:
     try:
-        return [entry.name for entry in directory.iterdir()]
+        return os.listdir(directory)
     except OSError as error:
         raise ScribeError(f'could not read directory "{directory}": {error.strerror}') from None

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fastjsonschema
-
+from scribe.archive.quickcheck import compile_quick
 from scribe.common import files
 from scribe.common.errors import ScribeError
 
@@ -18,18 +17,35 @@ SCHEMAS = Path(__file__).resolve().parents[3] / "schema"
 
 @functools.cache
 def _checker(kind: str) -> Callable[[Any], Any]:
-    checker: Callable[[Any], Any] = fastjsonschema.compile(json.loads((SCHEMAS / f"{kind}.schema.json").read_bytes()))
+    import fastjsonschema  # it and what it compiles take 0.05 s, which nothing needs that is as it should be
+
+    checker: Callable[[Any], Any] = fastjsonschema.compile(_schema(kind))
     return checker
+
+
+@functools.cache
+def _quick(kind: str) -> Callable[[Any], bool]:
+    return compile_quick(_schema(kind))
+
+
+def _schema(kind: str) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((SCHEMAS / f"{kind}.schema.json").read_bytes())
+    return value
 
 
 def prepare_checkers() -> None:
     """Compile every schema now, for whoever is about to fork."""
     for path in SCHEMAS.glob("*.schema.json"):
+        _quick(path.name.removesuffix(".schema.json"))
         _checker(path.name.removesuffix(".schema.json"))
 
 
 def check_value(kind: str, value: Any, where: Path) -> None:
     """Check value against schema/KIND.schema.json; raises ScribeError that names where and the first fault."""
+    if _quick(kind)(value):
+        return
+    import fastjsonschema
+
     try:
         _checker(kind)(value)
     except fastjsonschema.JsonSchemaValueException as fault:

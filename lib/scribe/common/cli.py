@@ -8,15 +8,16 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
-
-import psycopg
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from scribe import __version__
 from scribe.common.errors import FAILED, ScribeError, TryAgainError, UsageError
 from scribe.common.postgres import export_connection
 from scribe.common.printable import printable
 from scribe.common.settings import Settings, load_settings
+
+if TYPE_CHECKING:  # see scribe.common.postgres
+    import psycopg
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,17 +93,26 @@ def run(program: str, body: Callable[[list[str]], int], argv: list[str] | None =
         return body(sys.argv[1:] if argv is None else argv)
     except ScribeError as error:
         return _report(program, error)
-    except psycopg.OperationalError as error:
-        lost = TryAgainError(f"lost the server: {_first_line(error)}", 'Check the server with "pg_isready".')
-        return _report(program, lost)
-    except psycopg.Error as error:
-        return _report(program, ScribeError(f"the server said: {_first_line(error)}"))
     except OSError as error:
         where = f' "{error.filename}"' if error.filename else ""
         return _report(program, ScribeError(f"could not use{where}: {error.strerror or error}"))
     except KeyboardInterrupt:
         say(program, "error", "interrupted")
         return FAILED
+    except Exception as error:
+        if (refusal := _from_server(error)) is None:
+            raise
+        return _report(program, refusal)
+
+
+def _from_server(error: Exception) -> ScribeError | None:
+    """Return what an error of psycopg's means for whoever ran the program; None for any other error."""
+    psycopg = sys.modules.get("psycopg")
+    if psycopg is None or not isinstance(error, psycopg.Error):
+        return None
+    if isinstance(error, psycopg.OperationalError):
+        return TryAgainError(f"lost the server: {_first_line(error)}", 'Check the server with "pg_isready".')
+    return ScribeError(f"the server said: {_first_line(error)}")
 
 
 def parse_wait(text: str) -> float:

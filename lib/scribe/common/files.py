@@ -122,7 +122,8 @@ def write_json(path: Path, value: Any, *, exclusive: bool = False) -> None:
 def read_json(path: Path) -> Any:
     """Return the JSON value in path. Raises FileNotFoundError, or ScribeError when it is not JSON."""
     try:
-        return json.loads(path.read_bytes())
+        with open(path, "rb", 0) as stream:  # an archive may have ten thousand manifests
+            return json.loads(stream.read().decode())
     except ValueError as error:
         raise ScribeError(f'could not read "{path}": not valid JSON ({error})', DAMAGED) from None
 

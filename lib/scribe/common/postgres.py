@@ -8,14 +8,12 @@ import shutil
 import subprocess
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import psycopg
-from psycopg import pq
-from psycopg.conninfo import conninfo_to_dict
+from typing import TYPE_CHECKING, Any
 
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
-from scribe.common.refusal import find_sqlstates
+
+if TYPE_CHECKING:  # psycopg takes 0.15 s to load, which programs that read an archive need not wait for
+    import psycopg
 
 # SQLSTATEs of a server that is there and cannot serve now: out of slots, memory or disk; starting or stopping; the
 # connection lost. Its words are in its own language (lc_messages).
@@ -33,10 +31,16 @@ def export_connection(parameters: Mapping[str, str | None]) -> None:
     parameters: dbname (a name, conninfo string or URI), host, port, user; None where the flag was not given.
     A password in a conninfo string thus never reaches a command line. Raises UsageError.
     """
+    given = {name: value for name, value in parameters.items() if value is not None}
+    if not given:
+        return
+    import psycopg
+    from psycopg import pq
+    from psycopg.conninfo import conninfo_to_dict
+
     variables = {
         option.keyword.decode(): option.envvar.decode() for option in pq.Conninfo.get_defaults() if option.envvar
     }
-    given = {name: value for name, value in parameters.items() if value is not None}
     dbname = given.get("dbname", "")
     if "=" in dbname or dbname.startswith(("postgres://", "postgresql://")):
         try:
@@ -60,6 +64,8 @@ def _unfold_service() -> None:
 
     A service that cannot be found is left for libpq to complain of. Raises UsageError.
     """
+    from psycopg import pq
+
     effective = pq.Conninfo.get_defaults()
     name = os.environ.pop("PGSERVICE")
     before = {option.keyword: option.val for option in pq.Conninfo.get_defaults()}
@@ -83,6 +89,8 @@ _ATTEMPT = re.compile(
 
 
 def _failure(error: psycopg.OperationalError, conninfo: str) -> ScribeError:
+    from psycopg import pq
+
     # a server that refuses says "FATAL:  ..." in its own language; libpq's words have no two blanks there
     text = " ".join(re.sub(r"(?<=failed: )[^\s:]+(?=:  )", "FATAL", str(error)).split())
     # psycopg tries each address of each host, and lists the failures after the last one; a server's answer says most
@@ -100,6 +108,8 @@ def _is_busy(text: str, answered: bool, conninfo: str) -> bool:
     """Whether a server that is there may take the connection later."""
     if _LOST.search(text) or (not answered and _UNREACHABLE.search(text)):
         return True
+    from scribe.common.refusal import find_sqlstates
+
     states = find_sqlstates(conninfo)
     return states == [] or any(_BUSY.fullmatch(state) for state in states or ())
 
@@ -155,6 +165,8 @@ def connect(
     "-c name=value" server options; own_path: the database's search_path stays.
     Raises TryAgainError when the server is away, UsageError when it refuses us.
     """
+    import psycopg
+
     parameters: dict[str, Any] = {"application_name": "pg_scribe", "client_encoding": "utf8"}
     if dbname is not None:
         parameters["dbname"] = dbname

@@ -121,6 +121,8 @@ class Range:
             return False
         if self.to_lsn is not None and segment.from_lsn > self.to_lsn:
             return False
+        if self.since is None and self.until is None:
+            return True
         first, last = commit_times(segment)
         if self.since is not None and last is not None and last < self.since:
             return False

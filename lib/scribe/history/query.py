@@ -59,6 +59,8 @@ class Query:
 
     def fits_table(self, table: Table, lsn: int | None = None) -> bool:
         """Whether a table is asked for, by the name that it has (at an LSN) or another that it had or got."""
+        if not self.by_table:
+            return True
         if any(
             table == name and (lsn is None or (start <= lsn and (end is None or lsn <= end)))
             for name, start, end in self.names

@@ -273,14 +273,14 @@ def from_manifest(segment: Segment, query: Query, form: Form) -> Found | None:
     if "schema_changes" not in manifest or not _is_within(segment, query.within):
         return None
     if query.by_table and not _may_fit(manifest, query):
-        return Found(segment.data.name)
+        return Found(manifest["file"])
     if query.by_row or query.xids or query.larger_than is not None or form.who or form.by_row:
         return None
     if query.role is not None and query.kinds != {DDL}:  # who changed rows is in the segment alone
         return None
     if form.name == LINE and query.kinds != {DDL}:
         return None
-    found = Found(segment.data.name)
+    found = Found(manifest["file"])
     if form.name == STAT:
         found.entries = [_rows_of(manifest, query)]
         return found
@@ -295,9 +295,11 @@ def _is_within(segment: Segment, within: Range) -> bool:
     """Whether all of a segment's transactions are within a range."""
     if (within.from_lsn or 0) > segment.from_lsn or (within.to_lsn is not None and within.to_lsn < segment.to_lsn):
         return False
+    if within.since is None and within.until is None:
+        return True
     first, last = commit_times(segment)
     if first is None or last is None:
-        return within.since is None and within.until is None
+        return False
     return (within.since or first) <= first and last <= (within.until or last)
 
 

@@ -18,6 +18,7 @@ from scribe.archive.layout import Archive, Segment
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.common.errors import FAILED, ScribeError, UsageError
 from scribe.common.lsn import parse_lsn
+from scribe.common.patterns import read_pattern
 from scribe.common.printable import json_text
 from scribe.history.absence import explain_absence, refuse_outside
 from scribe.history.blame import OLDER, Trace, json_lines, lines
@@ -31,7 +32,6 @@ from scribe.history.serverlog import read_logs
 from scribe.history.statements import KINDS
 from scribe.history.times import read_time
 from scribe.offsite.mirror import find_archive
-from scribe.restore.selection import read_pattern
 
 PROGRAM = "scribe-log"
 EPILOG = """\

@@ -15,6 +15,7 @@ import psycopg
 from psycopg import sql
 
 from scribe.common.errors import ScribeError, UsageError
+from scribe.common.patterns import read_pattern
 from scribe.restore.dependents import Dependent, add_dependents, find_statistics
 
 _SYSTEM = "nspname NOT IN ('pg_catalog', 'information_schema', 'scribe') AND nspname !~ '^pg_(toast|temp)'"
@@ -203,30 +204,6 @@ class Part:
     def homes(self) -> list[str]:
         """The schemas that must be there before the relations are made."""
         return [] if self.schemas else sorted({relation.schema for relation in self.relations})
-
-
-def read_pattern(pattern: str) -> tuple[str | None, str]:
-    """Return regular expressions for schema (None: none was named) and name, read as psql's \\d reads a pattern.
-
-    Raises UsageError for more than two parts.
-    """
-    parts = [""]
-    quoted = False
-    for token in re.findall(r'""|.', pattern, re.DOTALL):
-        if token == '"':
-            quoted = not quoted
-        elif token == '""':
-            parts[-1] += '"' if quoted else ""
-        elif quoted:
-            parts[-1] += re.escape(token)
-        elif token == ".":
-            parts.append("")
-        else:
-            parts[-1] += {"*": ".*", "?": ".", "$": r"\$"}.get(token, token.lower())
-    if len(parts) > 2 or "" in parts or quoted:
-        raise UsageError(f"invalid name or pattern '{pattern}'", "Write table or schema.table; * stands for any text.")
-    found = [f"^(?:{part})$" for part in parts]
-    return (found[0], found[1]) if len(found) == 2 else (None, found[0])
 
 
 def check_patterns(schemas: Sequence[str], tables: Sequence[str], into: str | None) -> None:
