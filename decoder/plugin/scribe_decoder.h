@@ -65,6 +65,7 @@ typedef struct ScribeColumn
 	bool		names_array;
 	/* set where the column is a key or leads an index */
 	const char *equals;			/* " = " or " OPERATOR(schema.=) " */
+	const char *base;			/* cast without which equals does not take the column, or "" */
 	const char *collate;		/* "" or " COLLATE schema.name" */
 	bool		equals_cast;	/* the literal beside equals needs the cast */
 } ScribeColumn;

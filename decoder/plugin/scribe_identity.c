@@ -176,6 +176,9 @@ find_equality(ScribeColumn *column, Relation rel, int att, Relation index, int p
 	}
 	ReleaseSysCache(tuple);
 
+	/* no operator of anyenum takes a domain */
+	column->base = column->domain && input == ANYENUMOID ? column->cast : "";
+
 	/* the bare literal must become exactly what the operator compares */
 	column->equals_cast = !(column->type == input ||
 							(column->type == VARCHAROID && input == TEXTOID)) ||

@@ -371,6 +371,7 @@ build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute a
 	column->class = class_of_type(att->atttypid);
 	column->cast = psprintf("::%s", type_name(getBaseType(att->atttypid)));
 	column->clean = has_clean_image(att->atttypid);
+	column->base = "";
 	column->collate = "";
 	if (column->domain && is_young_domain(att->atttypid))
 		column->young = psprintf("::%s", type_name(att->atttypid));

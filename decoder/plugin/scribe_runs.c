@@ -66,8 +66,8 @@ append_join(StringInfo buf, ScribeRun *run)
 	{
 		ScribeColumn *column = &relation->columns[relation->keys[i]];
 
-		appendStringInfo(buf, "%st.%s%sv.%s", i == 0 ? ") WHERE " : " AND ",
-						 column->name, column->equals, column->name);
+		appendStringInfo(buf, "%st.%s%s%sv.%s", i == 0 ? ") WHERE " : " AND ",
+						 column->name, column->base, column->equals, column->name);
 	}
 }
 
@@ -281,6 +281,7 @@ append_key_where(StringInfo buf, ScribeRelation *relation, Datum *values,
 
 		appendStringInfoString(buf, i == 0 ? " WHERE " : " AND ");
 		appendStringInfoString(buf, column->name);
+		appendStringInfoString(buf, column->base);
 		appendStringInfoString(buf, column->collate);
 		appendStringInfoString(buf, column->equals);
 		start = buf->len;
@@ -499,7 +500,7 @@ widen_delete(ScribeRun *run)
 		Slice	   *slice = &run->slices[relation->keys[0]];
 
 		run->kind = RUN_DELETE_IN;
-		appendStringInfo(out, " WHERE %s IN (", column->name);
+		appendStringInfo(out, " WHERE %s%s IN (", column->name, column->base);
 		appendBinaryStringInfo(out, run->scratch.data + slice->start, slice->len);
 		if (column->equals_cast)
 			appendStringInfoString(out, column->cast);

@@ -7,6 +7,14 @@ CREATE TABLE ex (id int PRIMARY KEY, r int4range, EXCLUDE USING gist (r WITH &&)
 CREATE TABLE multi (a int, b text, c int, PRIMARY KEY (b, a));
 CREATE TABLE parent (id int PRIMARY KEY);
 CREATE TABLE child (id int PRIMARY KEY, p int REFERENCES parent ON UPDATE CASCADE ON DELETE CASCADE);
+CREATE TYPE mood AS ENUM ('sad', 'ok', 'glad', 'wild');
+CREATE DOMAIN temper AS mood CHECK (VALUE <> 'wild');
+CREATE DOMAIN humour AS temper;
+CREATE TABLE tempers (t temper PRIMARY KEY, v int);  -- no operator of enums takes a domain
+CREATE TABLE humours (id int, h humour, v int, PRIMARY KEY (id, h));
+CREATE SCHEMA named;
+CREATE TYPE named.pair AS (a int, b text);
+CREATE TABLE named.pairs (p named.pair PRIMARY KEY, m mood, v int);
 -- after init
 INSERT INTO k SELECT i, 'v' || i FROM generate_series(1, 20) i;
 UPDATE k SET id = id + 1000;
@@ -30,3 +38,30 @@ INSERT INTO child SELECT i, (i % 5) + 1 FROM generate_series(1, 20) i;
 UPDATE parent SET id = id + 100;
 DELETE FROM parent WHERE id = 103;
 BEGIN; UPDATE k SET v = 'one' WHERE id = 1001; UPDATE k SET v = 'two' WHERE id = 1001; UPDATE k SET v = 'three' WHERE id = 1002; DELETE FROM k WHERE id = 1003; INSERT INTO k VALUES (1003, 'again'); UPDATE k SET v = 'more' WHERE id = 1003; COMMIT;
+INSERT INTO tempers VALUES ('sad', 1), ('ok', 2), ('glad', 3);
+UPDATE tempers SET v = 4 WHERE t::mood = 'ok';
+UPDATE tempers SET v = v + 1;
+INSERT INTO humours SELECT i, t, i FROM generate_series(1, 5) i, unnest(enum_range(NULL::mood, 'glad')) t;
+UPDATE humours SET v = 0 WHERE id = 1 AND h::mood = 'sad';
+UPDATE humours SET v = v + 1 WHERE id < 4;
+DELETE FROM humours WHERE id = 5 AND h::mood = 'ok';
+DELETE FROM humours WHERE id = 2;
+BEGIN; DELETE FROM tempers WHERE v = 2; COMMIT;
+DELETE FROM tempers;
+INSERT INTO tempers VALUES ('glad', 5);
+-- what the key's type is called, and its schema
+INSERT INTO named.pairs VALUES ((1, 'a'), 'ok', 1), ((2, 'b'), 'sad', 2);
+CREATE TABLE moods (m mood PRIMARY KEY, t temper, v int);
+INSERT INTO moods VALUES ('sad', NULL, 1), ('ok', 'ok', 2);
+ALTER TYPE mood RENAME TO temperament;
+UPDATE moods SET v = v + 1;
+UPDATE named.pairs SET v = v + 1;
+BEGIN; ALTER TYPE named.pair SET SCHEMA public; UPDATE named.pairs SET v = 7 WHERE v = 3; SAVEPOINT s; ALTER TYPE pair RENAME TO couple; ROLLBACK TO s; UPDATE named.pairs SET v = v + 1; COMMIT;
+ALTER SCHEMA named RENAME TO renamed;
+UPDATE renamed.pairs SET v = v + 1;
+CREATE SCHEMA named; CREATE TABLE named.pairs (p pair PRIMARY KEY, m temperament, v int); INSERT INTO named.pairs VALUES ((1, 'a'), 'ok', -1);
+UPDATE renamed.pairs SET v = v + 1;
+INSERT INTO renamed.pairs VALUES ((3, 'c'), 'glad', 3);
+ALTER TABLE renamed.pairs RENAME TO plural;
+CREATE TABLE rows_of (r renamed.plural PRIMARY KEY); INSERT INTO rows_of SELECT ROW(p.*)::renamed.plural FROM renamed.plural p; ALTER TABLE renamed.plural RENAME TO pairs;
+DELETE FROM rows_of WHERE (r).v = 3;

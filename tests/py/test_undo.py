@@ -211,20 +211,22 @@ def test_constraints_are_told_apart_by_more_than_their_name(undone: Undone) -> N
 
 def test_what_is_unique_stays_unique_even_if_that_is_checked_late(undone: Undone) -> None:
     undone.begin(
-        "CREATE TABLE public.u (id int UNIQUE DEFERRABLE, v text,\n"
+        "CREATE TYPE public.mood AS ENUM ('sad', 'ok');\nCREATE DOMAIN public.temper AS public.mood;\n"
+        "CREATE TABLE public.u (id int UNIQUE DEFERRABLE, v text, t public.temper UNIQUE DEFERRABLE,\n"
         "  EXCLUDE (lower(v) WITH =) WHERE (id < 5) DEFERRABLE INITIALLY DEFERRED);\n"
         "INSERT INTO public.u VALUES (1, 'a'), (2, 'X'), (7, 'g'), (8, 'h'), (NULL, 'n'), (NULL, NULL);\n"
+        "UPDATE public.u SET t = 'sad' WHERE id = 2;\n"
     )
     undone.archive.segment(
         [
             "UPDATE public.u SET id = 8 WHERE v = 'g';\nUPDATE public.u SET id = 7 WHERE v = 'h';\n-- rows 2 updated\n",
             "DELETE FROM public.u WHERE id IN (1, 2); -- 2 rows\n-- rows 2 deleted\n",
             "INSERT INTO public.u (id, v) VALUES (1, 'b');\n-- rows 1 inserted\n",
-            "INSERT INTO public.u (id, v) VALUES (3, 'x');\n-- rows 1 inserted\n",
+            "INSERT INTO public.u (id, v, t) VALUES (3, 'x', 'sad');\n-- rows 1 inserted\n",
         ]
     )
     said = undone.undo("--xid", "702", status=1).stderr.splitlines()
-    for name, later in (("u_id_key", 703), ("u_lower_excl", 704)):
+    for name, later in (("u_id_key", 703), ("u_lower_excl", 704), ("u_t_key", 704)):
         assert any(f"like another that is there ({name}); changed later by {later} (" in line for line in said), said
     assert "Take 703, 704 back, too, with --conflicts include." in said[-1]
     undone.run()

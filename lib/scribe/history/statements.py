@@ -119,9 +119,9 @@ _ASSIGNED = re.compile(rb"(" + NAME + rb") = (?:(" + LITERAL + rb")" + CAST + rb
 _ELSE = re.compile(rb" THEN " + NAME + rb" ELSE (" + LITERAL + rb")" + CAST + rb"+ END")
 _SET_FROM = re.compile(rb"(" + NAME + rb") = v\.(" + NAME + rb")(?:, | FROM \(VALUES\n)")
 _OPERATOR = rb"OPERATOR\(" + NAME + rb"\.[-+*/<>=~!@#%^&|`?]+\)"
-_EQUALS = rb"(?: COLLATE " + QUALIFIED + rb")? (?:=|" + _OPERATOR + rb") "
+_EQUALS = CAST + rb"?(?: COLLATE " + QUALIFIED + rb")? (?:=|" + _OPERATOR + rb") "
 _COMPARED = re.compile(rb"(" + NAME + rb")(?:" + _EQUALS + rb"(" + LITERAL + rb")" + CAST + rb"*| IS NULL)")
-_LISTED = re.compile(rb"(" + NAME + rb") IN \(")
+_LISTED = re.compile(rb"(" + NAME + rb")" + CAST + rb"? IN \(")
 _ITEM = re.compile(rb"(" + LITERAL + rb")" + CAST + rb"*(, |\);)")
 _IMAGE = re.compile(
     rb" WHERE (?:ctid = \(SELECT ctid FROM ONLY " + QUALIFIED
@@ -140,9 +140,9 @@ _SIDES = re.compile(
 _FIELD = re.compile(rb"(" + LITERAL + rb")" + CAST + rb"*(, |\))")
 _COLUMN = re.compile(rb"(" + NAME + rb")" + CAST + rb"*")
 _VALUES_END = b"\n) AS v ("
+_PAIR = rb"t\." + NAME + CAST + rb"? (?:=|" + _OPERATOR + rb") v\." + NAME
 _JOINED = re.compile(
-    rb"\n\) AS v \((" + _NAMES + rb")\) WHERE t\." + NAME + rb" (?:=|" + _OPERATOR + rb") v\." + NAME
-    + rb"(?: AND t\." + NAME + rb" (?:=|" + _OPERATOR + rb") v\." + NAME + rb")*(?=; -- )"
+    rb"\n\) AS v \((" + _NAMES + rb")\) WHERE " + _PAIR + rb"(?: AND " + _PAIR + rb")*(?=; -- )"
 )  # fmt: skip
 _REPLACING = re.compile(
     rb" RETURNING \*\) INSERT INTO " + QUALIFIED + rb" \((" + _NAMES + rb")\) OVERRIDING SYSTEM VALUE SELECT "

@@ -41,7 +41,9 @@ SELECT c.oid::bigint, k.conname, n.nspname, c.relname, {_OWNER},
   coalesce(pg_catalog.pg_get_expr(x.indpred, x.indrelid), 'true'),
   coalesce((pg_catalog.to_jsonb(x) ->> 'indnullsnotdistinct')::bool, false),  -- since 15
   ARRAY(SELECT pg_catalog.pg_get_indexdef(x.indexrelid, i, true)
-    FROM pg_catalog.generate_series(1, x.indnkeyatts) AS i ORDER BY i),
+      || CASE f.opcintype WHEN 'pg_catalog.anyenum'::pg_catalog.regtype THEN '::pg_catalog.text' ELSE '' END
+    FROM pg_catalog.generate_series(1, x.indnkeyatts) AS i  -- enums by their text: no operator of theirs takes a domain
+    JOIN pg_catalog.pg_opclass AS f ON f.oid = x.indclass[i - 1] ORDER BY i),
   ARRAY(SELECT pg_catalog.format('OPERATOR(%%I.%%s)', pn.nspname, o.oprname)
     FROM pg_catalog.generate_series(1, x.indnkeyatts) AS i
     JOIN pg_catalog.pg_opclass AS f ON f.oid = x.indclass[i - 1]

@@ -73,7 +73,7 @@ BEGIN
     IF scribe.is_active() AND NOT scribe.in_script() THEN
         PERFORM scribe.catch_up(tg_tag, ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE objid IS NOT NULL));
     END IF;
-    IF noted <> 'all' THEN
+    IF noted <> 'all' AND tg_tag NOT IN ('ALTER SCHEMA', 'ALTER EXTENSION', 'ALTER OPERATOR', 'ALTER COLLATION') THEN  -- names in all of them
         touched := ARRAY(SELECT CASE e.classid
                 WHEN 'pg_class'::regclass THEN coalesce((SELECT indrelid FROM pg_index WHERE indexrelid = e.objid), e.objid)
                 WHEN 'pg_trigger'::regclass THEN (SELECT tgrelid FROM pg_trigger WHERE oid = e.objid)
@@ -81,6 +81,10 @@ BEGIN
             FROM pg_event_trigger_ddl_commands() AS e) || string_to_array(nullif(noted, ''), ' ')::oid[];
         touched := array_remove(touched, NULL);
         types := ARRAY(SELECT e.objid FROM pg_event_trigger_ddl_commands() AS e WHERE e.classid = 'pg_type'::regclass);
+        IF starts_with(tg_tag, 'ALTER') THEN  -- a relation's row type has its name
+            types := types || ARRAY(SELECT c.reltype FROM pg_event_trigger_ddl_commands() AS e JOIN pg_class AS c ON c.oid = e.objid
+                WHERE e.classid = 'pg_class'::regclass AND c.reltype <> 0);
+        END IF;
         IF types <> '{}' THEN  -- columns of the type, of domains over it
             touched := touched || ARRAY(
                 WITH RECURSIVE family (class, id) AS (

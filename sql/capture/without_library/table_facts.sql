@@ -1,8 +1,9 @@
 -- table_facts.sql: what pgoutput does not say of a table, and its rows' SQL depends on.
 --
 -- Columns: relid; facts (json text): a identity columns GENERATED ALWAYS; g stored generated columns; l columns that lead an index, and whether their
--- literal needs a cast; k the replica identity's key, with operator, cast and collation; u another unique index watches
--- the rows; q triggers and rules that fire during replay; s has children; p partitioned; o owner; d columns of a domain whose
+-- literal needs a cast; k the replica identity's key, with operator, cast and collation, and whether it is a domain over an enum, which no
+-- operator takes as it is; t types of columns that are not built in (of a domain the one beneath), by OID; u another unique index
+-- watches the rows; w its schema and name; q triggers and rules that fire during replay; s has children; p partitioned; o owner; d columns of a domain whose
 -- values may be older than a constraint of it, with its schema and name; n how many columns it ever had; h of a partition whose
 -- rows lie elsewhere in a copy, since a hash of OIDs (of an enum's labels, of reg* types) places them: the topmost table that hashes
 -- so (o, n), whether the key is one of all its rows (k), and the triggers and rules (q) that fire during replay on any table below it.
@@ -19,6 +20,8 @@ WITH keys AS (
             ELSE pg_catalog.format(' OPERATOR(%I.%s) ', s.nspname, o.oprname) END AS operator,
         NOT (a.atttypid = p.opcintype OR (a.atttypid = 1043 AND p.opcintype = 25))
             OR s.nspname <> 'pg_catalog' OR o.oprname <> '=' AS needs_cast,
+        p.opcintype = 'pg_catalog.anyenum'::pg_catalog.regtype AND EXISTS (
+            SELECT FROM pg_catalog.pg_type AS y WHERE y.oid = a.atttypid AND y.typtype = 'd') AS domain,
         CASE WHEN l.oid IS NULL OR l.oid = a.attcollation THEN ''
             ELSE pg_catalog.format(' COLLATE %I.%I', z.nspname, l.collname) END AS collation
     FROM pg_catalog.pg_index AS i
@@ -51,7 +54,7 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
         SELECT DISTINCT ON (k.attname) k.attname, k.needs_cast FROM keys AS k
         WHERE k.indrelid = c.oid AND k.place = 1 AND k.lead AND k.operator = ' = ' AND k.collation = ''
             AND k.atttypid < 16384 ORDER BY k.attname, k.indexrelid) AS x),
-    'k', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(k.attname, k.operator, k.needs_cast, k.collation)
+    'k', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(k.attname, k.operator, k.needs_cast, k.collation, k.domain)
             ORDER BY k.place), '[]') FROM keys AS k
         WHERE k.indexrelid = r.indexrelid AND k.place <= r.indnkeyatts),
     'u', EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid = c.oid AND (i.indisunique OR i.indisexclusion)
@@ -65,6 +68,14 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
             WITH RECURSIVE family (id) AS (SELECT t.oid UNION
                 SELECT f.typbasetype FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id WHERE f.typtype = 'd')
             SELECT FROM family JOIN pg_catalog.pg_constraint AS k ON k.contypid = family.id WHERE NOT k.convalidated)),
+    't', (SELECT coalesce(pg_catalog.json_object_agg(t.id, pg_catalog.json_build_array(n.nspname, t.typname)), '{}') FROM (
+        SELECT DISTINCT a.atttypid::pg_catalog.int8 AS id, y.typname, y.typnamespace FROM pg_catalog.pg_attribute AS a
+            JOIN pg_catalog.pg_type AS y ON y.oid = (
+                WITH RECURSIVE beneath (base) AS (SELECT a.atttypid
+                    UNION ALL SELECT f.typbasetype FROM beneath JOIN pg_catalog.pg_type AS f ON f.oid = base WHERE f.typtype = 'd')
+                SELECT base FROM beneath JOIN pg_catalog.pg_type AS f ON f.oid = base WHERE f.typtype <> 'd')
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384) AS t
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace),
     'h', (SELECT pg_catalog.json_build_object('o', w.oid::pg_catalog.int8, 'n', pg_catalog.json_build_array(rn.nspname, w.relname), 'k', EXISTS (
             SELECT FROM pg_catalog.pg_partition_ancestors(r.indexrelid) AS k JOIN pg_catalog.pg_index AS i ON i.indexrelid = k.relid
             WHERE i.indrelid = w.oid), 'q', (
@@ -88,7 +99,7 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
             SELECT FROM parts JOIN pg_catalog.pg_type AS y ON y.oid = parts.id
             WHERE y.typtype = 'e' OR (y.oid < 16384 AND y.typname ~ '^reg'))
         ORDER BY up.level DESC LIMIT 1),
-    'n', c.relnatts, 's', c.relhassubclass, 'p', c.relkind = 'p', 'o', pg_catalog.pg_get_userbyid(c.relowner))::pg_catalog.text AS facts
+    'n', c.relnatts, 'w', pg_catalog.json_build_array(n.nspname, c.relname), 's', c.relhassubclass, 'p', c.relkind = 'p', 'o', pg_catalog.pg_get_userbyid(c.relowner))::pg_catalog.text AS facts
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     LEFT JOIN LATERAL (SELECT i.indexrelid, i.indnkeyatts FROM pg_catalog.pg_index AS i
         WHERE i.indrelid = c.oid AND i.indimmediate AND i.indisvalid

@@ -127,14 +127,15 @@ class Deletes(Run):
         if self.by_list:
             key = table.keys[0]
             items = b", ".join([keys[0] + key.cast for keys in self.rows])
-            return head + b" WHERE " + table.columns[key.index] + b" IN (" + items + b"); -- %d rows\n" % count
+            column = table.columns[key.index] + key.base
+            return head + b" WHERE " + column + b" IN (" + items + b"); -- %d rows\n" % count
         return head + b" AS t USING (VALUES\n" + join_values(table, self.rows, [key.index for key in table.keys])
 
 
 def single_where(table: Table, keys: list[bytes]) -> bytes:
     """Return the WHERE for a key whose literals are made already."""
     parts = [
-        table.columns[key.index] + key.collate + (key.equals or b" = ") + literal + key.cast
+        table.columns[key.index] + key.base + key.collate + (key.equals or b" = ") + literal + key.cast
         for key, literal in zip(table.keys, keys, strict=True)
     ]
     return b" WHERE " + b" AND ".join(parts)
@@ -147,7 +148,7 @@ def join_values(table: Table, rows: list[list[bytes]], indexes: list[int]) -> by
     names = b", ".join([table.columns[i] for i in indexes])
     pairs = b" AND ".join(
         [
-            b"t." + table.columns[key.index] + (key.equals or b" = ") + b"v." + table.columns[key.index]
+            b"t." + table.columns[key.index] + key.base + (key.equals or b" = ") + b"v." + table.columns[key.index]
             for key in table.keys
         ]
     )

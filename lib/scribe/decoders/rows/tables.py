@@ -84,12 +84,16 @@ def _copy_value(value: Value) -> bytes:
 
 @dataclass(frozen=True)
 class Key:
-    """A column of the replica identity: how it is compared. equals: " = " or " OPERATOR(schema.=) "; None: unknown."""
+    """A column of the replica identity: how it is compared. equals: " = " or " OPERATOR(schema.=) "; None: unknown.
+
+    cast: the literal's; base: the column's, without which equals does not take it.
+    """
 
     index: int
     equals: bytes | None
     cast: bytes
     collate: bytes
+    base: bytes = b""
 
 
 class Table:
@@ -138,10 +142,11 @@ class Table:
             if flagged < names:
                 pass  # part of the key is generated, and not sent before PostgreSQL 18
             elif names == flagged:
-                for name, equals, cast, collate in known:
+                for name, equals, cast, collate, *domain in known:
                     i = place[name]
                     operator, collation = equals.encode(CARRIER), collate.encode(CARRIER)
-                    self.keys.append(Key(i, operator, self.casts[i] if cast else b"", collation))
+                    base = self.casts[i] if domain == [True] else b""
+                    self.keys.append(Key(i, operator, self.casts[i] if cast else b"", collation, base))
             else:
                 for i, column in enumerate(columns):
                     if column.key:
@@ -217,7 +222,7 @@ class Table:
         for key in self.keys:
             assert key.equals is not None
             literal = self.literal(key.index, row[key.index])
-            parts.append(self.columns[key.index] + key.collate + key.equals + literal + key.cast)
+            parts.append(self.columns[key.index] + key.base + key.collate + key.equals + literal + key.cast)
         return b" WHERE " + b" AND ".join(parts)
 
     def image_where(self, row: Row) -> bytes:

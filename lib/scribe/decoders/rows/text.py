@@ -12,7 +12,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scribe.common.lsn import format_lsn
@@ -246,6 +246,20 @@ class Translator(Text):
                 self._dropped[quote_qualified(relation.schema, relation.name).decode(CARRIER)] = gone["h"]["o"]
         else:
             self._known.facts[relid] = facts
+            self._learn_names(relid, facts)
+
+    def _learn_names(self, relid: int, facts: dict[str, Any]) -> None:
+        """Take new names of a table and of its columns' types.
+
+        The server says them with the table's description only, which it does not send once more where a type was
+        renamed, nor before PostgreSQL 16 where a schema was.
+        """
+        for oid, (schema, name) in facts.get("t", {}).items():
+            self.learn_type(int(oid), schema, name)
+        relation = self._known.relations.get(relid)
+        if relation is not None and "w" in facts:
+            schema, name = facts["w"]
+            self.learn_relation(replace(relation, schema=schema, name=name))
 
     def _family(self, table: Table) -> set[int]:
         """All partitions that rows of a routed table may lie in."""
