@@ -118,6 +118,13 @@ def test_an_undo_restores_what_was_changed_and_what_that_is_checked_with(two: Tw
     assert restored(two.undo(*since)) == "public.part, public.part_1, public.part_2"
 
 
+def test_an_undo_of_a_time_restores_what_was_changed_in_the_segments_of_that_time(two: Two) -> None:
+    """The second segment has changes of a table that needs everything."""
+    said = two.undo("--since", Handmade.time(705), "--until", Handmade.time(705), "--conflicts", "skip", status=1)
+    assert restored(said) == "public.child, public.other, public.part_1, public.part_2"
+    assert restored(two.run("scribe-undo", "--since", Handmade.time(707)).stderr) is None
+
+
 def test_an_undo_restores_everything_where_other_rows_may_decide(two: Two) -> None:
     """A CHECK that looks at another table refuses a row for want of that table's rows."""
     assert restored(two.undo("--xid", "707")) is None

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import zstandard
 
-from scribe.archive.chains import Chain
+from scribe.archive.chains import Chain, commit_times
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import CopyStart, Ddl, Reader, Small, Start, Statements, open_plain
 from scribe.common.dialect import BEGIN_PREFIX, Begin
+from scribe.common.encodings import python_codec
 from scribe.common.errors import ScribeError
 from scribe.restore.concerned import Clusters, Outline, Undoing, find_rows_for, is_small, say_whole
 from scribe.restore.copies import Copy, Source
@@ -145,7 +146,7 @@ def _tables_of(text: bytes) -> set[Name] | None:
 
 def find_rows(source: Source, clusters: Clusters, wanted: Wanted, transactions: Sequence[Found]) -> Chosen | None:
     """Return which rows an undo needs, None for all."""
-    if is_small(source) or not (transactions or wanted.tables):
+    if is_small(source):
         return None
     names: set[Name] = set()
     for found in transactions:
@@ -153,13 +154,33 @@ def find_rows(source: Source, clusters: Clusters, wanted: Wanted, transactions: 
             return None
         names |= found.names or set()
     dropping = [f.begin.commit_lsn for f in transactions if f.ddl and wanted.ddl and not wanted.keys]
-    undoing = Undoing(lambda copy: go_before(copy, wanted, transactions), frozenset(names), dropping, wanted.tables)
     try:
+        if not (transactions or wanted.tables):
+            names = _names_in_range(source, wanted)
+        undoing = Undoing(lambda copy: go_before(copy, wanted, transactions), frozenset(names), dropping, wanted.tables)
         with clusters.made() as cluster:
             return find_rows_for(undoing, Outline(source, cluster))
     except WholeNeededError as error:
         say_whole(source.talk, error)
         return None
+
+
+def _names_in_range(source: Source, wanted: Wanted) -> set[Name]:
+    """The tables whose rows were changed in a range of time, and perhaps others, as manifests tell them.
+
+    Raises WholeNeededError if one does not.
+    """
+    codec = python_codec(source.identity["encoding"])
+    names: set[Name] = set()
+    for segment in {s.path: s for chain in source.chains for s in chain.segments}.values():
+        first, last = commit_times(segment)
+        if (last is not None and last < (wanted.since or last)) or (first or "") > (wanted.until or first or ""):
+            continue
+        tables = segment.manifest.get("tables")
+        if tables is None:
+            raise WholeNeededError(f'the manifest of "{segment.data.name}" does not tell what was changed in it')
+        names |= {(table["schema"].encode(codec), table["name"].encode(codec)) for table in tables}
+    return names
 
 
 def go_before(copy: Copy, wanted: Wanted, transactions: Sequence[Found]) -> None:
