@@ -98,6 +98,7 @@ class Round:
         self.steps: list[Step] = []
         self.count: Counter[str] = Counter()
         self.messages: Counter[str] = Counter()
+        self.flags: Counter[str] = Counter()  # why what was recorded is no proof, and what then became of the copy
         self.source: Sessions | None = None
         self.derived = False  # a base is made from the archive at the end
         self.only_undo = False
@@ -220,6 +221,7 @@ class Round:
         self._check_frames()
         if flagged:
             self.count["flagged"] += 1
+            self._restore_flagged()
             return
         if self.derived:
             self._check_derived()
@@ -241,6 +243,16 @@ class Round:
         if self.canary.exists():
             raise Failure("canary", "a text was run as a shell command")
         self._check_log()
+
+    def _restore_flagged(self) -> None:
+        """Note what became of a copy that may differ: it may also be equal, and then the flag was a false alarm."""
+        try:
+            self._run("scribe-restore", "-d", self.copies[0], "--no-globals")
+            self._compare(self._dump(self.scribe.dbname), self.copies[0], "scribe-restore")
+        except Failure as error:
+            self.flags[f"and so: {error.kind}"] += 1
+        else:
+            self.flags["and the copy is equal all the same"] += 1
 
     def _derive(self) -> None:
         """A base made from the archive, and one of the source's beside it; nothing changes in between."""
@@ -305,7 +317,9 @@ class Round:
             )
         )
         if self.scribe.settings["SCRIBE_DECODER"] == "pgoutput":
-            return any(not (kind == "ddl" and str(reason).startswith("cut")) for kind, _, reason, _ in rows)
+            rows = [row for row in rows if not (row[0] == "ddl" and str(row[2]).startswith("cut"))]
+            self.flags.update(f"{kind} {tag}: {_kind(str(reason))}" for kind, tag, reason, _ in rows)
+            return bool(rows)
         if rows:
             raise Failure(f"flagged {rows[0][0]} {rows[0][1]} {_kind(str(rows[0][2]))}", "\n".join(map(str, rows[:5])))
         return False
@@ -401,6 +415,7 @@ class Run:
         self.cluster = SanitisedCluster() if arguments.asan else Cluster()
         self.total: Counter[str] = Counter()
         self.messages: Counter[str] = Counter()
+        self.flags: Counter[str] = Counter()
         self.numbers = 0
 
     def _install_extension(self) -> None:
@@ -446,6 +461,7 @@ class Run:
         failure, done = self.attempt(encoding, lambda r: r.generate(seed, transactions, forging))
         self.total += done.count
         self.messages += done.messages
+        self.flags += done.flags
         counts = ", ".join(f"{done.count[k]} {k}" for k in ("accepted", "rejected", "committed", "ddl"))
         verdict = "FAILED" if failure else "flagged" if done.count["flagged"] else "equal"
         took = f"{time.monotonic() - began:.1f} s"
@@ -510,6 +526,8 @@ class Run:
             f"{statements} statements, {share} % of them accepted; {self.total['committed']} transactions and "
             f"{self.total['ddl']} schema changes restored twice"
         )
+        for flag, times in self.flags.most_common():
+            print(f"  {times}x flagged {flag}")
         if arguments.verbose:
             for message, times in self.messages.most_common(40):
                 print(f"  {times}x {message}")

@@ -13,6 +13,7 @@ from scribe.common.errors import ScribeError
 from scribe.decoders.pgmessages import BinaryScan, end_after, find_start, frames_after
 from scribe.decoders.pgoutput import PgOutput
 from scribe.decoders.pgstream import MessageTranslator
+from scribe.decoders.rows import statements
 from scribe.decoders.rows.plaintext import is_plain, with_escape_strings, without_concurrently
 from scribe.decoders.rows.statements import NotSureError, choose, last_name, statement_number
 from scribe.decoders.rows.text import Knowledge
@@ -298,6 +299,23 @@ def test_the_statement_that_ran_is_found(tag: str, identity: str, after: int, ex
 def test_what_cannot_be_proved_is_not_guessed(string: str, tag: str, identity: str) -> None:
     with pytest.raises(NotSureError):
         choose(string, tag, identity, -1)
+
+
+# Parts of other statements, or of function bodies.
+PARTS = {"RawStmt", "SetOperationStmt", "ReturnStmt", "PLAssignStmt", "ReplicaIdentityStmt"}
+
+
+def test_every_statement_of_the_grammar_is_known() -> None:
+    """One of a kind not known could be any of those that ran, and its whole string would be flagged."""
+    grammar = pytest.importorskip("postgast.pg_query_pb2")
+    kinds = {field.message_type.name for field in grammar.Node.DESCRIPTOR.oneofs[0].fields}
+    known = statements.SILENT | statements.TAGS.keys() | statements.BY_OBJECT.keys() | statements.BY_FORM
+    assert {kind for kind in kinds if kind.endswith("Stmt")} == known | PARTS
+    string = "CREATE TABLE a (); CREATE FUNCTION f() RETURNS event_trigger LANGUAGE c AS 'x'; GRANT ALL ON a TO b;"
+    string += "CREATE EVENT TRIGGER e ON sql_drop EXECUTE FUNCTION f(); COMMENT ON EVENT TRIGGER e IS 'x'; NOTIFY n"
+    assert choose(string, "GRANT", None, -1)[1] == "GRANT ALL ON a TO b"
+    with pytest.raises(NotSureError):
+        choose(string, "COMMENT", "a", -1)
 
 
 def test_the_name_in_an_identity_and_the_statements_of_a_body() -> None:

@@ -30,7 +30,7 @@ _OBJECTS = {
     "OBJECT_ATTRIBUTE": "TYPE",
     "OBJECT_LARGEOBJECT": "LARGE OBJECT",
 }
-_TAGS = {
+TAGS = {
     "CreateStmt": "CREATE TABLE",
     "CreateForeignTableStmt": "CREATE FOREIGN TABLE",
     "ViewStmt": "CREATE VIEW",
@@ -72,6 +72,12 @@ _TAGS = {
     "CreateOpFamilyStmt": "CREATE OPERATOR FAMILY",
     "AlterOpFamilyStmt": "ALTER OPERATOR FAMILY",
     "AlterOperatorStmt": "ALTER OPERATOR",
+    "AlterCollationStmt": "ALTER COLLATION",
+    "AlterTSDictionaryStmt": "ALTER TEXT SEARCH DICTIONARY",
+    "AlterTSConfigurationStmt": "ALTER TEXT SEARCH CONFIGURATION",
+    "CreateSubscriptionStmt": "CREATE SUBSCRIPTION",
+    "AlterSubscriptionStmt": "ALTER SUBSCRIPTION",
+    "DropSubscriptionStmt": "DROP SUBSCRIPTION",
     "AlterDefaultPrivilegesStmt": "ALTER DEFAULT PRIVILEGES",
     "CommentStmt": "COMMENT",
     "SecLabelStmt": "SECURITY LABEL",
@@ -80,9 +86,12 @@ _TAGS = {
     "DropOwnedStmt": "DROP OWNED",
 }
 # What is done to these fires no event trigger, or is recorded otherwise: roles are compared, large objects sent.
-_ELSEWHERE = ("OBJECT_DATABASE", "OBJECT_TABLESPACE", "OBJECT_ROLE", "OBJECT_PARAMETER_ACL", "OBJECT_LARGEOBJECT")
+_ELSEWHERE = (
+    *("OBJECT_DATABASE", "OBJECT_TABLESPACE", "OBJECT_ROLE", "OBJECT_PARAMETER_ACL", "OBJECT_EVENT_TRIGGER"),
+    "OBJECT_LARGEOBJECT",
+)
 # Statements of which no event trigger tells, or none with this text.
-_SILENT = {
+SILENT = {
     *(
         "InsertStmt",
         "UpdateStmt",
@@ -96,17 +105,24 @@ _SILENT = {
     ),
     *("TransactionStmt", "VariableSetStmt", "VariableShowStmt", "ConstraintsSetStmt", "DiscardStmt"),
     *("CreateRoleStmt", "AlterRoleStmt", "AlterRoleSetStmt", "DropRoleStmt", "GrantRoleStmt", "ReassignOwnedStmt"),
-    *("AlterDatabaseStmt", "AlterDatabaseSetStmt", "ReindexStmt", "ClusterStmt", "VacuumStmt"),
+    *("AlterDatabaseStmt", "AlterDatabaseSetStmt", "AlterDatabaseRefreshCollStmt", "CreatedbStmt", "DropdbStmt"),
+    *("CreateTableSpaceStmt", "DropTableSpaceStmt", "AlterTableSpaceOptionsStmt", "AlterSystemStmt"),
+    *("CreateEventTrigStmt", "AlterEventTrigStmt", "ReindexStmt", "ClusterStmt", "VacuumStmt", "CheckPointStmt"),
+    *("DeclareCursorStmt", "FetchStmt", "ClosePortalStmt", "PrepareStmt", "ExecuteStmt", "DeallocateStmt"),
+    *("ExplainStmt", "NotifyStmt", "ListenStmt", "UnlistenStmt", "LoadStmt"),
 }
-_BY_OBJECT = {  # node -> (verb, attribute with the kind of object)
+BY_OBJECT = {  # node -> (verb, attribute with the kind of object)
     "DropStmt": ("DROP", "remove_type"),
     "AlterTableStmt": ("ALTER", "objtype"),
     "AlterObjectSchemaStmt": ("ALTER", "object_type"),
     "AlterOwnerStmt": ("ALTER", "object_type"),
     "AlterFunctionStmt": ("ALTER", "objtype"),
     "AlterObjectDependsStmt": ("ALTER", "object_type"),
+    "AlterTableMoveAllStmt": ("ALTER", "objtype"),
     "DefineStmt": ("CREATE", "kind"),
 }
+# What these are called depends on more than the kind of object: see _tag().
+BY_FORM = {"RenameStmt", "CreateTableAsStmt", "SelectStmt", "CreateFunctionStmt", "GrantStmt"}
 
 
 @dataclass(frozen=True)
@@ -175,14 +191,14 @@ def _kind_name(name: str) -> str:
 
 
 def _tag(kind: str, node: Any) -> str | None:
-    if kind in _SILENT or (
+    if kind in SILENT or (
         kind in ("GrantStmt", "CommentStmt", "SecLabelStmt") and _word(node, "objtype") in _ELSEWHERE
     ):
         return kind
-    if kind in _TAGS:
-        return _TAGS[kind]
-    if kind in _BY_OBJECT:
-        verb, attribute = _BY_OBJECT[kind]
+    if kind in TAGS:
+        return TAGS[kind]
+    if kind in BY_OBJECT:
+        verb, attribute = BY_OBJECT[kind]
         return f"{verb} {_kind_name(_word(node, attribute))}"
     if kind == "RenameStmt":
         part = _word(node, "rename_type") in ("OBJECT_COLUMN", "OBJECT_ATTRIBUTE")
