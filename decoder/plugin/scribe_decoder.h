@@ -60,6 +60,7 @@ typedef struct ScribeColumn
 	bool		domain;
 	bool		clean;			/* equal text has equal bytes */
 	const char *young;			/* "::schema.domain" of one that may hold values its constraints bar, or NULL */
+	const char *barred_null;	/* how a NULL gets past a domain that is NOT NULL, or NULL */
 	const char *lost;			/* why NULL is written in the place of values, or NULL */
 	Oid			names;			/* regclass or its like, aclitem: what the value or its elements are, or InvalidOid */
 	bool		names_array;
@@ -97,6 +98,7 @@ typedef struct ScribeRelation
 	int			natts;
 	ScribeColumn *columns;
 	bool		has_lost;
+	bool		bars_null;		/* a column has a domain that is NOT NULL */
 	bool		has_privileges;	/* a column of aclitem, or of a list of them */
 	bool		left_out;		/* none of its rows are written */
 	int			nlive;
@@ -111,8 +113,7 @@ typedef struct ScribeRelation
 	bool		loose;			/* its order with other tables' rows is free */
 	struct ScribeRun *lane;		/* its lane if that still names it */
 	List	   *relatives;		/* relations of which something here was taken */
-	int			ntypes;
-	uint32	   *types;			/* syscache hashes of the types it names */
+	List	   *types;			/* syscache hashes of the types it names, domains' base types too */
 
 	/* room for one change */
 	Datum	   *values;
@@ -242,6 +243,7 @@ extern void column_begins(ScribeColumn *column);
 extern const char *column_in_work(void);
 extern void append_value(StringInfo buf, ScribeColumn *column, Datum value);
 extern void append_value_or_null(StringInfo buf, ScribeColumn *column, Datum value, bool isnull);
+extern void append_new_value(StringInfo buf, ScribeColumn *column, Datum value, bool isnull);
 extern void append_copy_row(StringInfo buf, ScribeRelation *relation);
 extern void append_copy_text(StringInfo buf, const char *text, Size len);
 extern void append_literal(StringInfo buf, const char *text, Size len);
@@ -293,6 +295,7 @@ extern void run_end(ScribeState *state);
 extern void run_close(ScribeState *state, ScribeRun *run);
 extern void run_single(ScribeState *state, ScribeRelation *relation, StringInfo statement);
 extern void run_insert(ScribeState *state, ScribeRelation *relation);
+extern bool has_barred_null(ScribeRelation *relation, const bool *columns);
 extern void run_update(ScribeState *state, ScribeRelation *relation);
 extern void run_delete(ScribeState *state, ScribeRelation *relation);
 extern void append_set(StringInfo out, ScribeRelation *relation, Slice *slices, int origin);

@@ -282,6 +282,19 @@ append_value_or_null(StringInfo buf, ScribeColumn *column, Datum value, bool isn
 		append_value(buf, column, value);
 }
 
+/*
+ * A value that a column is to get.  Its domain may be NOT NULL: a COPY of other
+ * columns lets a NULL in all the same, and so does a subquery without a row.
+ */
+void
+append_new_value(StringInfo buf, ScribeColumn *column, Datum value, bool isnull)
+{
+	if (isnull && column->barred_null)
+		appendStringInfoString(buf, column->barred_null);
+	else
+		append_value_or_null(buf, column, value, isnull);
+}
+
 static void
 append_copy_value(StringInfo buf, ScribeColumn *column, Datum value)
 {

@@ -88,11 +88,8 @@ type_changed(Datum arg, int cacheid, uint32 hashvalue)
 	hash_seq_init(&status, relations);
 	while ((relation = hash_seq_search(&status)) != NULL)
 	{
-		if (hashvalue == 0)
+		if (hashvalue == 0 || list_member_int(relation->types, (int) hashvalue))
 			relation->valid = false;
-		for (int i = 0; relation->valid && i < relation->ntypes; i++)
-			if (relation->types[i] == hashvalue)
-				relation->valid = false;
 	}
 }
 
@@ -343,6 +340,42 @@ leave_out(List *left_out, ScribeRelation *relation, Relation rel, const char *sc
 	}
 }
 
+/*
+ * What the column's domain, and those that it is over, say of NULL.  Before 17 a session that has seen the inner one's
+ * NOT NULL goes on believing in it, of the outer one, when it is dropped.
+ */
+static void
+look_at_domains(ScribeRelation *relation, ScribeColumn *column)
+{
+	Oid			type = column->type;
+	bool		bars_null = false;
+
+	for (;;)
+	{
+		HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+		Form_pg_type form;
+		Oid			base = InvalidOid;
+
+		if (!HeapTupleIsValid(tuple))
+			break;
+		form = (Form_pg_type) GETSTRUCT(tuple);
+		if (form->typtype == TYPTYPE_DOMAIN)
+		{
+			bars_null |= form->typnotnull || (PG_VERSION_NUM < 170000 && type != column->type);
+			base = form->typbasetype;
+		}
+		ReleaseSysCache(tuple);
+		relation->types = lappend_int(relation->types, (int) GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(type)));
+		if (!OidIsValid(base) || base < FirstNormalObjectId)
+			break;
+		type = base;
+	}
+	if (!bars_null)
+		return;
+	column->barred_null = psprintf("(SELECT NULL::%s WHERE false)", type_name(column->type));
+	relation->bars_null = true;
+}
+
 static void
 build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute att)
 {
@@ -380,11 +413,7 @@ build_column(ScribeRelation *relation, ScribeColumn *column, Form_pg_attribute a
 	fmgr_info_cxt(output, &column->output, relation->cxt);
 
 	if (att->atttypid >= FirstNormalObjectId)
-		relation->types[relation->ntypes++] =
-			GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(att->atttypid));
-	if (column->domain && getBaseType(att->atttypid) >= FirstNormalObjectId)
-		relation->types[relation->ntypes++] =
-			GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(getBaseType(att->atttypid)));
+		look_at_domains(relation, column);
 }
 
 #if PG_VERSION_NUM < 170000
@@ -685,7 +714,6 @@ build(ScribeState *state, ScribeRelation *relation, Relation rel)
 	relation->columns = palloc0(sizeof(ScribeColumn) * (desc->natts + 1));
 	relation->live = palloc(sizeof(int) * (desc->natts + 1));
 	relation->keys = palloc(sizeof(int) * (desc->natts + 1));
-	relation->types = palloc(sizeof(uint32) * (2 * desc->natts + 1));
 	relation->values = palloc(sizeof(Datum) * (desc->natts + 1));
 	relation->nulls = palloc(sizeof(bool) * (desc->natts + 1));
 	relation->old_values = palloc(sizeof(Datum) * (desc->natts + 1));

@@ -227,8 +227,9 @@ write_replacement(ScribeState *state, ScribeRelation *relation)
 			appendStringInfo(out, "d.%s", column->name);
 		else
 		{
-			append_value_or_null(out, column, relation->values[att], relation->nulls[att]);
-			appendStringInfoString(out, column->cast);
+			append_new_value(out, column, relation->values[att], relation->nulls[att]);
+			if (!relation->nulls[att] || !column->barred_null)
+				appendStringInfoString(out, column->cast);
 		}
 	}
 	appendStringInfoString(out, " FROM d;");
@@ -456,6 +457,7 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 {
 	StringInfoData single;
 	bool		replace;
+	bool		barred;
 	bool		pieces;
 
 	if (newtuple == NULL)
@@ -487,7 +489,8 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 	quiet_relation(state, relation);
 	output_begin(state);
 	pieces = pieces_begin(state, relation, oldtuple, newtuple);
-	if (oldtuple == NULL && relation->set_update && !replace)
+	barred = has_barred_null(relation, relation->set);
+	if (oldtuple == NULL && relation->set_update && !replace && !barred)
 	{
 		run_update(state, relation);
 		state->updated++;
@@ -509,7 +512,7 @@ write_update(ScribeState *state, Relation rel, ScribeRelation *relation,
 	append_where(&single, relation);
 	appendStringInfoChar(&single, ';');
 	state->updated++;
-	if (relation->image_update && !pieces)
+	if (relation->image_update && !pieces && !has_barred_null(relation, NULL))
 	{
 		take_toast_from_old(relation);
 		images_update(state, relation, &single);

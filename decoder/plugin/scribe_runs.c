@@ -159,10 +159,27 @@ append_values_row(StringInfo out, ScribeRelation *relation)
 
 		if (i > 0)
 			appendBinaryStringInfo(out, ", ", 2);
-		append_value_or_null(out, &relation->columns[att],
-							 relation->values[att], relation->nulls[att]);
+		append_new_value(out, &relation->columns[att],
+						 relation->values[att], relation->nulls[att]);
 	}
 	appendStringInfoCharMacro(out, ')');
+}
+
+/*
+ * Whether the new row has a NULL that only a statement of its own brings past its domain, in one of these columns (NULL:
+ * in any).
+ */
+bool
+has_barred_null(ScribeRelation *relation, const bool *columns)
+{
+	for (int i = 0; relation->bars_null && i < relation->natts; i++)
+	{
+		ScribeColumn *column = &relation->columns[i];
+
+		if (relation->nulls[i] && column->barred_null && column->live && (columns == NULL || columns[i]))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -178,6 +195,16 @@ run_insert(ScribeState *state, ScribeRelation *relation)
 	{
 		run_close(state, run);
 		appendStringInfoString(out, relation->insert_head);
+		end_line(state, run);
+		return;
+	}
+
+	if (has_barred_null(relation, NULL))
+	{
+		run_close(state, run);
+		appendStringInfoString(out, relation->insert_head);
+		append_values_row(out, relation);
+		appendStringInfoChar(out, ';');
 		end_line(state, run);
 		return;
 	}
@@ -230,7 +257,7 @@ append_young(StringInfo out, ScribeRelation *relation, int att)
 	appendStringInfoString(out, "CASE WHEN ");
 	append_same(out, relation, compared, relation->values, relation->nulls);
 	appendStringInfo(out, " THEN %s ELSE ", column->name);
-	append_value_or_null(out, column, relation->values[att], relation->nulls[att]);
+	append_new_value(out, column, relation->values[att], relation->nulls[att]);
 	appendStringInfo(out, "%s END", column->young);
 }
 
@@ -257,7 +284,7 @@ append_set(StringInfo out, ScribeRelation *relation, Slice *slices, int origin)
 		if (relation->columns[i].young)
 			append_young(out, relation, i);
 		else
-			append_value_or_null(out, &relation->columns[i], relation->values[i], relation->nulls[i]);
+			append_new_value(out, &relation->columns[i], relation->values[i], relation->nulls[i]);
 		if (slices)
 		{
 			slices[i].start = start - origin;

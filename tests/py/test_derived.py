@@ -288,7 +288,8 @@ def test_whatever_ends_a_run_leaves_no_base_and_the_next_one_makes_it(scribe: Sc
     assert {path.name for path in bases.iterdir()} == {*first, made.name}
 
 
-CHOSEN = [case for case in CASES if ALL or case.stem == "values"]
+BARRED = "null_in_a_domain_that_is_not_null"  # which no dump can hold
+CHOSEN = [case for case in CASES if (ALL and case.stem != BARRED) or case.stem == "values"]
 
 
 @pytest.mark.parametrize("case", CHOSEN, ids=lambda path: path.stem)

@@ -9,8 +9,10 @@ NAME = rb'(?:[a-z_][a-z0-9_]*|(?:U&)?"[^"]*(?:""[^"]*)*")'
 QUALIFIED = NAME + rb"\." + NAME
 CAST = rb'(?:::(?:text COLLATE "C"|' + QUALIFIED + rb"))"
 PIECES = rb"\(SELECT pg_catalog\.string_agg\([tb], '' ORDER BY n\) FROM pg_temp\.scribe_piece WHERE value = \d+\)"
+BARRED_NULL = rb"\(SELECT NULL::" + QUALIFIED + rb" WHERE false\)"  # gets past a domain that is NOT NULL
 # No possessive quantifiers here: Python 3.11 had a bug with what backtracks inside them.
-LITERAL = rb"(?:'[^']*(?:''[^']*)*'|\d+|NULL|true|false|E'[^'\\]*(?:(?:''|\\.)[^'\\]*)*'|" + PIECES + rb")"
+_PLAIN = rb"'[^']*(?:''[^']*)*'|\d+|NULL|true|false|E'[^'\\]*(?:(?:''|\\.)[^'\\]*)*'"
+LITERAL = rb"(?:" + _PLAIN + rb"|" + PIECES + rb"|" + BARRED_NULL + rb")"
 LONG = 1 << 20  # bytes of a statement whose literals are taken out before it is looked at
 
 _BARE: dict[bytes, bytes | None] = {b"NULL": None, b"true": b"t", b"false": b"f"}
@@ -40,6 +42,8 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 def read_literal(token: bytes, taken: list[bytes]) -> bytes | None:
     """Return the text of a value, None for NULL; booleans as their type writes them. taken: see shorten()."""
     first = token[:1]
+    if first == b"(":  # BARRED_NULL; for values in pieces see pieces_number()
+        return None
     if first == b"'":
         body = token[1:-1]
     elif first == b"E":
@@ -64,7 +68,7 @@ def read_copy_value(field: bytes) -> bytes | None:
 
 def pieces_number(token: bytes) -> int | None:
     """Return which value of scribe_piece a literal stands for, None where it is one by itself."""
-    return int(_NUMBER.findall(token)[-1]) if token[:1] == b"(" else None
+    return int(_NUMBER.findall(token)[-1]) if token.startswith(b"(SELECT pg_catalog") else None
 
 
 @functools.lru_cache(256)

@@ -20,6 +20,7 @@ from psycopg import sql
 from scribe.common.dialect import quote_identifier, quote_literal
 from scribe.common.errors import ScribeError
 from scribe.common.postgres import connect, is_superuser
+from scribe.source.unrestorable import ValueColumn, value_columns
 
 COUNT_WAIT = 10  # seconds a row count waits for a table's lock
 
@@ -151,6 +152,7 @@ class Guard:
         self.warnings: list[str] = []
         self._ended = threading.Event()
         self._useless = False
+        self._columns: list[ValueColumn] = []  # of domains that are NOT NULL
         self._counter: psycopg.Connection[Any] | None = None
 
     def end(self, useful: bool) -> None:
@@ -161,7 +163,10 @@ class Guard:
             self._counter.cancel()
 
     def watch(self) -> dict[str, int]:
-        """Return the rows of each table in the snapshot. Raises MovedError if the dump cannot be trusted."""
+        """Return the rows of each table in the snapshot.
+
+        Raises MovedError if the dump cannot be trusted, ScribeError if it could not be loaded.
+        """
         with connect(options=self.options) as conn:
             self._wait_locked(conn)
             self._locked()
@@ -184,6 +189,8 @@ class Guard:
 
     def _count_rows(self, conn: psycopg.Connection[Any]) -> dict[str, int]:
         rows: dict[str, int] = {}
+        if self._measure is count_rows:
+            self._columns = [column for column in value_columns(conn) if column.domain]
         with connect(options=f"{self.options} -c row_security=off -c lock_timeout={COUNT_WAIT * 1000}") as counter:
             self._counter = counter
             for table in sorted(self.before.values(), key=lambda t: (t.schema, t.name)):
@@ -204,6 +211,10 @@ class Guard:
         late = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
         with contextlib.suppress(*gone, *late), in_snapshot(counter, self.snapshot):
             count = self._measure(counter, table)
+            for column in self._columns:
+                if column.relid == table.oid and column.has_absent(counter):
+                    hint = f"{column.remedy}, then run the same command again."
+                    raise ScribeError(f"could not take a base that can be restored: {column.text}", hint)
             if not find_changed({table.oid: table}, read_tables(conn, table.oid)):
                 return count
         return None

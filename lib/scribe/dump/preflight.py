@@ -498,8 +498,9 @@ def check_absent(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         return Check(name, "warning", f"{found[0].text}{more}", found[0].remedy[0].lower() + found[0].remedy[1:])
     if columns := find_absent_values(conn):
-        text = f"a value of {columns[0]} names something that no copy has: a restore stops there"
-        return Check(name, "warning", text, "keep such values as text")
+        remedy = columns[0].remedy
+        state = "failed" if columns[0].domain else "warning"
+        return Check(name, state, columns[0].text, remedy[0].lower() + remedy[1:])
     return ok(name, "none is used")
 
 

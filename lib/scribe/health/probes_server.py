@@ -201,8 +201,7 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
         text = f"{absent[0].text} ({count_text(len(absent), 'part')})"
         return Finding("ddl", State.WARNING, text, f"{absent[0].remedy}.", values)
     if not rows and (columns := find_absent_values(survey.conn)):
-        text = f"a value of {columns[0]} names something that no copy has: a restore stops there"
-        return Finding("ddl", State.WARNING, text, "Keep such values as text, then take a new base.", values)
+        return Finding("ddl", State.WARNING, columns[0].text, f"{columns[0].remedy}, then take a new base.", values)
     if not rows:
         return Finding("ddl", limit.judge(0), "every schema change since the newest base is exact", values=values)
     text = f"{count_text(number, 'change')} not captured exactly, {lost} of them not at all; the newest:"

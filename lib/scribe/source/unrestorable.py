@@ -3,7 +3,7 @@
 A dump that has the former cannot be restored, with psql or otherwise; they are gone when their session is. The same
 holds for what uses a TOAST table, which has an OID in its name. The latter go from a copy with the schema scribe. What
 somebody added to an extension is in no dump. And there are values that nothing reads back elsewhere, at which a dump's
-COPY would stop.
+COPY stops: names of what a copy does not have, and NULL in a column whose domain is NOT NULL.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+
+from scribe.common.dialect import quote_identifier
 
 # Parts of users' objects that depend on objects of temporary schemas or of ours. users: in which schema each part lies.
 _USERS = """
@@ -65,24 +67,32 @@ WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptyp
       AND s.xmin = d.xmin AND s.cmin = d.cmin)
 ORDER BY 3, 1, 2
 """
-# Columns of types whose text names objects or roles, of tables that are read in no time. By their pages: asking for
+# Columns of types whose text names objects or roles, and of domains that are NOT NULL. The size by pages: asking for
 # bytes would wait for whoever has locked a table.
 _COLUMNS = """
-SELECT n.nspname, c.relname, a.attname
+SELECT c.oid::bigint, n.nspname, c.relname, a.attname, d.name, c.relpages
 FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
   LEFT JOIN pg_catalog.pg_type AS e ON e.oid = t.typelem AND t.typcategory = 'A'
+  LEFT JOIN LATERAL (
+    WITH RECURSIVE family (id) AS (SELECT t.oid UNION
+      SELECT f.typbasetype FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id WHERE f.typtype = 'd')
+    SELECT pg_catalog.format('%%I.%%I', s.nspname, f.typname) AS name
+    FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id AND f.typtype = 'd' AND f.typnotnull
+      JOIN pg_catalog.pg_namespace AS s ON s.oid = f.typnamespace LIMIT 1) AS d ON t.typtype = 'd' AND NOT a.attnotnull
 WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe')
   AND n.nspname !~ '^pg_' AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-  AND coalesce(e.typname, t.typname) = ANY ('{aclitem,regclass,regproc,regprocedure,regoper,regoperator,regtype,
-    regconfig,regdictionary,regcollation,regnamespace}')
-  AND coalesce(e.typnamespace, t.typnamespace) = 'pg_catalog'::pg_catalog.regnamespace
+  AND (d.name IS NOT NULL OR coalesce(e.typname, t.typname) = ANY ('{aclitem,regclass,regproc,regprocedure,regoper,
+    regoperator,regtype,regconfig,regdictionary,regcollation,regnamespace}')
+    AND coalesce(e.typnamespace, t.typnamespace) = 'pg_catalog'::pg_catalog.regnamespace)
   AND (NOT c.relrowsecurity OR (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = CURRENT_USER))
-  AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AND c.relpages < 8192
-ORDER BY 1, 2, 3
+  AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AND c.relpages < %s
+ORDER BY 2, 3, 4
 """
 # In a line of COPY: a name of a temporary schema, of pg_toast or of ours, or a role that is no more than a number.
 _ABSENT = re.compile(rb'(?:^|[{,"])(?:pg_temp_\d+(?:\.|$)|pg_toast\.|scribe\.|\d+=)|=[a-zA-Z*]*/\d+(?:[,}"]|$)')
+_NO_TIME = 8192  # pages of a table that is read in no time
+_ALL = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -126,22 +136,56 @@ def find_absent(conn: psycopg.Connection[Any]) -> list[Absent]:
     return absent
 
 
-def find_absent_values(conn: psycopg.Connection[Any]) -> list[str]:
-    """Return the columns, with their tables, of which a value cannot be read back in a copy.
+@dataclass(frozen=True)
+class ValueColumn:
+    """A column that may have values that cannot be read back in a copy. domain: the one that is NOT NULL, if any."""
 
-    COPY, because a query over a user's table could run code of its owner.
-    """
+    relid: int
+    schema: str
+    table: str
+    column: str
+    domain: str | None
+    pages: int
+
+    @property
+    def text(self) -> str:
+        """What is wrong where it has one, in words."""
+        name = ".".join(quote_identifier(part) for part in (self.schema, self.table, self.column))
+        if self.domain:
+            return f"a row has NULL in {name}, whose domain {self.domain} is NOT NULL: no dump of it can be loaded"
+        return f"a value of {name} names something that no copy has: a restore stops there"
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, as a sentence without its full stop."""
+        if self.domain:
+            return f'Give such rows a value, or run "ALTER DOMAIN {self.domain} DROP NOT NULL"'
+        return "Keep such values as text"
+
+    def has_absent(self, conn: psycopg.Connection[Any]) -> bool:
+        """Whether a row has a value that cannot be read back. COPY, because a query could run code of the owner."""
+        relation, column = sql.Identifier(self.schema, self.table), sql.Identifier(self.column)
+        found = False
+        with conn.cursor().copy(sql.SQL("COPY {} ({}) TO STDOUT").format(relation, column)) as lines:
+            for line in lines:  # to the end, since what is broken off is an error
+                found = found or (bytes(line) == b"\\N\n" if self.domain else _ABSENT.search(line) is not None)
+        return found
+
+
+def value_columns(conn: psycopg.Connection[Any], pages: int = _ALL) -> list[ValueColumn]:
+    """Return the columns to be looked at, of tables with fewer pages than that."""
+    return [ValueColumn(*row) for row in conn.execute(_COLUMNS, [pages]).fetchall()]
+
+
+def find_absent_values(conn: psycopg.Connection[Any]) -> list[ValueColumn]:
+    """Return the columns of which a value cannot be read back in a copy, of tables that are read in no time."""
     found = []
-    for schema, table, column in conn.execute(_COLUMNS).fetchall():
-        relation = sql.Identifier(schema, table)
-        copy = sql.SQL("COPY {} ({}) TO STDOUT").format(relation, sql.Identifier(column))
+    for column in value_columns(conn, _NO_TIME):
         try:
-            with conn.cursor().copy(copy) as lines:
-                text = b"".join(bytes(block) for block in lines)
+            if column.has_absent(conn):
+                found.append(column)
         except psycopg.errors.LockNotAvailable:
             if not conn.autocommit:
                 raise
-            continue  # the next look will find it free
-        if any(_ABSENT.search(line) for line in text.split(b"\n")):
-            found.append(f"{sql.Identifier(schema, table, column).as_string(conn)}")
-    return found
+            # the next look will find it free
+    return sorted(found, key=lambda column: column.domain is None)  # what keeps a base from being taken first

@@ -4,7 +4,8 @@
 -- literal needs a cast; k the replica identity's key, with operator, cast and collation, and whether it is a domain over an enum, which no
 -- operator takes as it is; t types of columns that are not built in (of a domain the one beneath), by OID; u another unique index
 -- watches the rows; w its schema and name; q triggers and rules that fire during replay; s has children; p partitioned; o owner; d columns of a domain whose
--- values may be older than a constraint of it, with its schema and name; n how many columns it ever had; h of a partition whose
+-- values may be older than a constraint of it, with its schema and name; b columns of a domain that is, or was, NOT NULL,
+-- likewise; n how many columns it ever had; h of a partition whose
 -- rows lie elsewhere in a copy, since a hash of OIDs (of an enum's labels, of reg* types) places them: the topmost table that hashes
 -- so (o, n), whether the key is one of all its rows (k), and the triggers and rules (q) that fire during replay on any table below it.
 -- tables: their OIDs, NULL for all. Where nothing may be installed, only the query is run.
@@ -76,6 +77,15 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
                 SELECT base FROM beneath JOIN pg_catalog.pg_type AS f ON f.oid = base WHERE f.typtype <> 'd')
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384) AS t
         JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace),
+    'b', (SELECT coalesce(pg_catalog.json_object_agg(a.attname, pg_catalog.json_build_array(n.nspname, t.typname)), '{}')
+        FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid AND t.typtype = 'd'
+            JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND EXISTS (
+            WITH RECURSIVE family (id) AS (SELECT t.oid UNION
+                SELECT f.typbasetype FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id WHERE f.typtype = 'd')
+            SELECT FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id
+            WHERE f.typtype = 'd' AND (f.typnotnull  -- or was, and a session goes on believing it of the outer domain
+                OR f.oid <> t.oid AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 170000))),
     'h', (SELECT pg_catalog.json_build_object('o', w.oid::pg_catalog.int8, 'n', pg_catalog.json_build_array(rn.nspname, w.relname), 'k', EXISTS (
             SELECT FROM pg_catalog.pg_partition_ancestors(r.indexrelid) AS k JOIN pg_catalog.pg_index AS i ON i.indexrelid = k.relid
             WHERE i.indrelid = w.oid), 'q', (

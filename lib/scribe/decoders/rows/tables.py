@@ -7,7 +7,7 @@ encoding uses an ASCII byte within a longer character.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +118,12 @@ class Table:
         self.casts = [b"::" + quote_type(*name) for name in named]  # of a domain to its base type
         barred = facts.get("d", {})
         self.young = {i: b"::" + quote_type(*barred[c.name]) for i, c in enumerate(columns) if c.name in barred}
+        barring = facts.get("b", {})
+        self.barred_nulls = {
+            i: b"(SELECT NULL::" + quote_type(*barring[c.name]) + b" WHERE false)"
+            for i, c in enumerate(columns)
+            if c.name in barring
+        }
         self.classes = [_CLASSES.get(name, OTHER) if schema == "pg_catalog" else OTHER for schema, name in named]
         self.clean = {i for i, column in enumerate(columns) if _has_clean_image(column.type)}
         self.lost = [i for i, name in enumerate(named) if name[0] == "pg_catalog" and name[1] in _UNREADABLE]
@@ -198,9 +204,26 @@ class Table:
             return b"true" if value == b"t" else b"false"
         return quote_value(value)
 
+    def new_literal(self, index: int, value: Value) -> bytes:
+        """Return a value that the column at index is to get, as SQL.
+
+        Its domain may be NOT NULL: a COPY of other columns lets a NULL in all the same, and so does a subquery without
+        a row.
+        """
+        return self.barred_nulls.get(index, b"NULL") if value is None else self.literal(index, value)
+
+    def selected(self, index: int, value: Value) -> bytes:
+        """Return a value that the column at index is to get, with its type, as what an INSERT selects."""
+        barred = value is None and index in self.barred_nulls
+        return self.new_literal(index, value) + (b"" if barred else self.casts[index])
+
+    def has_barred_null(self, row: Row, columns: Iterable[int]) -> bool:
+        """Whether a new row has a NULL in one of the columns that only a statement of its own gets past its domain."""
+        return bool(self.barred_nulls) and any(i in self.barred_nulls and row[i] is None for i in columns)
+
     def assignment(self, index: int, value: Value) -> bytes:
         """Return "column = value" for SET; a value that its domain bars by now may stand there already."""
-        column, literal = self.columns[index], self.literal(index, value)
+        column, literal = self.columns[index], self.new_literal(index, value)
         if index in self.young:
             same = self._same([index], {index: value})
             literal = b"CASE WHEN " + same + b" THEN " + column + b" ELSE " + literal + self.young[index] + b" END"
@@ -208,7 +231,7 @@ class Table:
 
     def values(self, row: Row) -> bytes:
         """Return a row as "(1, 'a')"."""
-        return b"(" + b", ".join([self.literal(i, row[i]) for i in self.live]) + b")"
+        return b"(" + b", ".join([self.new_literal(i, row[i]) for i in self.live]) + b")"
 
     def live_values(self, row: Row) -> Row:
         """Return the values that are written of a row."""

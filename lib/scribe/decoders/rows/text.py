@@ -304,6 +304,9 @@ class Translator(Text):
         if not table.live:
             self._write(table.insert_empty)
             return
+        if table.has_barred_null(row, table.live):
+            self._write(table.insert_head + b" " + table.values(row) + b";\n")
+            return
         if type(self._run) is not Inserts or self._run.table is not table:
             self._end_run()
             self._run = Inserts(table)
@@ -342,7 +345,7 @@ class Translator(Text):
         self._counts["updated"] += 1
         if any(i in table.always for i in columns):
             self._replace(table, old or new, new)
-        elif old is None and table.set_update:
+        elif old is None and table.set_update and not table.has_barred_null(new, columns):
             if type(self._run) is not Updates or not self._run.add(table, columns, new):
                 self._end_run()
                 self._run = Updates(table, columns)
@@ -352,9 +355,10 @@ class Translator(Text):
             single = b"UPDATE " + table.only + table.name + b" SET " + pairs + table.where(old or new) + b";\n"
             if table.image_update and old is not None:
                 whole = [value if value is not MISSING else old[i] for i, value in enumerate(new)]
-                self._put_image(table, old, whole, single)
-            else:
-                self._write(single)
+                if not table.has_barred_null(whole, table.live):
+                    self._put_image(table, old, whole, single)
+                    return
+            self._write(single)
 
     def _put_image(self, table: Table, old: Row, new: Row | None, single: bytes) -> None:
         updating = new is not None
@@ -367,10 +371,7 @@ class Translator(Text):
         """An identity column that is GENERATED ALWAYS cannot be SET, so the row is taken out and put back."""
         names = b", ".join([table.columns[i] for i in table.live])
         values = b", ".join(
-            [
-                b"d." + table.columns[i] if new[i] is MISSING else table.literal(i, new[i]) + table.casts[i]
-                for i in table.live
-            ]
+            [b"d." + table.columns[i] if new[i] is MISSING else table.selected(i, new[i]) for i in table.live]
         )
         self._write(
             b"WITH d AS (DELETE FROM " + table.only + table.name + table.where(old) + b" RETURNING *) INSERT INTO "
