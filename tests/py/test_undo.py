@@ -170,7 +170,7 @@ def test_names_are_nothing_but_names(undone: Undone) -> None:
     """Breaks of lines of other kinds than SQL's, quotes of ours, and what ends a statement."""
     owner = f"{undone.name}_owner"
     dollar, broken = '"x$scribe$;\n--"', '"a\x0bb\u2028c"'
-    hostile = '"a OWNER TO scribe_rehearsal;\nCREATE TABLE hacked (); --"'
+    hostile = '"a OWNER TO pg_scribe;\nCREATE TABLE hacked (); --"'
     undone.begin(
         f"CREATE TABLE public.p (id int PRIMARY KEY);\nINSERT INTO public.p VALUES (1);\n"
         f'CREATE TABLE public.{dollar} (c int REFERENCES public.p, "$scribe$" int);\n'

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psycopg
 from psycopg import pq
 
 from scribe.archive.layout import Base
@@ -27,7 +28,8 @@ from scribe.common.process import die_with
 from scribe.restore.preloads import Preloads
 from scribe.restore.target import EVENT_TRIGGERS_SINCE, read_meta
 
-ROLE = "scribe_rehearsal"  # the bootstrap superuser; no name a source is likely to have
+ROLE = "pg_scribe"  # the bootstrap superuser: of names that begin with pg_, no source can have one of its own
+_BORN = "scribe_rehearsal"  # what initdb calls it, which takes no such name
 PREFIX = "scribe-rehearsal-"
 START_WAIT = 120.0  # seconds
 _USERS = ("scribe-rehearsal", "nobody")  # never postgres, who may be let in to the source without a password
@@ -185,7 +187,7 @@ def make_cluster(cluster: Cluster) -> None:
     if cluster.shared:
         cluster.sockets.chmod(0o710)
     with cluster.log.open("ab") as log:
-        words = ["-D", str(cluster.data), "-A", "trust", "-U", ROLE, "-N", "-E", "UTF8", "--no-locale"]
+        words = ["-D", str(cluster.data), "-A", "trust", "-U", _BORN, "-N", "-E", "UTF8", "--no-locale"]
         initdb = cluster.popen([str(cluster.bindir / "initdb"), *words], log.fileno())
         try:
             status = initdb.wait()
@@ -227,6 +229,7 @@ def _start(cluster: Cluster, preloads: Preloads) -> subprocess.Popen[bytes]:
             server = cluster.popen([str(cluster.bindir / "postgres"), "-D", str(cluster.data), *options], log.fileno())
         try:
             _await(cluster, server)
+            _rename_superuser(cluster)
         except ScribeError as error:
             _end(server)
             if isinstance(error, TryAgainError) or not preloads.leave_out(cluster.lines()):
@@ -240,13 +243,28 @@ def _start(cluster: Cluster, preloads: Preloads) -> subprocess.Popen[bytes]:
 
 def _await(cluster: Cluster, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_WAIT
-    where = f"host={cluster.sockets} port=5432 user={ROLE} dbname=postgres".encode()
+    where = _where(cluster, ROLE).encode()
     while pq.PGconn.ping(where) != pq.Ping.OK:
         if server.poll() is not None:
             raise ScribeError(f"could not start the throw-away cluster: {cluster.last_line()}")
         if time.monotonic() > deadline:
             raise TryAgainError(f"the throw-away cluster did not start within {START_WAIT:g} s")
         time.sleep(0.05)
+
+
+def _rename_superuser(cluster: Cluster) -> None:
+    """Give the superuser of a new cluster the name that no role of a source's can have. Raises ScribeError."""
+    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(_where(cluster, ROLE)):
+        return
+    try:
+        with psycopg.connect(_where(cluster, _BORN), options="-c allow_system_table_mods=on") as conn:
+            conn.execute("UPDATE pg_catalog.pg_authid SET rolname = %s WHERE oid = 10", [ROLE])
+    except psycopg.Error as error:
+        raise ScribeError(f"could not name the superuser of the throw-away cluster: {error}") from None
+
+
+def _where(cluster: Cluster, user: str) -> str:
+    return f"host={cluster.sockets} port=5432 user={user} dbname=postgres"
 
 
 def remove_abandoned(parent: Path) -> None:
