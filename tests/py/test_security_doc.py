@@ -57,7 +57,7 @@ SHOWN = {
     "can read every change, and drop": "confirmation:test_a_slot_made_anew_under_the_same_name_breaks_the_chain",
     "cannot run anything by the name of a role": "roles:test_names_of_roles_that_look_like_statements_are_names",
     "cannot get the rights of the roles below": "planted:test_a_role_that_somebody_made_first_gets_no_rights",
-    "cannot have what a role owns restored": "parts:test_a_schema_is_restored_as_a_whole_under_its_name_and_under_another",
+    "cannot have what a role owns": "parts:test_a_schema_is_restored_as_a_whole_under_its_name_and_under_another",
     "is not given back": "roles:test_a_restore_on_the_sources_own_server_gives_no_right_back",
     # programs
     "`scribe-init`": "ownership:test_the_first_init_reads_nothing_that_a_stranger_has_planted"
