@@ -33,8 +33,8 @@ ALTER TABLE t ADD COLUMN IF NOT EXISTS ii timestamptz DEFAULT now();
 ALTER TABLE t ADD COLUMN m timestamptz DEFAULT now(), ALTER COLUMN m SET DEFAULT '2000-01-01';
 ALTER TABLE t ADD COLUMN n timestamptz DEFAULT 'now', ADD COLUMN o text DEFAULT 'now';
 ALTER TABLE t ADD COLUMN p stamp;
-SET app.tenant = 'red';
-ALTER TABLE t ADD COLUMN q text DEFAULT current_setting('app.tenant', true);
+SET app.tenant = 'it''s \ red';
+ALTER TABLE t ADD COLUMN "the ""q" text DEFAULT current_setting('app.tenant', true);
 RESET app.tenant;
 ALTER TABLE t ADD COLUMN r oid DEFAULT 't'::regclass, ADD COLUMN s bigint DEFAULT 't'::regclass::oid, ADD COLUMN u int DEFAULT hashenum('glad'::mood),
   ADD COLUMN v regclass DEFAULT 't', ADD COLUMN w timestamptz(3) DEFAULT '2020-01-01 00:00:00.12345Z', ADD COLUMN x mood[] DEFAULT '{sad}';
@@ -50,7 +50,7 @@ ALTER TABLE par ALTER a SET NOT NULL;
 BEGIN; ALTER TABLE pt ADD COLUMN c timestamptz DEFAULT now(); UPDATE pt SET c = '2000-01-01' WHERE id = 2; ALTER TABLE pt ALTER c SET NOT NULL, ADD COLUMN d timestamptz DEFAULT now(); COMMIT;
 DO $$ DECLARE found text; BEGIN
   SELECT string_agg(object_identity, ' ' ORDER BY id) INTO found FROM scribe.ddl_history WHERE kind = 'fill' AND object_identity !~ '^public\.pt?1?\M.*d$';
-  IF found IS DISTINCT FROM 'public.t.i public.t.j public.t.k public.t.m public.t.n public.t.q public.t.r public.t.s public.t.u public.pt1.a public.par.a public.pt1.c public.pt1.d' THEN
+  IF found IS DISTINCT FROM 'public.t.i public.t.j public.t.k public.t.m public.t.n public.t."the ""q" public.t.r public.t.s public.t.u public.pt1.a public.par.a public.pt1.c public.pt1.d' THEN
     RAISE NOTICE 'filled: %', found;
   END IF;
 END $$;

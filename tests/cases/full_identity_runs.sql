@@ -31,6 +31,7 @@ DO $$ BEGIN FOR i IN REVERSE 50..1 LOOP UPDATE uni SET a = a + 1 WHERE a = i; EN
 UPDATE toasted SET a = a + 100;
 UPDATE toasted SET big = 'small' WHERE a > 115;
 DELETE FROM toasted WHERE a < 105;
+BEGIN; UPDATE toasted SET a = a + 1; TRUNCATE toasted; INSERT INTO toasted VALUES (1, 'last'); COMMIT;
 UPDATE gen SET a = a + 5;
 UPDATE gen SET i = DEFAULT WHERE a = 6;
 DELETE FROM gen WHERE a = 7;

@@ -20,3 +20,5 @@ UPDATE f SET v = 9 WHERE ctid = (SELECT min(ctid) FROM f WHERE v = 2);
 DELETE FROM f WHERE ctid = (SELECT max(ctid) FROM f WHERE v = 3);
 INSERT INTO t SELECT i, i, big(i), decode(big(i), 'hex') FROM generate_series(200, 220) i;
 DELETE FROM t WHERE id = 5;
+-- when this is decoded, what did not change is in no file any more
+BEGIN; UPDATE t SET v = v + 1; UPDATE f SET v = v + 1 WHERE v > 3; UPDATE only_big SET big = big; TRUNCATE t, f, only_big; COMMIT;

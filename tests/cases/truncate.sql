@@ -28,6 +28,7 @@ TRUNCATE p;
 INSERT INTO p VALUES (1, 'last');
 TRUNCATE par;
 INSERT INTO chi VALUES (8, 9);
+TRUNCATE ONLY par;
 CREATE TABLE referenced (id int PRIMARY KEY);
 CREATE TABLE referring (id int REFERENCES referenced) PARTITION BY LIST (id);
 CREATE TABLE referring_1 PARTITION OF referring FOR VALUES IN (1);

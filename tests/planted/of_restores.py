@@ -183,7 +183,7 @@ RESTORES = (
         _DIALECT,
         '    ("search_path", "\'\'"),\n',
         "",
-        ("test_shouting.py::test_a_replay_reads_no_line_of_ours_under_a_users_path",),
+        ("test_pinned.py::test_a_base_means_the_same_under_any_settings",),
     ),
     Bug(
         "event triggers of the target fire while a segment is read",
@@ -305,14 +305,14 @@ COPIES = (
         _ARRIVALS,
         '        if identity["spool_id"] != self.spool_id:',
         "        if False:",
-        ("test_follow.py::test_a_chain_that_ends_ends_it_and_a_new_one_does_not_continue_it",),
+        ("test_arrivals.py::test_a_copy_that_runs_while_a_new_chain_begins_ends",),
     ),
     Bug(
         "a copy takes from the spool what a segment comes before",
         _ARRIVALS,
         "        self.waits = closed >= start and scan.position > archived",
         "        self.waits = False",
-        ("test_follow.py::test_what_is_committed_arrives_without_a_rotation_and_goes_on_after_each_end",),
+        ("test_arrivals.py::test_what_a_rotation_has_closed_waits_for_its_segment_and_keeps_what_follows_waiting",),
     ),
     Bug(
         "a copy follows over a gap",
@@ -345,8 +345,8 @@ COPIES = (
     Bug(
         "segments are joined across a gap",
         _JOINING,
-        "continues = before == alike and describe_break(contents.segments[index - 1], segment) is None",
-        "continues = before == alike",
+        "    return bases[-1] if chain.last >= segment.to_lsn else None",
+        "    return bases[-1] if chain is not None else None",
         ("test_compact.py::test_nothing_is_joined_across_a_gap_or_without_a_base",),
     ),
     Bug(
@@ -381,7 +381,7 @@ COPIES = (
         _UNDO,
         "  IF number <> 1 THEN",
         "  IF false THEN",
-        ("test_undo.py::test_a_later_change_of_a_row_is_a_conflict_that_names_the_transaction",),
+        ("test_undo.py::test_rows_that_were_changed_later_are_left_out_if_that_is_wanted",),
     ),
     Bug(
         "an undo does not keep others from writing",
@@ -402,7 +402,7 @@ COPIES = (
         _UNDO,
         "    yield from (Piece(each.owner, each.check(), each.tables) for each in plan.constraints)\n",
         "",
-        ("test_undo.py::test_what_is_unique_stays_unique_even_if_that_is_checked_late",),
+        ("test_undo.py::test_constraints_are_told_apart_by_more_than_their_name",),
     ),
     Bug(
         "a text of a user's controls the terminal",

@@ -472,7 +472,7 @@ STREAM = (
         _RECOVERY,
         "    if known is not None:\n        raise ScribeError(",
         "    if False:\n        raise ScribeError(",
-        ("test_stream.py::test_a_broken_chain_is_declared_once",),
+        ("test_stream.py::test_what_was_found_broken_stays_broken_though_its_cause_has_gone",),
     ),
     Bug(
         "a timeline that was left keeps its bases",
@@ -553,7 +553,7 @@ BASES = (
         "lib/scribe/source/slot.py",
         "    watchdog.start()\n",
         "",
-        ("test_init.py::test_names_a_prepared_transaction",),
+        ("test_init.py::test_several_waits_last_no_longer_than_one_may",),
     ),
     Bug(
         "what a run that was killed has begun is not undone",
@@ -574,7 +574,7 @@ BASES = (
         _SETUP,
         "            set_spool_aside(archive, talk)\n            keep(spool)",
         "            keep(spool)",
-        ("test_world.py::test_a_slot_that_went_breaks_the_chain",),
+        ("test_init.py::test_a_lost_slot_begins_a_new_chain",),
     ),
     Bug(
         "a base's point is on a server that took over after the look at its timeline",

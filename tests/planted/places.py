@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("scribe_decoder.so", "scribe_capture.so")
+DECODER = "decoder/sql/"  # where a test stands that is none of pytest's
+_FAILED = re.compile(r"not ok \d+ +[-+] (\w+)|(?:test)? +(\w+) +\.\.\. FAILED")  # from 16 on, and before
 
 
 def _ask(pg_config: Path | str, what: str) -> Path:
@@ -122,12 +125,32 @@ class Tree:
             Path(importlib.util.cache_from_source(str(path))).unlink(missing_ok=True)
 
     def test(self, tests: Sequence[str], limit: float, *options: str) -> Outcome:
-        """Run tests; limit: in seconds."""
+        """Run tests; limit: in seconds for those of pytest, and for the decoder's."""
+        if any(test.startswith(DECODER) for test in tests):
+            outcome = self._check_decoder(limit)
+            tests = [test for test in tests if not test.startswith(DECODER)]
+            if outcome.status != 0 or not tests:
+                return outcome
         report = self.path.parent / "report.xml"
         report.unlink(missing_ok=True)
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+        status, lines = self._run([*command, *options, *tests], limit)
+        if status is None:
+            return Outcome(None, f"no answer in {limit:g} s")
+        telling = [line for line in lines if line.startswith(("FAILED", "ERROR"))] or lines[-1:] or ["nothing"]
+        return Outcome(status, telling[0], *_read_report(report))
+
+    def _check_decoder(self, limit: float) -> Outcome:
+        """Run the decoder's own tests, all of them."""
+        status, lines = self._run(["tools/build-decoder", "--check"], limit)
+        failed = [f"{DECODER}{found[1] or found[2]}.sql" for found in map(_FAILED.match, lines) if found is not None]
+        said = failed[:1] or lines[-1:] or ["nothing"]
+        return Outcome(status and 1, said[0] if status is not None else f"no answer in {limit:g} s", tuple(failed))
+
+    def _run(self, command: Sequence[str], limit: float) -> tuple[int | None, list[str]]:
+        """Return a command's exit status, None if it took longer than limit (seconds), and the lines that it wrote."""
         process = subprocess.Popen(
-            [*command, *options, *tests],
+            command,
             cwd=self.path,
             env=self._environment,
             stdin=subprocess.DEVNULL,
@@ -141,11 +164,9 @@ class Tree:
         except BaseException as error:
             _end_group(process)
             if isinstance(error, subprocess.TimeoutExpired):
-                return Outcome(None, f"no answer in {limit:g} s")
+                return None, []
             raise
-        lines = output.splitlines()
-        telling = [line for line in lines if line.startswith(("FAILED", "ERROR"))] or lines[-1:] or ["nothing"]
-        return Outcome(process.returncode, telling[0], *_read_report(report))
+        return process.returncode, output.splitlines()
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:

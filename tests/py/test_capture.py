@@ -6,11 +6,12 @@ import contextlib
 import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 import pytest
-from cluster import ROOT, Cluster
+from cluster import ROOT, Cluster, poll
 from compare import assert_equal
 from source import Scribe, hide_library
 
@@ -238,6 +239,19 @@ def test_refuse_makes_the_statement_fail_with_a_hint(cluster: Cluster, captured:
     assert "replica identity" in result.stderr and "HINT" in result.stderr
 
 
+def test_a_schema_change_waits_while_a_base_needs_none(cluster: Cluster, captured: str) -> None:
+    """Of a session that has the library, too."""
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND pid = {}"
+    with cluster.connect(captured) as conn, cluster.connect(captured) as base, ThreadPoolExecutor(1) as pool:
+        for table in ("first", "second"):
+            with base.transaction():
+                base.execute("SELECT scribe.hold_schema_changes()")
+                change = pool.submit(conn.execute, f"CREATE TABLE {table} (a int PRIMARY KEY)".encode())
+                poll(lambda: cluster.query(waiting.format(conn.info.backend_pid)), 30, f"the wait of {table}")
+            change.result()
+    assert texts(cluster, captured) == [f"CREATE TABLE {table} (a int PRIMARY KEY)" for table in ("first", "second")]
+
+
 def test_uncapture_leaves_no_trace(cluster: Cluster, database: str) -> None:
     cluster.psql("CREATE TABLE t (x int)", database)
     before = cluster.dump(database)
@@ -337,6 +351,8 @@ def test_an_older_installation_is_brought_up_to_date_by_init_and_its_chain_goes_
 FREQUENT = """
 CREATE TABLE a (id int PRIMARY KEY, v text)
 CREATE TABLE keyless (v text)
+ALTER TABLE keyless ADD PRIMARY KEY (v)
+CREATE TABLE checked_late (id int PRIMARY KEY DEFERRABLE)
 CREATE TABLE numbered (id serial PRIMARY KEY, a int REFERENCES a)
 ALTER TABLE a ADD COLUMN w int DEFAULT NULL, ALTER COLUMN v SET NOT NULL
 ALTER TABLE a DROP COLUMN w
@@ -356,23 +372,30 @@ DROP TABLE keyless, numbered
 
 
 def test_the_library_records_what_the_functions_in_sql_record(cluster: Cluster, captured: str) -> None:
-    """A session's first schema change is recorded in PL/pgSQL, what follows in C."""
+    """Without it, one has the text of a session's first statement only."""
     cluster.psql(
         "CREATE FUNCTION evt() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;"
         "CREATE EVENT TRIGGER foreign_one ON ddl_command_end EXECUTE FUNCTION evt();"
-        "ALTER EVENT TRIGGER foreign_one ENABLE ALWAYS; CREATE SCHEMA mine; GRANT ALL ON SCHEMA mine TO mallory",
+        "ALTER EVENT TRIGGER foreign_one ENABLE ALWAYS; CREATE SCHEMA hidden; CREATE SCHEMA mine;"
+        "GRANT ALL ON SCHEMA mine TO mallory; CREATE TABLE fired (n serial PRIMARY KEY, tag text);"
+        "CREATE FUNCTION note() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN"
+        "  INSERT INTO public.fired (tag) VALUES (tg_tag); END $$;"
+        "CREATE EVENT TRIGGER noted ON ddl_command_end EXECUTE FUNCTION note()",
         captured,
     )
     cluster.createdb("other", captured)
+    hide_library(cluster, captured)
+    cluster.query("TRUNCATE fired", captured)
     cluster.query(f"UPDATE scribe.config SET database_oid = {cluster.value(OID_OF.format('other'))}", "other")
-    setup = "SET search_path = mine, public; SET timezone = 'Asia/Tokyo'; SET ROLE mallory;"
+    setup = "SET search_path = hidden, mine, public; SET timezone = 'Asia/Tokyo'; SET ROLE mallory;"
     calls = (
         "SELECT count(*) FROM pg_stat_xact_user_functions WHERE schemaname = 'scribe' AND funcname = 'record_command'"
     )
     try:
         for statement in FREQUENT:
             with cluster.connect(captured) as conn:
-                conn.execute((setup + statement).encode())
+                conn.execute(setup.encode())
+                conn.execute(statement.encode())
         with cluster.connect("other") as conn:
             conn.execute("CREATE TABLE first (a int PRIMARY KEY); DROP TABLE first; SET track_functions = 'all'")
             conn.execute(setup.encode())
@@ -380,9 +403,12 @@ def test_the_library_records_what_the_functions_in_sql_record(cluster: Cluster, 
                 with conn.transaction():
                     conn.execute(statement.encode())
                     assert conn.execute(calls.encode()).fetchone() == (0,), statement
-        columns = "kind, tag, object_type, object_identity, statement, exact, role, search_path, settings, quiet"
+        columns = "kind, tag, object_type, object_identity, statement, exact, role, search_path, quiet"
+        columns += """, CASE WHEN search_path <> '""' THEN settings END"""  # what capture has made needs none
         columns += ", cardinality(relids), (SELECT count(*) FROM scribe.replica_identity)"
         by_library = history(cluster, "other", columns)
         assert [row for row in by_library if row[3] != "public.first"] == history(cluster, captured, columns)
+        fired = "SELECT tag FROM fired ORDER BY n"  # by the users' commands, and by no command of capture's own
+        assert cluster.query(fired, "other")[2:] == cluster.query(fired, captured)
     finally:
         cluster.dropdb("other")

@@ -202,7 +202,16 @@ def test_a_relation_nobody_saw_made_is_flagged_at_rotation(scribe: Scribe) -> No
     scribe.start_stream()
     cluster.psql("CREATE TABLE seen (a serial PRIMARY KEY); CREATE VIEW v AS SELECT 1 AS a", dbname)
     cluster.psql("EXPLAIN ANALYZE CREATE MATERIALIZED VIEW unseen AS SELECT 1 AS a", dbname)
+    cluster.psql(
+        "DO $$ DECLARE n name; BEGIN FOR n IN SELECT evtname FROM pg_event_trigger WHERE evtname LIKE '!scribe%' LOOP"
+        " EXECUTE format('ALTER EVENT TRIGGER %I DISABLE', n); END LOOP; END $$",
+        dbname,
+    )
+    cluster.psql("ALTER TABLE seen REPLICA IDENTITY NOTHING", dbname)
+    cluster.psql("INSERT INTO seen VALUES (1); UPDATE seen SET a = 2; DELETE FROM seen", dbname)
     _, warnings = rotated(scribe)
+    for command in ("UPDATE", "DELETE"):
+        assert f"{command} of public.seen could not be carried: no replica identity" in warnings
     told = "materialized view public.unseen is there, and nothing told how it was made"
     assert [warning for warning in warnings if "could not be recorded" in warning] == [
         f"CREATE could not be recorded: {told}; take a new base"

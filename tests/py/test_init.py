@@ -8,8 +8,10 @@ import re
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from cluster import ROOT, Cluster, poll, temporary_cluster
 from source import Scribe
@@ -17,6 +19,8 @@ from wrapping import wrap_program
 
 from scribe.archive.layout import Archive
 from scribe.archive.manifest import read_manifest
+from scribe.common.errors import TryAgainError
+from scribe.source.slot import create_slot
 
 SOME_TABLES = """
 CREATE TABLE keyed (id int PRIMARY KEY, v text);
@@ -196,6 +200,30 @@ def test_names_a_prepared_transaction(scribe: Scribe, cluster: Cluster) -> None:
 
 
 @pytest.mark.slow
+def test_several_waits_last_no_longer_than_one_may(
+    scribe: Scribe, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server counts from the beginning of each."""
+    for name, value in scribe.env.items():
+        if name.startswith("PG"):
+            monkeypatch.setenv(name, value)
+    waits = "SELECT 1 FROM pg_locks WHERE locktype = 'transactionid' AND clock_timestamp() - waitstart > '1.2 s'"
+    with (
+        cluster.connect(scribe.dbname) as conn,
+        cluster.connect(autocommit=False) as first,
+        cluster.connect(autocommit=False) as second,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first.execute("SELECT pg_current_xact_id()")
+        made = pool.submit(create_slot, conn, "waits", "scribe_decoder", temporary=True, wait=2)
+        poll(lambda: cluster.query(waits), 30, "a wait")
+        second.execute("SELECT pg_current_xact_id()")
+        first.rollback()
+        with pytest.raises(TryAgainError, match="within 2 s: it waits for") as caught:
+            made.result()
+    assert isinstance(caught.value.__context__, psycopg.errors.QueryCanceled)  # not LockNotAvailable
+
+
 def test_a_locked_table_is_named(scribe: Scribe, cluster: Cluster) -> None:
     cluster.psql(SOME_TABLES, scribe.dbname)
     with cluster.connect(scribe.dbname, autocommit=False) as other:

@@ -33,6 +33,7 @@ HINDRANCES = {
     "statement_timeout": "300ms",
     "lock_timeout": "10ms",
     "idle_in_transaction_session_timeout": "100ms",
+    "search_path": "planted, pg_catalog",
 }
 CONTENTS = r"""
 SET standard_conforming_strings = on; SET array_nulls = on; SET transform_null_equals = off;
@@ -53,13 +54,34 @@ CREATE TABLE p (i interval) PARTITION BY RANGE (i);
 CREATE TABLE p1 PARTITION OF p FOR VALUES FROM ('-1 day -02:03:04') TO ('1 day');
 INSERT INTO p VALUES ('-1 day');
 """
-MORE = "INSERT INTO a (id, t) VALUES (0, ARRAY[NULL::text]); UPDATE a SET i = '-2 days 00:00:01' WHERE id = 1;"
+MORE = """
+INSERT INTO a (id, t) VALUES (0, ARRAY[NULL::text]); UPDATE a SET i = '-2 days 00:00:01' WHERE id = 1;
+SET extra_float_digits = 3;  -- which the generated column depends on
+INSERT INTO a (id, f, b, m) VALUES (-1, 0.1::float8 + 0.2, decode('00ff5c', 'hex'), 12.5);
+"""
+# What is not recorded with a statement, since it ran under what a segment's header sets.
+PLAIN = "-c standard_conforming_strings=on -c array_nulls=on -c transform_null_equals=off"
+PLAIN += " -c backslash_quote=safe_encoding -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c TimeZone=UTC"
+PLAIN += " -c quote_all_identifiers=off -c bytea_output=hex -c xmlbinary=base64 -c xmloption=content -c extra_float_digits=3"
+SCHEMA_CHANGE = r"""
+CREATE VIEW later AS SELECT id, 'a\d' AS slash, E'it\'s' AS quoted, '{NULL,a}'::text[] AS nulls, s = NULL AS no,
+    '-1 day -02:03:04'::interval AS back, '03/04/2026'::date AS day, '2026-02-03 04:05:06'::timestamptz AS zoned,
+    '\x5c'::bytea::text AS bytes, (1 / 3.0::float8)::text AS digits
+    FROM a
+"""
+# Who resolves an operator under this path calls what anybody may have written.
+PLANTED = """
+CREATE SCHEMA planted;
+CREATE FUNCTION planted.act(int, int) RETURNS boolean LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'planted code was run'; END $$;
+CREATE OPERATOR planted.= (LEFTARG = int, RIGHTARG = int, FUNCTION = planted.act);
+"""
 
 
 @pytest.fixture
 def odd(scribe: Scribe, cluster: Cluster) -> Iterator[Scribe]:
     """A source of which every setting that matters is another."""
-    cluster.psql(CONTENTS, scribe.dbname)
+    cluster.psql(CONTENTS + PLANTED, scribe.dbname)
     for name, value in MEANING.items():
         cluster.query(f'ALTER DATABASE "{scribe.dbname}" SET {name} = {value if "," in value else repr(value)}')
     yield scribe
@@ -83,6 +105,8 @@ def test_a_base_means_the_same_under_any_settings(
     odd.run("scribe-init")
     odd.start_stream()
     cluster.psql(MORE, odd.dbname)
+    with cluster.connect(odd.dbname, options=PLAIN) as conn:
+        conn.execute(SCHEMA_CHANGE.encode())
     odd.run("scribe-rotate", "--wait-lsn", "current", "--record")
     cluster.query(f'ALTER DATABASE "{odd.dbname}" RESET ALL')
     source = cluster.dump(odd.dbname)

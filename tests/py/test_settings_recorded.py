@@ -153,6 +153,18 @@ def test_a_text_that_no_stream_carries_is_flagged(cluster: Cluster, captured: st
     assert re.search("its text (has|or its settings have) more than|longer", str(reason))
 
 
+def test_settings_that_no_stream_carries_are_flagged_though_the_text_is_short(cluster: Cluster, database: str) -> None:
+    """The library counts by itself."""
+    cluster.psql(CAPTURE, database)
+    cluster.psql("CREATE OR REPLACE FUNCTION scribe.longest_text() RETURNS int LANGUAGE sql AS 'SELECT 5000'", database)
+    hide_library(cluster, database)
+    with cluster.connect(database) as conn:
+        conn.execute("SELECT set_config('app.tenant', repeat('x', 5000), false)")
+        conn.execute("CREATE TABLE t (a int PRIMARY KEY, v text DEFAULT current_setting('app.tenant'))")
+    said = ("lost", False, "", "{}", "its text or its settings have more than 5000 bytes")
+    assert last(cluster, database, "kind, exact, statement, settings::text, reason") == said
+
+
 def test_a_short_command_is_carried_whatever_the_length_of_what_the_client_sent(
     cluster: Cluster, captured: str
 ) -> None:

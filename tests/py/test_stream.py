@@ -411,6 +411,12 @@ def test_a_broken_chain_is_declared_once(tmp_path: Path) -> None:
     assert archive.broken() is None
 
 
+def test_what_was_found_broken_stays_broken_though_its_cause_has_gone(attached: Scribe) -> None:
+    break_chain(Archive(attached.archive), "somebody has put it right", 16)
+    result = attached.run("scribe-stream", check=False)
+    assert (result.returncode, "somebody has put it right" in result.stderr) == (1, True)
+
+
 def test_moved_sequences_are_recorded_without_a_row(attached: Scribe) -> None:
     attached.cluster.query("CREATE SEQUENCE s", attached.dbname)
     attached.start_stream()

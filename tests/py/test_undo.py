@@ -275,6 +275,9 @@ def test_code_of_what_is_made_again_runs_as_its_owner(undone: Undone) -> None:
     undone.archive.segment([f"{DROP.replace('public.t', 'public.c')}"])
     undone.run()
     undone.cluster.psql("CREATE TABLE armed ()", undone.name)
+    printed = undone.undo("--xid", "701").stdout
+    assert printed.endswith("\nCOMMIT;\n")
+    undone.cluster.psql(printed.removesuffix("COMMIT;\n") + "ROLLBACK;\n", undone.name)
     undone.undo("--xid", "701", "--apply", "-d", undone.name)
     undone.cluster.psql("DROP TABLE armed", undone.name)
     assert undone.rows("SELECT id, other FROM c_1 ORDER BY 1") == [(1, 1), (2, 1)]

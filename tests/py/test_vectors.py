@@ -15,6 +15,7 @@ from source import Scribe
 
 from scribe.common.dialect import quote_identifier, quote_literal, quote_name
 
+CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 VECTORS = sorted((ROOT / "tests/vectors").glob("*.sql"))
 FRAME = re.compile(
     rb"^BEGIN; -- xid \d+ commit [0-9A-F/]+ time [0-9:. +-]+\n(.*?)^COMMIT; -- end [0-9A-F/]+\n", re.M | re.S
@@ -76,8 +77,10 @@ def test_texts_and_names_that_python_writes_are_read_as_they_were(cluster: Clust
     texts = ["", "it's", "'", "''; DROP TABLE t; --", 'say "hi"', "\\", "\\'", "a\nb\t\x01\x7f", "é日本😀", "$$"]
     with cluster.connect(options=f"-c standard_conforming_strings={standard}") as conn:
         for text in texts:
+            assert CONTROLS.search(quote_literal(text)) is None  # a line of its own could be taken for a frame
             assert conn.execute(f"SELECT {quote_literal(text)}".encode()).fetchone() == (text,)
         for name in texts[1:]:
+            assert CONTROLS.search(quote_name(name)) is None
             for quoted in (quote_name(name), quote_identifier(name, force=True)):
                 if standard == "on" or not quoted.startswith("U&"):
                     found = conn.execute(f"SELECT 1 AS {quoted}".encode())

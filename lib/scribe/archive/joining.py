@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from scribe.archive.chains import describe_break, find_chain
+from scribe.archive.chains import find_chain
 from scribe.archive.layout import Archive, Base, Segment
 from scribe.archive.retention import Contents, Limit, days_before, find_limit, orphans
 from scribe.archive.segments import Mark, Reader, open_plain
@@ -89,8 +89,7 @@ def make_plan(archive: Archive, contents: Contents, days: int, unsent: Collectio
             before = None
             continue
         alike = (day, base.stamp if base else None, *_circumstances(segment))
-        continues = before == alike and describe_break(contents.segments[index - 1], segment) is None
-        if continues:
+        if before == alike:  # one base leads to both: there is no gap between them
             groups[-1].append(segment)
         else:
             groups.append([segment])
