@@ -62,7 +62,8 @@ INSERT INTO a (id, f, b, m) VALUES (-1, 0.1::float8 + 0.2, decode('00ff5c', 'hex
 # What is not recorded with a statement, since it ran under what a segment's header sets.
 PLAIN = "-c standard_conforming_strings=on -c array_nulls=on -c transform_null_equals=off"
 PLAIN += " -c backslash_quote=safe_encoding -c DateStyle=ISO,MDY -c IntervalStyle=postgres -c TimeZone=UTC"
-PLAIN += " -c quote_all_identifiers=off -c bytea_output=hex -c xmlbinary=base64 -c xmloption=content -c extra_float_digits=3"
+PLAIN += " -c quote_all_identifiers=off -c bytea_output=hex -c xmlbinary=base64 -c xmloption=content"
+PLAIN += " -c extra_float_digits=3"
 SCHEMA_CHANGE = r"""
 CREATE VIEW later AS SELECT id, 'a\d' AS slash, E'it\'s' AS quoted, '{NULL,a}'::text[] AS nulls, s = NULL AS no,
     '-1 day -02:03:04'::interval AS back, '03/04/2026'::date AS day, '2026-02-03 04:05:06'::timestamptz AS zoned,
