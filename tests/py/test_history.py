@@ -27,6 +27,7 @@ from scribe.archive.summary import MOST, Summary
 from scribe.archive.tokens import read_image
 from scribe.common.ddlnames import Renamed, brief, name_objects, read_rename
 from scribe.common.errors import ScribeError
+from scribe.common.patterns import read_pattern
 from scribe.history.changes import (
     Change,
     Count,
@@ -38,6 +39,9 @@ from scribe.history.changes import (
     read_events,
     whole,
 )
+from scribe.history.query import Query
+from scribe.history.render import Entry, ShortDdl, Style, line_of
+from scribe.history.statements import Table
 from scribe.history.times import read_time
 from scribe.programs.log import main
 from scribe.stream.rotation import rotate
@@ -227,6 +231,16 @@ def test_a_line_that_is_none_of_the_dialects_is_named_with_its_place(tmp_path: P
 # scribe-log
 
 
+def test_patterns_fit_names_as_in_psql_and_who_asked_is_said_once() -> None:
+    strange, other = Table("public", 'we"ird\nTbl'), Table("public", "orders\n")
+    assert Query(tables=(read_pattern("we*"),)).fits_table(strange)
+    assert not Query(tables=(read_pattern("orders"),)).fits_table(other)
+    head = Transaction(7, 1, "2026-01-01 00:00:00.000000+00", "segment")
+    dropped = ShortDdl("DROP TABLE", "public.t", "app", None, "psql")
+    assert line_of(Entry(head, ddl=[dropped], who=" by app (psql)"), Style()).count("by app (psql)") == 1
+    assert line_of(Entry(head, who=" by app (psql)"), Style()).endswith("(nothing) by app (psql)\n")
+
+
 @pytest.fixture
 def log(told: Scribe, capfdbinary: pytest.CaptureFixture[bytes]):
     """Run scribe-log and return what it printed; said holds its messages."""
@@ -302,12 +316,12 @@ def test_the_log_names_places_to_restore_to_and_counts_by_table(told: Scribe, lo
         "TRUNCATE public.two",
         "ALTER TABLE public.whole by postgres (psql)",
     ]
-    commands = log("--points", "--commands", "-n", "1")
-    xid = commands[0].split()[3]
-    assert commands[1:] == [
-        f"    scribe-restore -d TARGET --target-xid {xid} --target-exclusive",
-        f"    scribe-undo --xid {xid}",
-    ]
+    for chosen, undone in (("--kind=truncate", True), ("--kind=ddl", False)):  # scribe-undo refuses ALTER TABLE
+        commands = log("--points", "--commands", "-n", "1", chosen)
+        xid = commands[0].split()[3]
+        expected = [f"    scribe-restore -d TARGET --target-xid {xid} --target-exclusive"]
+        expected += [f"    scribe-undo --xid {xid}"] if undone else []
+        assert [line for line in commands if line.startswith("    ")] == expected
     assert [line.split() for line in log("--stat", "--table", "led")][1] == ["public.led", "5", "1", "3", "0"]
 
 

@@ -103,6 +103,21 @@ def test_later_transactions_are_taken_back_too_if_that_is_wanted(undone: Undone)
     undone.check(run.stdout, "--target-xid", "701", "--target-exclusive")
 
 
+def test_a_table_that_was_dropped_later_comes_back_too_if_that_is_wanted(undone: Undone) -> None:
+    """What the hint says can be done; a later change of another kind of the schema cannot be included."""
+    change = "UPDATE public.t SET v = 'uno' WHERE id = 1;\nTRUNCATE ONLY public.log;\n-- rows 1 updated 1 truncated\n"
+    undone.archive.segment([change, "DELETE FROM public.child;\n-- rows 1 deleted\n", DROP])
+    assert "hint: Take 703 back, too, with --conflicts include" in undone.undo("--xid", "701", status=1).stderr
+    run = undone.undo("--xid", "701", "--conflicts", "include")
+    assert run.stdout.startswith("-- pg_scribe undo of transaction 701 (") and "transaction 703 (" in run.stdout
+    undone.run()
+    undone.cluster.psql(run.stdout, undone.name)
+    assert undone.rows("SELECT id, v FROM t ORDER BY id")[:2] == [(1, "one"), (2, None)]
+    assert undone.rows("SELECT count(*) FROM log") == [(3,)]
+    rows = undone.undo("--xid", "701", "--conflicts", "include", "--kind", "update", status=1).stderr
+    assert "703 has changed the schema (DROP TABLE) and cannot be included" in rows
+
+
 def test_rows_that_were_changed_later_are_left_out_if_that_is_wanted(undone: Undone) -> None:
     undone.archive.segment(
         [

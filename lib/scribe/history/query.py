@@ -74,10 +74,10 @@ class Query:
     def fits_name(self, name: Name) -> bool:
         """Whether the patterns fit a name; without a schema, those of any do."""
         schema, own = name
-        if self.schemas and not any(re.search(pattern, schema or "") for pattern in self.schemas):
+        if self.schemas and not any(_fits(pattern, schema or "") for pattern in self.schemas):
             return False
         return not self.tables or any(
-            re.search(pattern, own) and (place is None or schema is None or re.search(place, schema))
+            _fits(pattern, own) and (place is None or schema is None or _fits(place, schema))
             for place, pattern in self.tables
         )
 
@@ -138,6 +138,11 @@ class Query:
         if len(self.tables) == 1 and not self.names and (name := _plain_name(self.tables[0][1])):
             found.append(name.encode())
         return tuple(found)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    """Whether a pattern fits a name as it does in PostgreSQL: newlines are characters as others are."""
+    return re.fullmatch(pattern, name, re.DOTALL) is not None
 
 
 def _plain_name(pattern: str) -> str | None:

@@ -63,6 +63,11 @@ class Entry:
         counts[kind] += rows
 
     @property
+    def asked(self) -> str:
+        """Who made it, unless a schema change says so already."""
+        return "" if any(str(each).endswith(self.who) for each in self.ddl) else printable(self.who)
+
+    @property
     def total(self) -> int:
         """How many rows."""
         return sum(number for counts in self.rows.values() for number in counts.values())
@@ -139,7 +144,7 @@ def line_of(entry: Entry, style: Style) -> str:
     parts += [style.paint(f"warning: {text}", "31") for text in entry.notices]
     number = f"xid {head.xid}" if head.xid else "xid -"
     place = style.paint(f"{number:<14} {format_lsn(head.commit_lsn):<12}", "33")
-    return f"{head.time}  {place} {', '.join(parts) or '(nothing)'}{printable(entry.who)}\n"
+    return f"{head.time}  {place} {', '.join(parts) or '(nothing)'}{entry.asked}\n"
 
 
 def _count_text(table: Table, counts: Mapping[str, int], style: Style) -> str:
@@ -152,14 +157,14 @@ def _count_text(table: Table, counts: Mapping[str, int], style: Style) -> str:
     return f"{printable(table_name(table))} {' '.join(shown)}"
 
 
-def commands_of(head: Transaction) -> str:
-    """Return the commands that lead before a transaction, or take it back."""
-    lsn = format_lsn(head.commit_lsn)
+def commands_of(entry: Entry) -> str:
+    """Return the commands that lead before a transaction, or take it back: of schema changes, DROPs alone are."""
+    head = entry.head
     if not head.xid:
-        return f"    scribe-restore -d TARGET --target-lsn {lsn} --target-exclusive\n"
-    return (
-        f"    scribe-restore -d TARGET --target-xid {head.xid} --target-exclusive\n    scribe-undo --xid {head.xid}\n"
-    )
+        return f"    scribe-restore -d TARGET --target-lsn {format_lsn(head.commit_lsn)} --target-exclusive\n"
+    before = f"    scribe-restore -d TARGET --target-xid {head.xid} --target-exclusive\n"
+    able = all(ddl.tag.startswith("DROP ") for ddl in entry.ddl)
+    return before + (f"    scribe-undo --xid {head.xid}\n" if able else "")
 
 
 # JSON

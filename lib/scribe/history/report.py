@@ -31,9 +31,9 @@ def points(entries: list[Entry], style: Style, *, commands: bool) -> Iterator[st
         for what in lines:
             number = f"xid {entry.head.xid}" if entry.head.xid else "xid -"
             place = style.paint(f"{number:<14} {format_lsn(entry.head.commit_lsn):<12}", "33")
-            yield f"{entry.head.time}  {place} {what}{printable(entry.who)}\n"
+            yield f"{entry.head.time}  {place} {what}{entry.asked}\n"
         if lines and commands:
-            yield commands_of(entry.head)
+            yield commands_of(entry)
 
 
 def _marks(entry: Entry, style: Style) -> Iterator[str]:

@@ -256,7 +256,7 @@ class _Printer:
 def text_of(entry: Entry, form: Form) -> str:
     """Return what stands of a transaction beside its changes."""
     text = line_of(entry, form.style) if form.name == LINE else ""
-    text += commands_of(entry.head) if form.commands and form.name != JSON else ""
+    text += commands_of(entry) if form.commands and form.name != JSON else ""
     return text + ("\n" if form.name == SQL else "")
 
 

@@ -11,7 +11,7 @@ import itertools
 import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,14 @@ class Plan:
         return sorted(found.union(*(constraint.tables for constraint in self.constraints)) - made)
 
 
+class DroppedLaterError(Exception):
+    """Transactions that have dropped something are to be taken back, too. xids: their numbers."""
+
+    def __init__(self, xids: Sequence[int]) -> None:
+        super().__init__()
+        self.xids = xids
+
+
 class RecordedCopy(Copy):
     """A copy that records what is done to it, once install() has been called."""
 
@@ -140,6 +148,15 @@ def take_back(source: Source, clusters: Clusters, wanted: Wanted, conflicts: str
         hint = "Restore to just before with scribe-restore --target-xid and --target-exclusive."
         raise ScribeError("texts of a database in SQL_ASCII have no encoding in which SQL could be written", hint)
     refuse_coarse(source.chains)
+    while True:
+        try:
+            return _take_back(source, clusters, wanted, conflicts)
+        except DroppedLaterError as error:  # what they dropped can only be kept on the way past them
+            source.talk.note(f"begun again, to give back what {error.xids[0]} has dropped, too")
+            wanted = replace(wanted, xids=(*wanted.xids, *error.xids))
+
+
+def _take_back(source: Source, clusters: Clusters, wanted: Wanted, conflicts: str) -> Plan:
     transactions = find_transactions(source.archive, source.chains, wanted.xids) if wanted.xids else []
     rows = find_rows(source, clusters, wanted, transactions)
     if rows is not None:
@@ -230,13 +247,20 @@ class Undo:
         return {b.commit_lsn for b in recorder.begins if b.time >= since and (until is None or b.time <= until)}
 
     def _refuse_schema_changes(self, recorder: Recorder, lsns: set[int]) -> None:
+        """Raise for transactions that changed the schema: DroppedLaterError if what they did can be taken back."""
+        changed: dict[Begin, list[str]] = {}
         for stamp, tags in recorder.ddl.items():
-            begin = recorder.begins[stamp]
-            if begin.commit_lsn in lsns:
+            if (begin := recorder.begins[stamp]).commit_lsn in lsns:
+                changed.setdefault(begin, []).extend(tags)
+        able = bool(self.wanted.xids) and self.wanted.ddl and not self.wanted.keys
+        for begin, tags in changed.items():
+            if not (able and all(tag.startswith("DROP ") for tag in tags)):
                 raise ScribeError(
                     f"the later transaction {begin.xid} has changed the schema ({tags[0]}) and cannot be included",
                     "Leave out the rows that it has changed with --conflicts skip.",
                 )
+        if changed:
+            raise DroppedLaterError([begin.xid for begin in changed])
 
     # What takes it back
 
