@@ -373,6 +373,23 @@ def test_generated_columns_that_bar_changes_are_told_at_once(source: Scribe) -> 
         assert source.run("scribe-check", "--only", "identity").returncode == 0
 
 
+def test_sessions_that_alter_partitions_of_one_table_do_not_wait_for_each_other(source: Scribe) -> None:
+    """What capture notes of the parent is as it was: no row of others may be in the way, nor one after the snapshot."""
+    source.cluster.psql(
+        "CREATE TABLE p (id int, k int) PARTITION BY LIST (k);"
+        + "".join(f"CREATE TABLE p{n} PARTITION OF p FOR VALUES IN ({n});" for n in (1, 2)),
+        source.dbname,
+    )
+    source.run("scribe-init")
+    with source.cluster.connect(source.dbname) as one, source.cluster.connect(source.dbname) as other:
+        other.execute("SET lock_timeout = '5s'")
+        one.execute("BEGIN; ALTER TABLE p1 ADD CHECK (id > 0)")
+        other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1; ALTER TABLE p2 ADD CHECK (id > 0)")
+        one.execute("COMMIT")
+        other.execute("ALTER TABLE p2 ALTER id SET NOT NULL; COMMIT")
+    assert source.cluster.query("SELECT reason FROM scribe.ddl_history WHERE kind = 'lost'", source.dbname) == []
+
+
 def test_tables_that_cannot_be_in_the_stream_are_named_before_anything_is_done(owner: Scribe) -> None:
     owner.cluster.psql("CREATE TABLE foreigner (x int PRIMARY KEY)", owner.dbname)
     result = owner.run("scribe-init", check=False)

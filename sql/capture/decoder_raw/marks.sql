@@ -21,7 +21,8 @@ $function$;
 CREATE OR REPLACE FUNCTION scribe.note_names() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    INSERT INTO scribe.table_facts AS f SELECT * FROM scribe.read_facts(NULL)
+    INSERT INTO scribe.table_facts AS f SELECT * FROM scribe.read_facts(NULL) AS r
+        WHERE NOT EXISTS (SELECT FROM scribe.table_facts AS o WHERE o.relid = r.relid AND o.facts::jsonb - 'c' = r.facts::jsonb)
         ON CONFLICT (relid) DO UPDATE SET facts = EXCLUDED.facts
         WHERE f.facts::jsonb - 'c' <> EXCLUDED.facts::jsonb;
 EXCEPTION WHEN OTHERS THEN

@@ -104,9 +104,12 @@ BEGIN
         END IF;
     END IF;
     INSERT INTO scribe.table_facts AS f
-        SELECT r.relid, CASE WHEN tg_tag IN ('CREATE TABLE AS', 'SELECT INTO')
-            THEN (r.facts::jsonb || jsonb_build_object('c', scribe.create_text(r.relid)))::text ELSE r.facts END
-        FROM scribe.read_facts(touched) AS r
+        SELECT n.relid, n.facts
+        FROM (SELECT r.relid, CASE WHEN tg_tag IN ('CREATE TABLE AS', 'SELECT INTO')
+                THEN (r.facts::jsonb || jsonb_build_object('c', scribe.create_text(r.relid)))::text ELSE r.facts END AS facts
+            FROM scribe.read_facts(touched) AS r OFFSET 0) AS n
+        WHERE NOT EXISTS (SELECT FROM scribe.table_facts AS o  -- whose row another session may have in work, a parent's for instance
+            WHERE o.relid = n.relid AND o.facts = n.facts)
     ON CONFLICT (relid) DO UPDATE SET facts = EXCLUDED.facts WHERE f.facts <> EXCLUDED.facts;
     IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE') AND scribe.is_active() THEN
         PERFORM scribe.warn_unpublished(touched);
