@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -117,7 +118,33 @@ class Teller(Words):
             return max((parse_lsn(lsn.decode()) for lsn in _CONFIRMING.findall(whole)), default=0)
         return 0
 
-    def _read(self, path: Path, number: int) -> list[str]:
+    def find(self) -> list[str]:
+        """Return what is there after a power cut, whose words are told before anybody works on the archive again."""
+        paths = Spool(self.archive.spool).paths()
+        known = set(self.numbers.values())
+        self.numbers = {inode: n for inode, n in self.numbers.items() if inode in {os.stat(p).st_ino for p in paths}}
+        numbers = {path.name: self.number(path) for path in paths}
+        words = [f"file {number} is new" for number in numbers.values() if number not in known]
+        parts = "".join(f" {int(name[5:-4])}:{number}" for name, number in numbers.items() if name.startswith("part-"))
+        words.append(f"archived up to {self.archive.archived_lsn()} is found")
+        words.append(f"file {numbers.get(self.stream.name, 0)} is found, and parts{parts}")
+        words.append("cuts are found" + "".join(f" {point}" for point in self.archive.pending_cuts()))
+        for path, number in zip(paths, numbers.values(), strict=True):
+            text = path.read_bytes()
+            hole = text.find(b"\0")
+            ends = [match.end() for match in _FRAME.finditer(text[: hole if hole >= 0 else len(text)])]
+            frames = self.frames.setdefault(number, [])
+            both = zip(ends, (frame[0] for frame in frames), strict=False)
+            del frames[len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], both))) :]
+            words.append(f"file {number} is found with {len(frames)} pieces")
+            self.offsets[number] = frames[-1][0] if frames else 0
+            words += self._read(path, number, hole if hole >= 0 else None)  # what came just before the cut
+            if hole >= 0:
+                self.offsets[number] = len(text)  # what follows is no transaction, and is cut
+        self.heard = 0
+        return words
+
+    def _read(self, path: Path, number: int, limit: int | None = None) -> list[str]:
         frames = self.frames.setdefault(number, [])
         start = self.offsets.get(number, 0)
         with path.open("rb") as stream:
@@ -126,7 +153,7 @@ class Teller(Words):
                 frames[:] = [frame for frame in frames if frame[0] <= size]
                 start = size
             stream.seek(start)
-            text = stream.read()
+            text = stream.read(None if limit is None else max(0, limit - start))
         text = text[: text.rfind(b"\n") + 1]
         self.offsets[number] = start + len(text)
         words = []

@@ -68,6 +68,7 @@ class Model:
     data_on_disk: bool = False
     sent: int = 0
     said: int = 0
+    names: list[tuple[int, dict[int, int]]] = field(default_factory=list)  # stream and parts since they were on disk
     steps: int = field(default=0, compare=False)
 
     # --- the words ----------------------------------------------------------------------------------------------
@@ -80,7 +81,7 @@ class Model:
             if match is None or step is None:
                 raise RefusedError(f'step {number}, "{word}": the model has no such word')
             try:
-                step(self, *(int(each) for each in match.groups()))
+                step(self, *(int(each) if each.isdigit() else each for each in match.groups()))
             except RefusedError as error:
                 raise RefusedError(f'step {number}, "{word}": {error}') from None
             self.steps += 1
@@ -144,6 +145,7 @@ class Model:
     def remove_stream(self) -> None:
         """The file being written goes: nothing of it is whole."""
         self._lose(lambda: setattr(self, "stream", 0))
+        self._name()
 
     # scribe-rotate
 
@@ -152,15 +154,18 @@ class Model:
         demand(number == self.stream, "it is not the file being written")
         demand(part > max(self.parts, default=0), "the number was used")
         self.parts[part], self.stream = number, 0
+        self._name()
 
     def create(self, number: int) -> None:
         """A new file to write to; nobody else has it."""
         demand(self.stream == 0, "there is one")
         self.files[number], self.stream = File(), number
+        self._name()
 
     def sync_names(self) -> None:
         """The spool's names are on disk."""
         self.d_stream, self.d_parts = self.stream, dict(self.parts)
+        self.names = []
 
     def sync_data(self) -> None:
         """A segment's data is on disk."""
@@ -193,12 +198,14 @@ class Model:
         name = self.parts[part]
         if list(self._tape())[-1][0] == name:
             self._lose(lambda: self.parts.pop(part))
+            self._name()
             return
         demand(part == min(self.parts), "an earlier part is there still")
         durable = {lsn for lsn, end in self.segments.items() if end <= self.d_archived}
         held = [lsn for lsn, _ in self.files[name].pieces if lsn not in durable]
         demand(not held, f"segments do not hold what it holds: {held[:1]}")
         del self.parts[part]
+        self._name()
         self._check_kept()
 
     def report(self, lsn: int) -> None:
@@ -265,7 +272,43 @@ class Model:
         there = sum(len(each.pieces) for _, each in self._tape())
         demand(pieces == there, f"the spool should have {there} pieces")
 
+    # the same of a real file system, which keeps what was synced and of the rest some of what came first
+
+    def find_archived(self, archived: int) -> None:
+        """Power was cut; segments whose names were not synced may be gone."""
+        demand(archived >= self.d_archived, f"a segment is gone whose name was on disk: {self.d_archived}")
+        demand(archived in (self.archived, self.d_archived, *self.ends), "no segment ended there")
+        self.d_archived = archived
+        self.lose_segments()
+        self.data_on_disk = False
+
+    def find_names(self, stream: int, parts: str) -> None:
+        """The spool has these names after a power cut: as they were on disk, or at some time since."""
+        found = (stream, {int(part): int(number) for part, number in re.findall(r"(\d+):(\d+)", parts)})
+        known = [(self.d_stream, self.d_parts), *self.names]
+        demand(found in known, f"the spool's names should be one of {known}")
+        self.stream, self.parts = found
+        self.sync_names()
+
+    def find_cuts(self, cuts: str) -> None:
+        """These points of bases are on record after a power cut."""
+        found = {int(each) for each in cuts.split()}
+        demand(found <= self.cuts, "there are others on record")
+        self.cuts = found
+
+    def find_pieces(self, number: int, pieces: int) -> None:
+        """So many of a file's pieces are there after a power cut."""
+        each = self._file(number)
+        demand(pieces >= each.kept, f"{each.kept} pieces were on disk")
+        demand(pieces <= len(each.pieces), "it had less")
+        del each.pieces[pieces:]
+        each.kept = pieces
+
     # --- what they use ------------------------------------------------------------------------------------------
+
+    def _name(self) -> None:
+        """The spool's names are others now, but not on disk yet."""
+        self.names.append((self.stream, dict(self.parts)))
 
     def _file(self, number: int) -> File:
         demand(number in self.files, "there is no such file")
@@ -346,6 +389,10 @@ WORDS: tuple[tuple[re.Pattern[str], Callable[..., None]], ...] = tuple(
         (r"segments go", Model.lose_segments),
         (r"power is back", Model.return_power),
         (r"there is (\d+) archived and (\d+) in the spool", Model.find),
+        (r"archived up to (\d+) is found", Model.find_archived),
+        (r"file (\d+) is found, and parts((?: \d+:\d+)*)", Model.find_names),
+        (r"cuts are found((?: \d+)*)", Model.find_cuts),
+        (r"file (\d+) is found with (\d+) pieces", Model.find_pieces),
     )
 )
 

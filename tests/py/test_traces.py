@@ -96,7 +96,11 @@ def test_the_words_are_those_that_the_model_prints() -> None:
     assert set(unknown) == silent, set(unknown) - silent
     unused = [pattern.pattern for pattern, _ in WORDS if not any(pattern.fullmatch(word) for word in printed)]
     # told by who looks at the disk, or at what was confirmed
-    assert unused == [r"(\d+) pieces of file (\d+) are on disk", r"there is (\d+) archived and (\d+) in the spool"]
+    assert unused == [
+        r"(\d+) pieces of file (\d+) are on disk",
+        r"there is (\d+) archived and (\d+) in the spool",
+        *(pattern for pattern in (pattern.pattern for pattern, _ in WORDS) if "found" in pattern),
+    ]
 
 
 def told(words: list[str], unknown: int = -1) -> list[str]:
@@ -121,6 +125,51 @@ def test_a_step_of_which_nobody_knows_whether_it_was_taken_may_be_either(runs: l
         assert accept_told(killed, 0x100)[0].segments == {}
         with pytest.raises(RefusedError):
             accept_told(told([each for each in words if not each.startswith("fsync of file")]), 0x100)
+
+
+# Two transactions, one of which was confirmed, and a rotation that has just begun.
+CUT_OFF = """
+file 1 is new
+names are on disk
+begin of 512 into file 1
+end of 512 to 520 into file 1
+2 pieces of file 1 are on disk
+confirms 520
+begin of 528 into file 1
+end of 528 to 536 into file 1
+cut wanted at 524
+part 1 is file 1
+file 2 is new
+archived up to 256 is found
+"""
+
+
+@pytest.mark.parametrize(
+    ("found", "accepted"),
+    [
+        ("file 1 is found, and parts|file 1 is found with 2 pieces", True),
+        ("file 0 is found, and parts 1:1|file 1 is found with 3 pieces", True),
+        ("file 2 is found, and parts 1:1|cuts are found 524|file 1 is found with 4 pieces", True),
+        ("file 1 is found, and parts|file 1 is found with 1 pieces", False),  # it was confirmed
+        ("file 1 is found, and parts|file 1 is found with 5 pieces", False),
+        ("file 0 is found, and parts|cuts are found", False),  # the name was on disk
+        ("file 1 is found, and parts 1:1|cuts are found", False),
+        ("file 1 is found, and parts|cuts are found 528", False),
+    ],
+)
+def test_what_is_found_after_a_power_cut_was_there_before_it(found: str, accepted: bool) -> None:
+    lines = [f" {word}" for word in [*CUT_OFF.strip().splitlines(), *found.split("|"), "power is back"]]
+    if accepted:
+        assert accept_told(lines, 0x100)[0].sent == 520
+    else:
+        with pytest.raises(RefusedError):
+            accept_told(lines, 0x100)
+
+
+def test_a_segment_whose_name_was_on_disk_is_found() -> None:
+    words = ["file 1 is new", "data of a segment is on disk", "segment 256 to 300", "segments are on disk"]
+    with pytest.raises(RefusedError, match="a segment is gone whose name was on disk"):
+        check([*words, "archived up to 256 is found"])
 
 
 # What the model prints, and no trace of the programs' tells: it is of the server, or changes nothing of the state.
