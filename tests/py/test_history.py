@@ -18,6 +18,7 @@ from archives import make_archive
 from archives import transaction as written
 from cases import assert_manifest_tells_the_same
 from cluster import ROOT, Cluster
+from handmade import Handmade
 from source import Scribe
 
 from scribe.archive.layout import Archive
@@ -361,6 +362,59 @@ def test_a_row_is_followed_through_renames_and_out_of_the_base(told: Scribe, log
         assert rows["w"].endswith("'y'") and "v" not in rows
     (older,) = (line for line in log("-q", "--blame", "whole", "a=0 AND v=first") if line.startswith("a "))
     assert "older than what the segments tell" in older
+
+
+def altered(tag: str, text: str) -> str:
+    """Return a transaction that changes the schema."""
+    return f"-- ddl {tag} by app\n{text}\n;\n-- ddl end\n-- rows 1 ddl\n"
+
+
+PARTED = (
+    "INSERT INTO public.p_1 (id, note) VALUES (1, 'a');\n-- rows 1 inserted\n",  # 701
+    altered("CREATE TABLE", "CREATE TABLE public.p_2 PARTITION OF public.p FOR VALUES IN (2)"),
+    "INSERT INTO public.p_2 (id, note) VALUES (2, 'b');\n-- rows 1 inserted\n",
+    altered("ALTER TABLE", 'ALTER TABLE public.p RENAME note TO "re,mark"'),
+    "UPDATE public.p_1 SET \"re,mark\" = 'c' WHERE id = 1;\n-- rows 1 updated\n",  # 705
+    altered("ALTER TABLE", 'ALTER TABLE public.p ADD n int, DROP "re,mark"'),
+    altered("ALTER TABLE", 'ALTER TABLE public.p ADD "re,mark" int'),
+    "UPDATE public.p_1 SET \"re,mark\" = '7' WHERE id = 1;\n-- rows 1 updated\n",  # 708
+    altered("ALTER TABLE", "ALTER TABLE public.p RENAME TO q"),
+    "DELETE FROM public.p_2 WHERE id = 2;\n-- rows 1 deleted\n",  # 710
+    altered("DROP TABLE", "DROP TABLE public.q"),
+    altered("CREATE TABLE", "CREATE TABLE public.q (id int PRIMARY KEY)"),
+    "INSERT INTO public.q (id) VALUES (3);\n-- rows 1 inserted\n",  # 713
+)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_partitions_are_asked_for_with_their_table_and_columns_end_when_they_are_dropped(
+    told: bool, tmp_path: Path, capfd
+) -> None:
+    """Manifests tell as much as segments do. What has a name later is another table, or column."""
+    archive = Handmade(tmp_path)
+    known = {"kind": "table", "persistence": "permanent", "replica_identity": "default"}
+    tables = [{"schema": "public", "name": name, **known} for name in ("p", "p_1", "quiet")]
+    archive.base("", tables=[tables[0], tables[1] | {"partition_of": {"schema": "public", "name": "p"}}, tables[2]])
+    archive.segment(PARTED, told=told)
+
+    def ask(*arguments: str, status: int = 0) -> list[str]:
+        assert main(["--archive", str(tmp_path), "-j", "1", "--reverse", *arguments]) == status
+        return capfd.readouterr().out.splitlines()
+
+    def xids(*arguments: str) -> list[int]:
+        return [int(line.split()[3]) for line in ask("--kind", "insert,update,delete", *arguments)]
+
+    assert xids("--table", "p") == [701, 703, 705, 708, 710]
+    assert xids("--table", "q") == [701, 703, 705, 708, 710, 713]
+    assert xids("--table", "p", "--column", "note") == [701, 703, 705]
+    assert xids("--table", "p", "--column", "re,mark") == [701, 703, 705, 708]
+    assert xids("--table", "p_1", "--column", "note") == [701, 705]
+    stat = [line.split() for line in ask("--stat", "--table", "p", "--kind", "insert,update,delete")[1:]]
+    assert stat == [["public.p_1", "1", "2", "0", "0"], ["public.p_2", "1", "0", "1", "0"]]
+    assert ask("--table", "quiet") == []  # it is there, and has no changes
+    assert main(["--archive", str(tmp_path), "--blame", "p", "id=1"]) == 0
+    lines = [line.split() for line in capfd.readouterr().out.splitlines()]
+    assert [(line[0], line[4], line[6]) for line in lines[:2]] == [("id", "701", "'1'"), ('"re,mark"', "708", "'7'")]
 
 
 @pytest.fixture

@@ -74,6 +74,7 @@ def test_a_role_that_is_no_superuser_gets_globals_without_passwords(scribe: Scri
 
 def test_meta_describes_the_database(scribe: Scribe, cluster: Cluster) -> None:
     tables = "CREATE TABLE t (id int PRIMARY KEY); CREATE SEQUENCE s; CREATE UNLOGGED TABLE u (x int);"
+    tables += "CREATE TABLE p (x int) PARTITION BY LIST (x); CREATE TABLE p_1 PARTITION OF p DEFAULT;"
     cluster.psql(tables, scribe.dbname)
     scribe.run("scribe-init", "--no-base")
     printed = scribe.run("scribe-meta").stdout.strip()
@@ -81,7 +82,10 @@ def test_meta_describes_the_database(scribe: Scribe, cluster: Cluster) -> None:
     meta = read_manifest("meta", scribe.archive / "meta.json")
     assert meta["database"] == scribe.dbname
     assert (meta["owner"], meta["encoding"], meta["collate"]) == ("postgres", "UTF8", "C")
-    assert {table["name"]: table["persistence"] for table in meta["tables"]} == {"t": "permanent", "u": "unlogged"}
+    tables = {table["name"]: table for table in meta["tables"]}
+    assert {name for name in tables if tables[name]["persistence"] == "unlogged"} == {"u"} < set(tables)
+    parents = {name: table["partition_of"] for name, table in tables.items()}
+    assert parents == {"t": None, "u": None, "p": None, "p_1": {"schema": "public", "name": "p"}}
     assert [sequence["name"] for sequence in meta["sequences"]] == ["s"]
     assert [extension["name"] for extension in meta["extensions"]] == ["plpgsql"]
     assert json.loads(scribe.run("scribe-meta", "--stdout").stdout)["settings"]["wal_level"] == "logical"

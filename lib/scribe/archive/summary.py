@@ -15,7 +15,16 @@ from typing import Any
 from scribe.archive.blocks import read_block
 from scribe.archive.segments import read_ddl
 from scribe.archive.tokens import split_name
-from scribe.common.ddlnames import Renamed, brief, name_objects, read_path, read_rename, resolve
+from scribe.common.ddlnames import (
+    Renamed,
+    brief,
+    name_objects,
+    read_dropped_columns,
+    read_partition,
+    read_path,
+    read_rename,
+    resolve,
+)
 from scribe.common.dialect import BEGIN_PREFIX, Begin, parse_begin
 from scribe.common.lsn import format_lsn
 
@@ -225,6 +234,11 @@ class Summary:
             entry["ambiguous"] = True  # an object may be in another schema of the path
         if (renamed := read_rename(ddl.statement)) is not None:
             entry["renamed"] = _as_json(renamed, ddl.search_path)
+        if dropped := read_dropped_columns(ddl.statement):
+            entry["dropped_columns"] = dropped
+        if (partition := read_partition(ddl.statement)) is not None:
+            made, parent = (resolve(name, ddl.search_path) for name in partition)
+            entry["partition"] = {"schema": made[0], "name": made[1], "of_schema": parent[0], "of_name": parent[1]}
         entry |= {"by": ddl.asked_by, "from": ddl.address, "application": ddl.application}
         _append(self._changes, entry)
 

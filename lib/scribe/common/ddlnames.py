@@ -324,3 +324,39 @@ def read_rename(statement: str) -> Renamed | None:
     if column is None or not words.take("to") or (new := words.name()) is None:
         return None
     return Renamed(old, old, column[1], new[1])
+
+
+def read_dropped_columns(statement: str) -> list[str]:
+    """Return the columns of a table that ALTER TABLE drops."""
+    words = _Words(statement)
+    if not words.take("alter", "table"):
+        return []
+    words.skip()
+    words.name()
+    words.sign("*")
+    found: list[str] = []
+    while not words.ended():
+        if words.take("drop") and not words.take("constraint"):
+            words.take("column")
+            words.skip()
+            found += [name[1]] if (name := words.name()) is not None else []
+        while not (words.ended() or words.sign(",")):
+            if not words.group():
+                words.at += 1
+    return found
+
+
+def read_partition(statement: str) -> tuple[Name, Name] | None:
+    """Return the table that a statement makes a partition, and the one whose partition it is; None for any other."""
+    words = _Words(statement)
+    if words.take("alter", "table"):
+        words.skip()
+        parent = words.name()
+        child = words.name() if parent is not None and words.take("attach", "partition") else None
+        return None if parent is None or child is None else (child, parent)
+    if not words.take("create") or words.find_type() not in ("table", "foreign table"):
+        return None
+    words.skip()
+    child = words.name()
+    parent = words.name() if child is not None and words.take("partition", "of") else None
+    return None if parent is None or child is None else (child, parent)

@@ -12,6 +12,7 @@ from scribe.archive.layout import Archive, Segment
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn
 from scribe.history.changes import Change, Count, Item, Range, read_segment
+from scribe.history.names import base_tables
 from scribe.history.query import Query
 from scribe.history.render import table_name
 from scribe.history.statements import Table
@@ -19,6 +20,7 @@ from scribe.history.statements import Table
 _ROTATE = (
     'Run "scribe-rotate --wait-lsn current" to have what was committed since; "scribe-restore --list" shows the rest.'
 )
+_MADE = ("CREATE TABLE", "CREATE TABLE AS", "SELECT INTO")
 _MOST = 5  # names that are proposed
 
 
@@ -82,8 +84,11 @@ def _known_tables(archive: Archive) -> set[Table]:
     """Return every table that a base or a segment names."""
     found: set[Table] = set()
     for base in archive.bases():
-        found |= {Table(row["schema"], row["name"]) for row in base.manifest.get("tables", [])}
+        found |= {Table(row["schema"], row["name"]) for row in base_tables(archive, base)}
     segments = archive.all_segments()
+    for change in [change for segment in segments for change in segment.manifest.get("schema_changes", [])]:
+        if change["tag"] in _MADE:
+            found |= {Table(name["schema"] or "", name["name"]) for name in change["names"]}
     for row in [row for segment in segments for row in segment.manifest.get("tables", [])]:
         found.add(Table(row["schema"], row["name"]))
     for segment in archive.bring(segment for segment in segments if "tables" not in segment.manifest):

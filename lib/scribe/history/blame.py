@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Reader, open_plain
+from scribe.common.ddlnames import read_dropped_columns
 from scribe.common.dialect import quote_literal
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn
@@ -160,7 +160,9 @@ class Trace:
             if isinstance(change, Change):
                 _change(found, step, change, self._query)
             elif change.tag == "ALTER TABLE" and self._holds(step):
-                _alter(found, step, change)
+                found.altered.append(step)
+                for column in read_dropped_columns(change.statement):
+                    found.columns.pop(_name_now(column, step.head, self._query), None)
         return found
 
     def _holds(self, step: Step) -> bool:
@@ -222,9 +224,10 @@ def _refuse_several(steps: Sequence[Step], query: Query) -> None:
 
 def _name_now(name: str, head: Transaction, query: Query) -> str:
     """Return what a column of a transaction's is called since the last rename."""
-    for old, new, lsn in query.aliases:
-        if name == old and lsn >= head.commit_lsn:
-            name = new
+    lsn = head.commit_lsn
+    for names in query.aliases:
+        if any(name == each and start <= lsn and (end is None or lsn <= end) for each, start, end in names):
+            return names[-1][0]
     return name
 
 
@@ -237,15 +240,6 @@ def _change(found: Blame, step: Step, change: Change, query: Query) -> None:
         before = found.columns.get(now)
         if before is None or before.value != value:
             found.columns[now] = Origin(value, step.head, before is not None or change.kind == INSERT)
-
-
-def _alter(found: Blame, step: Step, ddl: Ddl) -> None:
-    found.altered.append(step)
-    for name in list(found.columns):
-        if re.search(
-            rf"(?i)\bDROP\s+(?:COLUMN\s+)?(?:IF\s+EXISTS\s+)?{re.escape(name_of(name))}(?![\w$])", ddl.statement
-        ):
-            del found.columns[name]
 
 
 def lines(found: Blame, style: Style) -> Iterator[str]:

@@ -16,6 +16,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:@ -]{2,}|\d+")  # a value that stands in the 
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 Pattern = tuple[str | None, str]  # regular expressions for schema and name
+Called = tuple[str, int, int | None]  # a name, and the LSNs from and up to which it was so called; None: no end known
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Query:
 
     tables, schemas: patterns, any of which has to fit; key, values, columns: all of them have to; xids: any.
     names: other names of the tables that fit, from and up to which LSN; moves: schemas that were renamed (old name, new
-    name, LSN); aliases: columns that were (old name, new name, LSN), in that order.
+    name, LSN); aliases: columns that were renamed, each with its names, in that order.
     """
 
     within: Range = field(default_factory=Range)
@@ -33,7 +34,7 @@ class Query:
     schemas: tuple[str, ...] = ()
     names: tuple[tuple[Table, int, int | None], ...] = ()
     moves: tuple[tuple[str, str, int], ...] = ()
-    aliases: tuple[tuple[str, str, int], ...] = ()
+    aliases: tuple[tuple[Called, ...], ...] = ()
     key: tuple[tuple[str, str | None], ...] = ()
     columns: tuple[str, ...] = ()
     values: tuple[tuple[str, str | None], ...] = ()
@@ -71,6 +72,11 @@ class Query:
         schemas |= {old for old, new, at in self.moves if table.schema == new and (lsn is None or lsn >= at)}
         return any(self.fits_name((schema, table.name)) for schema in schemas)
 
+    def renames_within(self, start: int, end: int) -> bool:
+        """Whether a table that is asked for gets or loses a name between two LSNs."""
+        places = [lsn for _, first, last in self.names for lsn in (first, last)] + [lsn for _, _, lsn in self.moves]
+        return any(lsn is not None and start < lsn <= end for lsn in places)
+
     def fits_name(self, name: Name) -> bool:
         """Whether the patterns fit a name; without a schema, those of any do."""
         schema, own = name
@@ -85,24 +91,26 @@ class Query:
         """Whether rows that were changed by the transaction at an LSN are asked for."""
         if item.resent or not (self.fits_kind(item.kind) and self.fits_table(item.table, lsn)):
             return False
-        return not self.by_row or (isinstance(item, Change) and self._fits_change(item))
+        return not self.by_row or (isinstance(item, Change) and self._fits_change(item, lsn))
 
     def fits_kind(self, kind: str) -> bool:
         return not self.kinds or kind in self.kinds
 
-    def _fits_change(self, change: Change) -> bool:
+    def _fits_change(self, change: Change, lsn: int) -> bool:
         return (
-            all(any(_has(change, n, value) for n in self._called(name)) for name, value in (*self.key, *self.values))
-            and all(any(_touches(change, n) for n in self._called(name)) for name in self.columns)
+            all(
+                any(_has(change, n, value) for n in self._called(name, lsn))
+                for name, value in (*self.key, *self.values)
+            )
+            and all(any(_touches(change, n) for n in self._called(name, lsn)) for name in self.columns)
             and (self.grep is None or re.search(self.grep, statement_of(change)) is not None)
         )
 
-    def _called(self, column: str) -> set[str]:
-        """Return the names that a column had or has."""
-        found = {column}
-        for _ in self.aliases:
-            found |= {name for old, new, _ in self.aliases if found & {old, new} for name in (old, new)}
-        return found
+    def _called(self, column: str, lsn: int) -> set[str]:
+        """Return what columns are called at an LSN that have, had or get a name."""
+        chosen = [names for names in self.aliases if any(name == column for name, _, _ in names)]
+        then = {name for names in chosen for name, start, end in names if start <= lsn and (end is None or lsn <= end)}
+        return {column} | then
 
     def fits_ddl(self, ddl: Ddl, lsn: int) -> bool:
         """Whether a schema change is asked for."""

@@ -281,6 +281,8 @@ def from_manifest(segment: Segment, query: Query, form: Form) -> Found | None:
     if form.name == LINE and query.kinds != {DDL}:
         return None
     found = Found(manifest["file"])
+    if form.name == STAT and query.renames_within(segment.from_lsn, segment.to_lsn):
+        return None  # rows are not told by what the table was called
     if form.name == STAT:
         found.entries = [_rows_of(manifest, query)]
         return found

@@ -41,6 +41,8 @@ a command rewrote their table are left out. A filter that names rows or schema c
 
 Times are read as psql reads them (2026-11-22 13:07:00+00, 13:07, yesterday, now; without a zone in the local one), and
 as "2 hours ago". Patterns are psql's: table, schema.table, * for any text; without a schema, tables of every schema.
+Rows of a partitioned table are shown under the names of its partitions. A table or column that was renamed is found by
+any of its names.
 An UPDATE of a table with a key lists every column, so --column finds it whether the value is another or not.
 
 schema/log.schema.json has the form of a line of --json.

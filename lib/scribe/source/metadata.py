@@ -290,8 +290,13 @@ _LISTS_OF: dict[str, str] = {
                CASE c.relreplident WHEN 'd' THEN 'default' WHEN 'f' THEN 'full'
                  WHEN 'i' THEN 'index' ELSE 'nothing' END AS replica_identity,
                CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END AS estimated_rows,
-               CASE WHEN c.relkind IN ('r', 'm') THEN c.relpages::bigint * 8192 END AS estimated_bytes
+               CASE WHEN c.relkind IN ('r', 'm') THEN c.relpages::bigint * 8192 END AS estimated_bytes,
+               CASE WHEN c.relispartition THEN pg_catalog.json_build_object('schema', pn.nspname, 'name', p.relname)
+                 END AS partition_of
         FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+          LEFT JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = c.oid AND c.relispartition
+          LEFT JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent
+          LEFT JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace
         WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't'
           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe') AND n.nspname !~ '^pg_toast'
         ORDER BY 1, 2""",
