@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,21 @@ def test_a_file_is_never_readable_by_fewer_than_in_the_end(tmp_path: Path) -> No
     with files.replacing(tmp_path / "metrics", mode=0o644) as stream:
         assert os.fstat(stream.fileno()).st_mode & 0o777 == 0o644
     assert (tmp_path / "metrics").stat().st_mode & 0o777 == 0o644
+
+
+def test_an_output_that_is_no_plain_file_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As root, "--output /dev/null" made a plain file of /dev/null, for all programs."""
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    files.write_output(pipe, b"for the pipe")
+    assert os.read(reader, 100) == b"for the pipe"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    for content in (b"one", b"two"):
+        files.write_output(link, content)
+        assert link.is_symlink() and file.read_bytes() == content and stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
 def test_files_are_private_otherwise(tmp_path: Path) -> None:

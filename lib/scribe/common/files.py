@@ -114,6 +114,24 @@ def write_file(path: Path, content: bytes, *, exclusive: bool = False, mode: int
         stream.write(content)
 
 
+def write_output(path: Path, content: bytes) -> None:
+    """Write content to what somebody named, for others to read: to a file in one durable step.
+
+    A device, a pipe or a link such as /dev/stdout is written to and not replaced. Raises OSError.
+    """
+    try:
+        plain = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        plain = True
+    if plain:
+        write_file(path.resolve(), content, mode=0o644)
+        return
+    with open(path, "wb", 0) as stream:
+        view = memoryview(content)
+        while view:
+            view = view[stream.write(view) :]
+
+
 def write_json(path: Path, value: Any, *, exclusive: bool = False) -> None:
     """Write value as readable JSON to path in one durable step."""
     write_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), exclusive=exclusive)

@@ -103,8 +103,7 @@ def publish(arguments: argparse.Namespace, report: Report | Fleet) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    # what collects it is another user; nothing in it is secret
-    files.write_file(arguments.output, text.encode(), mode=0o644)
+    files.write_output(arguments.output, text.encode())  # what collects it is another user; nothing in it is secret
     if report.state and not arguments.quiet:
         print(render(report, "nagios").splitlines()[0].split(" | ")[0], file=sys.stderr)
 

@@ -46,7 +46,7 @@ def body(argv: list[str]) -> int:
         print(text, end="")
         return 0
     try:
-        files.write_file(Path(arguments.output), text.encode(), mode=0o644)
+        files.write_output(Path(arguments.output), text.encode())
     except OSError as error:
         raise ScribeError(f'could not write "{arguments.output}": {error.strerror}') from None
     Talk(PROGRAM, arguments).note(f"wrote {len(databases)} databases to {arguments.output}")
