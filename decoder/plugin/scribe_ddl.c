@@ -699,6 +699,7 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 	Audit		audit;
 
 	read_audit(&audit, rel, tuple);
+	relations_told();
 	run_end(state);
 	if (state->loud != NULL)
 		restore_triggers(state);

@@ -126,6 +126,9 @@ typedef struct ScribeRelation
 	uint64		touched;		/* transaction that looked at it */
 	uint64		warned;			/* transaction that was warned of */
 	uint64		quieted;		/* stretch in which its triggers are off */
+	uint64		shape;			/* hash of its columns' names */
+	uint64		changed_at;		/* how many statements had been told of when valid became false */
+	bool		untold;			/* no statement has told yet of what it is now */
 } ScribeRelation;
 
 typedef enum RunKind
@@ -260,6 +263,7 @@ extern ScribeRelation *relation_lookup(ScribeState *state, Relation rel);
 extern char *type_name(Oid type);
 extern TransactionId creator_of_relation(Oid relid);
 
+extern void relations_told(void);
 extern uint64 *quieted_of(ScribeRelation *relation);
 extern bool was_routed(const char *name);
 

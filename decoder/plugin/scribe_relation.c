@@ -23,6 +23,7 @@
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "replication/snapbuild.h"
 #include "utils/array.h"
@@ -38,6 +39,7 @@ static HTAB *relations = NULL;
 static MemoryContext relations_cxt = NULL;
 static ScribeRelation *latest = NULL;
 static bool have_relatives = false;
+static uint64 told = 0;			/* rows of scribe.ddl_history so far */
 
 /* a schema was renamed, perhaps, by what was committed here */
 static XLogRecPtr schemas_changed_at = InvalidXLogRecPtr;
@@ -46,6 +48,23 @@ static LogicalDecodingContext *decoding = NULL;
 /* of a transaction that is older: what is committed when it ends; NULL for all others */
 static Snapshot at_end = NULL;
 static ReorderBufferTXN *ending = NULL;
+
+static void
+invalidate(ScribeRelation *relation)
+{
+	if (relation->valid)
+		relation->changed_at = told;
+	relation->valid = false;
+}
+
+/*
+ * A statement is told of: what changed before it was its doing.
+ */
+void
+relations_told(void)
+{
+	told++;
+}
 
 static void
 relation_changed(Datum arg, Oid relid)
@@ -59,14 +78,14 @@ relation_changed(Datum arg, Oid relid)
 	{
 		relation = hash_search(relations, &relid, HASH_FIND, NULL);
 		if (relation)
-			relation->valid = false;
+			invalidate(relation);
 		if (!have_relatives)
 			return;
 	}
 	hash_seq_init(&status, relations);
 	while ((relation = hash_seq_search(&status)) != NULL)
 		if (!OidIsValid(relid) || list_member_oid(relation->relatives, relid))
-			relation->valid = false;
+			invalidate(relation);
 }
 
 static void
@@ -89,7 +108,7 @@ type_changed(Datum arg, int cacheid, uint32 hashvalue)
 	while ((relation = hash_seq_search(&status)) != NULL)
 	{
 		if (hashvalue == 0 || list_member_int(relation->types, (int) hashvalue))
-			relation->valid = false;
+			invalidate(relation);
 	}
 }
 
@@ -743,6 +762,7 @@ rebuild(ScribeState *state, ScribeRelation *relation, Relation rel)
 {
 	ScribeRelation fresh = {0};
 	MemoryContext old;
+	uint64		shape;
 
 	if (relation->cxt)
 		MemoryContextDelete(relation->cxt);
@@ -750,6 +770,8 @@ rebuild(ScribeState *state, ScribeRelation *relation, Relation rel)
 	fresh.touched = relation->touched;
 	fresh.warned = relation->warned;
 	fresh.quieted = relation->quieted;
+	fresh.changed_at = relation->changed_at;
+	shape = relation->shape;
 	fresh.cxt = AllocSetContextCreate(relations_cxt, "scribe relation", ALLOCSET_SMALL_SIZES);
 	*relation = fresh;
 
@@ -758,6 +780,10 @@ rebuild(ScribeState *state, ScribeRelation *relation, Relation rel)
 	old = MemoryContextSwitchTo(relation->cxt);
 	build(state, relation, rel);
 	MemoryContextSwitchTo(old);
+	if (relation->insert_head)
+		relation->shape = DatumGetUInt64(hash_any_extended((const unsigned char *) relation->insert_head,
+														   strlen(relation->insert_head), 1));
+	relation->untold = shape != 0 && shape != relation->shape && relation->changed_at == told;
 }
 
 static ScribeRelation *

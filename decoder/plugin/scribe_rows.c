@@ -100,6 +100,13 @@ relation_is_written(ScribeState *state, Relation rel, ScribeRelation *relation)
 
 	if (relation->left_out)
 		warn_lost(state, relation, "rows", "they are left out, as the stream was told to; take a new base");
+	else if (relation->untold && relation->warned != state->serial)
+	{
+		relation->warned = state->serial;
+		relation->untold = false;
+		output_warning(state, "rows of %s came before the statement that changed it: an event trigger wrote them,"
+					   " and a restore may stop there; take a new base", relation->name);
+	}
 	if (relation->touched != state->serial)
 	{
 		relation->touched = state->serial;

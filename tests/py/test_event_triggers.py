@@ -9,6 +9,7 @@ import pytest
 from cases import assert_both_restores_equal
 from cluster import Cluster
 from source import Scribe
+from test_inexact import rotated
 
 LOG = """
 CREATE TABLE log (at timestamptz DEFAULT clock_timestamp(), id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event text,
@@ -85,6 +86,22 @@ def test_one_that_fires_before_capture_is_told_of(scribe: Scribe) -> None:
     scribe.run("scribe-init")
     said = scribe.run("scribe-check", "--only", "capture", check=False)
     assert (said.returncode, '" first" fires before' in said.stdout) == (1, True), said.stdout
+
+
+def test_rows_that_one_writes_into_the_table_that_is_altered_are_flagged(scribe: Scribe) -> None:
+    """They are in the WAL before the statement's end, at which it is recorded."""
+    scribe.cluster.psql(LOG + "CREATE EVENT TRIGGER log ON sql_drop EXECUTE FUNCTION log_event()", scribe.dbname)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    quiet = "CREATE TABLE t (a int, b int, c int); INSERT INTO t VALUES (1); ALTER TABLE t DROP a"
+    quiet += "; INSERT INTO t VALUES (2); ALTER TABLE log ADD more int; VACUUM log; ALTER TABLE t DROP b"
+    scribe.cluster.psql(quiet, scribe.dbname)
+    assert rotated(scribe)[1] == []
+    scribe.cluster.psql("ALTER TABLE log ADD other int, DROP at", scribe.dbname)
+    (warning,) = rotated(scribe)[1]
+    assert warning.startswith("rows of public.log came before the statement that changed it")
+    found = scribe.run("scribe-check", "--only", "ddl", check=False)
+    assert found.returncode == 2 and "rows of public.log came before" in found.stdout, found.stdout
 
 
 def test_capture_of_an_older_version_gets_the_new_names(cluster: Cluster, scribe: Scribe, tmp_path: Path) -> None:

@@ -25,8 +25,7 @@ NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
 LOSS = "capture lost "  # how the decoder begins the warning that a change could not be recorded at all
 # Warnings about what is not in the stream, or is another thing in a copy, but stands in no row of scribe.ddl_history.
 _LOST = re.compile(
-    rf"{LOSS}|(?![A-Z ]+ could not be recorded: )"
-    r".*(?: could not be carried: |(?:made by no statement|in a copy).*take a new base\Z)",
+    rf"{LOSS}|(?![A-Z ]+ (?:could not be recorded: |left out, )).*(?: could not be carried: |; take a new base\Z)",
     re.DOTALL,
 )
 ANOTHER_SERVER = (
