@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scribe.common import files
+from scribe.common.errors import ScribeError
 
 pytestmark = pytest.mark.unit
 
@@ -49,6 +50,24 @@ def test_an_output_that_is_no_plain_file_is_written_to_and_not_replaced(tmp_path
 def test_files_are_private_otherwise(tmp_path: Path) -> None:
     files.write_file(tmp_path / "a", b"")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: only root can give files away")
+def test_a_link_that_another_user_has_put_there_is_not_followed(tmp_path: Path) -> None:
+    link, file = tmp_path / "link", tmp_path / "file"
+    link.symlink_to(file)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    files.write_output(link, b"said")
+    assert link.read_bytes() == b"said" and not link.is_symlink() and not file.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "\xff", '{"a": ' + "[" * 100_000, "1" * 400, "[NaN]"])
+def test_what_is_no_json_is_damage(tmp_path: Path, text: str) -> None:
+    """Deeper brackets than Python reads, and numbers that cannot be counted with, too."""
+    path = tmp_path / "manifest.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ScribeError, match="not valid JSON"):
+        files.read_json(path)
 
 
 def test_an_archived_file_is_written_once(tmp_path: Path) -> None:

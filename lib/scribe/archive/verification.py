@@ -333,6 +333,6 @@ def read_result(path: Path) -> dict[str, Any]:
     """Return what the last run wrote, nothing where there was none or it cannot be read."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -19,6 +19,7 @@ TEMPORARY = ".tmp-"
 DAMAGED = 'Fetch the file from another copy of the archive; "scribe-verify" names every one that is damaged.'
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+_MOST_DIGITS = 80
 
 
 def sync_directory(directory: Path) -> None:
@@ -117,14 +118,17 @@ def write_file(path: Path, content: bytes, *, exclusive: bool = False, mode: int
 def write_output(path: Path, content: bytes) -> None:
     """Write content to what somebody named, for others to read: to a file in one durable step.
 
-    A device, a pipe or a link such as /dev/stdout is written to and not replaced. Raises OSError.
+    A device, a pipe or a link such as /dev/stdout is written to and not replaced, but for a link that another user has
+    put there. Raises OSError.
     """
     try:
-        plain = stat.S_ISREG(path.stat().st_mode)
+        link = path.lstat()
+        foreign = stat.S_ISLNK(link.st_mode) and link.st_uid not in (0, os.geteuid())
+        plain = foreign or stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
-        plain = True
+        foreign, plain = False, True
     if plain:
-        write_file(path.resolve(), content, mode=0o644)
+        write_file(path if foreign else path.resolve(), content, mode=0o644)
         return
     with open(path, "wb", 0) as stream:
         view = memoryview(content)
@@ -141,9 +145,20 @@ def read_json(path: Path) -> Any:
     """Return the JSON value in path. Raises FileNotFoundError, or ScribeError when it is not JSON."""
     try:
         with open(path, "rb", 0) as stream:  # an archive may have ten thousand manifests
-            return json.loads(stream.read().decode())
-    except ValueError as error:
+            return json.loads(stream.read().decode(), parse_int=_read_number, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:  # the latter of thousands of brackets
         raise ScribeError(f'could not read "{path}": not valid JSON ({error})', DAMAGED) from None
+
+
+def _read_number(text: str) -> int:
+    """Return a number that floating point can hold, too: sizes and counts are divided and printed."""
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(text)
 
 
 def remove_file(path: Path) -> None:

@@ -121,7 +121,7 @@ class Kept:
             if any(self.path.iterdir()):
                 raise UsageError(f'directory "{self.path}" is not empty', hint) from None
             return None
-        except ValueError:
+        except (ValueError, RecursionError):
             state = None
         if not isinstance(state, dict):
             path = self.path / self.use.state
