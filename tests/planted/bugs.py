@@ -8,9 +8,10 @@ from __future__ import annotations
 from bug import Bug
 from of_capture import CAPTURE
 from of_libraries import LIBRARIES
+from of_promises import ALARMS, PARTS, UNSEEN
 from of_restores import CARE, COPIES, RESTORES
 from of_storage import BASES, DISK, STREAM
 
 __all__ = ["BUGS", "Bug"]
 
-BUGS = (*DISK, *STREAM, *BASES, *RESTORES, *COPIES, *CARE, *CAPTURE, *LIBRARIES)
+BUGS = (*DISK, *STREAM, *BASES, *RESTORES, *COPIES, *CARE, *CAPTURE, *LIBRARIES, *ALARMS, *PARTS, *UNSEEN)

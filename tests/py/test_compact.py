@@ -20,12 +20,13 @@ from source import Scribe
 from starting import run_program
 
 from scribe.archive import chains
-from scribe.archive.joining import ASIDE, Plan, list_steps, make_plan
+from scribe.archive.joining import ASIDE, Plan, check_still, list_steps, make_plan
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.retention import Policy, read_contents
 from scribe.archive.segments import open_plain
 from scribe.archive.verification import Verification
 from scribe.common import files
+from scribe.common.errors import TryAgainError
 from scribe.common.lsn import format_lsn
 from scribe.common.settings import load_settings
 from scribe.health.facts import Survey
@@ -202,6 +203,16 @@ def test_nothing_is_joined_across_a_gap_or_without_a_base(made: Aged) -> None:
     paths[1].unlink()
     assert numbers(made, plan_of(made)) == [[4, 5, 6]]
     assert "no base leads to it" in plan_of(made).left[0].reason
+
+
+@pytest.mark.unit
+def test_a_base_that_was_taken_meanwhile_keeps_its_point(made: Aged) -> None:
+    run = plan_of(made).runs[0]
+    check_still(made.archive, run)
+    made.lsn = run.from_lsn + 0x100
+    made.add_base(9.5)
+    with pytest.raises(TryAgainError, match="a base was taken within 2026-11-22 meanwhile"):
+        check_still(made.archive, run)
 
 
 def compacted(made: Aged, *arguments: str, status: int = 0, **env: str) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,9 @@ from cluster import ROOT, Cluster, poll
 from compare import State, assert_equal
 from source import Scribe
 
+from scribe.archive.layout import Archive
+from scribe.common.lsn import format_lsn, parse_lsn
+
 SETUP = """
 CREATE EXTENSION IF NOT EXISTS hstore SCHEMA public;
 CREATE SCHEMA app;
@@ -232,7 +235,14 @@ def test_without_proof_there_is_no_base_and_the_check_says_so(
     assert "table public.t: 3 rows" in text
     assert "scribe-dump --from-source" in text
 
+    bad["recorded"]["lsn"] = format_lsn(parse_lsn(lsn) - 8)  # as if the segments on both sides had become one
+    holder_of_record(scribe).write_text(json.dumps(bad))
+    assert "lies within a segment" in derive(scribe, status=1).stderr
     holder_of_record(scribe).write_text(good)
+    Archive(scribe.archive).declare_broken("somebody broke it", 1)
+    assert "the archive's chain is broken: somebody broke it" in derive(scribe, status=1).stderr
+    Archive(scribe.archive).clear_broken()
+
     run = derive(scribe, "-v", **kept)
     assert f"restoring base {first}" in run.stderr  # what was in the copy is not trusted
     second = Path(run.stdout.strip())

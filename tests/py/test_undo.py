@@ -7,11 +7,19 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 from cases import assert_both_restores_equal
 from cluster import HEARING, ROOT, Cluster, poll
 from compare import assert_equal
+from handmade import Handmade
 from source import Scribe
 from undoing import BASE, Undone
+
+from scribe.archive.chains import find_chains
+from scribe.archive.layout import Archive
+from scribe.common.errors import ScribeError
+from scribe.restore import undo_scope
+from scribe.restore.undo_scope import find_transactions
 
 DROP = "-- ddl DROP TABLE\nDROP TABLE public.t CASCADE\n;\n-- ddl end\n-- rows 1 ddl\n"
 RENAME = "-- ddl ALTER TABLE\nALTER TABLE public.t RENAME COLUMN v TO word\n;\n-- ddl end\n-- rows 1 ddl\n"
@@ -166,6 +174,28 @@ def test_what_cannot_be_taken_back_is_refused(undone: Undone) -> None:
     ):
         said = undone.undo(*arguments, status=status).stderr
         assert words in said and "hint: " in said
+
+
+def test_an_archive_that_tells_no_transactions_apart_is_refused(undone: Undone) -> None:
+    path = undone.archive.segment([FIRST])
+    path.write_text(path.read_text().replace('"timeline"', '"points": "segment", "timeline"'))
+    assert "does not tell the numbers and times of transactions" in undone.undo("--xid", "701", status=1).stderr
+
+
+@pytest.mark.unit
+def test_a_transaction_is_found_wherever_a_block_ends_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Handmade(tmp_path / "archive")
+    made.base(BASE)
+    made.segment([FIRST, FIRST])
+    archive = Archive(made.path)
+    for block in range(1, 90):
+        monkeypatch.setattr(undo_scope, "_BLOCK", block)
+        (found,) = find_transactions(archive, find_chains(archive, archive.identity()), [702])
+        assert found.begin.xid == 702
+    made.xid -= 1  # as after a turn of the counter
+    made.segment([FIRST])
+    with pytest.raises(ScribeError, match="found more than once: transaction 702"):
+        find_transactions(archive, find_chains(archive, archive.identity()), [702])
 
 
 def test_a_segment_that_is_damaged_or_gone_is_named(undone: Undone) -> None:
