@@ -281,8 +281,28 @@ schema_is_announced(ScribeState *state, const char *name)
 }
 
 /*
- * Did this transaction delete the object's row of a catalog?  The row is there
- * still: the slot keeps what a transaction that it has not read has deleted.
+ * Whether a row of a catalog is in the snapshot, had nobody deleted it.
+ */
+static bool
+was_written(ScribeState *state, HeapTupleHeader header)
+{
+	TransactionId writer = HeapTupleHeaderGetXmin(header);
+	Snapshot	snapshot = GetCatalogSnapshot(RelationRelationId);
+
+	if (!TransactionIdIsNormal(writer) || TransactionIdPrecedes(writer, snapshot->xmin) || of_this_transaction(state, writer))
+		return true;
+	/* a historic snapshot lists what has committed */
+	for (uint32 i = 0; i < snapshot->xcnt; i++)
+		if (TransactionIdEquals(snapshot->xip[i], writer))
+			return true;
+	return false;
+}
+
+/*
+ * Did this transaction delete the object's row of a catalog, which the snapshot
+ * does not have?  The row is there still: the slot keeps what a transaction that
+ * it has not read has deleted.  One that another transaction wrote meanwhile is
+ * not yet in the snapshot, and will be deleted later.
  */
 static bool
 dropped_here(ScribeState *state, Oid catalog, Oid index, AttrNumber oid_column, Oid oid)
@@ -302,7 +322,7 @@ dropped_here(ScribeState *state, Oid catalog, Oid index, AttrNumber oid_column, 
 		/* an updated row points to its successor */
 		if ((header->t_infomask & HEAP_XMAX_INVALID) == 0 && !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
 			ItemPointerEquals(&tuple->t_self, &header->t_ctid))
-			dropped = of_this_transaction(state, HeapTupleHeaderGetUpdateXid(header));
+			dropped = of_this_transaction(state, HeapTupleHeaderGetUpdateXid(header)) && was_written(state, header);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -7,6 +7,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from cases import assert_both_restores_equal
 from cluster import Cluster, poll
 from compare import assert_equal
 from source import Scribe, hide_library
@@ -260,3 +261,23 @@ def test_a_table_is_not_taken_for_unseen_beside_what_capture_adds(scribe: Scribe
     text, warnings = rotated(scribe)
     assert warnings == []
     assert text.count("\nDROP TABLE") == 1  # as it was recorded
+
+
+def test_what_appears_beside_a_transaction_is_dropped_by_it_in_its_place(
+    scribe: Scribe, targets: tuple[str, str]
+) -> None:
+    """An older transaction does not see yet what it will drop: that is not the same as having dropped it."""
+    scribe.cluster.psql("CREATE TABLE t (id int PRIMARY KEY)", scribe.dbname)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    with scribe.cluster.connect(scribe.dbname) as older, scribe.cluster.connect(scribe.dbname) as other:
+        older.execute("BEGIN")
+        older.execute("INSERT INTO t VALUES (1)")
+        other.execute("CREATE TABLE n (id serial PRIMARY KEY); CREATE SCHEMA s; CREATE TABLE s.n (id int PRIMARY KEY)")
+        other.execute("INSERT INTO n VALUES (1)")
+        for statement in ("DROP TABLE n", "DROP SCHEMA s CASCADE", "CREATE TABLE n (v text)"):
+            older.execute("UPDATE t SET id = id + 10")
+            older.execute(statement)
+        older.execute("COMMIT")
+    assert rotated(scribe)[1] == []
+    assert_both_restores_equal(scribe, targets)
