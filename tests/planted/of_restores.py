@@ -393,7 +393,7 @@ COPIES = (
     Bug(
         "an undo runs with our rights",
         _UNDO,
-        '        put(f"{role}{piece.text}SET LOCAL ROLE NONE;\\n" if role else piece.text)',
+        "        put(with_rights(piece))",
         "        put(piece.text)",
         ("test_undo.py::test_code_of_what_is_made_again_runs_as_its_owner",),
     ),

@@ -147,6 +147,18 @@ def test_statements_on_rows_run_as_the_tables_owner(undone: Undone) -> None:
     assert undone.rows("SELECT id, n FROM c ORDER BY 1") == [(1, 2), (3, 3)]
 
 
+def test_an_owner_who_may_not_is_seen_beforehand(undone: Undone) -> None:
+    """A schema that its table's owner may not use: the SQL would stop there, of an undo as well."""
+    owner = f"{undone.name}_owner"
+    table = f"CREATE TABLE s.c (id int PRIMARY KEY);\nALTER TABLE s.c OWNER TO {owner};\n"
+    undone.begin(f"CREATE SCHEMA s;\n{table}INSERT INTO s.c VALUES (1);\n", owner)
+    undone.archive.segment(["DELETE FROM s.c WHERE id = 1;\n-- rows 1 deleted\n"])
+    refused = Compared(undone).run("--from-xid", "701", "--from-exclusive", status=1).stderr
+    assert f"s.c cannot be changed with the rights of {owner}, who owns it: permission denied for schema s" in refused
+    said = undone.undo("--xid", "701", status=1).stderr
+    assert "s.c, id=1 (deleted by transaction 701): permission denied for schema s" in said
+
+
 def test_triggers_that_always_act_do_not_and_a_key_may_be_the_name_of_a_table(undone: Undone) -> None:
     undone.begin(
         "CREATE TABLE public.acted (what text);\nCREATE TABLE public.k (k regclass PRIMARY KEY, v int);\n"

@@ -412,6 +412,9 @@ def test_partitions_are_asked_for_with_their_table_and_columns_end_when_they_are
     stat = [line.split() for line in ask("--stat", "--table", "p", "--kind", "insert,update,delete")[1:]]
     assert stat == [["public.p_1", "1", "2", "0", "0"], ["public.p_2", "1", "0", "1", "0"]]
     assert ask("--table", "quiet") == []  # it is there, and has no changes
+    (tmp_path / "pruned.json").write_text('{"to_lsn": "0/500", "bases": []}')
+    assert main(["--archive", str(tmp_path), "--xid", "5"]) == 1
+    assert "in the archive, whose segments before 0/500 scribe-prune has removed" in capfd.readouterr().err
     assert main(["--archive", str(tmp_path), "--blame", "p", "id=1"]) == 0
     lines = [line.split() for line in capfd.readouterr().out.splitlines()]
     assert [(line[0], line[4], line[6]) for line in lines[:2]] == [("id", "701", "'1'"), ('"re,mark"', "708", "'7'")]

@@ -92,6 +92,27 @@ def test_a_row_that_is_as_it_was_again_has_been_touched(undone: Undone) -> None:
     )
 
 
+def test_what_took_a_further_keys_place_for_a_time_stands_in_the_way(undone: Undone) -> None:
+    """The history without what made room for it could not have gone on. NULLs are like no others."""
+    undone.begin(
+        "CREATE TABLE public.u (id int PRIMARY KEY, code text UNIQUE);\n"
+        "INSERT INTO public.u VALUES (1, 'a'), (2, NULL);\n"
+    )
+    undone.archive.segment(
+        [
+            "DELETE FROM public.u WHERE id = 1;\nDELETE FROM public.u WHERE id = 2;\n-- rows 2 deleted\n",
+            "INSERT INTO public.u (id, code) VALUES (3, 'a'), (4, NULL); -- 2 rows\n-- rows 2 inserted\n",
+            "UPDATE public.u SET code = 'b' WHERE id = 3;\n-- rows 1 updated\n",
+        ]
+    )
+    said = undone.undo("--xid", "701", status=1).stderr
+    (line,) = (line for line in said.splitlines() if "changed later" in line)
+    assert "public.u, id=1 (deleted by transaction 701); changed later by 702 (" in line and "703" not in line
+    undone.check(
+        undone.undo("--xid", "701", "--conflicts", "include").stdout, "--target-xid", "701", "--target-exclusive"
+    )
+
+
 def test_triggers_that_are_turned_off_or_on_do_not_hide_what_follows(undone: Undone) -> None:
     change, place = "UPDATE public.t SET v = '{}' WHERE id = 1;\n-- rows 1 updated\n", "-- rows 1 ddl\n"
     bodies = []

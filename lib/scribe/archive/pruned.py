@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scribe.archive.layout import Archive
 from scribe.common import files
 from scribe.common.errors import ScribeError
-from scribe.common.lsn import parse_lsn
+from scribe.common.lsn import format_lsn, parse_lsn
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,10 @@ class Pruned:
 
     to_lsn: int = 0
     bases: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """Return what to add to a message about a transaction that is not in the archive: it may have been there."""
+        return f", whose segments before {format_lsn(self.to_lsn)} scribe-prune has removed" if self.to_lsn else ""
 
 
 def read_pruned(archive: Archive) -> Pruned:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from scribe.archive.chains import line_time
 from scribe.archive.layout import Archive, Segment
+from scribe.archive.pruned import read_pruned
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn
 from scribe.history.changes import Change, Count, Item, Range, read_segment
@@ -59,7 +60,8 @@ def explain_absence(archive: Archive, segments: Iterable[Segment], query: Query)
     """Raise ScribeError if nothing was found because what was asked for has never been there."""
     if query.xids:
         wanted = ", ".join(map(str, sorted(query.xids)))
-        raise ScribeError(f"could not find transaction {wanted} with what was asked for in the archive", _ROTATE)
+        where = f"the archive{read_pruned(archive).describe()}"
+        raise ScribeError(f"could not find transaction {wanted} with what was asked for in {where}", _ROTATE)
     if query.by_table:
         known = _known_tables(archive)
         fitting = {table for table in known if replace(query, kinds=frozenset()).fits_table(table)}

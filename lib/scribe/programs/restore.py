@@ -16,6 +16,7 @@ from scribe.common.cli import Parser, Talk, make_parser, parse_wait, prepare, ru
 from scribe.common.errors import UsageError
 from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.postgres import connect, export_connection
+from scribe.common.printable import printable
 from scribe.offsite.mirror import find_archive
 from scribe.restore.copies import Source
 from scribe.restore.difference import Comparison
@@ -291,7 +292,7 @@ def print_difference(archive: Archive, identity: Mapping[str, Any], arguments: a
     source = Source(archive, identity, defaults, talk)
     found = Comparison(source, arguments.directory, arguments.table, arguments.schema).run(first, second)
     if arguments.stat:
-        print("\n".join(describe(found)))
+        print("\n".join(map(printable, describe(found))))
     else:
         shutil.copyfileobj(found.sql, sys.stdout.buffer)
         sys.stdout.buffer.flush()

@@ -103,7 +103,6 @@ class Rows:
             before.execute((rowdiff.check_function() + "".join(each.off for each in acting)).encode())
             for unit, other in pairs:
                 if unit.kind != "m":
-                    _check_owner(before, unit)
                     _as_owner(script, unit, self._bring(conns, unit, other, script))
             for text in rowdiff.carry_objects(conns[1], changed, gone):
                 before.execute(text.encode())
@@ -124,16 +123,21 @@ class Rows:
         script: Script,
     ) -> rowdiff.Rows:
         """Make the rows of one table equal; return the statements that did."""
+        owner = unit.relation.owner
         for replacing in (False, True):
             rows = rowdiff.Rows(unit)
             rows.find(conns, other, replacing=replacing)
             try:
                 with conns[0].transaction():
+                    conns[0].execute(f"SET LOCAL ROLE {quote_name(owner) if owner else 'NONE'}".encode())
                     for block in rows:
                         conns[0].execute(block)
+                    conns[0].execute("SET LOCAL ROLE NONE")
             except (psycopg.errors.UniqueViolation, psycopg.errors.ExclusionViolation) as error:
                 if replacing:
                     raise _refused(unit, error) from None
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise _refused(unit, error, f" with the rights of {owner}, who owns it") from None
             except psycopg.Error as error:
                 raise _refused(unit, error) from None
             else:
@@ -165,26 +169,14 @@ class Rows:
             )
 
 
-def _refused(unit: rowdiff.Unit, error: psycopg.Error) -> RefusedError:
+def _refused(unit: rowdiff.Unit, error: psycopg.Error, how: str = "") -> RefusedError:
     said = error.diag.message_primary or str(error)
     hint = "Restore to both points with scribe-restore, and compare dumps of the two."
-    return RefusedError(f"the rows of {unit.relation} cannot be changed: {said}", hint)
+    return RefusedError(f"the rows of {unit.relation} cannot be changed{how}: {said}", hint)
 
 
 def _columns(unit: rowdiff.Unit) -> list[str]:
     return [unit.relation.columns[number].name for number in unit.stored]
-
-
-def _check_owner(conn: psycopg.Connection[Any], unit: rowdiff.Unit) -> None:
-    """Raise RefusedError if a table's owner has no right to it: its rows are changed with those of the owner's."""
-    owner, oid = unit.relation.owner, unit.relation.oid
-    query = "SELECT bool_and(pg_catalog.has_table_privilege(%s, %s::oid, p)) FROM unnest(%s::text[]) AS p"
-    row = conn.execute(query, [owner, oid, ["SELECT", "INSERT", "UPDATE", "DELETE"]]).fetchone() if owner else None
-    if row is not None and not row[0]:
-        hint = "Restore to both points with scribe-restore, and compare dumps of the two."
-        raise RefusedError(
-            f"the rows of {unit.relation} cannot be changed: {owner}, who owns it, has no right to", hint
-        )
 
 
 def _as_owner(script: Script, unit: rowdiff.Unit, statements: rowdiff.Rows) -> None:

@@ -27,6 +27,16 @@ LEFT JOIN LATERAL (SELECT x.indkey, x.indnkeyatts FROM pg_catalog.pg_index AS x
   ORDER BY x.indisprimary DESC LIMIT 1) AS i ON true
 WHERE c.oid = ANY (%s::oid[])
 """
+# Further keys: no two rows have the same values of these columns, NULLs among them where they count as equal. Deferrable
+# ones are checked as constraints.
+_UNIQUE = """
+SELECT x.indrelid::bigint, coalesce((pg_catalog.to_jsonb(x) ->> 'indnullsnotdistinct')::bool, false),  -- since 15
+  ARRAY(SELECT x.indkey[k] FROM pg_catalog.generate_series(0, x.indnkeyatts - 1) AS k)::int[]
+FROM pg_catalog.pg_index AS x
+WHERE x.indrelid = ANY (%s::oid[]) AND x.indisunique AND x.indimmediate AND x.indisvalid
+  AND x.indexprs IS NULL AND x.indpred IS NULL
+ORDER BY x.indexrelid
+"""
 _COLUMNS = """
 SELECT a.attrelid::bigint, a.attnum::int, a.attname, a.attgenerated <> '',
   t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace AND t.typname !~ '^reg'  -- "= 'a.b'" reads that as an oid
@@ -46,7 +56,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Relation:
-    """A table. target: as statements name it, by its topmost ancestor if it is a partition."""
+    """A table. target: as statements name it, by its topmost ancestor if it is a partition.
+
+    unique: columns of further keys, and whether NULLs count as equal in them.
+    """
 
     oid: int
     schema: str
@@ -55,6 +68,7 @@ class Relation:
     root: tuple[str, str] | None
     key: tuple[int, ...]
     columns: dict[int, Column]
+    unique: tuple[tuple[tuple[int, ...], bool], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
@@ -102,18 +116,30 @@ class Change:
             return tuple(values)
         return tuple(self.value(attnum, old=old) for attnum in relation.key)
 
+    def place(self, columns: tuple[int, ...], *, old: bool, nulls: bool) -> Values | None:
+        """Return the values of a further key; None where another row may have them, or there was none."""
+        if (self.old if old else self.new) is None or not set(columns) <= set(self.attnums):
+            return None
+        values = tuple(self.value(attnum, old=old) for attnum in columns)
+        return values if nulls or None not in values else None
+
 
 def read_relations(conn: psycopg.Connection[Any], relids: Sequence[int]) -> dict[int, Relation]:
     """Return the relations that are there, by their OIDs."""
     columns: dict[int, dict[int, Column]] = {}
     for relid, attnum, name, generated, plain in conn.execute(_COLUMNS, [list(relids)]).fetchall():
         columns.setdefault(relid, {})[attnum] = Column(name, generated, plain)
+    unique: dict[int, list[tuple[tuple[int, ...], bool]]] = {}
+    for relid, nulls, numbers in conn.execute(_UNIQUE, [list(relids)]).fetchall():
+        unique.setdefault(relid, []).append((tuple(numbers), nulls))
     found = {}
     for oid, schema, name, owner, root_schema, root, key in conn.execute(_RELATIONS, [list(relids)]).fetchall():
         ancestor = (root_schema, root) if root is not None else None
         # What has no owner in the archive belongs to the cluster's own role in the copy, which no other server has.
         known = columns.get(oid, {})
-        found[oid] = Relation(oid, schema, name, "" if owner == ROLE else owner, ancestor, tuple(key or ()), known)
+        further = tuple(each for each in unique.get(oid, ()) if each[0] != tuple(key or ()))
+        whose = "" if owner == ROLE else owner
+        found[oid] = Relation(oid, schema, name, whose, ancestor, tuple(key or ()), known, further)
     return found
 
 

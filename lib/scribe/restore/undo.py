@@ -362,6 +362,7 @@ class Trial:
         self.conn, self.plan, self.recorder, self.relations, self.mode = conn, plan, recorder, relations, mode
         self._later: dict[int, list[Change]] = {}
         self._touched: dict[int, dict[Values, list[Change]]] = {}
+        self._taken: dict[tuple[int, tuple[int, ...]], dict[Values, list[Change]]] = {}
         self._truncated: set[int] = set()
         self._shapes = Shapes(conn)
         self._chosen = {begin.commit_lsn for begin in plan.begins}
@@ -397,15 +398,15 @@ class Trial:
 
     def _give(self, pieces: Sequence[Piece], what: str) -> None:
         for piece in pieces:
-            self._attempt(piece.text, what)
+            self._attempt(piece, what)
 
-    def _attempt(self, text: str, what: str) -> str | None:
-        """Run SQL; return what the server said against it, which is a conflict unless it is of a row's."""
-        if not text.strip():
+    def _attempt(self, piece: Piece, what: str) -> str | None:
+        """Run SQL as it is printed; return what the server said against it, a conflict unless it is of a row's."""
+        if not piece.text.strip():
             return None
         try:
             with self.conn.transaction():
-                self.conn.execute(text.encode())
+                self.conn.execute(with_rights(piece).encode())
         except psycopg.Error as error:
             said = error.diag.message_primary or str(error)
             if what and self.partial:
@@ -438,9 +439,10 @@ class Trial:
             text = undo_one(relation, group[0], self._describe(relation, group[0]))
         if text is None:
             return
-        said = self._attempt(text, "")
+        piece = Piece(relation.owner, text, (relation.table,))
+        said = self._attempt(piece, "")
         if said is None:
-            self._keep(Step(Piece(relation.owner, text, (relation.table,)), tuple(group)), relation)
+            self._keep(Step(piece, tuple(group)), relation)
         elif len(group) > 1:
             for change in group:
                 self._step(relation, [change])
@@ -501,10 +503,8 @@ class Trial:
 
         A row without a key that was deleted is missed by nobody: those that are like it are others.
         """
-        if not relation.key and change.new is None:
-            return []
-        found: dict[Begin, None] = {}
-        for old in (False, True):
+        found: dict[Begin, None] = dict.fromkeys(self._takers(relation, change))
+        for old in (False, True) if relation.key or change.new is not None else ():
             mine, seq = change.identity(relation, old=old), change.seq
             if mine is None or (old and not relation.key):
                 continue
@@ -522,6 +522,25 @@ class Trial:
                     break
                 mine = moved
         return [begin for begin in found if begin.commit_lsn not in self._chosen]
+
+    def _takers(self, relation: Relation, change: Change) -> Iterator[Begin]:
+        """The later transactions in which another row took what the row had in a further key, if for a time only."""
+        for columns, nulls in relation.unique:
+            mine = change.place(columns, old=True, nulls=nulls)
+            if mine is not None and mine != change.place(columns, old=False, nulls=nulls):
+                for later in self._taken_of(relation.oid, columns, nulls).get(mine, ()):
+                    if later.seq > change.seq:
+                        yield self.recorder.begins[later.stamp]
+
+    def _taken_of(self, relid: int, columns: tuple[int, ...], nulls: bool) -> dict[Values, list[Change]]:
+        """The changes by which a row got the values of a key that it has, by these."""
+        if (relid, columns) not in self._taken:
+            taken = self._taken[relid, columns] = {}
+            for change in self._changes_of(relid):
+                place = change.place(columns, old=False, nulls=nulls)
+                if place is not None and place != change.place(columns, old=True, nulls=nulls):
+                    taken.setdefault(place, []).append(change)
+        return self._taken[relid, columns]
 
     def _touched_of(self, relation: Relation) -> dict[Values, list[Change]]:
         """What was recorded of each row of a table, by its key or all of it, in order; without what changed nothing."""
@@ -580,9 +599,14 @@ def write(plan: Plan, put: Callable[[str], object]) -> None:
     put(f" and {len(plan.begins) - 20} more\n" if len(plan.begins) > 20 else "\n")
     put("\\set ON_ERROR_STOP on\nBEGIN;\n" + settings() + lock(plan) + _CHECK)
     for piece in joined(pieces(plan)):
-        role = f"SET LOCAL ROLE {quote_name(piece.owner)};\n" if piece.owner else ""
-        put(f"{role}{piece.text}SET LOCAL ROLE NONE;\n" if role else piece.text)
+        put(with_rights(piece))
     put("DROP FUNCTION pg_temp.scribe_undone(pg_catalog.int8, pg_catalog.text);\nCOMMIT;\n")
+
+
+def with_rights(piece: Piece) -> str:
+    """Return a piece's text between what sets its owner's rights, and what ends that."""
+    owner = piece.owner
+    return f"SET LOCAL ROLE {quote_name(owner)};\n{piece.text}SET LOCAL ROLE NONE;\n" if owner else piece.text
 
 
 def pieces(plan: Plan) -> Iterator[Piece]:

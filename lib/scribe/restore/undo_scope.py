@@ -11,6 +11,7 @@ import zstandard
 
 from scribe.archive.chains import Chain, commit_times
 from scribe.archive.layout import Archive, Segment
+from scribe.archive.pruned import read_pruned
 from scribe.archive.segments import CopyStart, Ddl, Reader, Small, Start, Statements, open_plain
 from scribe.common.dialect import BEGIN_PREFIX, Begin
 from scribe.common.encodings import python_codec
@@ -104,7 +105,8 @@ def find_transactions(archive: Archive, chains: Sequence[Chain], xids: Sequence[
             how = "could not find" if not places else "found more than once:"
             holes = [chain.hole for chain in chains if chain.hole is not None] if not places else []
             gap = f", which has a gap: {holes[-1]}" if holes else ""
-            raise ScribeError(f"{how} transaction {xid} in the archive{gap}", hint)
+            pruned = read_pruned(archive).describe() if not places else ""
+            raise ScribeError(f"{how} transaction {xid} in the archive{pruned}{gap}", hint)
     return [found[lsn] for lsn in sorted(found)]
 
 
