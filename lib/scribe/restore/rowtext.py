@@ -27,8 +27,8 @@ LEFT JOIN LATERAL (SELECT x.indkey, x.indnkeyatts FROM pg_catalog.pg_index AS x
   ORDER BY x.indisprimary DESC LIMIT 1) AS i ON true
 WHERE c.oid = ANY (%s::oid[])
 """
-# Further keys: no two rows have the same values of these columns, NULLs among them where they count as equal. Deferrable
-# ones are checked as constraints.
+# Further keys: no two rows have the same values of these columns, NULLs among them where they count as equal.
+# Deferrable ones are checked as constraints.
 _UNIQUE = """
 SELECT x.indrelid::bigint, coalesce((pg_catalog.to_jsonb(x) ->> 'indnullsnotdistinct')::bool, false),  -- since 15
   ARRAY(SELECT x.indkey[k] FROM pg_catalog.generate_series(0, x.indnkeyatts - 1) AS k)::int[]
