@@ -152,6 +152,13 @@ check-undo: dev  ## random transactions taken back right after them, and a tenth
 	@tools/with-scratch $(PY) tests/fuzz/run.py --rows --only-undo --undo 1000 $(if $(SEED),--seed $(SEED)) --round 300 \
 	    --transactions $$(($(or $(ROUNDS),1000) * 5 / 2)) --keep-going $(FUZZ_OPTIONS)
 
+.PHONY: check-diff
+check-diff: dev  ## random pairs of points compared both ways, and what comes of it tried: ROUNDS= (pairs, about) SEED=
+	@for rows in '' --rows; do \
+	    tools/with-scratch $(PY) tests/fuzz/run.py $$rows --only-undo --diff 4 $(if $(SEED),--seed $(SEED)) --round 80 \
+	        --transactions $$(($(or $(ROUNDS),100) * 10)) --keep-going $(FUZZ_OPTIONS) || exit 1; \
+	done
+
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree; DECODER=
 	@$(BUILD)

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Random but reproducible work on a source, restored by scribe-restore, with --net, too, by psql alone, and compared.
 
-usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--derived] [--undo N [--only-undo]]
+usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--derived] [--undo N [--only-undo]] [--diff N]
     [--encoding NAME] [--decoder NAME] [--asan] [--minimise] [--script FILE] [--keep]
 
 Each round of up to 150 transactions has a database and a seed of its own: the round's seed alone repeats it. Three
 sessions take turns as the seed says; a lock that another one holds is an error after 30 ms, since nobody else moves.
 A statement the server rejects is fine, and counted. --rows: after the first quarter of a round only rows change, so
 that --net has much to join. --frames: nearly every text and name imitates a frame, a COPY end or a psql command, in
-several encodings. --derived: bases made from the archive are compared with the source's. --asan: the server runs the
-decoder compiled with AddressSanitizer.
+several encodings. --derived: bases made from the archive are compared with the source's. --undo, --diff: see undo.py
+and diff.py. --asan: the server runs the decoder compiled with AddressSanitizer.
 --minimise: after a failure, leave out what it does not need, and write the rest to a file.
 --script: run the steps of such a file instead of new ones.
 """
@@ -105,6 +105,7 @@ class Round:
         self.source: Sessions | None = None
         self.derived = False  # a base is made from the archive at the end
         self.only_undo = False
+        self.seed = 0
 
     def prepare(self) -> None:
         """The database, its roles and schemas."""
@@ -149,6 +150,7 @@ class Round:
     def generate(self, seed: int, transactions: int, forging: float) -> None:
         """New steps, some of them before capture begins."""
         assert self.source is not None
+        self.seed = seed
         values = Values(random.Random(seed), self.encoding, forging, str(self.canary))
         generator = Generator(values, self.source.query, SESSIONS)
         started, halfway = False, transactions // 2
@@ -285,12 +287,18 @@ class Round:
 
     def undo(self, rounds: int) -> None:
         """Take random transactions back, and compare with histories that lack them. Raises Failure."""
-        command = [sys.executable, str(Path(__file__).with_name("undo.py")), "--archive", str(self.scribe.archive)]
-        run = subprocess.run(
-            [*command, "--rounds", str(rounds)], env=self.cluster.env, capture_output=True, text=True, check=False
-        )
+        self._try("undo", rounds)
+
+    def diff(self, rounds: int) -> None:
+        """Compare random points, and run what turns the one into the other. Raises Failure."""
+        self._try("diff", rounds, "--seed", str(self.seed))
+
+    def _try(self, name: str, rounds: int, *arguments: str) -> None:
+        command = [sys.executable, str(Path(__file__).with_name(f"{name}.py")), "--archive", str(self.scribe.archive)]
+        command += ["--rounds", str(rounds), *arguments]
+        run = subprocess.run(command, env=self.cluster.env, capture_output=True, text=True, check=False)
         if run.returncode:
-            raise Failure("undo", run.stdout + run.stderr)
+            raise Failure(name, run.stdout + run.stderr)
         print(run.stdout.strip(), flush=True)
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -450,6 +458,8 @@ class Run:
             round_.check(psql)
             if self.arguments.undo:
                 round_.undo(self.arguments.undo)
+            if self.arguments.diff:
+                round_.diff(self.arguments.diff)
         except Failure as error:
             failure = error
         except (AssertionError, TimeoutError, RuntimeError, subprocess.SubprocessError, psycopg.Error) as error:
@@ -475,6 +485,8 @@ class Run:
         if failure is None:
             return True
         flags = "".join(f" --{name}" for name in ("rows", "frames", "asan", "derived") if getattr(arguments, name))
+        flags += "".join(f" --{n} {getattr(arguments, n)}" for n in ("undo", "diff") if getattr(arguments, n))
+        flags += " --only-undo" if arguments.only_undo else ""
         flags += f" --encoding {arguments.encoding}" if arguments.encoding else ""
         flags += f" --decoder {arguments.decoder}" if arguments.decoder != DECODERS[0] else ""
         again = f"tests/fuzz/run.py --seed {seed} --transactions {transactions}{flags}"
@@ -564,7 +576,9 @@ def main() -> int:
     parser.add_argument("--script")
     parser.add_argument("--output", help="directory for the scripts of failures; default: the temporary directory")
     parser.add_argument("--undo", type=int, default=0, metavar="N", help="take N transactions of each round back, too")
-    parser.add_argument("--only-undo", action="store_true", help="with --undo: without restoring and comparing first")
+    parser.add_argument("--diff", type=int, default=0, metavar="N", help="compare N pairs of points of each round, too")
+    only = "with --undo or --diff: without restoring and comparing first"
+    parser.add_argument("--only-undo", action="store_true", help=only)
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--keep-going", action="store_true", help="go on with the next seed after a failure")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what the server rejected")
