@@ -88,6 +88,20 @@ def test_a_function_too_long_to_be_looked_at_is_reported(cluster: Cluster, datab
     assert "is too long to be looked at" in found.text
 
 
+def test_a_query_that_a_view_hands_on_is_looked_into(cluster: Cluster, database: str) -> None:
+    with cluster.connect(database, options="-c search_path=public") as conn:
+        if conn.info.server_version >= 170000:
+            pytest.skip("server version: from 17 on, the source itself finds nothing under such a name")
+        conn.execute("CREATE TABLE doc (body tsvector); CREATE TABLE plain (t text)")
+        conn.execute("CREATE MATERIALIZED VIEW words AS SELECT word FROM ts_stat('SELECT body FROM doc')")
+        conn.execute("CREATE MATERIALIZED VIEW fine AS SELECT word FROM ts_stat('SELECT body FROM public.doc')")
+        conn.execute("CREATE MATERIALIZED VIEW other AS SELECT 'from doc' AS t FROM plain")
+        conn.execute("SET search_path = ''")
+        (found,) = find_unqualified(conn)
+    assert "ts_stat, used by materialized view public.words, is given a query that names doc without" in found.text
+    assert found.remedy == "" and "with the schema's name in that query" in found.hint
+
+
 def test_they_are_reported_and_the_remedy_makes_the_database_restore(
     scribe: Scribe, cluster: Cluster, targets: tuple[str, str]
 ) -> None:

@@ -4,7 +4,8 @@ They name others without their schema: rows are loaded with an empty search path
 too, since a path that users can change would let them put their objects in the place of others. Which names a function
 means is not known before it runs, so that this is a search of its text: names of users' functions before a parenthesis,
 of their tables after FROM and its like, and of their types after "::". Or they refuse to work under
-session_replication_role = replica, or read tables that hold something else by then.
+session_replication_role = replica, or read tables that hold something else by then. A materialized view's query may
+hand the text of another to a function of PostgreSQL's, such as ts_stat().
 """
 
 from __future__ import annotations
@@ -42,6 +43,17 @@ WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND n.nspname NOT
              AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass))
 GROUP BY p.oid, n.nspname, p.prosrc, p.proconfig ORDER BY 1
 """
+# From 17 on, the source computes them with an empty search path itself.
+_QUERIES = """
+SELECT DISTINCT m.oid::pg_catalog.regclass::text, n.nspname, p.proname::text, pg_catalog.pg_get_viewdef(m.oid)
+FROM pg_catalog.pg_class AS m JOIN pg_catalog.pg_namespace AS n ON n.oid = m.relnamespace
+  JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = m.oid
+  JOIN pg_catalog.pg_proc AS p ON p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace
+    AND (p.proname IN ('ts_stat', 'ts_rewrite') OR p.proname LIKE 'query\\_to\\_xml%%')
+    AND pg_catalog.strpos(r.ev_action::pg_catalog.text, ':funcid ' || p.oid || ' ') > 0
+WHERE m.relkind = 'm' AND pg_catalog.current_setting('server_version_num')::int < 170000
+ORDER BY 1, 3
+"""
 _NAMES = """
 SELECT 'function', proname FROM pg_catalog.pg_proc
   WHERE pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
@@ -66,7 +78,7 @@ _BEFORE_RELATION = {"from", "join", "into", "update", "only"}
 class Unqualified:
     """A function, where it is used, and why a restore stops there; name: what it needs a search path for, or None.
 
-    looked_at: whether its text was read.
+    looked_at: whether its text was read; advice: what to do, if not what is done about a function of a user's.
     """
 
     function: str
@@ -75,6 +87,7 @@ class Unqualified:
     name: str | None
     reason: str
     looked_at: bool = True
+    advice: str = ""
 
     @property
     def outcome(self) -> str:
@@ -89,13 +102,15 @@ class Unqualified:
     @property
     def remedy(self) -> str:
         """The statement that cures it; empty if there is none."""
-        if self.name is None:
+        if self.name is None or self.advice:
             return ""
         return f"ALTER FUNCTION {self.function} SET search_path = {quote_identifier(self.schema)}, pg_temp"
 
     @property
     def hint(self) -> str:
         """What to do about it."""
+        if self.advice:
+            return self.advice
         if self.remedy:
             return f'Run "{self.remedy}".'
         return f"Change {self.function}, or what uses it: a trigger can check the same, and does not act in a restore."
@@ -104,7 +119,8 @@ class Unqualified:
 def find_unqualified(conn: psycopg.Connection[Any]) -> list[Unqualified]:
     """Return the functions that a restore is likely to stop at."""
     used = conn.execute(_USED, [_LONGEST, _MOST]).fetchall()
-    if not used:
+    queries = conn.execute(_QUERIES, []).fetchall()
+    if not used and not queries:
         return []
     names: dict[str, set[str]] = {"function": set(), "relation": set(), "type": set()}
     for kind, name in conn.execute(_NAMES).fetchall():
@@ -124,7 +140,19 @@ def find_unqualified(conn: psycopg.Connection[Any]) -> list[Unqualified]:
         else:
             continue
         found.append(Unqualified(function, schema, where, name, reason))
+    for view, schema, function, text in queries:
+        if (name := _first_in_literals(text[:_LONGEST], names)) is not None:
+            reason = f"is given a query that names {name} without its schema"
+            advice = "Make the view again with the schema's name in that query."
+            found.append(Unqualified(function, schema, f"materialized view {view}", name, reason, advice=advice))
     return found
+
+
+def _first_in_literals(text: str, names: dict[str, set[str]]) -> str | None:
+    """Return the first name without a schema in what are literals of a view's definition."""
+    literals = [match[0] for match in _TOKEN.finditer(text) if match[0].startswith("'")]
+    found = (first_unqualified(literal[1:-1].replace("''", "'"), names) for literal in literals)
+    return next((name for name in found if name is not None), None)
 
 
 def _checks_rows(used: str) -> bool:
