@@ -9,8 +9,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
         SELECT atttypid FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
         UNION SELECT v.id FROM domains AS d JOIN pg_type AS t ON t.oid = d.id, LATERAL (VALUES (t.typbasetype), (t.typelem)) AS v (id)
         WHERE v.id <> 0 AND (t.typtype = 'd' OR t.typcategory = 'A'))
-    SELECT v.command, CASE WHEN back THEN pg_get_userbyid(c.owner) ELSE current_user END, c.own FROM (
-        SELECT c.oid, c.conname, pg_get_constraintdef(c.oid) AS definition, obj_description(c.oid, 'pg_constraint') AS comment,
+    -- it comes to the table's children, too, which may be somebody else's; then it is for us: what is NOT VALID is read and not run
+    SELECT v.command, CASE WHEN back AND NOT EXISTS (SELECT FROM pg_class AS k WHERE k.oid = ANY (scribe.with_children(ARRAY[c.conrelid]))
+            AND k.relowner <> c.owner) THEN pg_get_userbyid(c.owner) ELSE current_user END, c.own FROM (
+        SELECT c.oid, c.conrelid, c.conname, pg_get_constraintdef(c.oid) AS definition, obj_description(c.oid, 'pg_constraint') AS comment,
             CASE c.contypid WHEN 0 THEN 'TABLE ' || c.conrelid::regclass ELSE 'DOMAIN ' || c.contypid::regtype END AS named,
             CASE c.contypid WHEN 0 THEN c.conrelid::regclass::text ELSE 'DOMAIN ' || c.contypid::regtype END AS commented,
             coalesce((SELECT relowner FROM pg_class WHERE oid = c.conrelid), (SELECT typowner FROM pg_type WHERE oid = c.contypid)) AS owner,

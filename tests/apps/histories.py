@@ -44,7 +44,7 @@ def read_histories(directory: Path) -> list[History]:
 
 
 def _read(checkout: Path) -> History | None:
-    files = [path for path in checkout.rglob("*.sql") if _is_step(path.relative_to(checkout))]
+    files = [path for path in checkout.rglob("*.sql") if path.is_file() and _is_step(path.relative_to(checkout))]
     homes = Counter(_home(path) for path in files)
     if not homes:
         return None
