@@ -113,6 +113,29 @@ def test_what_took_a_further_keys_place_for_a_time_stands_in_the_way(undone: Und
     )
 
 
+def test_tables_that_inherit_have_no_part_in_foreign_keys(undone: Undone) -> None:
+    """Neither may their rows refer to nothing, nor can others refer to theirs."""
+    undone.begin(
+        "CREATE TABLE public.p (id int PRIMARY KEY);\n"
+        "CREATE TABLE public.c (id int PRIMARY KEY, p int REFERENCES public.p);\n"
+        "CREATE TABLE public.p_below (PRIMARY KEY (id)) INHERITS (public.p);\n"
+        "CREATE TABLE public.c_below (PRIMARY KEY (id)) INHERITS (public.c);\n"
+        "INSERT INTO public.p VALUES (9);\nINSERT INTO public.c VALUES (1, 9);\n"
+        "INSERT INTO public.c_below VALUES (2, 5);\n"
+    )
+    undone.archive.segment(
+        [
+            "DELETE FROM ONLY public.c_below WHERE id = 2;\n-- rows 1 deleted\n",
+            "DELETE FROM ONLY public.c WHERE id = 1;\n-- rows 1 deleted\n",
+            "DELETE FROM ONLY public.p WHERE id = 9;\nINSERT INTO public.p_below (id) VALUES (9);\n"
+            "-- rows 1 inserted 1 deleted\n",
+        ]
+    )
+    assert "('2', '5')" in undone.undo("--xid", "701").stdout
+    said = undone.undo("--xid", "702", status=1).stderr
+    assert "a row of public.c would refer to no row of public.p (c_p_fkey)" in said
+
+
 def test_triggers_that_are_turned_off_or_on_do_not_hide_what_follows(undone: Undone) -> None:
     change, place = "UPDATE public.t SET v = '{}' WHERE id = 1;\n-- rows 1 updated\n", "-- rows 1 ddl\n"
     bodies = []

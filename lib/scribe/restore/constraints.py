@@ -16,7 +16,7 @@ _MOST = 1000  # rows that are named
 _OWNER = f"coalesce(nullif(pg_catalog.pg_get_userbyid(c.relowner), '{ROLE}'), '')"
 _FOREIGN_KEYS = f"""
 SELECT DISTINCT k.conrelid::bigint, k.confrelid::bigint, k.conname,
-  cn.nspname, c.relname, pn.nspname, p.relname, {_OWNER},
+  cn.nspname, c.relname, pn.nspname, p.relname, {_OWNER}, c.relkind::text, p.relkind::text,
   ARRAY(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY AS x (n, i)
     JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = x.n ORDER BY x.i)::text[],
   ARRAY(SELECT a.attname FROM unnest(k.confkey) WITH ORDINALITY AS x (n, i)
@@ -92,14 +92,16 @@ def read_constraints(conn: psycopg.Connection[Any], relids: Sequence[int]) -> li
 
 def _foreign_keys(conn: psycopg.Connection[Any], relids: Sequence[int]) -> Iterator[Constraint]:
     rows = conn.execute(_FOREIGN_KEYS, {"oids": list(relids)}).fetchall()
-    for relid, other_relid, name, schema, child, other_schema, parent, owner, own, other, operators in rows:
+    for relid, other_relid, name, schema, child, other_schema, parent, owner, *kinds, own, other, operators in rows:
         tables = ((schema, child), (other_schema, parent))
         given = " AND ".join(f"c.{quote_name(column)} IS NOT NULL" for column in own)
         pairs = zip(other, operators, own, strict=True)
         equal = " AND ".join(f"p.{quote_name(a)} {operator} c.{quote_name(b)}" for a, operator, b in pairs)
+        # tables that inherit from one have no part in its foreign keys, on either side; partitions have
+        referring, referred = (("" if k == "p" else "ONLY ") + sql_name(t) for t, k in zip(tables, kinds, strict=True))
         wrong = (  # c.*, for a column may be called c
-            f"SELECT c.tableoid::pg_catalog.int8, pg_catalog.format('%s', c.*) FROM {sql_name(tables[0])} AS c"
-            f" WHERE {given} AND NOT EXISTS (SELECT FROM {sql_name(tables[1])} AS p WHERE {equal})"
+            f"SELECT c.tableoid::pg_catalog.int8, pg_catalog.format('%s', c.*) FROM {referring} AS c"
+            f" WHERE {given} AND NOT EXISTS (SELECT FROM {referred} AS p WHERE {equal})"
         )
         said = f"a row of {schema}.{child} would refer to no row of {other_schema}.{parent} ({name})"
         yield Constraint((relid, other_relid), tables, owner, wrong, said)
