@@ -25,12 +25,15 @@ BEGIN
                 'VALID UNTIL ' || quote_literal(coalesce(r.rolvaliduntil::text, 'infinity'))))) AS v (fact, value)
         UNION ALL SELECT 'setting ' || quote_ident(split_part(c.entry, '=', 1)), scribe.setting_text(c.entry)
             FROM pg_db_role_setting AS d, unnest(d.setconfig) AS c (entry) WHERE d.setrole = r.oid AND d.setdatabase = 0
+        UNION ALL SELECT 'here ' || quote_ident(split_part(c.entry, '=', 1)), scribe.setting_text(c.entry)
+            FROM pg_db_role_setting AS d, unnest(d.setconfig) AS c (entry) WHERE d.setrole = r.oid
+                AND d.setdatabase = (SELECT b.oid FROM pg_database AS b WHERE b.datname = current_database())
         UNION ALL SELECT 'member of ' || m.roleid, CASE WHEN bool_or(m.admin_option) THEN ' WITH ADMIN OPTION' ELSE '' END
             FROM pg_auth_members AS m WHERE m.member = r.oid GROUP BY m.roleid) AS f (fact, value)
     WHERE r.oid >= 16384 AND f.value IS NOT NULL
     UNION ALL SELECT 0::oid, f.fact, f.value
     FROM pg_database AS d, LATERAL (
-        SELECT v.* FROM (VALUES ('owner', pg_get_userbyid(d.datdba)::text), ('comment', quote_literal(shobj_description(d.oid, 'pg_database'))))
+        SELECT v.* FROM (VALUES ('owner', pg_get_userbyid(d.datdba)::text), ('limit', d.datconnlimit::text), ('comment', quote_literal(shobj_description(d.oid, 'pg_database'))))
             AS v (fact, value)
         UNION ALL SELECT 'setting ' || quote_ident(split_part(c.entry, '=', 1)), scribe.setting_text(c.entry)
             FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c (entry) WHERE s.setrole = 0 AND s.setdatabase = d.oid) AS f (fact, value)
@@ -61,14 +64,14 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
 $text$, role, statement))
 $function$;
 
--- change: what follows ALTER DATABASE NAME, or IS after COMMENT ON DATABASE NAME; the database has another name elsewhere.
+-- command: what stands before the database's name, which is another one elsewhere, as format() takes it; change: what stands behind.
 CREATE OR REPLACE FUNCTION scribe.database_changed(command text, change text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT scribe.role_block('', format($text$  BEGIN
-    EXECUTE pg_catalog.format('%s %%I %%s', pg_catalog.current_database(), %L);
+    EXECUTE pg_catalog.format(%L, pg_catalog.current_database(), %L);
   EXCEPTION WHEN OTHERS THEN RAISE WARNING '%%', SQLERRM;
   END;
-$text$, command, change))
+$text$, command || ' %I %s', change))
 $function$;
 
 CREATE OR REPLACE FUNCTION scribe.role_created(role text) RETURNS text
@@ -183,10 +186,14 @@ BEGIN
             FROM made AS m WHERE m.fact IN ('attributes', 'comment') OR m.fact ~ '^setting '
         UNION ALL SELECT 8, 0, 'ALTER DATABASE', CASE
                 WHEN c.fact = 'owner' THEN scribe.database_changed('ALTER DATABASE', format('OWNER TO %I', c.is_now))
+                WHEN c.fact = 'limit' THEN scribe.database_changed('ALTER DATABASE', 'CONNECTION LIMIT ' || c.is_now)
                 WHEN c.fact = 'comment' THEN scribe.database_changed('COMMENT ON DATABASE', 'IS ' || coalesce(c.is_now, 'NULL'))
                 WHEN c.is_now IS NULL THEN scribe.database_changed('ALTER DATABASE', 'RESET ' || substr(c.fact, 9))
                 ELSE scribe.database_changed('ALTER DATABASE', format('SET %s TO %s', substr(c.fact, 9), c.is_now)) END
-            FROM changed AS c WHERE c.role = 0)
+            FROM changed AS c WHERE c.role = 0
+        UNION ALL SELECT 9, m.role, 'ALTER ROLE', scribe.database_changed(format('ALTER ROLE %s IN DATABASE', replace(quote_ident(m.name), '%', '%%')),
+                CASE WHEN m.is_now IS NULL THEN 'RESET ' || substr(m.fact, 6) ELSE format('SET %s TO %s', substr(m.fact, 6), m.is_now) END)
+            FROM made AS m WHERE starts_with(m.fact, 'here '))
     SELECT s.tag, s.statement FROM steps AS s ORDER BY s.step, s.role, s.statement;
 END
 $function$;
