@@ -119,7 +119,8 @@ def test_the_database_itself_is_changed(source: Scribe, targets: tuple[str, str]
         source.run("scribe-rotate", "--wait-lsn", "current")
         source.restore_with_psql(targets[1])
         state = """SELECT datconnlimit, shobj_description(oid, 'pg_database'),
-            (SELECT array_agg(setrole::regrole || ' ' || c) FROM pg_db_role_setting, unnest(setconfig) AS c WHERE setdatabase = d.oid AND setrole <> 0)
+            (SELECT array_agg(setrole::regrole || ' ' || c) FROM pg_db_role_setting, unnest(setconfig) AS c
+             WHERE setdatabase = d.oid AND setrole <> 0)
             FROM pg_database AS d WHERE datname = '{}'"""
         expected = cluster.query(state.format(name))
         assert expected[0][0] == 70 and len(expected[0][2]) == 1
