@@ -33,6 +33,8 @@ BEGIN
     beforehand := known AND NOT coalesce((facts->>'switches_triggers')::boolean, false) AND NOT scribe.must_keep_rows(tables);
     IF beforehand THEN
         PERFORM scribe.empty_tables(tag, tables, true);
+    ELSIF known THEN
+        PERFORM scribe.announce_rewrite(tag, altered);
     END IF;
     IF NOT scribe.leave_out(tag, facts, ARRAY['pg_class'::regclass::oid], ARRAY[relation], ARRAY[relation]) THEN
         PERFORM scribe.record_command(tag, facts, NULL, 1, ARRAY[altered::oid], CASE tag WHEN 'ALTER TYPE' THEN 'composite type'

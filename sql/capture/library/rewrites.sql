@@ -29,6 +29,15 @@ BEGIN
 END
 $function$;
 
+-- Tell the decoder that the next command is recorded before its end, as one that is empty_tables()'s business is: what it makes beside the
+-- rows, a sequence for instance, is not owned by a table yet.
+CREATE OR REPLACE FUNCTION scribe.announce_rewrite(tag text, relation regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    PERFORM scribe.write_row('rewrite', tag, 'table', relation::text, '', true, NULL, '{0}');
+END
+$function$;
+
 -- Before the source's rows of a rewritten table come, and after. Rows that a constraint which is NOT VALID bars could not be written.
 CREATE OR REPLACE FUNCTION scribe.before_rows(relation oid, tag text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$

@@ -46,6 +46,13 @@ BEGIN
 END
 $function$;
 
+-- Nobody makes anything of the catalog here, and so nobody needs to know.
+CREATE OR REPLACE FUNCTION scribe.announce_rewrite(tag text, relation regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+END
+$function$;
+
 -- Before the source's rows of a rewritten table come, and after: refill() does it all.
 CREATE OR REPLACE FUNCTION scribe.before_rows(relation oid, tag text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
