@@ -103,31 +103,37 @@ def test_what_one_rotation_learnt_the_next_ones_know(source: Scribe, targets: tu
 
 
 def test_the_database_itself_is_changed(source: Scribe, targets: tuple[str, str]) -> None:
-    """And what a role has in it alone, whatever the role is called."""
+    """And what a role has in it alone, whatever the role is called; and memberships with their options, since 16."""
     cluster, name = source.cluster, source.dbname
     source.run("scribe-init")
     source.start_stream()
     role = "\"it's 100%s\""
+    options = " WITH INHERIT FALSE, SET FALSE" if cluster.value("SHOW server_version_num") >= "160000" else ""
+    remove = f"ALTER ROLE {role} IN DATABASE {name} RESET ALL; DROP ROLE {role}, far_group"
     try:
         cluster.psql(
             f"CREATE ROLE {role}; ALTER DATABASE {name} CONNECTION LIMIT 70; COMMENT ON DATABASE {name} IS 'it''s';"
             f"ALTER ROLE {role} IN DATABASE {name} SET work_mem = '3MB';"
             f"ALTER ROLE {role} IN DATABASE {name} SET search_path = public, \"a %b\";"
+            f"CREATE ROLE far_group; GRANT far_group TO {role}{options};"
             f"CREATE TABLE t (id int); ALTER ROLE {role} IN DATABASE {name} RESET work_mem",
             name,
         )
         source.run("scribe-rotate", "--wait-lsn", "current")
-        source.restore_with_psql(targets[1])
         state = """SELECT datconnlimit, shobj_description(oid, 'pg_database'),
             (SELECT array_agg(setrole::regrole || ' ' || c) FROM pg_db_role_setting, unnest(setconfig) AS c
-             WHERE setdatabase = d.oid AND setrole <> 0)
+             WHERE setdatabase = d.oid AND setrole <> 0),
+            (SELECT to_jsonb(m) - '{{oid,roleid,member}}'::text[] FROM pg_auth_members AS m
+             WHERE roleid = to_regrole('far_group'))
             FROM pg_database AS d WHERE datname = '{}'"""
         expected = cluster.query(state.format(name))
-        assert expected[0][0] == 70 and len(expected[0][2]) == 1
+        assert expected[0][0] == 70 and len(expected[0][2]) == 1 and expected[0][3]
+        cluster.psql(remove)
+        source.restore_with_psql(targets[1])
         assert cluster.query(state.format(targets[1])) == expected
     finally:
         cluster.dropdb(targets[1])
-        cluster.psql(f"ALTER ROLE {role} IN DATABASE {name} RESET ALL; DROP ROLE {role}", check=False)
+        cluster.psql(remove, check=False)
 
 
 def test_the_one_statement_of_a_string_is_replayed(source: Scribe, targets: tuple[str, str]) -> None:

@@ -28,7 +28,10 @@ BEGIN
         UNION ALL SELECT 'here ' || quote_ident(split_part(c.entry, '=', 1)), scribe.setting_text(c.entry)
             FROM pg_db_role_setting AS d, unnest(d.setconfig) AS c (entry) WHERE d.setrole = r.oid
                 AND d.setdatabase = (SELECT b.oid FROM pg_database AS b WHERE b.datname = current_database())
-        UNION ALL SELECT 'member of ' || m.roleid, CASE WHEN bool_or(m.admin_option) THEN ' WITH ADMIN OPTION' ELSE '' END
+        UNION ALL SELECT 'member of ' || m.roleid, CASE
+                WHEN bool_or(to_jsonb(m) ? 'set_option') THEN upper(format(' WITH ADMIN %s, INHERIT %s, SET %s', bool_or(m.admin_option)::text,
+                    bool_or((to_jsonb(m) ->> 'inherit_option')::bool)::text, bool_or((to_jsonb(m) ->> 'set_option')::bool)::text))  -- since 16
+                WHEN bool_or(m.admin_option) THEN ' WITH ADMIN OPTION' ELSE '' END
             FROM pg_auth_members AS m WHERE m.member = r.oid GROUP BY m.roleid) AS f (fact, value)
     WHERE r.oid >= 16384 AND f.value IS NOT NULL
     UNION ALL SELECT 0::oid, f.fact, f.value
@@ -176,7 +179,12 @@ BEGIN
         UNION ALL SELECT 4, n.role, 'CREATE ROLE', scribe.role_created(n.is_now) FROM names AS n WHERE n.was IS NULL
         UNION ALL SELECT 5, m.role, 'REVOKE ROLE', scribe.if_role_made(m.name, format('REVOKE %I FROM %I', m.granted, m.name))
             FROM made AS m WHERE m.granted IS NOT NULL AND m.was IS NOT NULL
-        UNION ALL SELECT 6, m.role, 'GRANT ROLE', scribe.if_role_made(m.name, format('GRANT %I TO %I%s', m.granted, m.name, m.is_now))
+        UNION ALL SELECT 6, m.role, 'GRANT ROLE', scribe.if_role_made(m.name, CASE
+                WHEN strpos(m.is_now, ', SET ') > 0 THEN  -- an older server knows no options
+                    format('BEGIN EXECUTE %L; EXCEPTION WHEN OTHERS THEN GRANT %I TO %I%s; END',
+                        format('GRANT %I TO %I%s', m.granted, m.name, m.is_now), m.granted, m.name,
+                        CASE WHEN strpos(m.is_now, 'ADMIN TRUE') > 0 THEN ' WITH ADMIN OPTION' ELSE '' END)
+                ELSE format('GRANT %I TO %I%s', m.granted, m.name, m.is_now) END)
             FROM made AS m WHERE m.granted IS NOT NULL AND m.is_now IS NOT NULL
         UNION ALL SELECT 7, m.role, 'ALTER ROLE', scribe.if_role_made(m.name, CASE
                 WHEN m.fact = 'attributes' THEN format('ALTER ROLE %I WITH %s', m.name, m.is_now)
