@@ -335,7 +335,8 @@ class Harness:
         killed = process.poll() is not None
         if not killed:  # it is past that step: SIGTERM takes it through those of its end
             process.terminate()
-        self.end_program(process, -signal.SIGKILL)
+        # what was active may have been the receiver before it, and this one not far enough to take SIGTERM as its end
+        self.end_program(process, -signal.SIGKILL, -signal.SIGTERM)
         return killed or process.returncode < 0
 
     def step_receiver(self) -> None:

@@ -10,7 +10,7 @@ class Bug:
     """A replacement of a text that stands once in its file.
 
     name: what is missing with it; old, new: texts; tests: what pytest is given, below tests/py, the narrowest that
-    ought to notice, or a file in decoder/sql; since: the oldest major version of the server on which it shows; short:
+    ought to notice, or a file in decoder/; since: the oldest major version of the server on which it shows; short:
     in the shortened run.
     """
 

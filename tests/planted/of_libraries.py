@@ -161,7 +161,7 @@ LIBRARIES = (
         _DECODER,
         """		{"extra_float_digits", "3"},\n""",
         "",
-        ("decoder/sql/values.sql",),
+        ("decoder/roundtrip/workload.sql",),
     ),
     Bug(
         "anybody's message names any point",

@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARIES = ("scribe_decoder.so", "scribe_capture.so")
-DECODER = "decoder/sql/"  # where a test stands that is none of pytest's
+DECODER = "decoder/"  # where a test stands that is none of pytest's
 _FAILED = re.compile(r"not ok \d+ +[-+] (\w+)|(?:test)? +(\w+) +\.\.\. FAILED")  # from 16 on, and before
 
 
@@ -143,8 +143,9 @@ class Tree:
     def _check_decoder(self, limit: float) -> Outcome:
         """Run the decoder's own tests, all of them."""
         status, lines = self._run(["tools/build-decoder", "--check"], limit)
-        failed = [f"{DECODER}{found[1] or found[2]}.sql" for found in map(_FAILED.match, lines) if found is not None]
-        said = failed[:1] or lines[-1:] or ["nothing"]
+        failed = [f"decoder/sql/{found[1] or found[2]}.sql" for found in map(_FAILED.match, lines) if found is not None]
+        differing = [f"decoder/roundtrip: {line}" for line in lines if " differ: " in line]
+        said = failed[:1] or differing[:1] or lines[-1:] or ["nothing"]
         return Outcome(status and 1, said[0] if status is not None else f"no answer in {limit:g} s", tuple(failed))
 
     def _run(self, command: Sequence[str], limit: float) -> tuple[int | None, list[str]]:

@@ -86,6 +86,7 @@ UNPROVED = [
     b"UPDATE public.t SET id = 2 WHERE id = 1;\n",
     b"UPDATE public.t SET v = (SELECT 'x') WHERE id = 1;\n",
     b"UPDATE public.t SET v = 'x' WHERE v = 'y';\n",
+    b"DELETE FROM public.t WHERE v = 'y';\n",
     b"DELETE FROM public.t WHERE ctid = (SELECT ctid FROM ONLY public.t WHERE id = 1 LIMIT 1);\n",
     b"DELETE FROM public.t WHERE id IS NULL;\n",
     b"DELETE FROM public.t WHERE id = 1;\nDELETE FROM public.t WHERE id = 1;\n",
