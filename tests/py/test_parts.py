@@ -279,7 +279,7 @@ def test_the_base_is_read_in_part(target: Target, monkeypatch: pytest.MonkeyPatc
     stamp = target.archive.base(
         SHOP.format(role="x").split("\n", 2)[2].replace("OWNER TO x", "OWNER TO postgres")
         + body + other + copy + rows + "\\.\n" + other + "COMMENT ON SCHEMA app IS 'a';\n",
-        globals_sql="CREATE ROLE postgres;\n",
+        globals_sql="CREATE ROLE postgres;\nCREATE ROLE scribe_rehearsal;\n",
     )  # fmt: skip
     base = target.archive.path / "base" / stamp
     entry = json.loads((base / "manifest.json").read_text())["files"][0]
