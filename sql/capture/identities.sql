@@ -35,8 +35,8 @@ BEGIN
                 WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock')
             AND c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
             AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
-            -- of what nothing has told yet, nothing else may tell before it does
-            AND (EXISTS (SELECT FROM scribe.seen_owner AS s WHERE s.classid = 'pg_class'::regclass AND s.objid = c.oid)
+            -- of what this transaction has made and nothing has told yet, nothing else may tell before it does
+            AND (scribe.is_new(c.oid) IS NOT TRUE OR EXISTS (SELECT FROM scribe.seen_owner AS s WHERE s.classid = 'pg_class'::regclass AND s.objid = c.oid)
                 OR EXISTS (SELECT FROM scribe.ddl_history AS d WHERE c.oid = ANY (d.relids))))
         SELECT h.oid FROM held AS h
         WHERE pg_get_replica_identity_index(h.oid) IS NULL AND NOT (h.relreplident = 'f' AND scribe.hold('pg_class', h.oid));
