@@ -88,9 +88,9 @@ check-faults: dev  ## kill anything at any instant: random but reproducible roun
 	@tools/with-scratch $(PY) tests/faults/follow.py $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),20)
 
 .PHONY: check-chaos
-check-chaos: dev  ## everything at once, then every base restored to every later mark: MINUTES= SEED= DECODER=
+check-chaos: dev  ## everything at once, then every base restored to every later mark: MINUTES= SEED= DECODER= TOLD=1
 	@$(PY) tests/chaos/run.py --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
-	    $(if $(DECODER),--decoder $(DECODER))
+	    $(if $(DECODER),--decoder $(DECODER)) $(if $(TOLD),--told)
 
 .PHONY: check-model
 check-model:  ## the model of stream, spool, rotation, slot and base, every state of it; MODEL="--only TEXT --json FILE"

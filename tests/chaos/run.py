@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Chaos: everything at once on a source, then every base restored to every later mark, to transactions and to the end.
 
-usage: run.py [--minutes N] [--seed N] [--decoder NAME] [--keep]
+usage: run.py [--minutes N] [--seed N] [--decoder NAME] [--told] [--keep]
 
 Sessions change rows and schema without a pause; rotations follow each other each second, bases come back to back, and
 now and then the stream is killed. At a pause everything stands still: a reference dump is made, and a mark written.
 At the end each base is restored to each later mark, to random transactions and to the end of the archive, and compared
 where there is a reference. The seed decides what each session does, not when: two runs are alike, not the same.
+--told: the programs tell what they do to the disk, and the model of the protocol has to accept it.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from cluster import Cluster, install_decoder
 from compare import State, assert_equal
+from judging import judge_told, let_tell
 from sessions import SCHEMA, SESSIONS, Session
 from source import Scribe
 
@@ -64,8 +67,10 @@ class Program(threading.Thread):
 class Chaos:
     """A cluster, a source, its archive, the sessions, and the references taken while they stood still."""
 
-    def __init__(self, cluster: Cluster, directory: Path, seed: int, decoder: str) -> None:
+    def __init__(self, cluster: Cluster, directory: Path, seed: int, decoder: str, *, told: bool) -> None:
         self.cluster, self.seed = cluster, seed
+        self.told = directory / "told" if told else None
+        self.words = Path()
         self.random = random.Random(seed)
         self.scribe = Scribe(cluster, DATABASE, directory / "archive", {"SCRIBE_DECODER": decoder})
         self.references: dict[str, tuple[str, State]] = {}
@@ -79,6 +84,8 @@ class Chaos:
         self.cluster.createdb(DATABASE)
         self.cluster.psql(SCHEMA, DATABASE)
         self.scribe.run("scribe-init")
+        if self.told:
+            self.words = let_tell(self.scribe, self.told)
         self.scribe.start_stream()
         self.sessions = [Session(self.cluster, DATABASE, name, self.seed) for name in SESSIONS]
         self.programs = [
@@ -120,6 +127,9 @@ class Chaos:
         for session in self.sessions:
             session.end()
         self.scribe.run("scribe-rotate", "--wait-lsn", "current")
+        if self.told:
+            self.scribe.stop_stream()
+            print(judge_told(self.words, self.scribe.archive), flush=True)
         done = {session.name: dict(session.done) for session in self.sessions}
         print(f"sessions: {done}")
         print(f"programs: { {program.name: dict(program.exits) for program in self.programs} }")
@@ -193,13 +203,14 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--decoder", default="scribe_decoder")
+    parser.add_argument("--told", action="store_true", help="the programs tell what they do, and the model accepts it")
     parser.add_argument("--keep", action="store_true", help="keep the cluster and the archive")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     cluster = Cluster()
     install_decoder(cluster.pg_config)
     directory = Path(tempfile.mkdtemp(prefix="scribe-chaos-"))
-    chaos = Chaos(cluster, directory, arguments.seed, arguments.decoder)
+    chaos = Chaos(cluster, directory, arguments.seed, arguments.decoder, told=arguments.told)
     try:
         cluster.create(logical_decoding_work_mem="64kB", wal_sender_timeout="10s", deadlock_timeout="200ms")
         chaos.prepare()

@@ -30,16 +30,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 
 import stepping
-from cluster import ROOT, Cluster, install_decoder, poll
+from cluster import Cluster, install_decoder, poll
 from compare import assert_equal
 from disk import Disk, enter_namespace
+from judging import judge_told, let_tell
 from source import Scribe
 from telling import Teller
-from traces import RefusedError, accept_told, without
 from workload import SCHEMA, Client
 
 from scribe.archive.layout import Archive
-from scribe.common.lsn import parse_lsn
 
 CLIENTS = 3
 SENDER_TIMEOUT = 2  # seconds; the server gives up a receiver that is silent for longer
@@ -52,7 +51,6 @@ STEPPED: dict[str, tuple[str, ...]] = {
     "scribe-dump": ("scribe-dump", "--wait", "20"),
 }
 MOST_STEPS = 400
-TOLD_STEPS = ("names are on disk", "data of a segment is on disk", "segment ", "file ")
 
 
 class Harness:
@@ -86,7 +84,7 @@ class Harness:
         self.scribe.run("scribe-init", *(("--accept-gaps",) if decoder == "decoder_raw" else ()))
         self.told: Path | None = None
         if told:
-            self._let_tell(directory / "told")
+            self.told = let_tell(self.scribe, directory / "told")
         self.version = str(self.cluster.value("SHOW server_version")).split()[0]
         self.clients = [Client(self.cluster, "faulty", i, seed * 10 + i) for i in range(CLIENTS)]
         self.stream: subprocess.Popen[bytes] | None = None
@@ -132,23 +130,6 @@ class Harness:
 
     # --- what the programs tell ---------------------------------------------------------------------------------
 
-    def _let_tell(self, place: Path) -> None:
-        """From here on the programs tell what they do to the disk, in the model's words."""
-        place.mkdir(mode=0o777)
-        self.told = place / "words"
-        launchers = place / "bin"
-        launchers.mkdir()
-        words = ROOT / "tests/model/told"
-        for launcher in (ROOT / "bin").iterdir():
-            module = launcher.name.removeprefix("scribe-").replace("globals", "globals_")
-            (launchers / launcher.name).write_text(
-                f"#!/bin/sh\nexport PYTHONPATH={words}:{ROOT}/lib\n"
-                f'exec {ROOT}/.venv/bin/python -P -m scribe.programs.{module} "$@"\n'
-            )
-            (launchers / launcher.name).chmod(0o755)
-        self.scribe.bin = launchers
-        self.scribe.settings |= {"TOLD_ARCHIVE": str(self.scribe.archive), "TOLD_TO": str(place)}
-
     def teller(self) -> Teller:
         """Who writes into the same file."""
         assert self.told is not None
@@ -164,21 +145,6 @@ class Harness:
         with teller.locked():
             teller.say([f" {word}" for word in teller.observe()])
             yield
-
-    def judge_told(self) -> str:
-        """Let the model accept what the programs told. Raises RefusedError."""
-        assert self.told is not None
-        start = parse_lsn(Archive(self.scribe.archive).identity()["chain_from_lsn"])
-        lines = self.told.read_text().splitlines()
-        model, unknown = accept_told(lines, start)
-        for step in TOLD_STEPS:  # or its acceptance would say nothing
-            with contextlib.suppress(RefusedError):
-                accept_told(without(lines, step), start)
-                raise AssertionError(f'the model accepts the same without "{step}", too')
-        return (
-            f"the model accepts {model.steps} steps, with {len(model.segments)} transactions archived, and none of"
-            f" these runs with a kind of step left out; of {unknown} steps nobody knows whether a kill came before them"
-        )
 
     # --- faults -------------------------------------------------------------------------------------------------
 
@@ -616,8 +582,8 @@ def main() -> int:
         else:
             harness.faults = {name: do for name, do in harness.faults.items() if arguments.only in name}
             harness.run(arguments.rounds)
-        if arguments.told:
-            print(harness.judge_told())
+        if harness.told is not None:
+            print(judge_told(harness.told, harness.scribe.archive))
         failed = False
     finally:
         keep = arguments.keep and failed
