@@ -591,6 +591,11 @@ def main() -> int:
             shutil.copytree(harness.scribe.archive, directory / "archive", dirs_exist_ok=True)
         if failed:
             print(harness.log())
+            if harness.told is not None:  # which may know the step at which it went wrong
+                try:
+                    print(judge_told(harness.told, harness.scribe.archive))
+                except Exception as refused:
+                    print(f"the model: {refused}")
         harness.close(keep)
         print(f"seed {arguments.seed}: " + ", ".join(f"{n} x {name}" for name, n in sorted(harness.done.items())))
         if failed:

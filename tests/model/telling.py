@@ -139,6 +139,7 @@ class Teller(Words):
             words.append(f"file {number} is found with {len(frames)} pieces")
             self.offsets[number] = frames[-1][0] if frames else 0
             words += self._read(path, number, hole if hole >= 0 else None)  # what came just before the cut
+            words.append(f"{len(self.frames[number])} pieces of file {number} are on disk")  # perhaps confirmed
             if hole >= 0:
                 self.offsets[number] = len(text)  # what follows is no transaction, and is cut
         self.heard = 0
