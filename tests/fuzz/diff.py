@@ -11,25 +11,21 @@ in the difference, has to be what docs/limits.md says; it is counted.
 from __future__ import annotations
 
 import argparse
-import random
 import re
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lib"))
 
+from archived import Rounds, try_archive  # noqa: E402
 from compare import State, assert_equal  # noqa: E402
 from undo import dump, psql  # noqa: E402
 
-from scribe.archive.layout import Archive  # noqa: E402
-from scribe.archive.segments import Reader, Small, Start, open_plain  # noqa: E402
 from scribe.common.cli import Talk  # noqa: E402
 from scribe.common.errors import ScribeError  # noqa: E402
-from scribe.programs import restore  # noqa: E402
-from scribe.restore.copies import Copy, Source, some_cluster  # noqa: E402
+from scribe.restore.copies import Copy, Source  # noqa: E402
 from scribe.restore.difference import Comparison  # noqa: E402
 
 # What docs/limits.md says of differences: which way, and a part of the message.
@@ -49,29 +45,17 @@ class Silent(Talk):
         """Say nothing."""
 
 
-class Rounds:
-    """The pairs of one archive."""
+class Pairs(Rounds):
+    """Pairs of points of one archive that are compared."""
 
     def __init__(self, source: Source, cluster: Any, seed: int) -> None:
-        self.source, self.cluster, self.random = source, cluster, random.Random(seed)
-        self.count: Counter[str] = Counter()
-        self.failures: list[str] = []
+        super().__init__(source, cluster, seed)
         self.copies: dict[int, tuple[Copy, State]] = {}
         self.comparison = Comparison(source, None, [], [])
 
-    def places(self) -> list[int]:
-        """The LSNs of the commits of a chain, in order."""
-        found = []
-        for segment in self.source.chains[0].segments:
-            with open_plain(segment.data) as stream:
-                reader = Reader(stream, segment.data.name)
-                reader.read_header()
-                found += [event.begin.commit_lsn for event in reader.events() if isinstance(event, Small | Start)]
-        return found
-
     def run(self, rounds: int) -> None:
         """Compare pairs, every other of which lies where only rows changed, if there is such a part of the history."""
-        places = self.places()
+        places = [each.commit_lsn for each in self.begins()]
         few = sorted(self.random.sample(places, min(len(places), rounds + 1)))
         for number in range(rounds):
             first, second = sorted(self.random.sample(few[len(few) // 3 if number % 2 else 0 :], 2))
@@ -136,17 +120,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    archive = Archive(Path(arguments.archive))
     talk = Silent("diff.py", argparse.Namespace(quiet=True, verbose=False))
-    defaults = argparse.Namespace(**vars(restore.make_arguments().parse_args([])) | {"quiet": True})
-    source = Source(archive, archive.identity(), defaults, talk)
-    with some_cluster(talk, source.major, source.find_preloads()) as cluster:
-        rounds = Rounds(source, cluster, arguments.seed)
-        rounds.run(arguments.rounds)
-    print(f"{arguments.archive}: {dict(rounds.count)}, failures: {len(rounds.failures)}")
-    for failure in rounds.failures:
-        print(failure)
-    return 1 if rounds.failures else 0
+
+    def run(source: Source, cluster: Any) -> Pairs:
+        pairs = Pairs(source, cluster, arguments.seed)
+        pairs.run(arguments.rounds)
+        return pairs
+
+    return try_archive(arguments.archive, talk, run)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import argparse
 import io
-import random
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,15 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lib"))
 
 import psycopg  # noqa: E402
+from archived import Rounds, try_archive  # noqa: E402
 from compare import DUMP_OPTIONS, State, assert_equal, dump_state  # noqa: E402
 
-from scribe.archive.layout import Archive  # noqa: E402
-from scribe.archive.segments import Event, Reader, Small, Start, open_plain  # noqa: E402
+from scribe.archive.segments import Event, Small, Start, open_plain  # noqa: E402
 from scribe.common.cli import Talk  # noqa: E402
 from scribe.common.errors import ScribeError  # noqa: E402
-from scribe.programs import restore  # noqa: E402
 from scribe.restore import target as server  # noqa: E402
-from scribe.restore.copies import Copy, Source, some_cluster  # noqa: E402
+from scribe.restore.copies import Copy, Source  # noqa: E402
 from scribe.restore.restoration import Restore  # noqa: E402
 from scribe.restore.undo import RecordedCopy, Undo, settings, write  # noqa: E402
 from scribe.restore.undo_scope import Found, Wanted, find_transactions  # noqa: E402
@@ -110,29 +107,14 @@ def text_of(undo: Undo, lsns: set[int], recorder: Any) -> tuple[str, list[Any]]:
     return out.getvalue(), plan.conflicts
 
 
-class Rounds:
-    """The rounds on one archive."""
-
-    def __init__(self, source: Source, cluster: Any, seed: int) -> None:
-        self.source, self.cluster, self.random = source, cluster, random.Random(seed)
-        self.count: Counter[str] = Counter()
-        self.failures: list[str] = []
-
-    def transactions(self) -> list[int]:
-        """The xids of a chain, in order."""
-        xids = []
-        for segment in self.source.chains[0].segments:
-            with open_plain(segment.data) as stream:
-                reader = Reader(stream, segment.data.name)
-                reader.read_header()
-                xids += [event.begin.xid for event in reader.events() if isinstance(event, Small | Start)]
-        return xids
+class Undos(Rounds):
+    """Transactions that are taken back, on one archive."""
 
     def run(self, rounds: int, older: int) -> None:
         """Take each of some transactions back, right after it; and some at the end."""
         able = [
             each
-            for each in find_transactions(self.source.archive, self.source.chains, self.transactions())
+            for each in find_transactions(self.source.archive, self.source.chains, [each.xid for each in self.begins()])
             if all(tag.startswith("DROP ") for tag in each.ddl)
         ]
         found = sorted(self.random.sample(able, min(rounds, len(able))), key=lambda each: each.begin.commit_lsn)
@@ -280,17 +262,14 @@ def main() -> int:
     parser.add_argument("--older", type=int, default=12, help="those that are taken back at the end; default: 12")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    archive = Archive(Path(arguments.archive))
     talk = Talk("undo.py", argparse.Namespace(quiet=True, verbose=False))
-    defaults = argparse.Namespace(**vars(restore.make_arguments().parse_args([])) | {"quiet": True})
-    source = Source(archive, archive.identity(), defaults, talk)
-    with some_cluster(talk, source.major, source.find_preloads()) as cluster:
-        rounds = Rounds(source, cluster, arguments.seed)
-        rounds.run(arguments.rounds, arguments.older)
-    print(f"{arguments.archive}: {dict(rounds.count)}, failures: {len(rounds.failures)}")
-    for failure in rounds.failures:
-        print(failure)
-    return 1 if rounds.failures else 0
+
+    def run(source: Source, cluster: Any) -> Undos:
+        undos = Undos(source, cluster, arguments.seed)
+        undos.run(arguments.rounds, arguments.older)
+        return undos
+
+    return try_archive(arguments.archive, talk, run)
 
 
 if __name__ == "__main__":
