@@ -42,6 +42,17 @@ WITH keys AS (
         SELECT FROM pg_catalog.pg_constraint AS z WHERE z.oid = g.tgconstraint AND z.contype <> 't'))  -- a partition's copy, before 15
     UNION ALL SELECT w.ev_class, 'RULE', w.rulename, CASE w.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
     FROM pg_catalog.pg_rewrite AS w WHERE w.ev_enabled IN ('A', 'R')
+), domains AS NOT MATERIALIZED (  -- older: a constraint is NOT VALID; barring: NOT NULL, in the domain or in one that it is over
+    SELECT a.attrelid, a.attname, pg_catalog.json_build_array(n.nspname, t.typname) AS named, f.older, f.barring
+    FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid AND t.typtype = 'd'
+        JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace, LATERAL (
+        WITH RECURSIVE family (id, base, bars) AS (SELECT t.oid, t.typbasetype, t.typnotnull UNION
+            SELECT b.oid, b.typbasetype, b.typnotnull  -- or was: before 17 a session goes on believing it of the outer domain
+                OR pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 170000
+            FROM family JOIN pg_catalog.pg_type AS b ON b.oid = family.base WHERE b.typtype = 'd')
+        SELECT pg_catalog.bool_or(family.bars) AS barring, pg_catalog.bool_or(EXISTS (
+            SELECT FROM pg_catalog.pg_constraint AS k WHERE k.contypid = family.id AND NOT k.convalidated)) AS older FROM family) AS f
+    WHERE (tables IS NULL OR a.attrelid = ANY (tables)) AND a.attnum > 0 AND NOT a.attisdropped
 )
 SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
     'a', (SELECT coalesce(pg_catalog.json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute AS a
@@ -62,13 +73,7 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
         AND i.indexrelid IS DISTINCT FROM r.indexrelid),
     'q', (SELECT coalesce(pg_catalog.json_agg(pg_catalog.json_build_array(t.what, t.name, t.mode) ORDER BY t.what, t.name), '[]')
         FROM acting AS t WHERE t.relid = c.oid),
-    'd', (SELECT coalesce(pg_catalog.json_object_agg(a.attname, pg_catalog.json_build_array(n.nspname, t.typname)), '{}')
-        FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid AND t.typtype = 'd'
-            JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND EXISTS (
-            WITH RECURSIVE family (id) AS (SELECT t.oid UNION
-                SELECT f.typbasetype FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id WHERE f.typtype = 'd')
-            SELECT FROM family JOIN pg_catalog.pg_constraint AS k ON k.contypid = family.id WHERE NOT k.convalidated)),
+    'd', (SELECT coalesce(pg_catalog.json_object_agg(d.attname, d.named), '{}') FROM domains AS d WHERE d.attrelid = c.oid AND d.older),
     't', (SELECT coalesce(pg_catalog.json_object_agg(t.id, pg_catalog.json_build_array(n.nspname, t.typname)), '{}') FROM (
         SELECT DISTINCT a.atttypid::pg_catalog.int8 AS id, y.typname, y.typnamespace FROM pg_catalog.pg_attribute AS a
             JOIN pg_catalog.pg_type AS y ON y.oid = (
@@ -77,15 +82,7 @@ SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
                 SELECT base FROM beneath JOIN pg_catalog.pg_type AS f ON f.oid = base WHERE f.typtype <> 'd')
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid >= 16384) AS t
         JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace),
-    'b', (SELECT coalesce(pg_catalog.json_object_agg(a.attname, pg_catalog.json_build_array(n.nspname, t.typname)), '{}')
-        FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid AND t.typtype = 'd'
-            JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND EXISTS (
-            WITH RECURSIVE family (id) AS (SELECT t.oid UNION
-                SELECT f.typbasetype FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id WHERE f.typtype = 'd')
-            SELECT FROM family JOIN pg_catalog.pg_type AS f ON f.oid = family.id
-            WHERE f.typtype = 'd' AND (f.typnotnull  -- or was, and a session goes on believing it of the outer domain
-                OR f.oid <> t.oid AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 170000))),
+    'b', (SELECT coalesce(pg_catalog.json_object_agg(d.attname, d.named), '{}') FROM domains AS d WHERE d.attrelid = c.oid AND d.barring),
     'h', (SELECT pg_catalog.json_build_object('o', w.oid::pg_catalog.int8, 'n', pg_catalog.json_build_array(rn.nspname, w.relname), 'k', EXISTS (
             SELECT FROM pg_catalog.pg_partition_ancestors(r.indexrelid) AS k JOIN pg_catalog.pg_index AS i ON i.indexrelid = k.relid
             WHERE i.indrelid = w.oid), 'q', (
