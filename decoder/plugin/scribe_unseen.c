@@ -549,8 +549,8 @@ look_at_relation(ScribeState *state, Form_pg_class form)
 		return;
 	if (state->vague)
 	{
-		output_warning(state, "%s may have been made by no statement that was recorded; take a new base",
-					   NameStr(form->relname));
+		output_warning(state, "table %s may have been made by no statement that was recorded; take a new base",
+					   quote_identifier(NameStr(form->relname)));
 		return;
 	}
 	if (is_passing(form->relnamespace))
