@@ -275,6 +275,7 @@ def test_what_appears_beside_a_transaction_is_dropped_by_it_in_its_place(
         older.execute("INSERT INTO t VALUES (1)")
         other.execute("CREATE TABLE n (id serial PRIMARY KEY); CREATE SCHEMA s; CREATE TABLE s.n (id int PRIMARY KEY)")
         other.execute("INSERT INTO n VALUES (1)")
+        older.execute("INSERT INTO t VALUES (2)")
         for statement in ("DROP TABLE n", "DROP SCHEMA s CASCADE", "CREATE TABLE n (v text)"):
             older.execute("UPDATE t SET id = id + 10")
             older.execute(statement)

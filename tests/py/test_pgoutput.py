@@ -107,14 +107,14 @@ def test_the_database_itself_is_changed(source: Scribe, targets: tuple[str, str]
     cluster, name = source.cluster, source.dbname
     source.run("scribe-init")
     source.start_stream()
-    role = "\"it's 100%s\""
+    role = '"it\'s 100%s"'
     options = " WITH INHERIT FALSE, SET FALSE" if cluster.value("SHOW server_version_num") >= "160000" else ""
     remove = f"ALTER ROLE {role} IN DATABASE {name} RESET ALL; DROP ROLE {role}, far_group"
     try:
         cluster.psql(
             f"CREATE ROLE {role}; ALTER DATABASE {name} CONNECTION LIMIT 70; COMMENT ON DATABASE {name} IS 'it''s';"
             f"ALTER ROLE {role} IN DATABASE {name} SET work_mem = '3MB';"
-            f"ALTER ROLE {role} IN DATABASE {name} SET search_path = public, \"a %b\";"
+            f'ALTER ROLE {role} IN DATABASE {name} SET search_path = public, "a %b";'
             f"CREATE ROLE far_group; GRANT far_group TO {role}{options};"
             f"CREATE TABLE t (id int); ALTER ROLE {role} IN DATABASE {name} RESET work_mem",
             name,
