@@ -32,6 +32,7 @@ _FRAME = re.compile(
     rb"^BEGIN; -- xid \d+ commit ([0-9A-F]+/[0-9A-F]+) time [^\n]*\n|^COMMIT; -- end ([0-9A-F]+/[0-9A-F]+)\n", re.M
 )
 _CONFIRMING = re.compile(rb"confirming write up to [0-9A-F/]+, flush to ([0-9A-F]+/[0-9A-F]+) ")
+_KNOWN = ("size", "next", "heard", "numbers", "frames", "offsets", "removed")
 _open, _replace = os.open, os.replace  # as they are before anything is wrapped
 
 
@@ -46,6 +47,8 @@ class Teller(Words):
         self.frames: dict[int, list[list[int]]] = {}  # of files: offset, commit LSN and end LSN (or 0) of each piece
         self.offsets: dict[int, int] = {}
         self.heard = 0  # bytes of pg_recvlogical's messages
+        # inode -> number, pieces and offset of a file that was removed: a power cut brings it back
+        self.removed: dict[int, tuple[int, list[list[int]], int]] = {}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -65,6 +68,7 @@ class Teller(Words):
             self.numbers = {int(inode): number for inode, number in known["numbers"].items()}
             self.frames = {int(number): frames for number, frames in known["frames"].items()}
             self.offsets = {int(number): offset for number, offset in known["offsets"].items()}
+            self.removed = {int(inode): tuple(file) for inode, file in known["removed"].items()}
         self.pieces = {number: [frame[0] for frame in frames] for number, frames in self.frames.items()}
 
     def say(self, lines: list[str]) -> None:
@@ -74,7 +78,7 @@ class Teller(Words):
             log.seek(self.size)
             log.write("".join(f"{line}\n" for line in lines).encode())
         self.size = self.log.stat().st_size
-        known = {name: getattr(self, name) for name in ("size", "next", "heard", "numbers", "frames", "offsets")}
+        known = {name: getattr(self, name) for name in _KNOWN}
         temporary = self.state.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(known))
         _replace(temporary, self.state)
@@ -83,6 +87,7 @@ class Teller(Words):
         """See Words; no number is used again."""
         inode = os.stat(path).st_ino
         if inode not in self.numbers:
+            self.removed.pop(inode, None)  # it is another file's now
             self.next += 1
             self.numbers[inode] = self.next
         return self.numbers[inode]
@@ -121,8 +126,13 @@ class Teller(Words):
     def find(self) -> list[str]:
         """Return what is there after a power cut, whose words are told before anybody works on the archive again."""
         paths = Spool(self.archive.spool).paths()
+        inodes = {os.stat(path).st_ino for path in paths}
+        for inode in inodes & self.removed.keys():  # that its name had gone was not on disk
+            number, frames, offset = self.removed[inode]
+            self.numbers[inode], self.frames[number], self.offsets[number] = number, frames, offset
+        self.removed.clear()
         known = set(self.numbers.values())
-        self.numbers = {inode: n for inode, n in self.numbers.items() if inode in {os.stat(p).st_ino for p in paths}}
+        self.numbers = {inode: number for inode, number in self.numbers.items() if inode in inodes}
         numbers = {path.name: self.number(path) for path in paths}
         words = [f"file {number} is new" for number in numbers.values() if number not in known]
         parts = "".join(f" {int(name[5:-4])}:{number}" for name, number in numbers.items() if name.startswith("part-"))
@@ -184,8 +194,7 @@ class Teller(Words):
             self.offsets[number] = self.frames[number][-1][0] if left else 0
         elif word.startswith("removes") and gone is not None:
             number = self.numbers.pop(gone)
-            self.frames.pop(number, None)
-            self.offsets.pop(number, None)
+            self.removed[gone] = number, self.frames.pop(number, []), self.offsets.pop(number, 0)
 
 
 def watch(path: Path, place: Path) -> None:
