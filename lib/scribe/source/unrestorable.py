@@ -165,11 +165,10 @@ class ValueColumn:
     def has_absent(self, conn: psycopg.Connection[Any]) -> bool:
         """Whether a row has a value that cannot be read back. COPY, because a query could run code of the owner."""
         relation, column = sql.Identifier(self.schema, self.table), sql.Identifier(self.column)
-        found = False
         with conn.cursor().copy(sql.SQL("COPY {} ({}) TO STDOUT").format(relation, column)) as lines:
-            for line in lines:  # to the end, since what is broken off is an error
-                found = found or (bytes(line) == b"\\N\n" if self.domain else _ABSENT.search(line) is not None)
-        return found
+            # to the end, since a COPY that is broken off is an error
+            absent = sum(line == b"\\N\n" if self.domain else _ABSENT.search(line) is not None for line in lines)
+        return absent > 0
 
 
 def value_columns(conn: psycopg.Connection[Any], pages: int = _ALL) -> list[ValueColumn]:
