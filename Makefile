@@ -83,6 +83,7 @@ check-bats:
 
 .PHONY: check-faults
 check-faults: dev  ## kill anything at any instant: random but reproducible rounds; SEED= ROUNDS= RECORD= STEPS=1
+	@tools/with-scratch $(PY) tests/faults/sync_check.py
 	@tools/with-scratch $(PY) tests/faults/harness.py $(if $(SEED),--seed $(SEED)) $(if $(RECORD),--record $(RECORD)) \
 	    $(if $(STEPS),--steps,--rounds $(or $(ROUNDS),20))
 	@tools/with-scratch $(PY) tests/faults/follow.py $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),20)

@@ -333,8 +333,9 @@ class Harness:
         assert self.disk is not None
         process = self.start_program(program) if program else None
         time.sleep(self.random.uniform(0.1, 1.2))
+        writers = [process.pid for process in (self.stream, process) if process and process.poll() is None]
         with self.between_steps():
-            self.disk.cut_power()
+            self.disk.cut_power(*writers)
         self.kill_stream()
         if process:
             with contextlib.suppress(ProcessLookupError):
