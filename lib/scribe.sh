@@ -4,7 +4,7 @@
 # run_program LAUNCHER ARGUMENTS...: LAUNCHER is the resolved path of bin/scribe-NAME; the environment stands beside bin/ and lib/.
 run_program() {
     program=${1##*/scribe-}
-    root=$(dirname "$(dirname "$1")")
+    root=${1%/bin/*}
     shift
     python=$root/.venv/bin/python
     if ! [ -x "$python" ] || ! [ -e "$root/.venv/runtime.stamp" ]; then

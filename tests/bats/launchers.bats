@@ -26,6 +26,19 @@ setup() {
     [ "$status" -eq 0 ] || fail "$output"
 }
 
+@test "nothing that lies in the current directory is run, though PATH names it" {
+    cd "$BATS_TEST_TMPDIR"
+    for name in readlink dirname; do
+        printf '#!/bin/sh\ntouch "%s/hit"\n' "$BATS_TEST_TMPDIR" >$name
+        chmod +x $name
+    done
+    for path in ":$PATH" ".:$PATH" "../${PWD##*/}:$PATH"; do
+        PATH=$path run "$root/bin/scribe-init" --version
+        [ "$status" -eq 0 ] || fail "$output"
+    done
+    ! [ -e hit ] || fail "something was run"
+}
+
 @test "another user can run the programs from the tree" {
     [ "$(id -u)" -eq 0 ] || skip "not root: only root can become another user"
     other=(setpriv --reuid nobody --regid nogroup --clear-groups)

@@ -18,6 +18,8 @@ META = {
         "cron.database_name": "shop",
         "cron.host": "/var/run/postgresql",
         "pgaudit.log": "ddl",
+        "listen_addresses": "127.0.0.1",  # what no source says: an archive may be somebody else's
+        "x=y.z": "1",
     },
 }
 
@@ -46,3 +48,18 @@ def test_a_library_that_is_not_there_is_left_out_and_named(cluster: Cluster, mon
             assert conn.execute("SHOW dynamic_shared_memory_type").fetchall() == [("mmap",)]
     assert [*preloads.missing] == ["no_such_library"]
     assert "No such file" in preloads.describe_missing()[0]
+
+
+def test_a_server_gets_no_passwords_of_who_starts_it(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of the source's users runs in it, as a superuser who can read what the server was given."""
+    monkeypatch.setenv("PATH", f"{cluster.bindir}:{os.environ['PATH']}")
+    for name in ("AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "RESTIC_PASSWORD", "SCRIBE_REMOTE"):
+        monkeypatch.setenv(name, "not-for-others")
+    with throwaway(cluster.version_num // 10000) as made:
+        where = f"host={made.sockets} port=5432 user={made.env['PGUSER']} dbname=postgres"
+        with psycopg.connect(where) as conn:
+            conn.execute("CREATE TEMP TABLE given (line text)")
+            conn.execute("COPY given FROM PROGRAM 'env'")
+            lines = [line for (line,) in conn.execute("TABLE given")]
+    assert any(line.startswith("PATH=") for line in lines)
+    assert [line for line in lines if "not-for-others" in line] == []

@@ -89,6 +89,7 @@ def say(program: str, kind: str, text: str) -> None:
 def run(program: str, body: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     """Run a program's body and turn what it raises into one error line, a hint and the exit status."""
     os.umask(0o077)
+    _forget_relative_path()
     try:
         return body(sys.argv[1:] if argv is None else argv)
     except ScribeError as error:
@@ -103,6 +104,17 @@ def run(program: str, body: Callable[[list[str]], int], argv: list[str] | None =
         if (refusal := _from_server(error)) is None:
             raise
         return _report(program, refusal)
+
+
+def _forget_relative_path() -> None:
+    """Leave out of PATH what is looked up in the current directory, an empty entry among it.
+
+    Whoever may write where the operator happens to stand would choose the pg_dump, age or less that runs as him.
+    """
+    given = os.environ.get("PATH")
+    if given is not None:
+        absolute = [entry for entry in given.split(os.pathsep) if os.path.isabs(entry)]
+        os.environ["PATH"] = os.pathsep.join(absolute) or os.defpath
 
 
 def _from_server(error: Exception) -> ScribeError | None:

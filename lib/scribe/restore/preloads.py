@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+_OF_EXTENSION = re.compile(r"[A-Za-z_][\w$]*(?:\.[A-Za-z_][\w$]*)+")
 _NAME = re.compile(r'"((?:[^"]|"")*)"|([^",\s]+)')
 
 
@@ -48,12 +49,14 @@ class Preloads:
 def find_preloads(meta: Mapping[str, Any], database: str) -> Preloads:
     """Return what the source's server had when a base was taken; database: what the copy is called.
 
-    Settings that name a file or directory are the source's own. One that names the database names the copy here.
+    Settings that name a file or directory are the source's own. One that names the database names the copy here. What
+    is no extension's is left out: an archive does not choose where the server listens.
     """
     settings = meta.get("settings", {})
     found = _NAME.findall(settings.get("shared_preload_libraries") or "")
     libraries = [quoted.replace('""', '"') or plain for quoted, plain in found]
-    kept = {name: value for name, value in meta.get("extension_settings", {}).items() if "/" not in value}
+    settings = meta.get("extension_settings", {})
+    kept = {name: value for name, value in settings.items() if _OF_EXTENSION.fullmatch(name) and "/" not in value}
     for name, value in kept.items():
         if "database" in name and value == meta["database"]:
             kept[name] = database

@@ -34,6 +34,9 @@ PREFIX = "scribe-rehearsal-"
 START_WAIT = 120.0  # seconds
 _USERS = ("scribe-rehearsal", "nobody")  # never postgres, who may be let in to the source without a password
 _PR_SET_NO_NEW_PRIVS = 38
+# What a server is given of our environment: code of the source's users reads it there, and who starts us may have the
+# keys of an object store in it, or passwords of whatever else he works with.
+_FOR_SERVER = re.compile(r"PATH|TZ|(?:LD|ASAN|LSAN|UBSAN)_[A-Z_]+")
 _SOCKET_PATH = 90  # bytes a socket's directory may have
 SETTINGS = {
     "listen_addresses": "",
@@ -83,7 +86,7 @@ class Cluster:
         return subprocess.Popen(
             command,
             cwd="/",
-            env={k: v for k, v in self.env.items() if not k.startswith("PG")} | {"LC_ALL": "C"},
+            env={k: v for k, v in self.env.items() if _FOR_SERVER.fullmatch(k)} | {"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -1,0 +1,34 @@
+"""What every program does before anything else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scribe.common import cli
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("path", [":/usr/bin", "/usr/bin:", ".:/usr/bin", "bin:/usr/bin", "", ":"])
+def test_no_program_of_the_current_directory_is_run(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write there is not who runs us."""
+    for planted in (tmp_path / "pg_dump-planted", tmp_path / "bin" / "pg_dump-planted"):
+        planted.parent.mkdir(exist_ok=True)
+        planted.write_text("#!/bin/sh\n")
+        planted.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", path)
+
+    def body(_: list[str]) -> int:
+        assert shutil.which("pg_dump-planted") is None
+        assert shutil.which("sh") is not None
+        assert os.system("pg_dump-planted 2>/dev/null") != 0
+        return 0
+
+    assert cli.run("scribe-x", body, []) == 0
