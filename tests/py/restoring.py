@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from cluster import ROOT, Cluster
-from handmade import Handmade
+from handmade import START, Handmade
 from starting import run_program
 
-from scribe.common.dialect import Sequence
+from scribe.common.dialect import Sequence, build_epilogue
 from scribe.common.lsn import format_lsn, parse_lsn
 
 TABLES = """
@@ -53,6 +55,31 @@ class Target:
         assert said.count("scribe-restore: error: ") == 1, said
         assert said.count("scribe-restore: hint: ") == 1, said
         return said
+
+    def as_directory(self, stamp: str) -> Path:
+        """Make a plain base one in directory format, of what was restored from it; return that directory."""
+        base = self.path / "base" / stamp
+        command = [f"{self.cluster.bindir}/pg_dump", "-Fd", "-N", "scribe", "-f", base / "base.dir", self.name]
+        subprocess.run(command, env=self.cluster.env, check=True)
+        (base / "epilogue.sql").write_text(build_epilogue(START))
+        (base / "base.sql.zst").unlink()
+        self.sign(stamp, format="directory")
+        return base / "base.dir"
+
+    def sign(self, stamp: str, **more: Any) -> None:
+        """Let the manifest of a base fit what lies there, whatever that is. more: other values in it."""
+        base = self.path / "base" / stamp
+        manifest = json.loads((base / "manifest.json").read_text())
+        files = [path for path in sorted(base.rglob("*")) if path.is_file() and path.name != "manifest.json"]
+        manifest["files"] = [
+            {
+                "name": path.relative_to(base).as_posix(),
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for path in files
+        ]
+        (base / "manifest.json").write_text(json.dumps(manifest | more))
 
     def exists(self) -> bool:
         return bool(self.cluster.query(f"SELECT 1 FROM pg_database WHERE datname = '{self.name}'"))

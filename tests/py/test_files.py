@@ -70,6 +70,23 @@ def test_what_is_no_json_is_damage(tmp_path: Path, text: str) -> None:
         files.read_json(path)
 
 
+@pytest.mark.parametrize("how", ["pipe", "directory", "device", "much"])
+def test_what_is_read_whole_is_a_plain_file_that_memory_can_hold(tmp_path: Path, how: str) -> None:
+    """An archive may be somebody else's: no pipe keeps a program waiting, no hole of a terabyte ends it."""
+    path = tmp_path / "manifest.json"
+    if how == "pipe":
+        os.mkfifo(path)
+    elif how == "directory":
+        path.mkdir()
+    elif how == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch()
+        os.truncate(path, 1 << 40)
+    with pytest.raises(ScribeError, match="more than 256 MB" if how == "much" else "no plain file|Is a directory"):
+        files.read_json(path)
+
+
 def test_an_archived_file_is_written_once(tmp_path: Path) -> None:
     files.write_file(tmp_path / "segment", b"first", exclusive=True)
     with pytest.raises(FileExistsError):

@@ -12,6 +12,7 @@ from handmade import Handmade
 from restoring import TABLES, Target, insert
 
 from scribe.archive import rolefiles
+from scribe.archive.checksums import list_base, read_entry
 from scribe.archive.layout import Archive
 from scribe.archive.verification import Fault, Verification
 
@@ -124,6 +125,9 @@ def strange(path: Path, how: str) -> str:
         path.unlink()
         os.mkfifo(path, 0o600)
         return "it is no plain file"
+    if how == "open":
+        path.parent.chmod(0o777)
+        return "others may put another in its place"
     if how == "writable":
         path.chmod(0o666)
         return "others may change it (mode 0666)"
@@ -132,13 +136,11 @@ def strange(path: Path, how: str) -> str:
     return "it belongs to another user (uid 65534)"
 
 
-@pytest.mark.parametrize("how", ["link", "pipe", "writable", "owner"])
+@pytest.mark.parametrize("how", ["link", "pipe", "writable", "owner", "open"])
 @pytest.mark.parametrize("where", ["incremental/*.sql.zst", "base/*/meta.json", "incremental/*.json"])
 def test_what_is_no_plain_file_of_ours_is_found(made: Handmade, how: str, where: str) -> None:
     if how == "owner" and os.geteuid() != 0:
         pytest.skip("not root: cannot give files away")
-    if how == "pipe" and where.endswith("json"):
-        pytest.skip("place: reading a manifest would wait for the pipe")
     path = next(made.path.glob(where))
     what = strange(path, how)
     assert any(what in fault.what for fault in faults(made)), list(map(str, faults(made)))
@@ -157,7 +159,7 @@ def test_a_directory_on_another_disk_is_the_operators_business(made: Handmade, t
 # --- what scribe-restore says to it -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["link", "writable", "pipe"])
+@pytest.mark.parametrize("how", ["link", "writable", "pipe", "open"])
 def test_a_restore_refuses_it_before_anything_is_done(target: Target, how: str) -> None:
     target.archive.base(TABLES)
     target.archive.segment([insert(2)])
@@ -195,3 +197,43 @@ def test_a_segment_that_holds_more_than_its_manifest_says_is_refused(target: Tar
     manifest.write_text(json.dumps(value))
     assert "holds more than its manifest says" in target.refused()
     assert zstandard.decompress(next(target.path.glob("incremental/*.zst")).read_bytes())
+
+
+def counted(text: bytes) -> bytes:
+    """A text as a dump's table of contents has it."""
+    return b"\0" + len(text).to_bytes(4, "little") + text
+
+
+def test_a_dump_names_no_file_outside_its_directory(target: Target, tmp_path: Path) -> None:
+    """The pg_restore of many versions would bring the host's file into the database."""
+    secret = tmp_path / "secret"
+    secret.write_text("7\tsecret\n\\.\n")
+    stamp = target.archive.base(TABLES + "SELECT lo_from_bytea(77, 'x');\n")
+    target.run()
+    directory = target.as_directory(stamp)
+    target.cluster.dropdb(target.name)
+    whole = {path: path.read_bytes() for path in (directory / "toc.dat", next(directory.glob("blobs*.toc")))}
+    contents, blobs = whole
+    data = next(path.name.partition(".")[0] for path in directory.glob("[0-9]*.dat*")) + ".dat"
+    away = f"{'../' * 40}{secret}"
+    for path, old, new, what in (
+        (contents, counted(data.encode()), counted(away.encode()), "it names the file"),
+        (contents, counted(blobs.name.encode()), counted(b"../base.dir/blobs.toc"), "it names the file"),
+        (blobs, b"blob_77.dat", away.encode(), "has a line that is not pg_dump's"),
+        (contents, b"PGDMP", b"PGDMQ", "pg_dump has not written it"),
+    ):
+        assert whole[path].count(old) == 1
+        path.write_bytes(whole[path].replace(old, new))
+        target.sign(stamp)
+        assert what in target.refused()
+        target.cluster.dropdb(target.name)
+        entry = next(
+            each
+            for each in list_base(Archive(target.path), Archive(target.path).bases()[0])
+            if each.name.endswith(contents.name)
+        )
+        assert what in (read_entry(entry) or "")
+        path.write_bytes(whole[path])
+    target.sign(stamp)
+    target.run()
+    assert target.rows("SELECT lo_get(77)") == [(b"x",)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -11,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from cluster import HEARING, Cluster, poll
-from handmade import START, Handmade
+from handmade import Handmade
 from restoring import TABLES, Target, insert, small_archive
 
-from scribe.common import dialect
 from scribe.common.dialect import drop_transaction_timeout
 
 
@@ -175,29 +173,13 @@ def test_tablespaces_of_a_base_are_left_out_or_put_elsewhere(target: Target) -> 
     globals_sql = f"CREATE TABLESPACE {space} OWNER postgres LOCATION '{old}';\n"
     spaced = f"SET default_tablespace = {space};\nCREATE TABLE public.spaced (x int);\nSET default_tablespace = '';\n"
     stamp = target.archive.base(TABLES + spaced, globals_sql=globals_sql)
-    base = target.path / "base" / stamp
     try:
         target.run("--tablespace-mapping", f"{old}={new}")
         assert target.rows(where) == [(space,)]
         assert target.rows(f"SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = '{space}'") == [
             (str(new),)
         ]
-        # The same base in directory format, of what was just restored.
-        command = [f"{target.cluster.bindir}/pg_dump", "-Fd", "-N", "scribe", "-f", base / "base.dir", target.name]
-        subprocess.run(command, env=target.cluster.env, check=True)
-        (base / "epilogue.sql").write_text(dialect.build_epilogue(START))
-        manifest = json.loads((base / "manifest.json").read_text())
-        (base / "base.sql.zst").unlink()
-        files = [path for path in sorted(base.rglob("*")) if path.is_file() and path.name != "manifest.json"]
-        manifest["files"] = [
-            {
-                "name": path.relative_to(base).as_posix(),
-                "bytes": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            }
-            for path in files
-        ]
-        (base / "manifest.json").write_text(json.dumps(manifest | {"format": "directory"}))
+        target.as_directory(stamp)
         target.cluster.dropdb(target.name)
         target.cluster.query(f"DROP TABLESPACE {space}")
         target.run("--no-tablespaces", "--no-globals")

@@ -449,7 +449,7 @@ _STRANGE = "Copy the archive to a directory of your own, if you know where it co
 def check_file(path: Path, size: int, digest: str) -> None:
     """Compare one file with what its manifest says of it. Raises ScribeError."""
     try:
-        with path.open("rb") as stream:
+        with files.open_archived(path) as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
             length = stream.tell()
     except FileNotFoundError:

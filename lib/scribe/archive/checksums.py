@@ -11,11 +11,13 @@ from typing import IO, Any
 import zstandard
 
 from scribe.archive.cutting import find_command
+from scribe.archive.dumpdir import CONTENTS, find_foreign_name
 from scribe.archive.layout import Archive, Base, Segment
 from scribe.archive.rolefiles import Found
 from scribe.archive.segments import WINDOW, Reader, open_plain
 from scribe.common.dialect import end_of_epilogue
 from scribe.common.errors import ScribeError
+from scribe.common.files import open_archived
 
 BLOCK = 1 << 20  # bytes
 _TAIL = 1 << 20  # bytes at the end of a dump in which its last lines are looked for
@@ -93,7 +95,7 @@ def read_entry(entry: Entry) -> str | None:
     plain, size, unreadable = hashlib.sha256(), 0, None
     tail: list[bytes] = []  # the last blocks
     try:
-        with entry.path.open("rb") as stream:
+        with open_archived(entry.path) as stream:
             stored = _Digesting(stream)
             try:
                 for block in _plain_blocks(stored, compressed=entry.path.suffix == ".zst"):
@@ -120,7 +122,9 @@ def read_entry(entry: Entry) -> str | None:
 
 
 def check_script(entry: Entry) -> str | None:
-    """Return what psql would take for a command of its own, None if there is nothing."""
+    """Return what psql would take for a command of its own, or pg_restore for a file's name; None if nothing."""
+    if entry.path.name == CONTENTS:
+        return find_foreign_name(entry.path.parent)
     if not entry.script:
         return None
     try:

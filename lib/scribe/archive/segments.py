@@ -6,6 +6,7 @@ Nothing here parses SQL. Outside a COPY block no line of data begins like a fram
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from scribe.common.dialect import (
     parse_commit,
 )
 from scribe.common.errors import ScribeError
+from scribe.common.files import open_archived
 from scribe.common.lsn import parse_lsn
 
 BLOCK = 512 << 10  # bytes read at a time
@@ -149,7 +151,7 @@ def open_plain(path: Path, size: int | None = None, *, at: int = 0) -> IO[bytes]
     size: the bytes of SQL that the manifest tells of: reading raises ScribeError where there are more; at: where in the
     stored file to begin.
     """
-    stream = path.open("rb")
+    stream = io.BufferedReader(open_archived(path))
     stream.seek(at)
     if path.suffix != ".zst":
         return stream

@@ -5,7 +5,6 @@ Nothing is taken for granted: a damaged manifest is a fault like any other, and 
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -332,7 +331,7 @@ def walk(directory: Path) -> Iterator[Path]:
 def read_result(path: Path) -> dict[str, Any]:
     """Return what the last run wrote, nothing where there was none or it cannot be read."""
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        value = files.read_json(path)
+    except (OSError, ScribeError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import io
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ TEMPORARY = ".tmp-"
 DAMAGED = 'Fetch the file from another copy of the archive; "scribe-verify" names every one that is damaged.'
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
+MOST = 256 << 20  # bytes of what is read as a whole: a manifest, or the roles and tablespaces of a server
 _MOST_DIGITS = 80
 
 
@@ -141,13 +143,37 @@ def write_json(path: Path, value: Any, *, exclusive: bool = False) -> None:
     write_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), exclusive=exclusive)
 
 
+def open_archived(path: Path) -> io.FileIO:
+    """Open a file of an archive for reading; a pipe, at which others would let us wait, is none. Raises OSError."""
+    stream = open(path, "rb", 0, opener=_without_waiting)  # noqa: SIM115  (the caller closes it)
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return stream
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def read_archived(path: Path) -> bytes:
+    """Return what is in a file of an archive. Raises OSError, or ScribeError if that is too much to be read whole."""
+    with open_archived(path) as stream:
+        if os.fstat(stream.fileno()).st_size > MOST:
+            raise ScribeError(f'could not read "{path}": it has more than {MOST >> 20} MB', DAMAGED)
+        return stream.readall()  # an archive may have ten thousand manifests
+
+
 def read_json(path: Path) -> Any:
     """Return the JSON value in path. Raises FileNotFoundError, or ScribeError when it is not JSON."""
     try:
-        with open(path, "rb", 0) as stream:  # an archive may have ten thousand manifests
-            return json.loads(stream.read().decode(), parse_int=_read_number, parse_constant=_refuse_constant)
+        return json.loads(read_archived(path).decode(), parse_int=_read_number, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # the latter of thousands of brackets
         raise ScribeError(f'could not read "{path}": not valid JSON ({error})', DAMAGED) from None
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ScribeError(f'could not read "{path}": {error.strerror}', DAMAGED) from None
 
 
 def _read_number(text: str) -> int:
@@ -220,9 +246,13 @@ def describe_strange(path: Path, root: Path) -> str | None:
     rsync --link-dest has made, and whoever could write it by another name would own it, or be let in by its mode.
     """
     between = path.relative_to(root).parts
-    for depth in range(2, len(between)):
-        if root.joinpath(*between[:depth]).is_symlink():
+    for depth in range(len(between)):
+        directory = root.joinpath(*between[:depth])
+        if depth >= 2 and directory.is_symlink():
             return f'"{between[depth - 1]}" in its path is a symbolic link'
+        mode = directory.stat().st_mode
+        if mode & 0o022:
+            return f'others may put another in its place (mode {stat.S_IMODE(mode):04o} of "{directory}")'
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
         return "it is a symbolic link"

@@ -25,6 +25,7 @@ import psycopg
 from scribe.archive.layout import Archive
 from scribe.common.cli import Talk
 from scribe.common.errors import ScribeError, TryAgainError
+from scribe.common.files import read_archived
 from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.postgres import child_environment, connect, fetch_value, find_program, patient_options
 from scribe.common.process import die_with
@@ -210,7 +211,7 @@ def _describe_source(
         "meta": describe_database(conn),
         "database_sql": database_sql(reader),
         "database_acl": database_acl(reader),
-        "globals": None if newest is None else hashlib.sha256(newest.read_bytes()).hexdigest(),
+        "globals": None if newest is None else hashlib.sha256(read_archived(newest)).hexdigest(),
         "sequences": [[each.schema, each.name, each.last_value, each.is_called] for each in sequences],
         "warnings": [*hidden_contents(conn), *warnings],
     }

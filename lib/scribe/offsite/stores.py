@@ -106,7 +106,7 @@ class DirectoryStore:
     def get(self, key: str) -> Iterator[bytes]:
         """Yield a file's bytes."""
         try:
-            with (self.path / key).open("rb") as stream:
+            with files.open_archived(self.path / key) as stream:
                 while block := stream.read(BLOCK):
                     yield block
         except OSError as error:
@@ -222,7 +222,7 @@ _LOOK = 'Run "scribe-sync --dry-run" where the archive is, to see what is missin
 def blocks_of(content: Path | Iterable[bytes]) -> Iterator[bytes]:
     """Yield what is to be written, in blocks."""
     if isinstance(content, Path):
-        with content.open("rb") as stream:
+        with files.open_archived(content) as stream:
             while block := stream.read(BLOCK):
                 yield block
     else:

@@ -194,7 +194,7 @@ class _Sender:
 
     def _content(self, name: str) -> bytes:
         try:
-            return (self.archive.path / name).read_bytes()
+            return files.read_archived(self.archive.path / name)
         except FileNotFoundError:
             return b""
 

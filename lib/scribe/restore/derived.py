@@ -186,7 +186,7 @@ def find_globals(archive: Archive, digest: str | None) -> bytes:
     paths = [path for path, _ in rolefiles.usable(archive)] + [base.path / "globals.sql" for base in archive.bases()]
     for path in paths if digest is not None else ():
         with contextlib.suppress(FileNotFoundError):
-            content = path.read_bytes()
+            content = files.read_archived(path)
             if hashlib.sha256(content).hexdigest() == digest:
                 return content
     raise ScribeError("the archive has no longer the roles and tablespaces that were in force at the record", _RECORD)

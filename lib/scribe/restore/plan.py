@@ -11,6 +11,7 @@ from scribe.archive.chains import Way, list_files
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import End, Reader, Small, Start, open_plain
 from scribe.common.dialect import TIMEOUT_SINCE, WAKE, Begin
+from scribe.common.files import read_archived
 from scribe.common.lsn import format_lsn
 from scribe.common.postgres import OWN_ROLE, PINNED, WRITING
 from scribe.restore.sequences import ADVANCE
@@ -65,7 +66,7 @@ def build_plan(
 
 def _in_order(found: list[Globals]) -> list[Globals]:
     """Return globals in the order to run them: in those of older versions, without conditions, the last wins."""
-    guarded = all(is_guarded(path.read_bytes()) for path, _ in found)
+    guarded = all(is_guarded(read_archived(path)) for path, _ in found)
     return found if guarded else sorted(found, key=lambda each: _stamp(each[0]))
 
 

@@ -11,6 +11,7 @@ import psycopg
 
 from scribe.common.dialect import quote_name
 from scribe.common.errors import UsageError
+from scribe.common.files import read_archived
 from scribe.common.postgres import fetch_value
 from scribe.source.globals_text import plain_statements
 
@@ -25,7 +26,7 @@ def check_names(conn: psycopg.Connection[Any], files: Iterable[Path]) -> None:
     """Raise UsageError for a role or tablespace whose name the target's server refuses; files: the globals to run."""
     if conn.info.server_version < WITHOUT_LINE_BREAKS:
         return
-    found = sorted({name for path in files for name in _with_line_breaks(path.read_bytes())})
+    found = sorted({name for path in files for name in _with_line_breaks(read_archived(path))})
     if found:
         raise UsageError(
             f"the target's server takes no name with a line break, and the source has {_list(found)}",

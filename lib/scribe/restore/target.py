@@ -18,6 +18,7 @@ from psycopg import sql
 
 from scribe.archive import rolefiles
 from scribe.archive.chains import Way, check_file
+from scribe.archive.dumpdir import CONTENTS, find_foreign_name
 from scribe.archive.layout import Archive, Base
 from scribe.archive.segments import BLOCK
 from scribe.archive.skips import Skippable
@@ -29,7 +30,7 @@ from scribe.common.dialect import (
     quote_literal,
 )
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
-from scribe.common.files import read_json
+from scribe.common.files import open_archived, read_archived, read_json
 from scribe.common.lsn import parse_lsn
 from scribe.common.postgres import (
     WRITING,
@@ -277,7 +278,7 @@ def warn_of_missing_roles(
     """Warn of roles that the base may name, and that a restore without globals does not create."""
     paths = [path for path, _ in globals_files(archive, way)]
     if paths:
-        report_missing(conn, paths[0].read_bytes(), warn)
+        report_missing(conn, read_archived(paths[0]), warn)
 
 
 def restore_globals(
@@ -290,14 +291,14 @@ def restore_globals(
     roles = {row[0] for row in conn.execute("SELECT rolname FROM pg_catalog.pg_roles").fetchall()}
     paths = [path for path, _ in globals_files(archive, way)]
     if paths:
-        report_differences(conn, paths[0].read_bytes(), roles, warn)
+        report_differences(conn, read_archived(paths[0]), roles, warn)
     for path in paths:
         run_globals(conn, path, options, warn)
 
 
 def run_globals(conn: psycopg.Connection[Any], path: Path, options: Options, warn: Callable[[str], None]) -> None:
     """Create what is missing of the roles and tablespaces in a file; what the server says of it is passed to warn."""
-    lines = guard_globals(path.read_bytes()).splitlines(keepends=True)
+    lines = guard_globals(read_archived(path)).splitlines(keepends=True)
     statements = map_locations(whole_statements(lines), options.mapping)
     for message in feed(conn.info.dbname, statements, what=str(path), stop=False, hint=_BASE):
         warn(f"globals: {message}")
@@ -500,6 +501,10 @@ def _directory_as_sql(base: Base, options: Options, said: IO[bytes]) -> Iterator
     Raises ScribeError. pg_restore could restore it by itself, but deals out whole tables only, and slowly.
     """
     command = restore_command(base, options, as_sql=True)
+    foreign = find_foreign_name(base.path / "base.dir")
+    if foreign is not None:
+        path = base.path / "base.dir" / CONTENTS
+        raise ScribeError(f'could not use "{path}" of the archive: {foreign}', _FOREIGN)
     with tempfile.NamedTemporaryFile() as chosen:
         if not options.event_triggers:
             listing = [command[0], "--list", str(base.path / "base.dir")]
@@ -519,6 +524,7 @@ def _directory_as_sql(base: Base, options: Options, said: IO[bytes]) -> Iterator
         raise ScribeError(f"could not restore base {base.stamp}: {lines[0] if lines else 'pg_restore failed'}", _BASE)
 
 
+_FOREIGN = "Nothing that pg_dump has written looks like this. Do not restore an archive that you do not trust."
 _BASE = "Give the target what it lacks, drop the database and begin again: a base cannot be resumed."
 
 
@@ -527,18 +533,22 @@ def conninfo(name: str) -> str:
     return psycopg.conninfo.make_conninfo("", dbname=name)
 
 
+def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: stream.read(BLOCK), b"")
+
+
 def run_file(path: Path, name: str) -> list[str]:
     """Run an SQL file that must not fail; return its warnings. Raises ScribeError."""
-    with path.open("rb") as stream:
-        return feed(name, iter(stream), what=str(path), stop=True, hint=_BASE)
+    with open_archived(path) as stream:
+        return feed(name, _blocks(stream), what=str(path), stop=True, hint=_BASE)
 
 
 def run_database_sql(base: Base, name: str, warn: Callable[[str], None]) -> None:
     """Give the database its settings, privileges and comment; what the server refuses is passed to warn."""
     path = base.path / "database.sql"
     if any(entry["name"] == path.name for entry in base.manifest["files"]):
-        with path.open("rb") as stream:
-            for message in feed(name, iter(stream), what=str(path), stop=False, hint=_BASE):
+        with open_archived(path) as stream:
+            for message in feed(name, _blocks(stream), what=str(path), stop=False, hint=_BASE):
                 warn(f"database settings: {message}")
 
 

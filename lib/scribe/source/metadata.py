@@ -111,7 +111,7 @@ def refresh_globals(
     content = dump_globals(conn, warn)
     with files.Lock(archive.spool / "globals.lock", "another program stores the globals", wait=LOCK_WAIT):
         newest = newest_globals(archive)
-        if newest is not None and newest.read_bytes() == content:
+        if newest is not None and files.read_archived(newest) == content:
             return None
         stamp = _later_stamp(archive)
         return archive.globals_path / f"{stamp}.sql" if dry_run else rolefiles.write(archive, stamp, content)
