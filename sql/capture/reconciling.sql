@@ -220,6 +220,40 @@ BEGIN
 END
 $function$;
 
+-- By which index a table is clustered: CLUSTER fires no event trigger, and the library sees it only in sessions that have loaded it.
+-- An index that was given the mark has a row of another transaction: what a statement in its place has set is set once more.
+CREATE OR REPLACE FUNCTION scribe.reconcile_clusters(record boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    changed record;
+BEGIN
+    FOR changed IN
+        SELECT coalesce(i.indrelid, s.relid) AS relid, i.indexrelid, i.xmin AS marked, n.relname, c.relkind
+        FROM (SELECT indrelid, indexrelid, xmin FROM pg_index WHERE indisclustered) AS i
+            FULL JOIN scribe.seen_cluster AS s ON s.relid = i.indrelid
+            LEFT JOIN pg_class AS c ON c.oid = coalesce(i.indrelid, s.relid) LEFT JOIN pg_class AS n ON n.oid = i.indexrelid
+        WHERE (i.indexrelid, i.xmin) IS DISTINCT FROM (s.index, s.marked) AND coalesce(c.relpersistence <> 't' AND c.oid >= 16384
+            AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
+            AND NOT EXISTS (SELECT FROM scribe.left_out WHERE classid = 'pg_class'::regclass AND objid IN (c.oid, n.oid)), true) ORDER BY 1
+    LOOP
+        IF record AND changed.relkind IN ('r', 'm') THEN
+            CONTINUE WHEN NOT scribe.hold('pg_class', changed.relid)
+                OR EXISTS (SELECT FROM pg_index WHERE indrelid = changed.relid AND NOT scribe.hold_index(indexrelid));
+            SELECT c.oid AS relid, n.oid AS indexrelid, i.xmin AS marked, n.relname, c.relkind INTO changed
+            FROM pg_class AS c LEFT JOIN (pg_index AS i JOIN pg_class AS n ON n.oid = i.indexrelid) ON i.indrelid = c.oid AND i.indisclustered
+            WHERE c.oid = changed.relid;
+        END IF;
+        IF record AND changed.relkind IN ('r', 'm') THEN
+            PERFORM scribe.write_row('ddl', 'CLUSTER', NULL, NULL, format('ALTER %s %s %s',
+                CASE changed.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE ONLY' END, changed.relid::regclass,
+                coalesce('CLUSTER ON ' || quote_ident(changed.relname), 'SET WITHOUT CLUSTER')), true, NULL, NULL, current_user, '""');
+        END IF;
+        DELETE FROM scribe.seen_cluster AS s WHERE s.relid = changed.relid;
+        INSERT INTO scribe.seen_cluster SELECT changed.relid, changed.indexrelid, changed.marked WHERE changed.indexrelid IS NOT NULL;
+    END LOOP;
+END
+$function$;
+
 -- Delete what is not needed any more from a table of ours. Rows that an open transaction has changed, and may keep as long as it likes,
 -- are for the next rotation.
 CREATE OR REPLACE FUNCTION scribe.sweep(relation name, condition text) RETURNS void

@@ -84,7 +84,10 @@ CREATE TABLE IF NOT EXISTS scribe.noted (pid int DEFAULT pg_catalog.pg_backend_p
 -- Transactions in which scripts of extensions run, and how many, one within the other.
 CREATE TABLE IF NOT EXISTS scribe.script (xact xid8 PRIMARY KEY, depth int NOT NULL);
 
--- What reconcile() saw last: event triggers as the statements that make them, who owns what, and which indexes are valid.
+-- What reconcile() saw last: event triggers as the statements that make them, who owns what, which indexes are valid, and by which
+-- a table is clustered, with the transaction that marked it.
 CREATE TABLE IF NOT EXISTS scribe.seen_event_trigger (name text PRIMARY KEY, statements text[] NOT NULL);
 CREATE TABLE IF NOT EXISTS scribe.seen_owner (classid oid, objid oid, owner oid NOT NULL, PRIMARY KEY (classid, objid));
 CREATE TABLE IF NOT EXISTS scribe.seen_index (objid oid PRIMARY KEY, valid boolean NOT NULL);
+CREATE TABLE IF NOT EXISTS scribe.seen_cluster (relid oid PRIMARY KEY, index oid NOT NULL);
+ALTER TABLE scribe.seen_cluster ADD COLUMN IF NOT EXISTS marked xid;

@@ -37,6 +37,9 @@ CREATE INDEX ix ON p (a);
 CREATE DOMAIN d1 AS int;
 CREATE DOMAIN d2 AS d1;
 RESET search_path;
+CREATE TABLE marked (id int PRIMARY KEY, v int); CREATE INDEX marked_v ON marked (v); ALTER TABLE marked CLUSTER ON marked_v;
+CREATE TABLE marked_twice (id int PRIMARY KEY, v int); CREATE INDEX marked_twice_v ON marked_twice (v);
+CREATE TABLE unmarked (id int PRIMARY KEY); ALTER TABLE unmarked CLUSTER ON unmarked_pkey;
 -- after init
 ALTER TABLE k ADD COLUMN n int DEFAULT nextval('numbers') NOT NULL, ADD COLUMN at timestamp DEFAULT localtimestamp;
 ALTER TABLE k ADD COLUMN d date DEFAULT current_date, ADD COLUMN s text DEFAULT session_user || ' ' || clock_timestamp();
@@ -72,3 +75,14 @@ DROP FUNCTION IF EXISTS fa(int), fb(int), nofu(int) CASCADE;
 DROP SCHEMA IF EXISTS drops_1, drops_2, nos CASCADE;
 DROP SEQUENCE IF EXISTS sq, nosq CASCADE;
 RESET search_path;
+-- what no event trigger tells, by sessions that have not loaded the library
+ALTER TABLE marked_twice CLUSTER ON marked_twice_v; ALTER TABLE unmarked SET WITHOUT CLUSTER;
+\c -
+CLUSTER marked USING marked_pkey;
+CLUSTER marked_twice USING marked_twice_pkey;
+SELECT current_setting('server_version_num')::int >= 150000 AS modern \gset
+\if :modern
+CLUSTER p USING p_pkey;
+\endif
+CLUSTER pg_catalog.pg_index USING pg_index_indexrelid_index;
+CLUSTER scribe.ddl_history USING ddl_history_pkey;

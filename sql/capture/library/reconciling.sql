@@ -1,4 +1,4 @@
--- reconciling.sql: what rotation makes of a relation of whose making nothing told, and what else it looks at: nothing.
+-- reconciling.sql: what rotation makes of a relation of whose making nothing told, and what else it looks at.
 
 -- Record a relation of whose making nothing told, such as what EXPLAIN ANALYZE CREATE TABLE AS made.
 -- A table or sequence the decoder has made from the catalog, in its place.
@@ -16,10 +16,11 @@ BEGIN
 END
 $function$;
 
--- What else a rotation records: nothing where the library does.
+-- What else a rotation records: the rest is in the stream.
 CREATE OR REPLACE FUNCTION scribe.reconcile_more(record boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
+    PERFORM scribe.reconcile_clusters(record);
 END
 $function$;
 

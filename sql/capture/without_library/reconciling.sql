@@ -29,36 +29,6 @@ BEGIN
 END
 $function$;
 
-CREATE OR REPLACE FUNCTION scribe.reconcile_clusters(record boolean) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
-DECLARE
-    changed record;
-BEGIN
-    FOR changed IN
-        SELECT coalesce(i.indrelid, s.relid) AS relid, i.indexrelid, n.relname, c.relkind
-        FROM (SELECT indrelid, indexrelid FROM pg_index WHERE indisclustered) AS i
-            FULL JOIN scribe.seen_cluster AS s ON s.relid = i.indrelid
-            LEFT JOIN pg_class AS c ON c.oid = coalesce(i.indrelid, s.relid) LEFT JOIN pg_class AS n ON n.oid = i.indexrelid
-        WHERE i.indexrelid IS DISTINCT FROM s.index AND coalesce(c.relpersistence <> 't', true) ORDER BY 1
-    LOOP
-        IF record AND changed.relkind IN ('r', 'm') THEN
-            CONTINUE WHEN NOT scribe.hold('pg_class', changed.relid)
-                OR EXISTS (SELECT FROM pg_index WHERE indrelid = changed.relid AND NOT scribe.hold_index(indexrelid));
-            SELECT c.oid AS relid, n.oid AS indexrelid, n.relname, c.relkind INTO changed
-            FROM pg_class AS c LEFT JOIN (pg_index AS i JOIN pg_class AS n ON n.oid = i.indexrelid) ON i.indrelid = c.oid AND i.indisclustered
-            WHERE c.oid = changed.relid;
-        END IF;
-        IF record AND changed.relkind IN ('r', 'm') THEN
-            PERFORM scribe.write_row('ddl', 'CLUSTER', NULL, NULL, format('ALTER %s %s %s',
-                CASE changed.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE ONLY' END, changed.relid::regclass,
-                coalesce('CLUSTER ON ' || quote_ident(changed.relname), 'SET WITHOUT CLUSTER')), true, NULL, NULL, current_user, '""');
-        END IF;
-        DELETE FROM scribe.seen_cluster AS s WHERE s.relid = changed.relid;
-        INSERT INTO scribe.seen_cluster SELECT changed.relid, changed.indexrelid WHERE changed.indexrelid IS NOT NULL;
-    END LOOP;
-END
-$function$;
-
 -- Privileges on the database, which has another name elsewhere.
 CREATE OR REPLACE FUNCTION scribe.reconcile_privileges(record boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$

@@ -9,9 +9,6 @@ CREATE TABLE IF NOT EXISTS scribe.attached (xact xid8, partition oid, command te
 -- Privileges on the database itself, as reconcile_privileges() saw them last; a GRANT of them fires no event trigger.
 CREATE TABLE IF NOT EXISTS scribe.seen_privilege (grantee oid PRIMARY KEY, privileges text NOT NULL);
 
--- By which index a table was clustered last, which CLUSTER itself does not tell, either.
-CREATE TABLE IF NOT EXISTS scribe.seen_cluster (relid oid PRIMARY KEY, index oid NOT NULL);
-
 -- What reconcile_roles() saw last of each role, and of the database: name, attributes, comment, settings, memberships; owner.
 CREATE TABLE IF NOT EXISTS scribe.seen_role (role oid, fact text, value text NOT NULL, PRIMARY KEY (role, fact));
 CREATE TABLE IF NOT EXISTS scribe.seen_tablespace (space oid PRIMARY KEY, name text NOT NULL);
