@@ -270,7 +270,7 @@ def test_a_databases_owner_cannot_put_operators_into_the_programs_queries(cluste
         assert ears.heard == set()
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../../archive.json", "base.dir/../../x"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../archive.json", "base.dir/../../x", "a\n/../../x"])
 def test_a_manifest_names_no_file_outside_its_base(tmp_path: Path, name: str) -> None:
     archive = Handmade(tmp_path / "archive")
     path = archive.path / "base" / archive.base("SELECT 1;\n") / "manifest.json"

@@ -18,11 +18,12 @@ from fleet import run_alone
 from scribe.archive.layout import Archive
 from scribe.archive.manifest import check_value
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.offsite import stores, versions
 from scribe.offsite.contents import archived_files
 from scribe.offsite.mirror import Cache, Mirror, open_mirror
 from scribe.offsite.stores import PART, DirectoryStore, ObjectStore
 from scribe.offsite.sync import sync, unsent
-from scribe.offsite.versions import newest_versions
+from scribe.offsite.versions import Version, digest_of, newest_versions, read_newest
 
 pytestmark = pytest.mark.unit
 
@@ -83,8 +84,33 @@ def test_no_key_leads_out_of_the_cache():
     assert archived_files([f"{secret}.age", twice, f"{twice}.age"]) == {secret: f"{secret}.age", twice: twice}
 
 
-def test_a_version_without_a_time_is_none():
-    assert newest_versions([f"versions/archive.json/99999999T999999.000000Z-{'0' * 32}"]) == {}
+@pytest.mark.parametrize("stamp", ["99999999T999999.000000Z", "99991231T235959.999999Z"])
+def test_a_version_without_a_time_is_none(stamp):
+    """Nor is one after which no other could come."""
+    assert newest_versions([f"versions/archive.json/{stamp}-{'0' * 32}"]) == {}
+
+
+def test_a_store_does_not_choose_how_much_is_fetched(url, tmp_path, monkeypatch):
+    """Who may write there would fill the disk, or the memory, of whoever reads."""
+    mirror = opened(url, tmp_path)
+    path = data(mirror)[0]
+    with (tmp_path / "store" / mirror.name_of(path)).open("ab") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(ScribeError, match="is larger than the store has listed it"):
+        mirror.fetch([path])
+    assert not path.exists()
+    store = ObjectStore("memory:///")
+    for number in range(3):
+        store.put(f"key{number}", [b"x"])
+    monkeypatch.setattr(stores, "MOST", 2)
+    with pytest.raises(ScribeError, match="lists more than 2 objects"):
+        store.objects()
+    content = b"7" * 100
+    last = Version("key", "20261122T020000.000000Z", digest_of(content))
+    store.put("key", [content])
+    assert read_newest(store, [last]) == (last, content)
+    monkeypatch.setattr(versions, "MOST", 99)
+    assert read_newest(store, [last]) is None
 
 
 def test_what_changed_in_the_store_is_fetched_again(url, tmp_path):

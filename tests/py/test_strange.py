@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from cluster import ROOT
 from handmade import Handmade
 from restoring import TABLES, Target, insert
+from starting import run_program
 
 from scribe.archive import rolefiles
 from scribe.archive.checksums import list_base, read_entry
@@ -144,6 +146,16 @@ def test_what_is_no_plain_file_of_ours_is_found(made: Handmade, how: str, where:
     path = next(made.path.glob(where))
     what = strange(path, how)
     assert any(what in fault.what for fault in faults(made)), list(map(str, faults(made)))
+
+
+def test_what_is_said_of_it_is_one_line_and_controls_no_terminal(made: Handmade) -> None:
+    path = next(made.path.glob("incremental/*.json"))
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps(value | {"database": "x\nnothing is wrong\x1b[2J"}))
+    (made.path / "base" / "y\x1b[2J").touch()
+    result = run_program([str(ROOT / "bin/scribe-verify")], os.environ | {"SCRIBE_ARCHIVE": str(made.path)})
+    assert (result.returncode, result.stdout.count("nothing is wrong")) == (1, 1)
+    assert "\nnothing" not in result.stdout and "\x1b" not in result.stdout + result.stderr
 
 
 def test_a_directory_on_another_disk_is_the_operators_business(made: Handmade, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from scribe.common.settings import Settings
 from scribe.offsite.contents import archived_files, is_manifest
 from scribe.offsite.encryption import SUFFIX, decrypt
 from scribe.offsite.removed import Removed, read_removed
-from scribe.offsite.stores import Store, Stored, open_store
+from scribe.offsite.stores import Store, Stored, bounded, open_store
 from scribe.offsite.versions import LOOSE, REMOVED, newest_versions, read_newest, time_of
 
 JOBS = 8  # files fetched at once
@@ -135,7 +135,7 @@ class Mirror(Archive):
         for parent in (path.parent.parent, path.parent):
             if parent.is_relative_to(self.path):
                 files.make_directory(parent)
-        blocks = self.store.get(key)
+        blocks = bounded(self.store.get(key), self._object(path).size, f"{self.store.url}/{key}")
         if key.endswith(SUFFIX):
             if self.secret is None:
                 hint = "Set SCRIBE_DECRYPT_WITH to the file of the secret key."

@@ -18,6 +18,7 @@ from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 
 BLOCK = 1 << 20  # bytes
+MOST = 5_000_000  # objects of an archive
 PART = 8 << 20  # bytes of a part of a large object; what is not larger is written in one request
 _TIMEOUT = timedelta(minutes=10)  # for one request, the body of a large object included
 _CONNECT = timedelta(seconds=10)
@@ -166,12 +167,13 @@ class ObjectStore:
 
     def objects(self) -> dict[str, Stored]:
         """Return every object."""
+        found = {}
         with self._translated("list"):
-            return {
-                entry["path"]: Stored(entry["size"], round(entry["last_modified"].timestamp() * 1e6))
-                for page in self._obstore.list(self._store)
-                for entry in page
-            }
+            for number, entry in enumerate(entry for page in self._obstore.list(self._store) for entry in page):
+                if number >= MOST:  # a store may repeat itself, or go on for ever
+                    raise ScribeError(f'"{self.url}" lists more than {MOST} objects', "Name a prefix of its own.")
+                found[entry["path"]] = Stored(entry["size"], round(entry["last_modified"].timestamp() * 1e6))
+        return found
 
     def put(self, key: str, content: Path | Iterable[bytes]) -> None:
         """Write an object, once: a small one in one request that fails where the key is taken, a large one in parts."""
@@ -227,6 +229,15 @@ def blocks_of(content: Path | Iterable[bytes]) -> Iterator[bytes]:
                 yield block
     else:
         yield from content
+
+
+def bounded(blocks: Iterable[bytes], size: int, what: str) -> Iterator[bytes]:
+    """Yield blocks of an object; raises ScribeError if they are more than the bytes that the store has listed."""
+    for block in blocks:
+        size -= len(block)
+        if size < 0:
+            raise ScribeError(f'"{what}" is larger than the store has listed it', "Run it again; then see the store.")
+        yield block
 
 
 def _take(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:

@@ -15,10 +15,10 @@ from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.settings import Settings
 from scribe.offsite.contents import Item, finished, is_stored, key_of
-from scribe.offsite.encryption import encrypt
+from scribe.offsite.encryption import DamagedError, encrypt
 from scribe.offsite.removed import Removed, read_removed
 from scribe.offsite.stores import Store, Stored, blocks_of, open_store
-from scribe.offsite.versions import LOOSE, REMOVED, Version, digest_of, new_version, newest_versions
+from scribe.offsite.versions import LOOSE, REMOVED, Version, digest_of, few, new_version, newest_versions
 
 JOBS = 4  # files sent at once
 
@@ -179,8 +179,8 @@ class _Sender:
         ours = self.archive.identity()
         for version in versions[:1]:
             try:
-                theirs = dict(json.loads(b"".join(store.get(version.key))))
-            except (ValueError, TypeError, RecursionError):
+                theirs = dict(json.loads(b"".join(few(store.get(version.key)))))
+            except (ValueError, TypeError, RecursionError, DamagedError):
                 hint = "See who else writes there; its older versions, if the store keeps them, tell what it was."
                 raise ScribeError(f'"{store.url}/{version.key}" is not an archive.json', hint) from None
             if any(theirs.get(key) != ours[key] for key in ("system_identifier", "database")):

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from scribe.common.files import MOST
 from scribe.offsite.contents import is_readable
 from scribe.offsite.encryption import SUFFIX, DamagedError, decrypt
 from scribe.offsite.stores import Store
@@ -23,6 +24,7 @@ LOOSE = (
     *("verify.json", "rehearsal.json", "derived.json"),
 )
 REMOVED = "removed.json"  # is in stores alone: removed.py
+_LAST_YEAR = 9998  # whatever somebody has put there, a version of ours can come after it
 _VERSION = re.compile(r"versions/([a-z]+\.json)/([0-9]{8}T[0-9]{6}\.[0-9]{6}Z)-([0-9a-f]{32})(\.age)?")
 
 
@@ -66,7 +68,8 @@ def newest_versions(keys: Iterable[str]) -> dict[str, list[Version]]:
     for key in sorted(keys, reverse=True):
         if (match := _VERSION.fullmatch(key)) and match[1] in (*LOOSE, REMOVED):
             with contextlib.suppress(ValueError):  # no time that there is: it is not ours
-                datetime.strptime(match[2], _STAMP)
+                if datetime.strptime(match[2], _STAMP).year > _LAST_YEAR:
+                    continue
                 found.setdefault(match[1], []).append(Version(key, match[2], match[3]))
     return found
 
@@ -81,7 +84,17 @@ def read_newest(store: Store, versions: Iterable[Version], secret: Path | None =
             return None
         blocks = store.get(version.key)
         with contextlib.suppress(DamagedError):
-            content = b"".join(decrypt(blocks, secret) if encrypted and secret else blocks)
+            content = b"".join(few(decrypt(blocks, secret) if encrypted and secret else blocks))
             if digest_of(content) == version.digest:
                 return version, content
     return None
+
+
+def few(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield blocks of what is read whole. Raises DamagedError if that is too much."""
+    left = MOST
+    for block in blocks:
+        left -= len(block)
+        if left < 0:
+            raise DamagedError(f"more than {MOST >> 20} MB", "")
+        yield block

@@ -12,6 +12,7 @@ from scribe.archive.removal import prune, summarize
 from scribe.archive.retention import Plan, Policy, Verdict
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.common.errors import FAILED, UsageError
+from scribe.common.printable import printable
 from scribe.offsite.mirror import Mirror, find_archive
 from scribe.offsite.retention import prune_store
 from scribe.offsite.sync import unsent
@@ -73,7 +74,7 @@ def report(archive: Archive, plan: Plan, policy: Policy, arguments: argparse.Nam
         print(json.dumps(value, indent=2))
         return
     for entry in entries:
-        print(f"{'keep' if entry['keep'] else 'remove':<7}{entry['path']}: {entry['reason']}")
+        print(printable(f"{'keep' if entry['keep'] else 'remove':<7}{entry['path']}: {entry['reason']}"))
 
 
 def body(argv: list[str]) -> int:

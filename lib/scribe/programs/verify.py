@@ -15,6 +15,7 @@ from scribe.archive.verification import Outcome, Verification, read_result
 from scribe.common import files
 from scribe.common.cli import Parser, Talk, make_parser, prepare, run, stop_on_sigterm
 from scribe.common.errors import FAILED, UsageError
+from scribe.common.printable import printable
 from scribe.common.settings import parse_percent
 from scribe.offsite.mirror import find_archive
 from scribe.restore.launcher import find_launcher, serve
@@ -101,7 +102,7 @@ def verify(archive: Archive, percent: int, arguments: argparse.Namespace, talk: 
         print(json.dumps(report, indent=2))
     else:
         for fault in outcome.faults:
-            print(fault)
+            print(printable(str(fault)))
         for note in outcome.notes:
             talk.info(note)
     faults = f"faults: {len(outcome.faults)}"
@@ -141,7 +142,7 @@ def practise(archive: Archive, arguments: argparse.Namespace, talk: Talk) -> int
         print(json.dumps(result.as_json(), indent=2))
     else:
         for line in result.differences:
-            print(line)
+            print(printable(line))
         talk.info(summarize(result))
     return FAILED if result.differences else 0
 
