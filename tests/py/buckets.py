@@ -1,15 +1,26 @@
-"""An S3 server on loopback: moto, which keeps versions and locks of objects as S3 does, and faults before it."""
+"""An S3 server on loopback: moto, which keeps versions and locks of objects as S3 does, and faults before it.
+
+And stores of other makes, as far as they are installed: s3rver, Azurite, and what Google's client takes for Google.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import email.utils
+import hashlib
+import hmac
 import http.client
+import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from cluster import poll
@@ -55,15 +66,80 @@ class Bucket:
 @contextlib.contextmanager
 def served() -> Iterator[int]:
     """Run the server; yields its port."""
+    with _running(lambda port: [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def _running(command: Callable[[str], list[str]], **env: str) -> Iterator[int]:
+    """Run a server on a free port until the block ends; yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command(str(port)), env=os.environ | env, **quiet) as server:
         try:
-            poll(lambda: _answers(port), 60, "the S3 server")
+            poll(lambda: _answers(port), 60, "the server of objects")
             yield port
         finally:
             server.kill()
+
+
+@contextlib.contextmanager
+def s3rver(directory: Path) -> Iterator[dict[str, str] | None]:
+    """Run s3rver (npm), which knows no conditions; yields what reaches its bucket "shop", None if it is not here."""
+    if shutil.which("s3rver") is None:
+        yield None
+        return
+    options = ["--silent", "-d", str(directory), "-a", "127.0.0.1", "--configure-bucket", "shop"]
+    with _running(lambda port: ["s3rver", *options, "-p", port]) as port:
+        names = {"AWS_ACCESS_KEY_ID": "S3RVER", "AWS_SECRET_ACCESS_KEY": "S3RVER", "AWS_REGION": "us-east-1"}
+        yield names | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+
+
+AZURITE = (  # every Azurite has this account
+    "devstoreaccount1",
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+)
+
+
+@contextlib.contextmanager
+def azurite(directory: Path) -> Iterator[dict[str, str] | None]:
+    """Run Azurite (npm); yields what reaches its container "shop", None if it is not here."""
+    if shutil.which("azurite-blob") is None:
+        yield None
+        return
+    options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "-l", str(directory)]
+    with _running(lambda port: ["azurite-blob", *options, "--blobHost", "127.0.0.1", "--blobPort", port]) as port:
+        _make_container(port)
+        names = dict(zip(("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY"), AZURITE, strict=True))
+        yield names | {"AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{AZURITE[0]}"}
+
+
+def _make_container(port: int) -> None:
+    """Make the container "shop", by a request that is signed as Azure wants it."""
+    account, key = AZURITE
+    headers = {"x-ms-date": email.utils.formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    lines = [f"{name}:{value}" for name, value in headers.items()]
+    signed = "\n".join(["PUT", *[""] * 11, *lines, f"/{account}/{account}/shop", "restype:container"])
+    digest = hmac.new(base64.b64decode(key), signed.encode(), hashlib.sha256).digest()
+    headers |= {"Authorization": f"SharedKey {account}:{base64.b64encode(digest).decode()}", "Content-Length": "0"}
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    asked.request("PUT", f"/{account}/shop?restype=container", headers=headers)
+    answer = asked.getresponse()
+    assert answer.status == 201, answer.read()
+    asked.close()
+
+
+@contextlib.contextmanager
+def google(directory: Path) -> Iterator[dict[str, str]]:
+    """Run moto behind what makes it look like Google's XML interface; yields what reaches its bucket "shop"."""
+    with served() as port, faulty(port, _Google) as server:
+        Bucket(port, "shop")
+        account = directory / "account.json"
+        base = f"http://127.0.0.1:{server.server_address[1]}"
+        names = dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+        account.write_text(json.dumps(names | {"gcs_base_url": base, "disable_oauth": True}))
+        yield {"GOOGLE_SERVICE_ACCOUNT": str(account), "GOOGLE_BASE_URL": base}
 
 
 def _answers(port: int) -> bool:
@@ -72,21 +148,22 @@ def _answers(port: int) -> bool:
     return False
 
 
-REFUSED, BUSY, LOST, TORN = "refused", "busy", "lost", "torn"
+REFUSED, BUSY, LOST, TORN, DENIED = "refused", "busy", "lost", "torn", "denied"
 _BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+_DENIED = b"<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 
 class Faulty(ThreadingHTTPServer):
     """Stands before the S3 server and goes wrong at the requests that fault() names.
 
     refused: the connection ends without a word; busy: the answer is 503; lost: the server does what it is asked for,
-    and the answer is lost; torn: half of the answer arrives.
+    and the answer is lost; torn: half of the answer arrives; denied: the answer is 403.
     """
 
     daemon_threads = True
 
-    def __init__(self, port: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int, handler: type[BaseHTTPRequestHandler] | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), handler or _Handler)
         self.behind = port
         self.count = 0
         self.counting = threading.Lock()
@@ -116,17 +193,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.server.next()
-        if fault == BUSY:
-            self._answer(503, {"Content-Type": "application/xml"}, _BUSY, len(_BUSY))
+        if fault in (BUSY, DENIED):
+            status, content = (503, _BUSY) if fault == BUSY else (403, _DENIED)
+            self._answer(status, {"Content-Type": "application/xml"}, content, len(content))
             return
         if fault == REFUSED:
             self._hang_up()
             return
-        asked = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=60)
-        asked.request(self.command, self.path, body, dict(self.headers))
-        got = asked.getresponse()
-        content = got.read()
-        asked.close()
+        got, content = self._ask(self.command, body, dict(self.headers))
         headers = {
             k: v for k, v in got.getheaders() if k.lower() not in ("content-length", "connection", "server", "date")
         }
@@ -137,6 +211,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(got.status, headers, content[: len(content) // 2] if fault == TORN else content, length)
         if fault == TORN:
             self._hang_up()
+
+    def _ask(self, command: str, body: bytes, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+        asked = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=60)
+        asked.request(command, self.path, body, headers)
+        got = asked.getresponse()
+        content = got.read()
+        asked.close()
+        return got, content
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
 
@@ -155,10 +237,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
+class _Google(_Handler):
+    """Lets the S3 server stand for Google's XML interface: its condition, and that nothing is deleted twice."""
+
+    def _ask(self, command: str, body: bytes, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+        headers = {name.lower(): value for name, value in headers.items()}
+        headers["authorization"] = "AWS4-HMAC-SHA256 Credential=a/20261122/us-east-1/s3/aws4_request"
+        if headers.pop("x-goog-if-generation-match", None) == "0":
+            headers["if-none-match"] = "*"
+        there = super()._ask("HEAD", b"", headers) if command == "DELETE" else None
+        return there if there is not None and there[0].status == 404 else super()._ask(command, body, headers)
+
+
 @contextlib.contextmanager
-def faulty(port: int) -> Iterator[Faulty]:
+def faulty(port: int, handler: type[_Handler] = _Handler) -> Iterator[Faulty]:
     """Run what goes wrong before the S3 server."""
-    with Faulty(port) as server:
+    with Faulty(port, handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

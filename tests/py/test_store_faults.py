@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from aged import Aged
-from buckets import BUSY, LOST, REFUSED, TORN, Bucket, Faulty, faulty, served
+from buckets import BUSY, DENIED, LOST, REFUSED, TORN, Bucket, Faulty, faulty, served
 from test_retention import shift
 
-from scribe.common.errors import ScribeError
+from scribe.common.errors import ScribeError, UsageError
 from scribe.offsite import stores
 from scribe.offsite.sync import JOBS
 from scribe.programs import log, prune, sync, verify
@@ -123,6 +123,37 @@ def test_a_store_that_goes_away_is_asked_no_more(made: Aged, proxy: Faulty, capf
     said(capfd, 75)
     proxy.begin()
     assert sync.main(["--to", "s3://faults/gone"]) == 0
+
+
+def test_credentials_that_are_wrong_lack_a_right_or_are_not_there_are_told(made, proxy, monkeypatch, capfd) -> None:
+    for allowed, what in ((0, 'list "s3://faults/denied"'), (1, 'write "versions/archive.json/')):
+        proxy.begin(lambda number, allowed=allowed: DENIED if number > allowed else None)
+        assert sync.main(["--to", "s3://faults/denied"]) == 2
+        text = capfd.readouterr().err
+        assert f"scribe-sync: error: could not {what}" in text and "AccessDenied: Access Denied" in text
+        assert "hint: Set credentials in the environment (AWS_ACCESS_KEY_ID, ...)" in text
+    proxy.begin()
+    assert sync.main(["--to", "s3://no-such-bucket/x"]) == 75
+    text = capfd.readouterr().err
+    assert "NoSuchBucket" in text and "and the bucket's name" in text
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    assert sync.main(["--to", "s3://faults/denied"]) == 2
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:9")
+    assert sync.main(["--to", "s3://faults/denied"]) == 75
+    assert capfd.readouterr().err.count("Set credentials in the environment, such as AWS_ACCESS_KEY_ID: files") == 2
+
+
+@pytest.mark.parametrize("url", ["s3://b/x#1", "s3://b/x?1", "s3://b/..", "gs://b/a//b", "az://b/x%20y", "s3://b/./x"])
+def test_a_prefix_that_a_store_would_read_as_another_is_refused(url, made, capfd) -> None:
+    assert sync.main(["--to", url]) == 2
+    assert "a prefix without" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["az://container/x", "s3://not a bucket"])
+def test_what_cannot_be_opened_is_wrong_use(url) -> None:
+    with pytest.raises(UsageError, match="could not open"):
+        stores.open_store(url)
 
 
 def test_sending(made: Aged, proxy: Faulty, bucket: Bucket, capfd) -> None:

@@ -100,6 +100,8 @@ def parse_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in SCHEMES or not rest.strip("/") or (scheme == "file") != rest.startswith("/"):
         raise ValueError("a place such as s3://bucket/prefix or file:///mnt/backup/shop is expected")
+    if scheme != "file" and (set(rest) & set("?#%\\") or {"", ".", ".."} & set(rest.rstrip("/").split("/"))):
+        raise ValueError("a bucket and a prefix without ?, #, %, \\, and without . or .. between slashes, are expected")
     return text.rstrip("/")
 
 

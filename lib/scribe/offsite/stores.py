@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
+from scribe.offsite.refusals import LOCKED, LOOK, allows_http, is_answer, line_of, translated
 
 BLOCK = 1 << 20  # bytes
 MOST = 5_000_000  # objects of an archive
@@ -31,6 +32,14 @@ class Stored:
 
     size: int
     changed: int
+
+
+class OtherError(ScribeError):
+    """Something else is under the key of what is to be written."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        hint = "Move what does not belong to this archive out of there, or name another prefix."
+        super().__init__(f'"{store.url}/{key}" is there with other contents, and nothing is overwritten', hint)
 
 
 class Store(Protocol):
@@ -111,7 +120,7 @@ class DirectoryStore:
                 while block := stream.read(BLOCK):
                     yield block
         except OSError as error:
-            raise ScribeError(f'could not read "{self.path / key}": {error.strerror}', _LOOK) from None
+            raise ScribeError(f'could not read "{self.path / key}": {error.strerror}', LOOK) from None
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove files, and the directories that are empty then."""
@@ -121,7 +130,7 @@ class DirectoryStore:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
-                raise ScribeError(f'could not remove "{path}": {error.strerror}', _LOCKED) from None
+                raise ScribeError(f'could not remove "{path}": {error.strerror}', LOCKED) from None
         parents = {parent for key in keys for parent in Path(key).parents}
         for parent in sorted(parents, key=lambda parent: -len(parent.parts)):
             with contextlib.suppress(OSError):
@@ -141,38 +150,31 @@ class ObjectStore:
         self._obstore = obstore
         config: dict[str, Any] = {"checksum_algorithm": "sha256"} if url.startswith("s3://") else {}
         client: dict[str, Any] = {"timeout": _TIMEOUT, "connect_timeout": _CONNECT}
-        if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        if allows_http():
             client["allow_http"] = True
-        with self._translated("open"):
-            self._store: Any = obstore.store.from_url(  # type: ignore[call-overload]
-                url, config=config or None, client_options=client, retry_config=_RETRY
-            )
-
-    @contextlib.contextmanager
-    def _translated(self, what: str, advice: str | None = None) -> Iterator[None]:
-        from obstore import exceptions
-
         try:
-            yield
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            hint = advice or "Set the credentials that the store wants in the environment, such as AWS_ACCESS_KEY_ID."
-            raise UsageError(f'could not {what} "{self.url}": {_line(error)}', hint) from None
-        except FileNotFoundError:
-            raise ScribeError(f'could not {what} "{self.url}": it is not there', _LOOK) from None
-        except exceptions.AlreadyExistsError:
-            raise
-        except (exceptions.BaseError, OSError, ValueError) as error:
-            hint = advice or "Check that the store can be reached, and the bucket's name."
-            raise TryAgainError(f'could not {what} "{self.url}": {_line(error)}', hint) from None
+            with translated(url, "open"):
+                self._store: Any = obstore.store.from_url(  # type: ignore[call-overload]
+                    url, config=config or None, client_options=client, retry_config=_RETRY
+                )
+        except TryAgainError as error:  # nobody was asked yet: what is wrong is in the settings
+            raise UsageError(error.message, error.hint) from None
 
     def objects(self) -> dict[str, Stored]:
         """Return every object."""
+        from obstore.exceptions import GenericError, PermissionDeniedError
+
         found = {}
-        with self._translated("list"):
-            for number, entry in enumerate(entry for page in self._obstore.list(self._store) for entry in page):
-                if number >= MOST:  # a store may repeat itself, or go on for ever
-                    raise ScribeError(f'"{self.url}" lists more than {MOST} objects', "Name a prefix of its own.")
-                found[entry["path"]] = Stored(entry["size"], round(entry["last_modified"].timestamp() * 1e6))
+        with translated(self.url, "list"):
+            try:
+                for number, entry in enumerate(entry for page in self._obstore.list(self._store) for entry in page):
+                    if number >= MOST:  # a store may repeat itself, or go on for ever
+                        raise ScribeError(f'"{self.url}" lists more than {MOST} objects', "Name a prefix of its own.")
+                    found[entry["path"]] = Stored(entry["size"], round(entry["last_modified"].timestamp() * 1e6))
+            except GenericError as error:
+                if is_answer(error) and self._is_refused():
+                    raise PermissionDeniedError(str(error)) from None
+                raise
         return found
 
     def put(self, key: str, content: Path | Iterable[bytes]) -> None:
@@ -182,7 +184,7 @@ class ObjectStore:
         blocks = blocks_of(content)
         first = b"".join(_take(blocks, PART))
         rest = next(blocks, None)
-        with self._translated(f'write "{key}" to'):
+        with translated(self.url, f'write "{key}" to'):
             if rest is None:
                 try:
                     self._obstore.put(self._store, key, first, mode="create")
@@ -195,7 +197,19 @@ class ObjectStore:
             try:
                 self._obstore.put(self._store, key, _chain(first, rest, blocks), chunk_size=PART, max_concurrency=4)
             except FileNotFoundError as error:  # the upload has ended, and the answer that said so was lost
-                raise OSError(_line(error)) from None
+                raise OSError(line_of(error)) from None
+
+    def _is_refused(self) -> bool:
+        """Whether it is the credentials: a list that is refused has no exception of its own, an object has."""
+        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+        try:
+            self._is_there("archive.json")
+        except (PermissionDeniedError, UnauthenticatedError):
+            return True
+        except (BaseError, OSError):
+            return False
+        return False
 
     def _is_there(self, key: str) -> bool:
         try:
@@ -206,19 +220,20 @@ class ObjectStore:
 
     def get(self, key: str) -> Iterator[bytes]:
         """Yield an object's bytes."""
-        with self._translated(f'read "{key}" from'):
+        with translated(self.url, f'read "{key}" from'):
             for block in self._obstore.get(self._store, key).stream(min_chunk_size=BLOCK):
                 yield bytes(block)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects, many in one request if the store can."""
-        if keys:
-            with self._translated("remove from", _LOCKED):
-                self._obstore.delete(self._store, list(keys))
-
-
-_LOCKED = "If objects are locked, run it again when the lock has ended; the credentials need the right to remove them."
-_LOOK = 'Run "scribe-sync --dry-run" where the archive is, to see what is missing.'
+        with translated(self.url, "remove from", LOCKED):
+            try:
+                if keys:
+                    self._obstore.delete(self._store, list(keys))
+            except FileNotFoundError:  # Azure and Google say so of any; the others are removed, too
+                for key in keys:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._obstore.delete(self._store, key)
 
 
 def blocks_of(content: Path | Iterable[bytes]) -> Iterator[bytes]:
@@ -254,13 +269,12 @@ def _chain(first: bytes, second: bytes, rest: Iterator[bytes]) -> Iterator[bytes
 
 
 def _refuse_other(store: Store, key: str, content: Path | Iterable[bytes]) -> None:
-    """Raise ScribeError if an object that is there is not the one to be written.
+    """Raise OtherError if an object that is there is not the one to be written.
 
     What is encrypted never is the same twice, and is not left of an iterator that was read: that is another one, too.
     """
     if isinstance(content, Iterator) or _digest(store.get(key)) != _digest(blocks_of(content)):
-        hint = "Move what does not belong to this archive out of there, or name another prefix."
-        raise ScribeError(f'"{store.url}/{key}" is there with other contents, and nothing is overwritten', hint)
+        raise OtherError(store, key)
 
 
 def _digest(blocks: Iterable[bytes]) -> bytes:
@@ -268,9 +282,3 @@ def _digest(blocks: Iterable[bytes]) -> bytes:
     for block in blocks:
         digest.update(block)
     return digest.digest()
-
-
-def _line(error: Exception) -> str:
-    """Return what a library says in one line, without the details for its programmers."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith("Debug source")]
-    return (lines or [type(error).__name__])[0][:300]

@@ -17,7 +17,7 @@ from scribe.common.settings import Settings
 from scribe.offsite.contents import Item, finished, is_stored, key_of
 from scribe.offsite.encryption import DamagedError, encrypt
 from scribe.offsite.removed import Removed, read_removed
-from scribe.offsite.stores import Store, Stored, blocks_of, open_store
+from scribe.offsite.stores import OtherError, Store, Stored, blocks_of, open_store
 from scribe.offsite.versions import LOOSE, REMOVED, Version, digest_of, few, new_version, newest_versions
 
 JOBS = 4  # files sent at once
@@ -147,18 +147,19 @@ class _Sender:
         self.archive, self.recipients, self.jobs, self.tell = archive, tuple(recipients), jobs, tell
         self.encrypted = bool(recipients)
         self.look = Look(url)
+        self.objects: Mapping[str, Stored] = {}  # what is there
         self.away = False  # whether the store takes nothing: each file would wait as long for it to answer
 
     def run(self, *, dry_run: bool) -> Look:
         look = self.look
         try:
             store = open_store(look.url)
-            objects = store.objects()
-            versions = newest_versions(objects)
+            self.objects = store.objects()
+            versions = newest_versions(self.objects)
             self._refuse_foreign(store, versions.get("archive.json", []))
             removed = self._removed(store, versions)
             kept = (thing for thing in finished(self.archive) if not removed.covers(thing[-1].name))
-            things = [self._lacking(thing, objects) for thing in kept]
+            things = [self._lacking(thing) for thing in kept]
             look.missing = [item for thing in things for item in thing]
             look.unseen = False
             look.replaced = [name for name in LOOSE if self._is_new(store, name, versions.get(name, []))]
@@ -170,9 +171,9 @@ class _Sender:
             look.fault = look.fault or error
         return look
 
-    def _lacking(self, thing: list[Item], objects: Mapping[str, Stored]) -> list[Item]:
+    def _lacking(self, thing: list[Item]) -> list[Item]:
         """Return what a store lacks of a thing."""
-        return [item for item in thing if not is_stored(item, objects, encrypted=self.encrypted)]
+        return [item for item in thing if not is_stored(item, self.objects, encrypted=self.encrypted)]
 
     def _refuse_foreign(self, store: Store, versions: list[Version]) -> None:
         """Raise UsageError for a place that holds another database's archive: mixed, neither would restore."""
@@ -240,6 +241,8 @@ class _Sender:
 
     def _put(self, store: Store, name: str, path: Path) -> None:
         key = key_of(name, encrypted=self.encrypted)
+        if key in self.objects:  # of another size; a store that knows no conditions would overwrite it
+            raise OtherError(store, key)
         store.put(key, path if key == name else encrypt(blocks_of(path), self.recipients))
 
     def _replace(self, store: Store, name: str, before: Version | None) -> None:
