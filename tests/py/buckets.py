@@ -53,6 +53,12 @@ class Bucket:
         pages = self.client.get_paginator("list_object_versions").paginate(Bucket=self.name)
         return [version["Key"] for page in pages for version in page.get("Versions", [])]
 
+    def lock(self, days: int) -> None:
+        """Let each object that is written be locked for so many days, for everybody."""
+        rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": days}}
+        configuration = {"ObjectLockEnabled": "Enabled", "Rule": rule}
+        self.client.put_object_lock_configuration(Bucket=self.name, ObjectLockConfiguration=configuration)
+
     def lose(self, key: str) -> None:
         """Remove an object with all its versions, as if it had never been there."""
         for version in self.client.list_object_versions(Bucket=self.name, Prefix=key)["Versions"]:
@@ -247,6 +253,15 @@ class _Google(_Handler):
             headers["if-none-match"] = "*"
         there = super()._ask("HEAD", b"", headers) if command == "DELETE" else None
         return there if there is not None and there[0].status == 404 else super()._ask(command, body, headers)
+
+
+class Strict(_Handler):
+    """Asks of each upload what S3 asks of one to a bucket that locks objects, and moto words otherwise."""
+
+    def _ask(self, command: str, body: bytes, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+        if command == "PUT" and any(name.lower().startswith("x-amz-checksum-") for name in headers):
+            headers["x-amz-sdk-checksum-algorithm"] = "SHA256"
+        return super()._ask(command, body, headers)
 
 
 @contextlib.contextmanager

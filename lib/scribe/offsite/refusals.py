@@ -24,6 +24,14 @@ LOCKED = "If objects are locked, run it again when the lock has ended; the crede
 LOOK = 'Run "scribe-sync --dry-run" where the archive is, to see what is missing.'
 
 
+class OtherError(ScribeError):
+    """Something else is under the key of what is to be written."""
+
+    def __init__(self, url: str, key: str) -> None:
+        hint = "Move what does not belong to this archive out of there, or name another prefix."
+        super().__init__(f'"{url}/{key}" is there with other contents, and nothing is overwritten', hint)
+
+
 @contextlib.contextmanager
 def translated(url: str, what: str, advice: str | None = None) -> Iterator[None]:
     """Raise ScribeError for what the library raises. what: what could not be done; advice: in place of our own."""

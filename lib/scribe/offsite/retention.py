@@ -7,7 +7,7 @@ half gone looks complete. The next run ends what one has begun.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from scribe.archive.layout import Base, Segment
@@ -20,15 +20,24 @@ from scribe.offsite.removed import read_removed
 from scribe.offsite.versions import REMOVED, new_version, newest_versions
 
 
-def prune_store(mirror: Mirror, policy: Policy, *, confirm: bool, now: datetime | None = None) -> Plan:
+def prune_store(
+    mirror: Mirror,
+    policy: Policy,
+    *,
+    confirm: bool,
+    now: datetime | None = None,
+    locked: Callable[[datetime], None] = lambda until: None,
+) -> Plan:
     """Decide what may go, prove that the rest restores and, with confirm, remove it; return what was decided.
 
+    locked: called with the time until which the store keeps what goes, if a lock outlives the policy.
     Raises ScribeError when the proof fails, or the store lets nothing be removed.
     """
     moment = now or datetime.now(UTC)
     plan = make_plan(mirror, mirror.known_identity(), policy, moment)
     if plan.removals:
         prove(mirror, plan)
+        _tell_lock(mirror, plan, locked)
         if confirm:
             _record(mirror, plan)
             for keys in _steps(mirror, plan):
@@ -40,6 +49,15 @@ def prune_store(mirror: Mirror, policy: Policy, *, confirm: bool, now: datetime 
 
 def _chosen(plan: Plan, kind: str) -> list[Verdict]:
     return [verdict for verdict in plan.removals if verdict.kind == kind]
+
+
+def _tell_lock(mirror: Mirror, plan: Plan, tell: Callable[[datetime], None]) -> None:
+    """Tell of the lock of what was written last of what goes: a bucket locks each object for as long."""
+    keys = [key for step in _steps(mirror, plan) for key in step]
+    if keys:
+        until = mirror.store.locked_until(max(keys, key=lambda key: mirror.objects[key].changed))
+        if until is not None and until > datetime.now(UTC):
+            tell(until)
 
 
 def _record(mirror: Mirror, plan: Plan) -> None:

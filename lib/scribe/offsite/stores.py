@@ -10,19 +10,20 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 from scribe.common import files
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
-from scribe.offsite.refusals import LOCKED, LOOK, allows_http, is_answer, line_of, translated
+from scribe.offsite.refusals import LOCKED, LOOK, OtherError, allows_http, is_answer, line_of, translated
 
 BLOCK = 1 << 20  # bytes
 MOST = 5_000_000  # objects of an archive
 PART = 8 << 20  # bytes of a part of a large object; what is not larger is written in one request
 _TIMEOUT = timedelta(minutes=10)  # for one request, the body of a large object included
 _CONNECT = timedelta(seconds=10)
+_RETAINED = "x-amz-object-lock-retain-until-date"
 _RETRY = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
 
 
@@ -32,14 +33,6 @@ class Stored:
 
     size: int
     changed: int
-
-
-class OtherError(ScribeError):
-    """Something else is under the key of what is to be written."""
-
-    def __init__(self, store: Store, key: str) -> None:
-        hint = "Move what does not belong to this archive out of there, or name another prefix."
-        super().__init__(f'"{store.url}/{key}" is there with other contents, and nothing is overwritten', hint)
 
 
 class Store(Protocol):
@@ -58,6 +51,9 @@ class Store(Protocol):
 
     def delete(self, keys: Sequence[str]) -> None:
         """Remove objects, in that order as far as a crash shows it; that one is gone is no error."""
+
+    def locked_until(self, key: str) -> datetime | None:
+        """Return until when the store keeps an object, hidden once it was removed; None if it does not tell."""
 
 
 def open_store(url: str) -> Store:
@@ -137,6 +133,10 @@ class DirectoryStore:
                 files.sync_directory(self.path / parent)
                 if len(parent.parts) > 1:
                     (self.path / parent).rmdir()
+
+    def locked_until(self, key: str) -> datetime | None:
+        """Return nothing: there are no locks that hide what was removed."""
+        return None
 
 
 class ObjectStore:
@@ -235,6 +235,18 @@ class ObjectStore:
                     with contextlib.suppress(FileNotFoundError):
                         self._obstore.delete(self._store, key)
 
+    def locked_until(self, key: str) -> datetime | None:
+        """Ask S3, whose lock hides what is removed; other stores refuse to remove it. obstore shows no lock."""
+        if not self.url.startswith("s3://"):
+            return None
+        from urllib.request import Request, urlopen
+
+        with contextlib.suppress(Exception):  # it is for a warning; that there is none is no fault
+            signed = self._obstore.sign(self._store, "HEAD", key, timedelta(minutes=5))
+            with urlopen(Request(signed, method="HEAD"), timeout=30) as answer:
+                return datetime.fromisoformat(answer.headers[_RETAINED])
+        return None
+
 
 def blocks_of(content: Path | Iterable[bytes]) -> Iterator[bytes]:
     """Yield what is to be written, in blocks."""
@@ -274,7 +286,7 @@ def _refuse_other(store: Store, key: str, content: Path | Iterable[bytes]) -> No
     What is encrypted never is the same twice, and is not left of an iterator that was read: that is another one, too.
     """
     if isinstance(content, Iterator) or _digest(store.get(key)) != _digest(blocks_of(content)):
-        raise OtherError(store, key)
+        raise OtherError(store.url, key)
 
 
 def _digest(blocks: Iterable[bytes]) -> bytes:

@@ -16,8 +16,9 @@ from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.settings import Settings
 from scribe.offsite.contents import Item, finished, is_stored, key_of
 from scribe.offsite.encryption import DamagedError, encrypt
+from scribe.offsite.refusals import OtherError
 from scribe.offsite.removed import Removed, read_removed
-from scribe.offsite.stores import OtherError, Store, Stored, blocks_of, open_store
+from scribe.offsite.stores import Store, Stored, blocks_of, open_store
 from scribe.offsite.versions import LOOSE, REMOVED, Version, digest_of, few, new_version, newest_versions
 
 JOBS = 4  # files sent at once
@@ -242,7 +243,7 @@ class _Sender:
     def _put(self, store: Store, name: str, path: Path) -> None:
         key = key_of(name, encrypted=self.encrypted)
         if key in self.objects:  # of another size; a store that knows no conditions would overwrite it
-            raise OtherError(store, key)
+            raise OtherError(store.url, key)
         store.put(key, path if key == name else encrypt(blocks_of(path), self.recipients))
 
     def _replace(self, store: Store, name: str, before: Version | None) -> None:

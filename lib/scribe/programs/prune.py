@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import datetime
 from typing import Any
 
 from scribe.archive.layout import Archive, Segment
@@ -77,6 +78,11 @@ def report(archive: Archive, plan: Plan, policy: Policy, arguments: argparse.Nam
         print(printable(f"{'keep' if entry['keep'] else 'remove':<7}{entry['path']}: {entry['reason']}"))
 
 
+def locked(until: datetime) -> str:
+    """Return what to say of a store whose lock outlives the policy."""
+    return f"the store locks what goes until {until:%Y-%m-%d %H:%M} UTC: till then it is hidden, and takes room"
+
+
 def body(argv: list[str]) -> int:
     """Run the program; return its exit status."""
     arguments = parse(argv)
@@ -85,7 +91,7 @@ def body(argv: list[str]) -> int:
     policy = Policy.from_settings(settings)
     talk = Talk(PROGRAM, arguments)
     if isinstance(archive, Mirror):
-        plan = prune_store(archive, policy, confirm=arguments.confirm)
+        plan = prune_store(archive, policy, confirm=arguments.confirm, locked=lambda until: talk.warn(locked(until)))
     else:
         archive.identity()
         waiting = unsent(archive, settings["SCRIBE_REMOTE"] or ())
