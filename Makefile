@@ -199,6 +199,17 @@ check-versions: dev  ## the end-to-end tests once for each server in PG_CONFIGS=
 	done
 
 # Compiled here: if Python may not write it (PYTHONDONTWRITEBYTECODE), each start of a program would take 0.2 s more.
+.PHONY: check-upgrades
+check-upgrades: dev  ## every correctness case of each server in PG_CONFIGS="..." (oldest first) restored into each newer one
+	@set -- $(PG_CONFIGS); [ $$# -gt 1 ] || { echo 'check-upgrades: error: PG_CONFIGS does not name two servers' >&2; \
+	    echo 'check-upgrades: hint: Run "make check-upgrades PG_CONFIGS=\"/usr/lib/postgresql/17/bin/pg_config ...\"".' >&2; exit 2; }; \
+	while [ $$# -gt 1 ]; do \
+	    old=$$1; shift; \
+	    echo "== $$($$old --version)"; \
+	    PG_SCRIBE_ALL_CASES=1 PG_CONFIG_OLD=$$old PG_CONFIGS_NEWER="$$*" PG_CONFIG=$$1 \
+	        $(PYTEST) tests/py/test_upgrade.py -k restores_equal || exit 1; \
+	done
+
 .PHONY: build
 build: $(VENV)/runtime.stamp  ## the decoder for PG_CONFIG and the Python environment
 	@$(BUILD)
