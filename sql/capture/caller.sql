@@ -12,21 +12,21 @@ DECLARE
         ['standard_conforming_strings', 'on'], ['DateStyle', 'ISO, MDY'], ['IntervalStyle', 'postgres'],
         ['TimeZone', 'UTC|Etc/UTC|Etc/UCT|UCT|Zulu|Universal'], ['array_nulls', 'on'], ['backslash_quote', 'safe_encoding'],
         ['bytea_output', 'hex'], ['default_table_access_method', 'heap'], ['default_tablespace', ''],
-        ['default_toast_compression', 'pglz'], ['extra_float_digits', '1|2|3'], ['lc_monetary', 'C'],
-        ['quote_all_identifiers', 'off'], ['timezone_abbreviations', 'Default'], ['transform_null_equals', 'off'],
-        ['xmlbinary', 'base64'], ['xmloption', 'content']];
+        ['extra_float_digits', '1|2|3'], ['lc_monetary', 'C'], ['quote_all_identifiers', 'off'],
+        ['timezone_abbreviations', 'Default'], ['transform_null_equals', 'off'], ['xmlbinary', 'base64'], ['xmloption', 'content']];
     harmless constant pg_catalog.text[] := '{
         application_name, auto_explain.%, backend_flush_after, backtrace_functions, check_function_bodies, client_%,
         commit_%, compute_query_id, constraint_exclusion, cpu_%, createrole_self_grant, cursor_tuple_fraction,
-        deadlock_timeout, debug_%, default_statistics_target, default_transaction_%, dynamic_library_path, effective_%,
-        enable_%, escape_string_warning, event_triggers, exit_on_error, force_parallel_mode, from_collapse_limit, geqo%,
-        gin_%, hash_mem_multiplier, idle_%, ignore_%, io_%, jit%, join_collapse_limit, lc_messages, lc_numeric, lc_time,
-        lo_compat_privileges, local_preload_libraries, lock_timeout, log_%, logical_decoding_work_mem, maintenance_%,
-        max_parallel_%, max_stack_depth, min_parallel_%, output_plugin_libraries, parallel_%, password_encryption,
-        pg_hint_plan.%, pg_stat_statements.%, pgaudit.%, plan_cache_mode, random_page_cost, recursive_worktable_factor,
-        restrict_nonsystem_relation_kind, role, row_security, scribe.%, search_path, seed, seq_page_cost, session_%,
-        set_user.%, statement_timeout, stats_%, synchronize_seqscans, synchronous_commit, tcp_%, temp_%, trace_%, track_%,
-        transaction_%, update_process_title, vacuum_%, wal_%, work_mem, zero_damaged_pages}';
+        deadlock_timeout, debug_%, default_statistics_target, default_toast_compression, default_transaction_%,
+        dynamic_library_path, effective_%, enable_%, escape_string_warning, event_triggers, exit_on_error,
+        force_parallel_mode, from_collapse_limit, geqo%, gin_%, hash_mem_multiplier, idle_%, ignore_%, io_%, jit%,
+        join_collapse_limit, lc_messages, lc_numeric, lc_time, lo_compat_privileges, local_preload_libraries,
+        lock_timeout, log_%, logical_decoding_work_mem, maintenance_%, max_parallel_%, max_stack_depth, min_parallel_%,
+        output_plugin_libraries, parallel_%, password_encryption, pg_hint_plan.%, pg_stat_statements.%, pgaudit.%,
+        plan_cache_mode, random_page_cost, recursive_worktable_factor, restrict_nonsystem_relation_kind, role,
+        row_security, scribe.%, search_path, seed, seq_page_cost, session_%, set_user.%, statement_timeout, stats_%,
+        synchronize_seqscans, synchronous_commit, tcp_%, temp_%, trace_%, track_%, transaction_%, update_process_title,
+        vacuum_%, wal_%, work_mem, zero_damaged_pages}';
     found pg_catalog.text[] := '{}';
     value pg_catalog.text;
     other record;

@@ -34,6 +34,8 @@ def leave_half_detached(cluster: Cluster, dbname: str, table: str) -> None:
 @pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
 def test_a_partition_whose_detaching_was_cancelled_goes_its_own_way(scribe: Scribe, decoder: str) -> None:
     cluster, dbname = scribe.cluster, scribe.dbname
+    if decoder == "pgoutput" and cluster.version_num >= 190000:
+        pytest.skip("server version: its pgoutput crashes at such a partition, see docs/decoders.md")
     scribe.settings["SCRIBE_DECODER"] = decoder
     names = ("before", "emptied", "altered", "dropped", "whole")
     cluster.psql("".join(PARTED.format(name) for name in names), dbname)

@@ -50,6 +50,8 @@ def test_missing_roles_are_created_and_those_that_are_there_left_alone(target: T
 
 def test_names_of_roles_that_look_like_statements_are_names(target: Target) -> None:
     """Whoever may create roles on the source must not be able to run anything on the target."""
+    if target.cluster.version_num >= 190000:
+        pytest.skip("server version: takes no line break in the name of a role")
     prefix = target.name
     old, odd, evil = f"{prefix}\nold", f"{prefix}\nCREATE ROLE postgres;", f"; CREATE ROLE {prefix}_evil SUPERUSER; --"
     target.cluster.psql(f'CREATE ROLE "{old}" CONNECTION LIMIT 5')

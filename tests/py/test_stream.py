@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -174,6 +175,47 @@ def test_a_server_that_crashes_is_followed(tmp_path: Path, monkeypatch: pytest.M
         check(scribe, writers)
         poll(lambda: "streaming again" in scribe.log.read_text(), 10, "word that it streams again")
         assert scribe.stop_stream() == 0
+        scribe.close()
+
+
+@pytest.mark.slow
+def test_a_stream_that_crashes_the_server_ends_and_others_crashes_do_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with temporary_cluster(fsync="on", autovacuum="off", restart_after_crash="on") as cluster:
+        cluster.createdb("crash")
+        scribe = Scribe(cluster, "crash", tmp_path / "archive")
+        attach(scribe, monkeypatch)
+        stream = scribe.start_stream()
+
+        def walsender() -> int | None:
+            with contextlib.suppress(psycopg.Error):  # the server may be recovering
+                for row in cluster.query("SELECT active_pid FROM pg_replication_slots WHERE active"):
+                    return int(row[0])
+            return None
+
+        crashes = 0
+        while crashes < 8:
+            with contextlib.suppress(psycopg.Error), cluster.connect("crash") as victim:
+                os.kill(victim.info.backend_pid, signal.SIGKILL)
+                crashes += 1
+                poll(lambda: victim.execute("SELECT 1") is None, 30, "the server to crash")
+        poll(walsender, 60, "a walsender")
+        assert stream.poll() is None
+        done: set[int] = set()
+        while stream.poll() is None:
+            if (pid := walsender()) is not None and pid not in done:
+                os.kill(pid, signal.SIGKILL)
+                done.add(pid)
+        said = scribe.log.read_text()
+        assert stream.returncode == 2 and len(done) <= 3, said
+        assert "error: the server crashed 3 times in a row when the decoder had begun to work" in said
+        assert "hint: The server's log has the crash. Nothing is lost up to there." in said
+        assert Archive(scribe.archive).broken() is None
+        with Writers(cluster, "crash") as writers:
+            scribe.start_stream()
+            writers.go_on()
+        check(scribe, writers)
         scribe.close()
 
 

@@ -53,11 +53,13 @@ class Suite:
 
     def prepare(self, only: list[str]) -> None:
         """Copy, filter and build."""
-        for name in ("data", "expected"):
-            shutil.copytree(self.source / name, self.work / name)
-        (self.work / "sql").mkdir()
-        for path in (self.source / "sql").glob("*.sql"):
-            (self.work / "sql" / path.name).write_bytes(self._filter(path.read_bytes()))
+        for name in ("data", "expected", "output"):  # input and output: up to 14, where pg_regress fills in paths
+            if (self.source / name).is_dir():
+                shutil.copytree(self.source / name, self.work / name)
+        for name, pattern in (("sql", "*.sql"), ("input", "*.source")):
+            (self.work / name).mkdir()
+            for path in (self.source / name).glob(pattern):
+                (self.work / name / path.name).write_bytes(self._filter(path.read_bytes()))
         lines = (self.source / "parallel_schedule").read_text().splitlines()
         if only:
             lines = [f"test: {name}" for name in ["test_setup", *only]]

@@ -136,7 +136,7 @@ class Decoder(Steps, ABC):
     failover = True  # whether standbys can keep what it needs of the source
     points = "transaction"  # see Text
     plain = False  # whether what it writes is the SQL of a segment already
-    may_crash = False  # whether decoding may end the server's processes
+    may_crash = False  # whether what has crashed the server's processes is known to do so for ever
 
     @abstractmethod
     def scan(self, tape: Tape, start: int, position: int = 0, tick: Callable[[], None] = lambda: None) -> Scan:

@@ -39,6 +39,7 @@ LASTING = 5.0  # seconds of an outage after which a reason that is new is said, 
 STEADY = 1.0  # seconds of streaming after which an outage is over
 REFUSALS = 3  # times in a row the server may refuse to start the stream, fail to decode the same transaction, or crash
 BRIEF = 10.0  # seconds of streaming after which a crash was not caused by what was sent first
+CALM = 5.0  # seconds for which the server has to stand without a decoder before another crash is held against that
 
 
 UNDECODABLE = (
@@ -101,7 +102,7 @@ class Receiver:
     def dropped(self) -> bool:
         """Whether the server's process was gone without a word, soon after the decoder had begun."""
         brief = self.initiated is not None and time.monotonic() - self.initiated < BRIEF
-        return brief and self.decoder.may_crash and "server closed the connection unexpectedly" in self.last
+        return brief and "server closed the connection unexpectedly" in self.last
 
 
 class Supervisor:
@@ -145,6 +146,8 @@ class Supervisor:
     def _supervise(self) -> None:
         delay, refusals, stuck, reached = FIRST_DELAY, 0, 0, -1
         while True:
+            if self._dropped_by is not None and self._drops:
+                self._watch_server()
             receiver = self._try_start()
             if receiver is not None:
                 began = time.monotonic()
@@ -239,13 +242,28 @@ class Supervisor:
         self.talk.note(f"starting at {format_lsn(position)}")
         return Receiver(child, position, decoder, server_start)
 
+    def _watch_server(self) -> None:
+        """See whether the server crashes without the decoder, too: a walsender does not say why it has to end."""
+        with suppress(ScribeError, OSError):
+            try:
+                with self._connect(self._reachable_identity()) as conn:
+                    self._sleep(CALM)
+                    fetch_value(conn, "SELECT 1")
+            except psycopg.OperationalError:
+                self._dropped_by = None
+
     def _count_drops(self, conn: psycopg.Connection[Any]) -> object:
-        """Return when the server was started. Raises ScribeError where the decoder crashes it again and again."""
+        """Return when the server was started. Raises ScribeError where the decoder crashes it again and again.
+
+        Each crash ends all sessions of the server: better no stream than one more.
+        """
         server_start = fetch_value(conn, "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8")
         self._drops = self._drops + 1 if self._dropped_by == server_start else 0
         if self._drops >= REFUSALS:
             reason = f"the server crashed {self._drops} times in a row when the decoder had begun to work"
-            raise recovery.break_at_end(self.archive, reason)
+            if decoder_of(self.archive.identity()).may_crash:
+                raise recovery.break_at_end(self.archive, reason)
+            raise UsageError(reason, f"The server's log has the crash. {UNDECODABLE}")
         return server_start
 
     def _reachable_identity(self) -> dict[str, Any]:
