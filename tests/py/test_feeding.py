@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import resource
 import subprocess
 from collections import deque
 from pathlib import Path
@@ -11,12 +13,14 @@ import pytest
 import zstandard
 from cluster import Cluster
 from handmade import Handmade
-from restoring import TABLES, Target, insert
+from restoring import DDL, TABLES, Target, insert
 
 from scribe.archive import segments
 from scribe.archive.cutting import Cutter, find_command
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.errors import ScribeError
+from scribe.restore.feeding import Feed
+from scribe.restore.session import Session
 
 
 def reader(text: bytes) -> Reader:
@@ -111,6 +115,37 @@ def test_a_base_runs_no_command(target: Target, tmp_path: Path, text: str, said:
     hostile_base(target.archive, text.replace("{}", str(mark)))
     assert said.replace("\\\\", "\\") in target.refused()
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["COPY public.t TO STDOUT", "SELECT 1; COPY public.t TO STDOUT", "/**/ COPY public.t FROM STDIN"]
+)
+@pytest.mark.parametrize("form", ["{};\n-- rows 1 inserted\n", DDL])
+def test_a_segment_talks_to_nobody_and_keeps_nobody_waiting(target: Target, text: str, form: str) -> None:
+    """A restore went round for ever at the first of the rows of a COPY that nobody takes."""
+    target.archive.base(TABLES)
+    target.archive.segment([form.format(text)])
+    said = target.refused()
+    assert "a COPY from or to whoever restores" in said or "the statement does not read data" in said
+    assert target.rows() == [(1, "one")]
+
+
+def test_what_the_server_sends_unasked_costs_no_memory(cluster: Cluster) -> None:
+    """Neither rows nor warnings: who wrote the archive chooses how many."""
+    more = 200 << 20
+    child = os.fork()
+    if child == 0:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used + more, used + more))
+        with cluster.connect("postgres") as conn:
+            session = Session(conn)
+            counts = session.run(b"SELECT repeat('x', 1 << 20) FROM generate_series(1, 400); SELECT 1")
+            flood = b"DO $$ BEGIN FOR i IN 1..2000 LOOP RAISE WARNING '%', repeat('x', 1 << 17); END LOOP; END $$"
+            sender = Feed(session, "the file", stop=True)
+            conn.add_notice_handler(sender.note)
+            session.run(flood)
+        os._exit(0 if (counts, len(sender.messages)) == ([400, 1], 1001) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_globals_and_database_settings_run_no_command(target: Target, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from scribe.restore.session import ServerError, Session
 
 THERE_ALREADY = {"42710", "42P04", "42P06"}
 _FOREIGN = "Nothing that pg_dump has written looks like this. Do not restore an archive that you do not trust."
+_MESSAGES = 1000
+_LONGEST = 2000  # characters of one
 _OPTIONS = f"{WRITING} -c synchronous_commit=off -c client_min_messages=warning"
 
 
@@ -62,7 +64,7 @@ class Feed:
     def note(self, said: psycopg.errors.Diagnostic) -> None:
         """Take a warning of the server's."""
         if said.severity_nonlocalized == "WARNING" and said.sqlstate not in THERE_ALREADY:
-            self.messages.append(said.message_primary or "")
+            self._tell(said.message_primary or "")
 
     def send(self, chunks: Iterator[bytes]) -> None:
         """Send everything. Raises ScribeError."""
@@ -117,7 +119,14 @@ class Feed:
         if self.stop:
             raise ScribeError(f"line {piece.line}: {error.said}")
         if error.sqlstate not in THERE_ALREADY:
-            self.messages.append(error.said)
+            self._tell(error.said)
+
+    def _tell(self, text: str) -> None:
+        """Note what the server said; whoever wrote the file chooses how often and how much it says."""
+        if len(self.messages) < _MESSAGES:
+            self.messages.append(text[:_LONGEST])
+        elif len(self.messages) == _MESSAGES:
+            self.messages.append("further messages are left out")
 
 
 def feed(

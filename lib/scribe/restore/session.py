@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 from typing import Any
 
@@ -36,6 +37,7 @@ class Session:
         """Send one message; collect() must follow. Raises TryAgainError when the server is gone."""
         try:
             self._pgconn.send_query(sql)
+            self._pgconn.set_single_row_mode()  # rows that nobody has asked for are not gathered
         except psycopg.OperationalError as error:
             raise lost(str(error)) from None
 
@@ -49,10 +51,9 @@ class Session:
         while (result := self._next_result()) is not None:
             if result.status in _DONE:
                 counts.append(result.command_tuples)
-            elif failure is None:
+            elif result.status != pq.ExecStatus.SINGLE_TUPLE and failure is None:
                 failure = self._failure(result, len(counts))
-            if result.status == pq.ExecStatus.COPY_IN:
-                self._pgconn.put_copy_end(b"no data follows")
+            self._end_copying(result.status)
         if failure is not None:
             raise failure
         return counts
@@ -67,7 +68,7 @@ class Session:
         self.send(sql)
         rows: list[bytes] = []
         while (result := self._next_result()) is not None:
-            if result.status not in _DONE:
+            if result.status not in (*_DONE, pq.ExecStatus.SINGLE_TUPLE):
                 raise self._failure(result, 0)
             rows += [result.get_value(i, 0) or b"" for i in range(result.ntuples)]
         return rows
@@ -79,10 +80,11 @@ class Session:
         if result is not None and result.status == pq.ExecStatus.COPY_IN:
             return
         failure = ServerError(0, "the statement does not read data", "", "")
-        if result is not None and result.status not in _DONE:
+        if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
             failure = self._failure(result, 0)
-        while self._next_result() is not None:
-            pass
+        while result is not None:
+            self._end_copying(result.status)
+            result = self._next_result()
         raise failure
 
     def put_data(self, data: bytes) -> None:
@@ -101,6 +103,16 @@ class Session:
         counts = self.collect()
         return counts[0] or 0
 
+    def _end_copying(self, status: int) -> None:
+        """End a COPY that is none of ours: the server would wait for its data, or for somebody who takes them."""
+        if status == pq.ExecStatus.COPY_IN:
+            self._pgconn.put_copy_end(b"no data follows")
+        elif status == pq.ExecStatus.COPY_OUT:
+            self._pgconn.get_cancel().cancel()
+            with contextlib.suppress(psycopg.Error):  # the next result says what went wrong
+                while self._pgconn.get_copy_data(0)[0] > 0:
+                    pass
+
     def _next_result(self) -> pq.abc.PGresult | None:
         pgconn = self._pgconn
         try:
@@ -114,6 +126,9 @@ class Session:
     def _failure(self, result: pq.abc.PGresult, index: int) -> ServerError:
         if self._pgconn.status == pq.ConnStatus.BAD:
             raise lost(result.get_error_message())
+
+        if result.status in (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT):
+            return ServerError(index, "a COPY from or to whoever restores", "", "")
 
         def field(code: pq.DiagnosticField) -> str:
             return (result.error_field(code) or b"").decode("utf-8", "replace")
