@@ -172,12 +172,13 @@ class Faulty(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), handler or _Handler)
         self.behind = port
         self.count = 0
+        self.asked: list[tuple[str, str]] = []  # methods and paths, since begin()
         self.counting = threading.Lock()
         self.fault: Callable[[int], str | None] = lambda number: None
 
     def begin(self, fault: Callable[[int], str | None] = lambda number: None) -> None:
         """Count from 1 again. fault: called with a request's number, returns what goes wrong with it."""
-        self.count, self.fault = 0, fault
+        self.count, self.fault, self.asked = 0, fault, []
 
     def next(self) -> str | None:
         """Count a request; return what goes wrong with it."""
@@ -198,6 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.asked.append((self.command, self.path))
         fault = self.server.next()
         if fault in (BUSY, DENIED):
             status, content = (503, _BUSY) if fault == BUSY else (403, _DENIED)

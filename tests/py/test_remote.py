@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from aged import Aged
-from buckets import Bucket, served
+from buckets import Bucket, faulty, served
 from checking import check
 from cluster import Cluster
 from compare import assert_equal
@@ -240,6 +240,31 @@ def test_a_cache_that_is_too_small_and_a_missing_key_are_told(places, host):
         url = places["s3-age"].url
         result = host.run("scribe-restore", "--archive", url, "--list", env=away.reads, check=False)
         assert (result.returncode, "Set SCRIBE_DECRYPT_WITH" in result.stderr) == (2, True)
+
+
+def test_a_cache_with_room_for_a_base_and_a_segment_is_enough_and_nothing_is_fetched_twice(
+    places, host, source, bucket, tmp_path
+):
+    away = places["s3"]
+    cache = tmp_path / "cache"
+    for _ in range(3):
+        source.cluster.psql("UPDATE t SET v = repeat(md5(random()::text), 300)", "remote")
+        source.run("scribe-rotate", "--wait-lsn", "current")
+    sizes = sorted(path.stat().st_size for path in (source.archive / "incremental").glob("*.zst"))
+    base = max(path.stat().st_size for path in (source.archive / "base").glob("*/base.sql.zst"))
+    assert len(sizes) > 4
+    with faulty(int(bucket.env["AWS_ENDPOINT_URL"].rpartition(":")[2])) as seen:
+        env = away.reads | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{seen.server_address[1]}"}
+        host.run("scribe-restore", "--archive", away.url, "--list", env=env)
+        fixed = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+        seen.begin()
+        env["SCRIBE_CACHE_SIZE"] = str(fixed + base + sizes[-1])
+        restored = host.run("scribe-restore", "--archive", away.url, "-d", "from_remote", env=env)
+    assert "each is checked when its turn comes" in restored.stderr
+    assert sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) <= fixed + base + sizes[-1]
+    fetched = [path for method, path in seen.asked if method == "GET" and path.endswith(".sql.zst")]
+    assert len(fetched) == len(set(fetched)) == len(sizes) + 1
+    assert_equal(source.cluster.dump("remote"), source.cluster.dump("from_remote"))
 
 
 def test_what_only_reads_refuses_to_write_into_a_store(places, host):

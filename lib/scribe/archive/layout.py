@@ -166,6 +166,11 @@ class Archive:
             "encoding": meta["encoding"],
         }
 
+    @property
+    def fetches(self) -> bool:
+        """Whether files are brought here when they are read, and may go again."""
+        return False
+
     def fetch(self, paths: Iterable[Path]) -> None:
         """Bring files here that are about to be read; in a directory they are here."""
 

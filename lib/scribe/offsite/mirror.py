@@ -65,6 +65,11 @@ class Mirror(Archive):
     counted: dict[str, str] = field(compare=False, default_factory=dict)
 
     @property
+    def fetches(self) -> bool:
+        """Whether files are brought here when they are read: it is so."""
+        return True
+
+    @property
     def results(self) -> Path:
         """Where scribe-verify leaves what it has found; what it found of the archive itself came out of the store."""
         return self.spool
@@ -150,16 +155,22 @@ class Mirror(Archive):
     def _make_room(self, wanted: set[Path]) -> None:
         """Remove data files that were fetched earlier, the longest unused first, if there is no room for more."""
         others = [path for path in self.held if path not in wanted]
-        total = sum(self._object(path).size for path in wanted) + sum(self.held[path] for path in others)
-        for path in others:
+        total = needed = sum(self._object(path).size for path in wanted)
+        needed += sum(self.held[path] for path in others if not self._may_go(path))
+        if needed > self.limit:  # nothing has gone for it
+            hint = f"Set SCRIBE_CACHE_SIZE to more, with room for it in SCRIBE_CACHE; {needed} bytes are needed."
+            raise NoRoomError(f"SCRIBE_CACHE_SIZE allows {self.limit} bytes only", hint)
+        total += sum(self.held[path] for path in others)
+        for path in filter(self._may_go, others):
             if total <= self.limit:
                 return
-            if self.name_of(path) in self.keys and not is_manifest(self.name_of(path)):
-                total -= self.held[path]
-                self.release(path)
-        if total > self.limit:
-            hint = f"Set SCRIBE_CACHE_SIZE to more, with room for it in SCRIBE_CACHE; {total} bytes are needed at once."
-            raise NoRoomError(f"SCRIBE_CACHE_SIZE allows {self.limit} bytes only", hint)
+            total -= self.held[path]
+            self.release(path)
+
+    def _may_go(self, path: Path) -> bool:
+        """Whether a file is data, which is fetched again if it is needed; the rest is read at any time."""
+        name = self.name_of(path)
+        return name in self.keys and not is_manifest(name) and not _is_small(name)
 
 
 def open_mirror(url: str, cache: Cache, secret: Path | None) -> Mirror:

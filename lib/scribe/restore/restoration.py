@@ -17,6 +17,7 @@ from scribe.archive.chains import (
     Chain,
     Target,
     Way,
+    check_file,
     check_files,
     find_chains,
     find_way,
@@ -32,6 +33,7 @@ from scribe.common.errors import ScribeError, UsageError
 from scribe.common.lsn import format_lsn
 from scribe.common.postgres import WRITING, connect, export_connection, is_superuser
 from scribe.common.progress import Progress
+from scribe.offsite.mirror import NoRoomError
 from scribe.restore import target as server
 from scribe.restore.extensions import compare_extensions
 from scribe.restore.narrow import Rows
@@ -134,7 +136,7 @@ class Restore:
                 server.refuse_source(conn, self.name, oid, self.identity)
             position = self._look_at_target(way, oid)
             if not self.checked:
-                self.check(way)
+                self.check(way, resumed=position is not None)
             if not self.arguments.no_globals:
                 server.check_globals(self.archive, way, self.talk.warn)
             server.check_options(way.base, self.options)
@@ -153,11 +155,23 @@ class Restore:
                 self._end_base(conn, way)
         return self._replay(way, position)
 
-    def check(self, way: Way) -> None:
-        """Compare all files with their manifests. Raises ScribeError."""
+    def check(self, way: Way, *, resumed: bool = False) -> None:
+        """Compare all files with their manifests, those out of a store as far as they have room. Raises ScribeError."""
         self.talk.note(f"checking {len(way.segments)} segments and base {way.base.stamp}")
-        self.archive.fetch(path for path, _ in list_files(way))
-        check_files(way)
+        try:
+            self.archive.fetch(path for path, _ in list_files(way))
+        except NoRoomError:
+            self.talk.info("SCRIBE_CACHE_SIZE has no room for all files at once: each is checked when its turn comes")
+            if not resumed:
+                self._bring_base(way)
+        else:
+            check_files(way)
+
+    def _bring_base(self, way: Way) -> None:
+        """Fetch a base's files, and compare them with its manifest. Raises ScribeError."""
+        alone = replace(way, segments=())
+        self.archive.fetch(path for path, _ in list_files(alone))
+        check_files(alone)
 
     def _print_plan(self, conn: psycopg.Connection[Any], way: Way) -> None:
         self.archive.fetch(path for path, _ in list_files(way))
@@ -264,6 +278,8 @@ class Restore:
             server.create_database(conn, self.name, server.read_meta(way.base), self.options)
             server.begin_base(conn, self.name)
         self.talk.note(f"restoring base {way.base.stamp}")
+        if self.checked and self.archive.fetches:
+            self._bring_base(way)  # it may have made room for others since
         self.progress.start("base", 0)
         try:
             server.restore_base(way, self.name, self.options, conn.info.server_version, self.progress.add)
@@ -318,7 +334,7 @@ class Restore:
         self.progress.start("segments", sum(segment.manifest["plain_bytes"] for segment in segments))
         if self.rows is not None:
             self.rows.begin(replayer.session)
-        chosen = self._choose(replayer, way, segments)
+        chosen = self._choose(replayer, way, self._brought(segments))
         to_segment_end = all(self._apply_segment(replayer, segment) for segment in chosen)
         self.progress.end()
         if self.arguments.include_spool and self._apply_spool(replayer, way):
@@ -343,6 +359,13 @@ class Restore:
                 self.passed.append(segment.data.name)
                 passed.append(segment)
         _pass_over(replayer, passed, self.identity["encoding"])
+
+    def _brought(self, segments: Iterable[Segment]) -> Iterator[Segment]:
+        """Yield segments that are here; what comes out of a store is compared with its manifest whenever it is used."""
+        for segment in self.archive.bring(segments):
+            if self.archive.fetches:
+                check_file(segment.data, segment.manifest["bytes"], segment.manifest["sha256"])
+            yield segment
 
     def _apply_spool(self, replayer: Replayer, way: Way) -> int:
         """Apply what is only in the spool; return how many transactions that was."""
