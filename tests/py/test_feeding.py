@@ -168,6 +168,8 @@ def test_a_small_file_that_decompresses_to_a_large_one_costs_no_memory(
     monkeypatch.setattr(segments, "MOST", 1 << 20)
     with open_plain(path, 64 << 20) as stream, pytest.raises(ScribeError, match="has a line of more than 8 MB"):
         Reader(stream, path.name).take_line()
+    with pytest.raises(ScribeError, match="its header has more than 1 MB"):
+        reader(b"SET a.b = 1;\n" * 100_000).read_header()
     wide = zstandard.ZstdCompressionParameters(window_log=28, enable_ldm=False)
     compressor = zstandard.ZstdCompressor(compression_params=wide).compressobj()
     path.write_bytes(compressor.compress(b"x" * 100) + compressor.flush())

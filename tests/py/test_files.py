@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from scribe.common import files
-from scribe.common.errors import ScribeError
+from scribe.common.errors import ScribeError, UsageError
 
 pytestmark = pytest.mark.unit
 
@@ -68,6 +69,21 @@ def test_what_is_no_json_is_damage(tmp_path: Path, text: str) -> None:
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(ScribeError, match="not valid JSON"):
         files.read_json(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root: cannot give directories away")
+def test_nothing_is_made_in_a_directory_of_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner may put something else there in its place: a log that we append to, programs that we run."""
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+    assert files.scratch_directory() == other and files.is_safe_place(other)
+    os.chown(other, 65534, 65534)
+    assert not files.is_safe_place(other)
+    for given in (None, str(other)):
+        with pytest.raises(UsageError, match="belongs to another user"):
+            files.scratch_directory(given)
+    assert files.scratch_directory(str(tmp_path)) == tmp_path
 
 
 @pytest.mark.parametrize("how", ["pipe", "directory", "device", "much"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
 import socket
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 from cluster import ROOT, Cluster
 from source import Scribe
+
+from scribe.common.errors import ScribeError
+from scribe.restore.launcher import Launched
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root: cannot start a program as another user")
 OTHER = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
@@ -119,6 +123,17 @@ def test_a_launcher_that_cannot_is_heard(scribe: Scribe, tmp_path: Path) -> None
         [ROOT / "bin/scribe-verify", "--launch"], input='{"major": 99}\n', capture_output=True, text=True, check=False
     )
     assert "could not find the programs of a PostgreSQL server of version 99" in orders.stdout
+
+
+def test_a_launcher_that_was_taken_over_names_no_programs_for_us(tmp_path: Path) -> None:
+    """It runs as the user whom code of the source's users may have become; psql and pg_dump run as ours."""
+    evil = tmp_path / "bin"
+    evil.mkdir()
+    evil.chmod(0o777)
+    made = {"directory": str(tmp_path), "missing": {}}
+    with pytest.raises(ScribeError, match="others may change the programs in"):
+        Launched(io.StringIO(), made | {"bindir": str(evil)})
+    assert Launched(io.StringIO(), made | {"bindir": "/usr/bin"}).bindir == Path("/usr/bin")
 
 
 def test_by_hand_it_is_said_as_whom_the_code_runs(scribe: Scribe, cluster: Cluster) -> None:

@@ -102,6 +102,9 @@ def test_only_a_directory_of_its_own_keeps_a_copy_and_only_of_one_archive(peeker
     assert "another archive's database" in peeker.refused("--keep", str(keep), status=2)
     keep.chmod(0o777)
     assert "others can write to directory" in peeker.refused("--keep", str(keep), status=2)
+    (keep / "peek.json").unlink()
+    assert "others can write to directory" in peeker.refused("--keep", str(keep), status=2)
+    keep.chmod(0o700)
     (keep / "peek.json").write_text("[1]")
     assert "is not what an earlier --keep wrote" in peeker.refused("--keep", str(keep), status=2)
 

@@ -34,6 +34,7 @@ MOST = 256 << 20  # bytes read at a time within a long line
 LONG_LINE = 4 << 20  # bytes; a longer line of COPY data is handed over in parts
 SMALL = 256 << 10  # bytes of a transaction that is handed over whole
 WINDOW = 128 << 20  # bytes of memory that a zstd frame may ask for; what is written here asks for 2 MB
+HEADER = 1 << 20  # bytes before the first transaction
 LONGEST = 1100 << 20  # bytes of a line that has to be read whole; a server takes no statement beyond 1 GB
 # In a transaction of single statements every line begins with one of these.
 _NOT_SINGLE = re.compile(rb"\n(?!INSERT INTO |UPDATE |DELETE FROM |[()]|-- (?:rows|session) )")
@@ -277,6 +278,8 @@ class Reader:
             line = self._buffer.line()
             if not line:
                 raise self._damaged("it ends before its first transaction")
+            if self.consumed > HEADER:
+                raise self._damaged(f"its header has more than {HEADER >> 20} MB")
             if line.startswith(b"-- from ") and from_lsn is None:
                 from_lsn = parse_lsn(line[8:].decode().strip())
             in_guard = in_guard or line.startswith(b"DO ")

@@ -10,11 +10,12 @@ import json
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from scribe.common.errors import ScribeError, TryAgainError
+from scribe.common.errors import ScribeError, TryAgainError, UsageError
 
 TEMPORARY = ".tmp-"
 DAMAGED = 'Fetch the file from another copy of the archive; "scribe-verify" names every one that is damaged.'
@@ -236,6 +237,22 @@ def _remove_unwritten(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def is_safe_place(directory: Path) -> bool:
+    """Whether nobody but us and root can put something else in the place of what is there. Raises OSError."""
+    status = directory.stat()
+    return status.st_uid in (os.geteuid(), 0) and not status.st_mode & 0o022
+
+
+def scratch_directory(given: str | None = None) -> Path:
+    """Return the directory for what is gone at the end: the one given, else $TMPDIR. Raises UsageError, OSError."""
+    directory = Path(given or tempfile.gettempdir()).absolute()
+    owner = directory.stat().st_uid
+    if owner not in (os.geteuid(), 0):  # who owns it may put something else in the place of what we make there
+        hint = "Set TMPDIR to another one, or name one with --directory where there is that option."
+        raise UsageError(f'directory "{directory}" belongs to another user (uid {owner})', hint)
+    return directory
 
 
 def describe_strange(path: Path, root: Path) -> str | None:

@@ -21,6 +21,7 @@ from scribe.archive.chains import commit_times, describe_break
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Reader, open_plain
 from scribe.common.errors import ScribeError
+from scribe.common.files import scratch_directory
 from scribe.common.lsn import parse_lsn
 from scribe.common.printable import json_text, printable
 from scribe.history.changes import (
@@ -408,7 +409,7 @@ def search(
     number = min(jobs or os.cpu_count() or 1, len(unread))
     brought = archive.bring(unread, behind=2 * number)
     todo = (next(brought) if isinstance(item, Segment) else item for item in work)
-    with tempfile.TemporaryDirectory(prefix="scribe-log-") as directory:
+    with tempfile.TemporaryDirectory(prefix="scribe-log-", dir=scratch_directory()) as directory:
         if number < 2:
             for item in todo:
                 yield search_segment(item, query, form, directory) if isinstance(item, Segment) else item

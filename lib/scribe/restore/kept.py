@@ -115,6 +115,8 @@ class Kept:
 
     def _read(self) -> Mapping[str, Any] | None:
         hint = f"Name a new directory, or one that an earlier {self.use.named} made."
+        if not files.is_safe_place(self.path):  # the programs that its state names are run
+            raise UsageError(f'others can write to directory "{self.path}"', hint)
         try:
             state = json.loads((self.path / self.use.state).read_bytes())
         except FileNotFoundError:
@@ -126,9 +128,6 @@ class Kept:
         if not isinstance(state, dict):
             path = self.path / self.use.state
             raise UsageError(f'"{path}" is not what an earlier {self.use.named} wrote', hint)
-        found = self.path.stat()
-        if found.st_uid != os.geteuid() or found.st_mode & 0o022:  # the programs that its state names are run
-            raise UsageError(f'others can write to directory "{self.path}"', hint)
         return state
 
     def _note(self, cluster: Cluster, *, stopped: bool) -> None:

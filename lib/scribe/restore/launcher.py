@@ -16,19 +16,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from scribe.common import files
 from scribe.common.errors import ScribeError, UsageError
 from scribe.restore.preloads import Preloads
 from scribe.restore.throwaway import Cluster, throwaway
 
 SOCKET = Path("/run/scribe-rehearsal.socket")
 _WAIT = 300.0  # seconds for an answer
+_LONGEST = 1 << 20  # characters of one
 
 
 class Launched(Cluster):
     """A cluster of the launcher's."""
 
     def __init__(self, stream: IO[str], made: Mapping[str, Any]) -> None:
-        super().__init__(Path(made["directory"]), Path(made["bindir"]), None)
+        bindir = Path(made["bindir"]).resolve()
+        if not files.is_safe_place(bindir):  # its psql and pg_dump run as us, and who answers is none of us
+            raise ScribeError(f'others may change the programs in "{bindir}", which the launcher named')
+        super().__init__(Path(made["directory"]), bindir, None)
         self._stream = stream
 
     def make_directory(self, name: str) -> Path:
@@ -63,7 +68,7 @@ def launched(path: Path, major: int, preloads: Preloads) -> Iterator[Cluster]:
 def _ask(stream: IO[str], order: Mapping[str, Any]) -> dict[str, Any]:
     stream.write(json.dumps(order) + "\n")
     stream.flush()
-    line = stream.readline()
+    line = stream.readline(_LONGEST)
     if not line:
         raise ScribeError("the launcher of throw-away clusters ended", 'Run "journalctl -t scribe-verify".')
     answer: dict[str, Any] = json.loads(line)

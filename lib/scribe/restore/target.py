@@ -30,7 +30,7 @@ from scribe.common.dialect import (
     quote_literal,
 )
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
-from scribe.common.files import open_archived, read_archived, read_json
+from scribe.common.files import open_archived, read_archived, read_json, scratch_directory
 from scribe.common.lsn import parse_lsn
 from scribe.common.postgres import (
     WRITING,
@@ -505,7 +505,7 @@ def _directory_as_sql(base: Base, options: Options, said: IO[bytes]) -> Iterator
     if foreign is not None:
         path = base.path / "base.dir" / CONTENTS
         raise ScribeError(f'could not use "{path}" of the archive: {foreign}', _FOREIGN)
-    with tempfile.NamedTemporaryFile() as chosen:
+    with tempfile.NamedTemporaryFile(dir=scratch_directory()) as chosen:
         if not options.event_triggers:
             listing = [command[0], "--list", str(base.path / "base.dir")]
             listed = subprocess.run(listing, stdout=subprocess.PIPE, check=True).stdout

@@ -77,7 +77,7 @@ class Cluster:
         path = self.directory / name
         path.mkdir(mode=files.DIRECTORY_MODE)
         if self.user is not None:
-            os.chown(path, self.user.pw_uid, self.user.pw_gid)
+            os.chown(path, self.user.pw_uid, self.user.pw_gid, follow_symlinks=False)
         return path
 
     def popen(self, command: Sequence[str], log: int) -> subprocess.Popen[bytes]:
@@ -153,7 +153,7 @@ def throwaway(
 def unused(major: int, directory: str | None = None, *, shared: bool = False) -> Iterator[Cluster]:
     """Make the files of a cluster for one block, as throwaway() does, without a server. Raises as it does."""
     bindir, user = find_bindir(major), find_user()
-    parent = Path(directory or tempfile.gettempdir()).absolute()
+    parent = files.scratch_directory(directory)
     remove_abandoned(parent)
     path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     try:

@@ -19,6 +19,7 @@ import psycopg
 
 from scribe.common.dialect import HEADER_SETTINGS, Begin, quote_name
 from scribe.common.errors import ScribeError, UsageError
+from scribe.common.files import scratch_directory
 from scribe.common.lsn import format_lsn
 from scribe.restore import target as server
 from scribe.restore.acting import Acting, read_acting
@@ -216,7 +217,7 @@ class Undo:
         lsn = found.begin.commit_lsn
         self.copy.bring_to(target_lsn=lsn, target_exclusive=True)
         with (
-            tempfile.TemporaryDirectory(prefix="scribe-undo-") as place,
+            tempfile.TemporaryDirectory(prefix="scribe-undo-", dir=scratch_directory()) as place,
             self.copy.cloned(f"before_{lsn}") as clone,
         ):
             before = take_shot(clone, Path(place) / "before")
