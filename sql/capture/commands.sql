@@ -113,7 +113,8 @@ BEGIN
             PERFORM scribe.record_reindex(relids, false);
             RETURN;
         ELSIF tag = 'ALTER TABLE' AND statement ~* '^[^,]*\mREPLICA\s+IDENTITY\s+USING\s+INDEX\M[^,]*$'
-            AND EXISTS (SELECT FROM pg_index WHERE indrelid = ANY (relids) AND indisreplident AND NOT indisvalid) THEN
+            AND EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+                WHERE i.indrelid = ANY (relids) AND i.indisreplident AND NOT i.indisvalid AND c.relkind = 'i') THEN
             RETURN;  -- as above, and the table gets another identity at once
         ELSIF tag = 'CREATE INDEX' THEN
             SELECT indexrelid INTO invalid FROM pg_index WHERE indexrelid = ANY (relids) AND NOT indisvalid

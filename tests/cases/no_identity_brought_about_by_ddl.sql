@@ -37,3 +37,9 @@ ALTER TABLE by_index2 DROP CONSTRAINT by_index2_id_key;
 DELETE FROM by_index2 WHERE id = 1;
 ALTER TABLE before_init ADD COLUMN c int;
 UPDATE before_init SET c = 1;
+-- of a partitioned table, whose index is valid once each partition has one
+CREATE TABLE late (id int NOT NULL) PARTITION BY LIST (id);
+CREATE TABLE late_1 PARTITION OF late FOR VALUES IN (1);
+ALTER TABLE ONLY late ADD CONSTRAINT late_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY late REPLICA IDENTITY USING INDEX late_pkey;
+INSERT INTO late VALUES (1);
