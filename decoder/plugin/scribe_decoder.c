@@ -155,6 +155,7 @@ scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool i
 	relations_init(state);
 	shared_init(state);
 	unseen_init(state);
+	unrecorded_init();
 	pin_settings(state);
 }
 
@@ -196,6 +197,7 @@ scribe_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	relations_begin(txn);
 	look_at_shared(state, shared_look);
 	unseen_begin(state);
+	unrecorded_begin(state);
 }
 
 /*
@@ -398,6 +400,7 @@ scribe_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr com
 
 	run_end(state);
 	unseen_commit(state);
+	unrecorded_commit(state);
 	restore_triggers(state);
 	state->ending = true;
 	shared_look(state);

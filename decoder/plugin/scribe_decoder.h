@@ -18,6 +18,7 @@
  *	  scribe_text.c		is a statement's text safe for psql?
  *	  scribe_create.c	CREATE TABLE and the like from the catalog
  *	  scribe_unseen.c	what C code makes and drops, with no event trigger
+ *	  scribe_unrecorded.c	schema changes that no row tells of
  *	  scribe_shared.c	roles, tablespaces and the database: what changed
  *	  scribe_roles.c	and what replay is to do about it
  */
@@ -26,6 +27,7 @@
 
 #include "compat.h"
 
+#include "access/htup.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
@@ -215,6 +217,7 @@ typedef struct ScribeState
 	List	   *announced;		/* OIDs the DDL so far created */
 	List	   *made;			/* OIDs of what C code made */
 	List	   *gone;			/* what C code dropped, until the transaction ends */
+	List	   *looked_at;		/* OIDs of relations whose catalog rows were touched */
 	List	   *schemas_made;	/* identities of schemas the DDL so far created */
 	bool		audited;		/* there was DDL */
 	bool		altering;		/* DDL that makes tables or sequences */
@@ -355,6 +358,13 @@ extern void unseen_audit(ScribeState *state, const char *kind, const char *tag, 
 extern void unseen_look(ScribeState *state);
 extern void unseen_commit(ScribeState *state);
 extern const char *unseen_name(Oid type, Datum value);
+extern bool was_written(ScribeState *state, HeapTupleHeader header);
+
+/* scribe_unrecorded.c */
+extern void unrecorded_init(void);
+extern void unrecorded_begin(ScribeState *state);
+extern void unrecorded_note(ScribeState *state, List *oids);
+extern void unrecorded_commit(ScribeState *state);
 
 /* scribe_absent.c */
 extern bool is_absent_type(Oid type);

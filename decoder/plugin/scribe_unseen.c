@@ -283,7 +283,7 @@ schema_is_announced(ScribeState *state, const char *name)
 /*
  * Whether a row of a catalog is in the snapshot, had nobody deleted it.
  */
-static bool
+bool
 was_written(ScribeState *state, HeapTupleHeader header)
 {
 	TransactionId writer = HeapTupleHeaderGetXmin(header);
@@ -633,6 +633,7 @@ unseen_look(ScribeState *state)
 	}
 	list_sort(oids, compare_oids);
 	list_deduplicate_oid(oids);
+	unrecorded_note(state, oids);
 	/* what has gone first, since its name may be another's by now */
 	foreach(cell, oids)
 		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(cell))))

@@ -220,6 +220,70 @@ def test_a_relation_nobody_saw_made_is_flagged_at_rotation(scribe: Scribe) -> No
     assert scribe.run("scribe-check", "--only", "ddl", check=False).returncode == 2
 
 
+UNRECORDED = {
+    "table public.altered": "ALTER TABLE altered DROP COLUMN v",
+    "table public.checked": "ALTER TABLE checked ADD CHECK (id < 10)",
+    "table public.defaulted": "ALTER TABLE defaulted ALTER v SET DEFAULT 4",
+    "table public.granted": "GRANT SELECT ON granted TO PUBLIC",
+    "table public.guarded": "DROP POLICY guards ON guarded",
+    "table public.renamed_since": "ALTER TABLE renamed RENAME TO renamed_since",
+    "table public.shown": "CREATE OR REPLACE VIEW shown AS SELECT 3 AS a",
+    "table public.triggered": "ALTER TABLE triggered DISABLE TRIGGER fires",
+    "function public.changed": "CREATE OR REPLACE FUNCTION changed() RETURNS int LANGUAGE sql AS 'SELECT 2'",
+    "type public.mood": "ALTER TYPE mood ADD VALUE 'c'",
+    "table public.widened": "UPDATE pg_attribute SET atttypmod = 9 WHERE attrelid = 'widened'::regclass AND attnum = 1",
+    "type public.narrowed": "DELETE FROM pg_enum WHERE enumlabel = 'gone'",
+}
+TOGGLE = (
+    "DO $$ DECLARE n name; BEGIN FOR n IN SELECT evtname FROM pg_event_trigger WHERE evtname LIKE '!scribe%' LOOP"
+    " EXECUTE format('ALTER EVENT TRIGGER %I {}', n); END LOOP; END $$;"
+)
+
+
+def test_a_change_that_nothing_recorded_is_flagged_and_what_changes_nothing_is_not(scribe: Scribe) -> None:
+    cluster, dbname = scribe.cluster, scribe.dbname
+    cluster.psql(
+        "CREATE ROLE scribe_giver; CREATE TABLE altered (id int PRIMARY KEY, v int CHECK (v > 0), w int);"
+        "INSERT INTO altered VALUES (1, 1, 1); ALTER TABLE altered ADD COLUMN fast int DEFAULT 7;"
+        "CREATE TABLE checked (id int PRIMARY KEY); CREATE TABLE defaulted (id int PRIMARY KEY, v int DEFAULT 3);"
+        "CREATE TABLE granted (id int PRIMARY KEY); CREATE TABLE guarded (id int PRIMARY KEY);"
+        "CREATE POLICY guards ON guarded USING (true); CREATE TABLE renamed (id int PRIMARY KEY);"
+        "CREATE VIEW shown AS SELECT 1 AS a; CREATE TABLE triggered (id int PRIMARY KEY);"
+        "CREATE TRIGGER fires BEFORE UPDATE ON triggered FOR EACH ROW"
+        " EXECUTE FUNCTION suppress_redundant_updates_trigger();"
+        "CREATE FUNCTION changed() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE mood AS ENUM ('a', 'b');"
+        "CREATE TABLE widened (v varchar(10)); CREATE TYPE narrowed AS ENUM ('stays', 'gone');"
+        "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (9);"
+        "ALTER TABLE altered OWNER TO scribe_giver; GRANT SELECT ON altered TO PUBLIC;"
+        "ALTER FUNCTION changed() OWNER TO scribe_giver",
+        dbname,
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    for statement in (
+        "ANALYZE",
+        "REINDEX TABLE CONCURRENTLY altered",
+        "CREATE TEMP TABLE of_altered () INHERITS (altered); CREATE TYPE pg_temp.mood AS ENUM ('a', 'b');"
+        "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        "TRUNCATE altered; ALTER TYPE pg_temp.mood ADD VALUE 'c'",
+        "INSERT INTO altered VALUES (1, 1, 1)",
+        "REASSIGN OWNED BY scribe_giver TO postgres; DROP ROLE scribe_giver",
+        "ALTER TABLE p DETACH PARTITION p1 CONCURRENTLY",
+        "VACUUM FULL",
+        "CLUSTER altered USING altered_pkey",
+    ):
+        cluster.psql(statement, dbname)
+    assert rotated(scribe)[1] == []
+    cluster.psql(TOGGLE.format("DISABLE"), dbname)
+    for statement in UNRECORDED.values():
+        cluster.psql(statement, dbname)
+    cluster.psql(TOGGLE.format("ENABLE ALWAYS"), dbname)
+    told = "{} was changed by no statement that was recorded; take a new base"
+    assert rotated(scribe)[1] == [told.format(what) for what in UNRECORDED]
+    assert scribe.run("scribe-check", "--only", "ddl", check=False).returncode == 2
+
+
 def test_changes_that_event_triggers_were_kept_from_are_recorded_and_flagged(scribe: Scribe) -> None:
     cluster, dbname = scribe.cluster, scribe.dbname
     if cluster.version_num < 170000:
