@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -20,9 +22,10 @@ from scribe.archive.manifest import check_value
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.offsite import stores, versions
 from scribe.offsite.contents import archived_files
+from scribe.offsite.encryption import decrypt
 from scribe.offsite.mirror import Cache, Mirror, open_mirror
 from scribe.offsite.stores import PART, DirectoryStore, ObjectStore
-from scribe.offsite.sync import sync, unsent
+from scribe.offsite.sync import Sender, record_path, sync, unsent
 from scribe.offsite.versions import Version, digest_of, newest_versions, read_newest
 
 pytestmark = pytest.mark.unit
@@ -210,6 +213,67 @@ def test_a_directory_that_cannot_be_read_is_not_taken_for_empty():
         finally:
             os.seteuid(before)
             Path(name, "incremental").chmod(0o700)
+
+
+def test_a_place_that_is_away_for_long_is_as_old_as_its_last_full_look(archive, url, tmp_path):
+    (tmp_path / "store").rename(tmp_path / "away")
+    record = record_path(archive)
+    looked = json.loads(record.read_text())
+    looked["remotes"][0]["time"] -= 3 * 86400
+    record.write_text(json.dumps(looked))
+    newest = archive.path / "incremental" / archive.segment_names()[-1]
+    os.utime(newest)
+    (look,) = sync(archive, [url])
+    assert look.fault is not None and look.unseen
+    env = {"SCRIBE_ARCHIVE": str(archive.path), "SCRIBE_REMOTE": url}
+    result = run_alone("scribe-check", "--only", "shipping", "--format", "json", **env)
+    (found,) = json.loads(result.stdout)["checks"]
+    assert (found["state"], "there is no directory" in found["text"]) == ("CRITICAL", True)
+    assert found["values"]["unsent_files"] == 4 and found["values"]["unsent_age_seconds"] > 2 * 86400
+    assert found["values"]["unsent_bytes"] >= sum(path.stat().st_size for path in newest.parent.iterdir())
+    env["SCRIBE_REMOTE"] = "file:///never/seen"
+    assert run_alone("scribe-sync", **env).returncode == 75
+    result = run_alone("scribe-check", "--only", "shipping", **env)
+    assert "1 place never seen, tried " in result.stdout and "complete" not in result.stdout
+
+
+def test_why_nothing_can_be_kept_or_decrypted_is_told(archive, url, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="where what is fetched is kept: Not a directory"):
+        open_mirror(url, Cache(tmp_path / "file" / "cache", 1 << 20), None)
+    mirror = opened(url, tmp_path)
+    with pytest.raises(UsageError, match='could not read the keys in "/nowhere/key": No such file'):
+        list(decrypt([b""], Path("/nowhere/key")))
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        mirror.fetch(data(mirror)[:1])
+    assert str(caught.value.filename) == str(data(mirror)[0])
+
+
+@pytest.mark.skipif(shutil.which("age") is None, reason="place: there is no age on this machine")
+def test_an_encrypted_object_that_is_not_ours_is_named_and_a_lost_race_is_try_again(archive, tmp_path):
+    subprocess.run(["age-keygen", "-o", tmp_path / "key"], check=True, capture_output=True)
+    public = subprocess.check_output(["age-keygen", "-y", tmp_path / "key"], text=True).strip()
+    place = f"file://{tmp_path}/store"
+    assert sync(archive, [place], (public,))[0].fault is None
+    newest = tmp_path / "store/incremental" / f"{archive.segment_names()[-1]}.age"
+    newest.write_bytes(b"somebody else's")
+    with pytest.raises(ScribeError, match=f'could not decrypt "{place}/incremental/{newest.name}": age could not'):
+        open_mirror(place, Cache(tmp_path / "cache", 1 << 20), tmp_path / "key")
+    sender = Sender(archive, place, (public,), 1, lambda text: None)
+    first = next(archive.segments()).path
+    with pytest.raises(TryAgainError, match="was written meanwhile by somebody else"):
+        sender.put(DirectoryStore(place), f"incremental/{first.name}", first)
+
+
+def test_the_settings_of_the_lost_host_lead_to_the_copy(tmp_path):
+    env = {"SCRIBE_ARCHIVE": f"{tmp_path}/lost", "SCRIBE_REMOTE": "s3://offsite/shop"}
+    result = run_alone("scribe-restore", "-d", "copy", **env)
+    assert (result.returncode, '"--archive s3://offsite/shop"' in result.stderr) == (2, True)
 
 
 def test_what_was_finished_after_the_last_look_is_not_sent(archive, url):

@@ -23,6 +23,7 @@ FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 MOST = 256 << 20  # bytes of what is read as a whole: a manifest, or the roles and tablespaces of a server
 _MOST_DIGITS = 80
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def sync_directory(directory: Path) -> None:
@@ -96,8 +97,10 @@ def replacing(path: Path, *, exclusive: bool = False, mode: int = FILE_MODE) -> 
             stream.flush()
             os.fsync(stream.fileno())
             publish(temporary, path, exclusive=exclusive)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+            error.filename = str(path)  # write(2) names none
         raise
 
 

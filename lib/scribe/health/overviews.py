@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from scribe.common.cli import prepare
@@ -45,7 +46,7 @@ def look_at(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         names = [instance.name for instance in instances]
         found = look_at_all(instances, arguments, work, seconds)
     else:
-        names = [prepare(arguments).archive.name]
+        names = [Path(prepare(arguments).place).name]
         found = [collect(lambda: work(arguments), seconds)]
     return [
         as_json(name, assemble(one, checks, timeout, started), facts_of(one))

@@ -6,18 +6,19 @@ import fcntl
 import os
 import stat
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from scribe.archive.layout import Segment
+from scribe.archive.layout import Archive, Segment
 from scribe.archive.shipping import Outbox
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn, parse_lsn
 from scribe.common.process import Process, from_json
 from scribe.health.facts import Survey, parse_moment
 from scribe.health.findings import Finding, Limit, State, Value, count_text, size_text, time_text, worst
-from scribe.offsite.sync import read_record
+from scribe.offsite.sync import read_record, unsent
 
 _DUMP = 'Run "scribe-dump" to take a new base.'
 _NEW_CHAIN = 'Run "scribe-init" to begin a new chain with a new base.'
@@ -233,21 +234,33 @@ def _check_remotes(survey: Survey, limit: Limit) -> Finding:
         if url not in known:
             return Finding("shipping", State.WARNING, f"{url} was not looked at yet", hint)
     remotes = [known[url] for url in survey.settings["SCRIBE_REMOTE"]]
-    names = {str(name) for remote in remotes for name in remote["missing"]}
+    names = set(unsent(survey.archive, survey.settings["SCRIBE_REMOTE"]))
+    told, missing = {str(n) for r in remotes for n in r["missing"]}, max(r["missing_bytes"] for r in remotes)
+    waiting = missing + _newer(survey.archive, names - told)
     since = [moment for name in names if (moment := _written(survey.archive.path / name))]
     looked = min(float(remote["time"]) for remote in remotes)
     age = max(0.0, survey.now - min([looked, *since]))
     values = [
         limit.value("unsent_age_seconds", age, "Age of the oldest file that waits to be sent, or of the last look."),
         Value("unsent_files", len(names), "Finished files that a place of SCRIBE_REMOTE lacks."),
-        Value("unsent_bytes", max(r["missing_bytes"] for r in remotes), "Their size, at the place that lacks most."),
+        Value("unsent_bytes", waiting, "Their size, at the place that lacks most."),
         Value("remote_look_timestamp_seconds", looked, "When the places were last looked at."),
     ]
     faults = [f"{remote['url']}: {remote['error']}" for remote in remotes if remote["error"]]
-    seen = f"looked at {time_text(survey.now - looked)} ago"
+    unseen = sum(bool(remote["unseen"]) for remote in remotes)
+    seen = f"{'tried' if unseen else 'looked at'} {time_text(survey.now - looked)} ago"
     text = f"{count_text(len(names), 'file')} not sent" if names else f"{count_text(len(remotes), 'place')} complete"
+    if unseen:
+        text = f"{count_text(unseen, 'place')} never seen"
     state = worst([limit.judge(age), State.WARNING if faults else State.OK])
     return Finding("shipping", state, "; ".join([f"{text}, {seen}", *faults]), hint if state else "", values)
+
+
+def _newer(archive: Archive, manifests: Iterable[str]) -> int:
+    """Return the bytes of what was finished since, which no look has counted: manifests, and what they describe."""
+    paths = [archive.path / name for name in manifests]
+    found = [each for path in paths for each in path.parent.glob("*" if path.stem == "manifest" else f"{path.stem}.*")]
+    return sum(each.stat().st_size for each in found if each.is_file())
 
 
 def _written(path: Path) -> float | None:

@@ -24,13 +24,25 @@ class DamagedError(ScribeError):
 
 def encrypt(blocks: Iterable[bytes], recipients: Iterable[str]) -> Iterator[bytes]:
     """Yield what blocks hold, encrypted. Raises ScribeError if age fails: then what was yielded is no whole file."""
+    for word in filter(os.path.isabs, recipients):
+        _refuse_unreadable(Path(word))
     options = [text for word in recipients for text in ("-R" if os.path.isabs(word) else "-r", word)]
     yield from _through_age(["--encrypt", *options], blocks)
 
 
 def decrypt(blocks: Iterable[bytes], keys: Path) -> Iterator[bytes]:
     """Yield what encrypted blocks hold. Raises ScribeError if the key does not fit, or something was changed."""
+    _refuse_unreadable(keys)
     yield from _through_age(["--decrypt", "-i", str(keys)], blocks)
+
+
+def _refuse_unreadable(path: Path) -> None:
+    """Raise UsageError for a file of keys that is not there or cannot be read: nothing is damaged then."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        hint = "Correct SCRIBE_ENCRYPT_TO or SCRIBE_DECRYPT_WITH, or make it readable."
+        raise UsageError(f'could not read the keys in "{path}": {error.strerror}', hint) from None
 
 
 def _through_age(arguments: list[str], blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -18,11 +18,11 @@ from pathlib import Path
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.pruned import read_pruned
 from scribe.common import files
-from scribe.common.errors import UsageError
+from scribe.common.errors import ScribeError, UsageError
 from scribe.common.lsn import format_lsn
 from scribe.common.settings import Settings
 from scribe.offsite.contents import archived_files, is_manifest
-from scribe.offsite.encryption import SUFFIX, decrypt
+from scribe.offsite.encryption import SUFFIX, DamagedError, decrypt
 from scribe.offsite.removed import Removed, read_removed
 from scribe.offsite.stores import Store, Stored, bounded, open_store
 from scribe.offsite.versions import LOOSE, REMOVED, newest_versions, read_newest, time_of
@@ -146,9 +146,13 @@ class Mirror(Archive):
                 hint = "Set SCRIBE_DECRYPT_WITH to the file of the secret key."
                 raise UsageError(f'"{self.store.url}/{key}" is encrypted', hint)
             blocks = decrypt(blocks, self.secret)
-        with files.replacing(path) as stream:
-            for block in blocks:
-                stream.write(block)
+        try:
+            with files.replacing(path) as stream:
+                for block in blocks:
+                    stream.write(block)
+        except DamagedError as error:
+            hint = "Set SCRIBE_DECRYPT_WITH to the secret key to which it was encrypted; if it is, see who changed it."
+            raise ScribeError(f'could not decrypt "{self.store.url}/{key}": {error.message}', hint) from None
         os.utime(path, ns=(time.time_ns(), self._object(path).changed * 1000))
         self.held[path] = self._object(path).size
 
@@ -181,7 +185,11 @@ def open_mirror(url: str, cache: Cache, secret: Path | None) -> Mirror:
     if not any(name.startswith("base/") for name in keys):
         raise UsageError(f'there is no archive in "{url}"', "Correct the URL; scribe-sync shows what it sends where.")
     path = cache.place(url)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        text = f'could not make "{path}", where what is fetched is kept: {error.strerror}'
+        raise UsageError(text, "Set SCRIBE_CACHE to a directory in which you may write.") from None
     _refuse_strange(path)
     lock = files.Lock(path / ".lock", "another program reads this archive through the same SCRIBE_CACHE")
     lock.__enter__()  # it is held until the process ends
@@ -252,6 +260,10 @@ def find_archive(settings: Settings) -> Archive:
     """Return the archive that the settings name, in a directory or in a store. Raises ScribeError."""
     place = settings.place
     if isinstance(place, Path):
+        remote = settings["SCRIBE_REMOTE"]
+        if remote and not place.exists():
+            hint = f'Mount its file system, or read the copy in a store with "--archive {remote[0]}".'
+            raise UsageError(f'there is no archive in "{place}"', hint)
         return Archive(place)
     directory = settings["SCRIBE_CACHE"] or Path(os.path.expanduser("~/.cache/pg_scribe"))
     return open_mirror(place, Cache(directory, settings["SCRIBE_CACHE_SIZE"]), settings["SCRIBE_DECRYPT_WITH"])

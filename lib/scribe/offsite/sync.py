@@ -65,7 +65,12 @@ def read_record(archive: Archive) -> dict[str, dict[str, Any]]:
 
 
 def _record(archive: Archive, looks: Sequence[Look]) -> None:
-    known = read_record(archive) | {look.url: look.as_json() for look in looks}
+    known = read_record(archive)
+    for look in looks:
+        value = look.as_json()
+        if look.unseen and look.url in known:  # what the last full look has found holds, and is as old as it was
+            value = known[look.url] | {"error": value["error"]}
+        known[look.url] = value
     files.write_json(record_path(archive), {"remotes": list(known.values())})
 
 
@@ -83,7 +88,7 @@ def sync(
     A place that fails keeps no other from its files. Raises TryAgainError if another run is at work.
     """
     with files.Lock(archive.spool / "remote.lock", "another program sends files to the same places"):
-        looks = [_Sender(archive, url, recipients, jobs, tell).run(dry_run=dry_run) for url in urls]
+        looks = [Sender(archive, url, recipients, jobs, tell).run(dry_run=dry_run) for url in urls]
         if not dry_run:
             _record(archive, looks)
     return looks
@@ -139,7 +144,7 @@ def send(archive: Archive, settings: Settings, talk: Talker) -> None:
             talk.note(f"sent {look.sent} files, {look.sent_bytes} bytes, to {look.url}")
 
 
-class _Sender:
+class Sender:
     """One place, and what is to be done there."""
 
     def __init__(
@@ -229,7 +234,7 @@ class _Sender:
         try:
             for item in thing if not self.away else ():
                 item.path.stat()  # that it is missing is no fault of the store's
-                self._put(store, item.name, item.path)
+                self.put(store, item.name, item.path)
                 sent.append(item)
         except ScribeError as error:
             self.away = self.away or isinstance(error, TryAgainError | UsageError)
@@ -240,11 +245,18 @@ class _Sender:
             return sent, ScribeError(f'could not read "{error.filename}": {error.strerror}')
         return sent, None
 
-    def _put(self, store: Store, name: str, path: Path) -> None:
+    def put(self, store: Store, name: str, path: Path) -> None:
+        """Write a file under its key. Raises ScribeError."""
         key = key_of(name, encrypted=self.encrypted)
         if key in self.objects:  # of another size; a store that knows no conditions would overwrite it
             raise OtherError(store.url, key)
-        store.put(key, path if key == name else encrypt(blocks_of(path), self.recipients))
+        try:
+            store.put(key, path if key == name else encrypt(blocks_of(path), self.recipients))
+        except OtherError:
+            if key == name:
+                raise
+            hint = "Another host sends the same archive there; the next run compares again."
+            raise TryAgainError(f'"{store.url}/{key}" was written meanwhile by somebody else', hint) from None
 
     def _replace(self, store: Store, name: str, before: Version | None) -> None:
         content = self._content(name)
