@@ -21,6 +21,15 @@ def prepare(scribe: Scribe, script: str) -> None:
     scribe.start_stream()
 
 
+@pytest.mark.unit
+def test_nothing_that_is_printed_destroys_what_it_is_about_when_it_is_typed() -> None:
+    """No hint and no alarm asks to remove all large objects, to mark everything as sent, or to remove directories."""
+    harm = re.compile(r"lo_unlink\(oid\) FROM pg_largeobject_metadata(?! WHERE)|ARCHIVE_COMMAND=true|rm -rf? [^\s\"]")
+    texts = [*(ROOT / "lib").rglob("*.py"), ROOT / "docs/alarms.md", *(ROOT / "etc").rglob("*.*")]
+    found = [f"{path}: {match[0]}" for path in texts for match in harm.finditer(path.read_text())]
+    assert len(texts) > 100 and found == []
+
+
 @pytest.mark.slow
 def test_resume_and_skip_work_as_printed_after_a_newer_base(scribe: Scribe, cluster: Cluster) -> None:
     prepare(scribe, "CREATE TABLE t (a int PRIMARY KEY)")

@@ -216,7 +216,7 @@ def check_large_objects(survey: Survey, limit: Limit) -> Finding:
     values = [limit.value("large_objects", number, "Large objects in the database.")]
     text = count_text(number, "large object") if number else "none"
     if number and survey.settings["SCRIBE_LARGE_OBJECTS"] == "refuse":
-        hint = 'Remove them ("SELECT lo_unlink(oid) FROM pg_largeobject_metadata"), or unset SCRIBE_LARGE_OBJECTS.'
+        hint = "Unset SCRIBE_LARGE_OBJECTS, so that they are archived, or remove those that no row names any more."
         text = f"{text}, and SCRIBE_LARGE_OBJECTS=refuse: changes to them are not archived"
         return Finding("large_objects", State.CRITICAL, text, hint, values)
     state = limit.judge(number)
