@@ -300,7 +300,7 @@ write_role_setting(Writer *writer, const Fact *fact, const char *value)
 }
 
 static void
-append_grant(Writer *writer, StringInfo out, const Fact *fact, bool options)
+append_grant(Writer *writer, StringInfo out, const Fact *fact, bool options, bool grantor)
 {
 	appendStringInfoString(out, "GRANT ");
 	append_identifier(out, fact_name(writer->now, FACT_ROLE, fact->a));
@@ -310,43 +310,75 @@ append_grant(Writer *writer, StringInfo out, const Fact *fact, bool options)
 		appendStringInfoString(out, " WITH ADMIN OPTION");
 	else if (options)
 	{
-		appendStringInfo(out, " WITH %s GRANTED BY ", fact->value);
-		append_identifier(out, fact_name(writer->now, FACT_ROLE, fact->c));
+		appendStringInfo(out, " WITH %s", fact->value);
+		if (grantor)
+		{
+			appendStringInfoString(out, " GRANTED BY ");
+			append_identifier(out, fact_name(writer->now, FACT_ROLE, fact->c));
+		}
 	}
 }
 
+static void
+append_executed_grant(Writer *writer, const Fact *fact, bool grantor)
+{
+	StringInfoData grant;
+
+	initStringInfo(&grant);
+	append_grant(writer, &grant, fact, true, grantor);
+	appendStringInfoString(&writer->body, "EXECUTE ");
+	append_literal(&writer->body, grant.data, grant.len);
+	appendStringInfoString(&writer->body, ";\n");
+}
+
 /*
- * A membership is the member's.  An older server knows no options, and the
- * grantor need not have the right on the target.
+ * A membership is the member's.  The grantor need not have the right on the
+ * target, where another role may be the server's first superuser: then that
+ * one gives it, with the same options, since without them it could be more.
+ * An older server knows no options.
  */
 static void
 write_member(Writer *writer, const Fact *fact)
 {
 	StringInfo	body = &writer->body;
-	StringInfoData grant;
 
 	if (fact_name(writer->now, FACT_ROLE, fact->a) == NULL || fact_name(writer->now, FACT_ROLE, fact->b) == NULL)
 		return;
 	if_made(writer, fact_name(writer->now, FACT_ROLE, fact->b));
 	if (OidIsValid(fact->c) && fact_name(writer->now, FACT_ROLE, fact->c) != NULL)
 	{
-		initStringInfo(&grant);
-		append_grant(writer, &grant, fact, true);
-		appendStringInfoString(body, "BEGIN\n      EXECUTE ");
-		append_literal(body, grant.data, grant.len);
-		appendStringInfoString(body, ";\n    EXCEPTION WHEN OTHERS THEN\n      ");
-		append_grant(writer, body, fact, false);
-		appendStringInfoString(body, ";\n    END;\n");
+		appendStringInfoString(body, "BEGIN\n      ");
+		append_executed_grant(writer, fact, true);
+		appendStringInfoString(body, "    EXCEPTION WHEN OTHERS THEN\n      BEGIN\n        ");
+		append_executed_grant(writer, fact, false);
+		appendStringInfoString(body, "      EXCEPTION WHEN OTHERS THEN\n        ");
+		append_grant(writer, body, fact, false, false);
+		appendStringInfoString(body, ";\n      END;\n    END;\n");
 	}
 	else
 	{
-		append_grant(writer, body, fact, false);
+		append_grant(writer, body, fact, false, false);
 		appendStringInfoString(body, ";\n");
 	}
 	end_if(writer);
 	write_block(writer, "GRANT ROLE", "");
 }
 
+/* Whether anybody else has given the same membership. */
+static bool
+is_member_still(Writer *writer, const Fact *fact)
+{
+	for (int i = 0; i < writer->now->n; i++)
+	{
+		Fact	   *other = &writer->now->items[i];
+
+		if (other->kind == FACT_MEMBER && other->a == fact->a && other->b == fact->b)
+			return true;
+	}
+	return false;
+}
+
+/* Where write_member() had another give it, that one takes it away. */
 static void
 write_member_gone(Writer *writer, const Fact *fact)
 {
@@ -372,6 +404,22 @@ write_member_gone(Writer *writer, const Fact *fact)
 	}
 	appendStringInfo(body, "%s;\n", revoke.data);
 	try_end(writer);
+	if (grantor != NULL && !is_member_still(writer, fact))
+	{
+		appendStringInfoString(body, "    ");
+		try_begin(writer);
+		appendStringInfoString(body, "IF EXISTS (SELECT FROM pg_catalog.pg_auth_members"
+							   " WHERE roleid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = ");
+		append_literal(body, group, strlen(group));
+		appendStringInfoString(body, ") AND member = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = ");
+		append_literal(body, member, strlen(member));
+		appendStringInfoString(body, ")) THEN\n        REVOKE ");
+		append_identifier(body, group);
+		appendStringInfoString(body, " FROM ");
+		append_identifier(body, member);
+		appendStringInfoString(body, ";\n      END IF;\n");
+		try_end(writer);
+	}
 	end_if(writer);
 	write_block(writer, "REVOKE ROLE", "");
 }

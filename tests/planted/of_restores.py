@@ -88,9 +88,23 @@ RESTORES = (
     Bug(
         "a manifest may name files outside of its base",
         "schema/base.schema.json",
-        '"^(?!/)(?!(.*/)?',
-        '"^(?!#)(?!(.*#)?',
+        '"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/',
+        '"^[^#]*([/]',
         ("test_hostile.py::test_a_manifest_names_no_file_outside_its_base",),
+    ),
+    Bug(
+        "a membership is given by its grantor alone",
+        "lib/scribe/source/globals_text.py",
+        '    if match is None:\n        return b"    " + statement\n    failed',
+        '    if match is not statement:\n        return b"    " + statement\n    failed',
+        ("test_roles.py::test_memberships_are_those_of_the_source_on_a_server_of_another_superuser",),
+    ),
+    Bug(
+        "a throw-away server is given all of the environment",
+        "lib/scribe/restore/throwaway.py",
+        "if _FOR_SERVER.fullmatch(k)}",
+        "if _FOR_SERVER}",
+        ("test_preloads.py::test_a_server_gets_no_passwords_of_who_starts_it",),
     ),
     Bug(
         "a statement may act on another number of rows",

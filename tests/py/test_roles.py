@@ -154,3 +154,36 @@ def test_a_restore_on_another_server_brings_the_roles_as_they_are_now(changed: t
             there.run("scribe-restore", "-d", "copy")
         assert other.query(STATE % prefix) == roles
         assert_equal(source, other.dump("copy"), ("source", by))
+
+
+def test_memberships_are_those_of_the_source_on_a_server_of_another_superuser(scribe: Scribe) -> None:
+    """The source's first superuser has given them, who is not that of a throw-away server, nor of many a target."""
+    cluster, prefix = scribe.cluster, f"{scribe.dbname}_m"
+    options = cluster.version_num >= 160000
+    other = " WITH INHERIT FALSE, SET FALSE" if options else ""
+    cluster.psql(
+        f"CREATE ROLE {prefix}_team; CREATE ROLE {prefix}_early LOGIN; CREATE ROLE {prefix}_gone;"
+        f"CREATE ROLE {prefix}_left; CREATE ROLE {prefix}_late;"
+        f"GRANT {prefix}_team TO {prefix}_early; GRANT {prefix}_team TO {prefix}_gone;"
+        f"GRANT {prefix}_team TO {prefix}_left{other}"
+    )
+    cluster.psql(f"CREATE TABLE t (id int PRIMARY KEY); ALTER TABLE t OWNER TO {prefix}_team", scribe.dbname)
+    try:
+        scribe.run("scribe-init")
+        scribe.start_stream()
+        cluster.psql(f"GRANT {prefix}_team TO {prefix}_late{other}; REVOKE {prefix}_team FROM {prefix}_gone")
+        with cluster.connect(scribe.dbname, user=f"{prefix}_early") as conn:
+            conn.execute("ALTER TABLE t ADD b int")
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+        which = "admin_option" + (", inherit_option, set_option" if options else "")
+        query = (
+            f"SELECT row(roleid::regrole, member::regrole, {which})::text FROM pg_auth_members"
+            f" WHERE roleid::regrole::text ~ '^{prefix}_' ORDER BY 1"
+        )
+        found = scribe.run("scribe-peek", "-c", query, "--", "-At").stdout.split()
+        assert found == [line for (line,) in cluster.query(query)]
+        assert len(found) == 3
+    finally:
+        scribe.close()
+        for name in ("team", "early", "gone", "left", "late"):
+            cluster.psql(f"DROP ROLE {prefix}_{name}")

@@ -26,6 +26,10 @@ _SPACE = re.compile(
 )
 _CREATE = re.compile(rb"CREATE ROLE ")
 _ATTRIBUTES = re.compile(rb"ALTER ROLE " + _NAME + rb" WITH ")
+_MEMBERSHIP = re.compile(
+    rb"(GRANT " + _GROUP + rb" TO " + _GROUP + rb"(?: WITH [A-Z, ]+?)?) GRANTED BY " + _GROUP + rb";\n?"
+)
+_TRIED = b"    BEGIN\n      "
 _IN_DATABASE = re.compile(rb"ALTER ROLE " + _GROUP + rb" IN DATABASE " + _NAME + rb" ")
 _MARKED = re.compile(rb"ALTER ROLE " + _NAME + rb" SET (?:\"scribe\.made\"|scribe\.made|\"scribe\"\.\"?made\"?) ")
 _FIRST = re.compile(rb"^(?:CREATE|ALTER|GRANT|REVOKE|COMMENT|SECURITY) ")
@@ -65,7 +69,7 @@ def is_guarded(text: bytes) -> bool:
 def guard_globals(text: bytes) -> bytes:
     """Return pg_dumpall's globals with a condition around each statement; what has them already stays as it is."""
     if is_guarded(text):
-        return text
+        return b"".join(map(_with_other_grantor, whole_statements(text.splitlines(keepends=True))))
     statements = list(whole_statements(text.splitlines(keepends=True)))
     first = next((i for i, statement in enumerate(statements) if _FIRST.match(statement)), None)
     if first is None:
@@ -82,8 +86,11 @@ def plain_statements(text: bytes) -> Iterator[bytes]:
         if match is None:
             yield statement
             continue
-        for inner in whole_statements((match[2] + b"\n").splitlines(keepends=True)):
-            yield inner.removeprefix(b"    ")
+        inner = match[2] + b"\n"
+        if inner.startswith(_TRIED):
+            yield next(whole_statements(inner.removeprefix(_TRIED).splitlines(keepends=True)))
+            continue
+        yield from (each.removeprefix(b"    ") for each in whole_statements(inner.splitlines(keepends=True)))
 
 
 def _guard(statements: Iterable[bytes]) -> Iterator[bytes]:
@@ -127,8 +134,26 @@ def _named(kind: str, name: str) -> str:
     return f"SELECT FROM pg_temp.scribe_there WHERE kind = '{kind}' AND name = {quote_literal(name)}"
 
 
+def _grant(statement: bytes) -> bytes:
+    """Return a membership as it is given where its grantor may not: there another role is the first superuser."""
+    match = _MEMBERSHIP.fullmatch(statement)
+    if match is None:
+        return b"    " + statement
+    failed = b"    EXCEPTION WHEN insufficient_privilege OR undefined_object THEN\n      "
+    return _TRIED + statement.rstrip(b"\n") + b"\n" + failed + match[1] + b";\n    END;\n"
+
+
+def _with_other_grantor(statement: bytes) -> bytes:
+    """Return a statement as guard_globals() writes it now: globals of before 2026-11-30 try one grantor only."""
+    match = _BLOCK.match(statement)
+    inner = match[2].removeprefix(b"    ") if match is not None else b""
+    if match is None or _MEMBERSHIP.fullmatch(inner) is None:
+        return statement
+    return statement[: match.start(2)] + _grant(inner).rstrip(b"\n") + statement[match.end(2) :]
+
+
 def _wrap(statements: list[bytes], condition: str) -> bytes:
-    body = b"".join(b"    " + statement for statement in statements).rstrip(b"\n")
+    body = b"".join(map(_grant, statements)).rstrip(b"\n")
     quote = b"$scribe$"
     while quote in body or quote in condition.encode("utf-8", "surrogateescape"):
         quote = quote[:-1] + b"_$"
