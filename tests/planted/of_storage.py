@@ -398,6 +398,20 @@ STREAM = (
         ("test_stream.py::test_the_timeline_is_on_record_before_anything_can_arrive",),
     ),
     Bug(
+        "a stream that crashes the server is started for ever",
+        _SUPERVISION,
+        "        if self._drops >= REFUSALS:\n            reason",
+        "        if self._drops >= 10:\n            reason",
+        ("test_stream.py::test_a_stream_that_crashes_the_server_ends_and_others_crashes_do_not_end_it",),
+    ),
+    Bug(
+        "the stream ends if something else crashes the server",
+        _SUPERVISION,
+        "            if self._dropped_by is not None and self._drops:\n",
+        "            if False:\n",
+        ("test_stream.py::test_a_stream_that_crashes_the_server_ends_and_others_crashes_do_not_end_it",),
+    ),
+    Bug(
         "a publication that somebody changed is followed",
         _RECOVERY,
         "    if fault is not None:\n        raise break_at_end(archive, fault)",
