@@ -19,6 +19,7 @@ from compare import DUMP_OPTIONS, State, assert_equal, dump_state
 from source import Scribe
 from test_runbook import play
 
+from scribe.common.dialect import quote_identifier
 from scribe.common.postgres import major_of_server
 
 OLD = os.environ.get("PG_CONFIG_OLD")
@@ -27,7 +28,14 @@ pytestmark = [
     pytest.mark.skipif(not OLD, reason="place: PG_CONFIG_OLD does not name an older version"),
 ]
 
-_NAMED_NOT_NULL = re.compile(r' CONSTRAINT (?:\w+|"(?:[^"]|"")+") NOT NULL')
+_NAME = r'(?:\w+|"(?:[^"]|"")+")'
+_NOTED = re.compile(
+    rf"ALTER TABLE ONLY {_NAME}\.{_NAME} ALTER COLUMN {_NAME} SET \(pg_attver=[^,)]*\);\n"
+    r"|pg_attver=[^,)]*, |, pg_attver=[^,)]*"
+)
+_NAMED_NOT_NULL = re.compile(rf" CONSTRAINT {_NAME} NOT NULL")
+
+LINE_BREAKS = "SELECT rolname FROM pg_roles WHERE rolname ~ '[\n\r]'"  # what 19 refuses, see docs/versions.md
 
 # Up to 16 a partition does not have the identity of its parent, from 17 on it does.
 PARTITIONS = """
@@ -182,7 +190,7 @@ def states_of(old: Cluster, new: Cluster, dbname: str, target: str) -> tuple[Sta
     with old.connect(dbname, options=DUMP_OPTIONS) as conn:
         source = dump_state(conn, f"{new.bindir}/pg_dump", old.env | {"PGDATABASE": dbname, "PGCLIENTENCODING": "UTF8"})
     copy = new.dump(target)
-    source["schema"] = [line for line in source["schema"] if " SET (pg_attver=" not in line]
+    source["schema"] = _NOTED.sub("", "\n".join(source["schema"])).split("\n")
     if int(new_major(old.pg_config)) < 18 <= int(new_major(new.pg_config)):
         for state in (source, copy):
             state["schema"] = [_NAMED_NOT_NULL.sub(" NOT NULL", line) for line in state["schema"]]
@@ -202,12 +210,19 @@ def test_an_archive_of_the_old_version_restores_equal_into_the_new_one(case, ser
         for new in newer:
             after = Scribe(new, name, tmp_path / "archive")
             major = new_major(new.pg_config)
+            if new.version_num >= 190000 and old.query(LINE_BREAKS):
+                result = after.run("scribe-restore", "-d", f"{name}_restore", check=False)
+                assert result.returncode == 2 and "takes no name with a line break" in result.stderr
+                continue
             after.run("scribe-restore", "-d", f"{name}_restore", env={"PGUSER": "postgres"})
             assert_equal(*states_of(old, new, name, f"{name}_restore"), ("source", f"scribe-restore into {major}"))
             after.restore_with_psql(f"{name}_psql")
             assert_equal(*states_of(old, new, name, f"{name}_psql"), ("source", f"psql alone into {major}"))
     finally:
         before.close()
+        old.dropdb(name)
+        for (role,) in old.query(LINE_BREAKS):
+            old.query(f"DROP ROLE {quote_identifier(role)}")
         for new in newer:
             for target in (f"{name}_restore", f"{name}_psql"):
                 new.dropdb(target)
