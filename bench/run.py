@@ -13,6 +13,7 @@ busy with something else moves both sides. The report goes to stdout, --json FIL
     keep     whether stream and rotation keep up with 10,000 row changes a second, with scribe_decoder and with pgoutput
     restore  scribe-restore, and psql with the same files, beside the source's own time, COPY of the rows, and peers
     parts    scribe-restore --table, scribe-peek and scribe-undo of a table with 1 % of the data, beside all of it
+    offsite  to and from an object store beside the library alone, and a restore from one that is 20 ms away
     search   MB of plain SQL that scribe-log searches per second of CPU, beside zstdgrep; questions to 10,000 manifests
 
 The other output plugins are test_decoding and pgoutput, which come with PostgreSQL, and wal2json and decoder_raw where
@@ -45,6 +46,7 @@ from place import MB, Bench, allow_plugins
 from replaying import measure_restore, report_restore
 from rotating import measure_rotation, report_rotation
 from searching import measure_searching, report_searching
+from sending import measure_offsite, report_offsite
 from translating import measure_translation, report_translation
 
 # What is measured, and how it is reported.
@@ -60,6 +62,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], None], Callable[[Any], list[str]]]] 
     "restore": (measure_restore, report_restore),
     "parts": (measure_parts, report_parts),
     "search": (measure_searching, report_searching),
+    "offsite": (measure_offsite, report_offsite),
 }
 
 
