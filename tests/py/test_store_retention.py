@@ -137,7 +137,7 @@ def test_nothing_goes_if_the_rest_would_not_restore(made: Aged) -> None:
     there = stored(made)
     (path,) = (made.path.parent / "store/base").glob(f"{made.archive.bases()[-1].stamp}/base.sql.zst")
     whole = path.read_bytes()
-    path.write_bytes(whole[:-1] + b"?")
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(ScribeError, match="nothing is removed"):
         prune_store(opened(made), Policy(0, 0, 0), confirm=True, now=made.now())
     path.write_bytes(whole)
