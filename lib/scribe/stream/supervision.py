@@ -47,13 +47,18 @@ UNDECODABLE = (
     ' libraries are newer; if it stops there again, run "scribe-init --remove" and "scribe-init" to begin a new chain.'
 )
 
-# What the server says where a table was dropped whose rows it takes for a catalog's: every plugin meets it, each time.
-LOST_CATALOG = "could not find pg_class entry"
-USER_CATALOG = (
-    "This is PostgreSQL's own fault: a table with user_catalog_table was filled and dropped before the stream had come"
-    ' there, and no decoder gets past it. Run "scribe-init --remove" and "scribe-init" for a new chain, and'
-    ' "ALTER TABLE ... RESET (user_catalog_table)" before such a table gets rows.'
-)
+# What the server itself fails at, with every plugin and each time it comes there, and what to do about it.
+NEW_CHAIN = 'and no decoder gets past it. Run "scribe-init --remove" and "scribe-init" for a new chain'
+SERVER_FAULTS = {
+    "could not find pg_class entry": (
+        "This is PostgreSQL's own fault: a table with user_catalog_table was filled and dropped before the stream had"
+        f' come there, {NEW_CHAIN}, and "ALTER TABLE ... RESET (user_catalog_table)" before such a table gets rows.'
+    ),
+    "unexpected duplicate for tablespace": (
+        "This is PostgreSQL's own fault: a transaction that rewrote a table, went back to a savepoint and rewrote it"
+        f" again cannot be decoded, {NEW_CHAIN}."
+    ),
+}
 
 
 class Talk(Protocol):
@@ -96,7 +101,12 @@ class Receiver:
         in_plugin = "output plugin" in self.last and " callback" in self.last
         # PostgreSQL up to 17 says so of a text beyond 1 GB, too
         want = "out of memory" in self.last and "Cannot enlarge string buffer" not in self.last
-        return (in_plugin and not want) or LOST_CATALOG in self.last
+        return (in_plugin and not want) or self.server_fault is not None
+
+    @property
+    def server_fault(self) -> str | None:
+        """The hint for what the server fails at, whatever the decoder; None if it is nothing of the kind."""
+        return next((hint for said, hint in SERVER_FAULTS.items() if said in self.last), None)
 
     @property
     def dropped(self) -> bool:
@@ -160,7 +170,7 @@ class Supervisor:
                     )
                 stuck = (stuck + 1 if receiver.position == reached else 1) if receiver.undecodable else 0
                 if stuck >= REFUSALS:
-                    hint = USER_CATALOG if LOST_CATALOG in receiver.last else UNDECODABLE
+                    hint = receiver.server_fault or UNDECODABLE
                     raise ScribeError(f"the server cannot decode a transaction: {receiver.last}", hint)
                 if receiver.position > reached or (receiver.initiated and time.monotonic() - began > 10):
                     delay = FIRST_DELAY
