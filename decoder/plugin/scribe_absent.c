@@ -9,8 +9,10 @@
 #include "scribe_decoder.h"
 
 #include "access/htup_details.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_operator.h"
@@ -113,6 +115,38 @@ schema_of(Oid type, Oid object)
 	return schema;
 }
 
+/*
+ * Has another transaction, which is replayed before this one, dropped what a value
+ * names?  Nothing reads the name back then.
+ */
+static bool
+went(Oid type, Oid object)
+{
+	switch (type)
+	{
+		case REGNAMESPACEOID:
+			return is_gone_at_end(NamespaceRelationId, NamespaceOidIndexId, object);
+		case REGCLASSOID:
+			return is_gone_at_end(RelationRelationId, ClassOidIndexId, object);
+		case REGPROCOID:
+		case REGPROCEDUREOID:
+			return is_gone_at_end(ProcedureRelationId, ProcedureOidIndexId, object);
+		case REGTYPEOID:
+			return is_gone_at_end(TypeRelationId, TypeOidIndexId, object);
+		case REGOPEROID:
+		case REGOPERATOROID:
+			return is_gone_at_end(OperatorRelationId, OperatorOidIndexId, object);
+		case REGCONFIGOID:
+			return is_gone_at_end(TSConfigRelationId, TSConfigOidIndexId, object);
+		case REGDICTIONARYOID:
+			return is_gone_at_end(TSDictionaryRelationId, TSDictionaryOidIndexId, object);
+		case REGCOLLATIONOID:
+			return is_gone_at_end(CollationRelationId, CollationOidIndexId, object);
+		default:
+			return false;
+	}
+}
+
 static bool
 is_absent(Oid type, Oid object)
 {
@@ -120,6 +154,8 @@ is_absent(Oid type, Oid object)
 
 	if (!OidIsValid(schema))
 		return false;
+	if (went(type, object))
+		return true;
 	/* the schema of capture itself is in a copy too */
 	if (type == REGNAMESPACEOID)
 		return isAnyTempNamespace(schema);
@@ -150,7 +186,7 @@ names_objects(Oid type)
 static bool
 is_known_role(Oid role)
 {
-	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
+	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)) && shared_has_role(role);
 }
 
 /*

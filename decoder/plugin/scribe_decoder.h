@@ -262,6 +262,7 @@ extern void relations_init(ScribeState *state);
 extern void relations_begin(ReorderBufferTXN *txn);
 extern void relations_commit(void);
 extern char *schema_name(Oid schema);
+extern bool is_gone_at_end(Oid catalog, Oid index, Oid oid);
 extern ScribeRelation *relation_lookup(ScribeState *state, Relation rel);
 extern char *type_name(Oid type);
 extern TransactionId creator_of_relation(Oid relid);
@@ -377,5 +378,6 @@ extern void shared_init(ScribeState *state);
 extern void shared_look(ScribeState *state);
 extern void shared_look_again(ScribeState *state);
 extern void shared_committed(ScribeState *state);
+extern bool shared_has_role(Oid role);
 
 #endif							/* SCRIBE_DECODER_H */

@@ -162,9 +162,9 @@ void
 relations_begin(ReorderBufferTXN *txn)
 {
 	at_end = NULL;
+	ending = txn;
 	if (txn->first_lsn >= schemas_changed_at)
 		return;
-	ending = txn;
 	at_end = present_snapshot(decoding->snapshot_builder, txn->xid);
 	relation_changed((Datum) 0, InvalidOid);
 }
@@ -189,6 +189,26 @@ is_own(TransactionId xid)
 		if (dlist_container(ReorderBufferTXN, node, iter.cur)->xid == xid)
 			return true;
 	return false;
+}
+
+/*
+ * Has what this transaction sees been dropped by another one that is replayed before it?
+ */
+bool
+is_gone_at_end(Oid catalog, Oid index, Oid oid)
+{
+	Snapshot	snapshot = present_snapshot(decoding->snapshot_builder, ending->xid);
+	Relation	rel = table_open(catalog, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	bool		gone;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));	/* the OID is first in each */
+	scan = systable_beginscan(rel, index, true, snapshot, 1, &key);
+	gone = !HeapTupleIsValid(systable_getnext(scan));
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return gone;
 }
 
 char *

@@ -692,6 +692,16 @@ shared_look_again(ScribeState *state)
 }
 
 /*
+ * Is the role there where this transaction is replayed?  One that another
+ * transaction has dropped, which began later and committed before, is not.
+ */
+bool
+shared_has_role(Oid role)
+{
+	return current == NULL || current->facts == NULL || fact_name(current->facts, FACT_ROLE, role) != NULL;
+}
+
+/*
  * The transaction's end has seen whatever was committed before it.
  */
 void

@@ -171,3 +171,52 @@ def test_what_its_owner_added_to_an_extension_is_reported_and_what_a_script_made
         assert users == ["FUNCTION moved.f()", "SCHEMA other", "TABLE moved.t", "TABLE moved.u"]
         assert found[2].text.startswith("TABLE moved.t was added to extension hstore and is in no base: ")
         assert found[2].remedy == 'Run "ALTER EXTENSION hstore DROP TABLE moved.t", then take a new base'
+
+
+def test_what_values_name_and_went_before_the_commit_stops_nothing(scribe: Scribe, cluster: Cluster) -> None:
+    """What a transaction sees is older than what others, decoded before it, have left."""
+    dbname, copy = scribe.dbname, f"{scribe.dbname}_copy"
+    objects = (
+        "CREATE SCHEMA sch; CREATE TABLE went (a int PRIMARY KEY);"
+        "CREATE FUNCTION fun() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        "CREATE TYPE typ AS ENUM ('a'); CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq);"
+        'CREATE TEXT SEARCH CONFIGURATION con (COPY = simple); CREATE COLLATION col FROM "C";'
+        "CREATE TEXT SEARCH DICTIONARY dic (TEMPLATE = simple)"
+    )
+    names = {
+        "regnamespace": "sch",
+        "regclass": "went",
+        "regproc": "fun",
+        "regtype": "typ",
+        "regoperator": "===(int,int)",
+        "regconfig": "con",
+        "regcollation": "col",
+        "regdictionary": "dic",
+    }
+    values = ", ".join(f"'{name}'::{kind}" for kind, name in names.items())
+    columns = ", ".join(f"{kind}_ {kind}" for kind in names)
+    cluster.psql(f"CREATE TABLE acls (a int PRIMARY KEY, item aclitem, {columns}); CREATE ROLE scribe_went", dbname)
+    cluster.psql(objects, dbname)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    with cluster.connect(dbname) as conn, conn.transaction():
+        conn.execute(f"INSERT INTO acls VALUES (1, 'scribe_went=r/postgres', {values})")
+        conn.execute("CREATE TABLE own (a int PRIMARY KEY); INSERT INTO acls VALUES (3, NULL, NULL, 'own')")
+        cluster.psql(
+            "DROP ROLE scribe_went; DROP SCHEMA sch; DROP TABLE went; DROP FUNCTION fun; DROP TYPE typ;"
+            "DROP OPERATOR === (int, int); DROP TEXT SEARCH CONFIGURATION con; DROP COLLATION col;"
+            "DROP TEXT SEARCH DICTIONARY dic",
+            dbname,
+        )
+        cluster.psql("INSERT INTO acls VALUES (2)", dbname)
+    _, warnings = rotated(scribe)
+    assert [warning for warning in warnings if "privileges of a role that is gone" in warning] != []
+    scribe.run("scribe-restore", "-d", copy, "--no-globals")
+    try:
+        assert cluster.query("SELECT count(item) FROM acls", copy) == [(0,)]
+        query = f"SELECT {', '.join(f'{kind}_::oid' for kind in names)} FROM acls WHERE a = 1"
+        assert cluster.query(query, copy) == cluster.query(query, dbname)
+        assert cluster.query("SELECT regclass_::text FROM acls WHERE a = 3", copy) == [("own",)]
+        assert cluster.query("SELECT FROM pg_roles WHERE rolname = 'scribe_went'") == []
+    finally:
+        cluster.dropdb(copy)
