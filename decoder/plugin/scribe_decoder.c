@@ -344,8 +344,10 @@ scribe_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 static void
 warn_of_loss(ScribeState *state, const char *message, Size size)
 {
-	if (size > 0 && size <= LONGEST_LOSS && pg_verifymbstr(message, size, true))
-		output_warning(state, "capture lost %s; take a new base", pnstrdup(message, size));
+	if (size == 0 || size > LONGEST_LOSS || !pg_verifymbstr(message, size, true))
+		return;
+	output_warning(state, "capture lost %s; take a new base", pnstrdup(message, size));
+	state->lost = true;
 }
 
 /*

@@ -220,6 +220,7 @@ typedef struct ScribeState
 	List	   *looked_at;		/* OIDs of relations whose catalog rows were touched */
 	List	   *schemas_made;	/* identities of schemas the DDL so far created */
 	bool		audited;		/* there was DDL */
+	bool		lost;			/* and capture has told that it could not record it */
 	bool		altering;		/* DDL that makes tables or sequences */
 	bool		vague;			/* DDL that does not say what it made */
 	bool		dropping;		/* DDL that dropped something */

@@ -501,7 +501,7 @@ unrecorded_commit(ScribeState *state)
 	}
 	if (functions_touched && !state->audited)
 		function = changed_row(state, ProcedureRelationId, InvalidOid, 0, InvalidOid);
-	if (changed == NIL && function == NULL && label == NULL)
+	if ((changed == NIL && function == NULL && label == NULL) || state->lost)
 		return;
 	/* where nothing records, nothing is missed */
 	if (!OidIsValid(get_event_trigger_oid("!scribe_4_end", true)) || takes_temporary(state))

@@ -221,7 +221,7 @@ unseen_begin(ScribeState *state)
 	current = state;
 	state->made = state->gone = NIL;
 	state->schemas_made = NIL;
-	state->audited = state->vague = state->altering = state->dropping = state->extended = false;
+	state->audited = state->lost = state->vague = state->altering = state->dropping = state->extended = false;
 }
 
 /*
