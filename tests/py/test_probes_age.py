@@ -45,6 +45,10 @@ def test_a_forgotten_verification_is_told(watched, name, file):
     assert state(watched, name, "-w", "0") == "WARNING"
     path.write_text(json.dumps({"time": "2026-01-01T00:00:00Z", "ok": True}))
     assert (state(watched, name), state(watched, name, "-c", "20000d")) == ("CRITICAL", "WARNING")
+    path.write_text(json.dumps({"time": "2099-01-01T00:00:00Z", "ok": True}))
+    finding = check(watched, name)
+    assert (finding["state"], "days ahead of this host's clock" in finding["text"]) == ("CRITICAL", True)
+    assert "timedatectl" in finding["hint"]
     path.write_text("[]")
     assert state(watched, name) == "WARNING"
     path.unlink()

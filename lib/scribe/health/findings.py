@@ -126,6 +126,10 @@ def size_text(number: float) -> str:
     return f"{number:.1f} TB"
 
 
+SLACK = 60.0  # seconds by which clocks differ, or which pass while the facts are gathered
+SET_CLOCK = 'Set the clock of this host, or of the one that wrote it: "timedatectl" shows whether it is synchronised.'
+
+
 def time_text(seconds: float) -> str:
     """Return a length of time for people: 3 s, 12 min, 5.0 h, 2.0 days."""
     seconds = max(0.0, seconds)
@@ -136,6 +140,16 @@ def time_text(seconds: float) -> str:
     if seconds < 172800:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 86400:.1f} days"
+
+
+def age_text(seconds: float) -> str:
+    """Return "2.0 days old"; what is newer than this host's clock says so."""
+    return f"{time_text(-seconds)} ahead of this host's clock" if seconds < -SLACK else f"{time_text(seconds)} old"
+
+
+def ago_text(seconds: float) -> str:
+    """Return "2.0 days ago", or by how much it is ahead of this host's clock."""
+    return f"{time_text(-seconds)} ahead of this host's clock" if seconds < -SLACK else f"{time_text(seconds)} ago"
 
 
 def count_text(number: int, thing: str) -> str:

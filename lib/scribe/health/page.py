@@ -13,7 +13,7 @@ from typing import Any
 
 from scribe import __version__
 from scribe.common.printable import printable
-from scribe.health.findings import count_text, size_text, time_text
+from scribe.health.findings import ago_text, count_text, size_text, time_text
 from scribe.health.overview import Json, read_moment
 
 _STYLE = Path(__file__).with_name("page.css")
@@ -52,8 +52,8 @@ def _figure(path: str, value: object, text: str) -> str:
 def _when(path: str, value: str | None, now: datetime) -> str:
     if value is None:
         return "-"
-    ago = time_text((now - read_moment(value)).total_seconds())
-    return f'{_figure(path, value, f"{read_moment(value):%Y-%m-%d %H:%M}")} <span class="soft">({ago} ago)</span>'
+    ago = _text(ago_text((now - read_moment(value)).total_seconds()))
+    return f'{_figure(path, value, f"{read_moment(value):%Y-%m-%d %H:%M}")} <span class="soft">({ago})</span>'
 
 
 def _state(value: Json) -> str:

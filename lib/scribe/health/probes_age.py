@@ -9,7 +9,7 @@ from scribe.archive.derivation import read_fault
 from scribe.common import files
 from scribe.common.lsn import parse_lsn
 from scribe.health.facts import Survey, parse_moment
-from scribe.health.findings import Finding, Limit, State, Value, time_text, worst
+from scribe.health.findings import SET_CLOCK, SLACK, Finding, Limit, State, Value, age_text, ago_text, worst
 
 _DUMP = 'Run "scribe-dump" to take a new base.'
 
@@ -24,17 +24,22 @@ def check_base(survey: Survey, limit: Limit) -> Finding:
         limit.value("base_age_seconds", age, "Age of the newest base."),
         Value("base_timestamp_seconds", base.finished, "When the newest base was finished, or recorded."),
     ]
-    text = f"{base.path.name} is {time_text(age)} old"
+    text = f"{base.path.name} is {age_text(age)}"
     if base.consistent_point < parse_lsn(survey.identity["chain_from_lsn"]):
         return Finding("base", State.CRITICAL, f"{text} and belongs to an older chain", _DUMP, values)
     state = limit.judge(age)
     fault = read_fault(survey.archive)
     if fault is not None and parse_moment(fault.time) > parse_moment(base.manifest["finished"]):
-        ago = time_text(survey.now - parse_moment(fault.time))
+        ago = ago_text(survey.now - parse_moment(fault.time))
         failed = State.CRITICAL if fault.differs else State.WARNING
-        text = f"{text}; none could be made from the archive {ago} ago: {fault.text}"
+        text = f"{text}; none could be made from the archive {ago}: {fault.text}"
         return Finding("base", worst([state, failed]), text, fault.hint or _DUMP, values)
-    return Finding("base", state, text, f"{_DUMP[:-1]}, and see whether its timer is on." if state else "", values)
+    return Finding("base", state, text, _hint(state, age, f"{_DUMP[:-1]}, and see whether its timer is on."), values)
+
+
+def _hint(state: State, age: float, hint: str) -> str:
+    """What helps if something's age is not OK. age: in seconds."""
+    return "" if not state else SET_CLOCK if age < -SLACK else hint
 
 
 def _stamp(name: str) -> float:
@@ -77,7 +82,7 @@ def _aged(survey: Survey, limit: Limit, name: str, moment: float, *, texts: tupl
         Value(f"{name}_timestamp_seconds", moment, texts[1]),
     ]
     state = limit.judge(age)
-    return Finding(name, state, f"{time_text(age)} old", hint if state else "", values)
+    return Finding(name, state, age_text(age), _hint(state, age, hint), values)
 
 
 def check_verification(survey: Survey, limit: Limit) -> Finding:
@@ -109,11 +114,11 @@ def _result(survey: Survey, limit: Limit, name: str, file: str, hint: str) -> Fi
         Value(f"{name}_succeeded", int(good), f"1 if the last {name} found nothing wrong."),
     ]
     if not good:
-        said = f"failed {time_text(age)} ago: {(faults or ['it does not say why'])[0]}"
+        said = f"failed {ago_text(age)}: {(faults or ['it does not say why'])[0]}"
         more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
         return Finding(name, State.CRITICAL, said + more, f"Mend what it names; then: {hint}", values)
     state = limit.judge(age)
-    return Finding(name, state, f"{time_text(age)} ago, nothing wrong", hint if state else "", values)
+    return Finding(name, state, f"{ago_text(age)}, nothing wrong", _hint(state, age, hint), values)
 
 
 def _faults(value: dict[str, Any]) -> list[str]:

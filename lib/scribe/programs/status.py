@@ -10,7 +10,7 @@ from typing import Any
 
 from scribe.common.cli import Parser, make_parser, run
 from scribe.common.errors import FAILED
-from scribe.health.findings import size_text, time_text
+from scribe.health.findings import ago_text, size_text, time_text
 from scribe.health.formats import plain
 from scribe.health.instances import add_options
 from scribe.health.overview import read_moment
@@ -38,7 +38,7 @@ def make_arguments() -> Parser:
 
 def ago(text: str | None, now: float) -> str:
     """Return how long ago a time was, "-" for none."""
-    return f"{time_text(now - read_moment(text).timestamp())} ago" if text else "-"
+    return ago_text(now - read_moment(text).timestamp()) if text else "-"
 
 
 def cells(value: dict[str, Any], now: float) -> tuple[str, ...]:
