@@ -24,8 +24,8 @@ export PG_CONFIG PYTHON
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 VENV = .venv
-# Each worker of pytest has a cluster of its own.
-WORKERS ?= auto
+# Each worker of pytest has a cluster of its own, and waits for it a third of the time: one more than there are processors.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 # Tests of one file share what they make, some of it in the server's directories; quick files come first.
 SPREAD = --dist loadfile --no-loadscope-reorder
 PY = $(VENV)/bin/python
