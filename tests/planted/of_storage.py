@@ -405,6 +405,13 @@ STREAM = (
         ("test_stream.py::test_a_stream_that_crashes_the_server_ends_and_others_crashes_do_not_end_it",),
     ),
     Bug(
+        "a connection that ends without a word is taken for a crash",
+        _SUPERVISION,
+        " and self.counted != later.counted",
+        "",
+        ("test_stream.py::test_a_stream_that_crashes_the_server_ends_and_others_crashes_do_not_end_it",),
+    ),
+    Bug(
         "the stream ends if something else crashes the server",
         _SUPERVISION,
         "            if self._dropped_by is not None and self._drops:\n",

@@ -182,7 +182,8 @@ def test_a_server_that_crashes_is_followed(tmp_path: Path, monkeypatch: pytest.M
 def test_a_stream_that_crashes_the_server_ends_and_others_crashes_do_not_end_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with temporary_cluster(fsync="on", autovacuum="off", restart_after_crash="on") as cluster:
+    settings = {"restart_after_crash": "on", "wal_sender_timeout": "1s"}
+    with temporary_cluster(fsync="on", autovacuum="off", **settings) as cluster:
         cluster.createdb("crash")
         scribe = Scribe(cluster, "crash", tmp_path / "archive")
         attach(scribe, monkeypatch)
@@ -194,6 +195,15 @@ def test_a_stream_that_crashes_the_server_ends_and_others_crashes_do_not_end_it(
                     return int(row[0])
             return None
 
+        for number in range(3):  # the server gives up who is silent, without a word, and nothing has crashed
+            silent = poll(walsender, 30, "a walsender")
+            cluster.query(f"CREATE TABLE other_{number} ()", "crash")  # progress, so that it starts again at once
+            with contextlib.suppress(ProcessLookupError):
+                stopped = receiver(scribe)
+                os.kill(stopped, signal.SIGSTOP)
+                poll(lambda old=silent: walsender() != old, 30, "the end of a silent connection")
+                os.kill(stopped, signal.SIGCONT)
+        poll(walsender, 30, "a walsender")
         crashes = 0
         while crashes < 6:  # as soon as it streams, and also while it looks whether the server stands without it
             with contextlib.suppress(TimeoutError):

@@ -83,6 +83,25 @@ class Stopped(Exception):
     """SIGTERM or SIGINT arrived."""
 
 
+@dataclass(frozen=True)
+class Life:
+    """Since when a server's processes run. started: the postmaster; counted: the statistics, which a crash loses.
+
+    Both in seconds since 1970. If one process crashes, the postmaster stays and starts all the others again.
+    """
+
+    started: float
+    counted: float
+
+    def crashed_before(self, later: Life) -> bool:
+        """Whether a crash lies between this look and a later one."""
+        return self.started == later.started and self.counted != later.counted
+
+
+_LIFE = """SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8,
+    coalesce(extract(epoch FROM stats_reset), 0)::float8 FROM pg_catalog.pg_stat_bgwriter"""
+
+
 @dataclass
 class Receiver:
     """A running pg_recvlogical. initiated: when it said that it streams (monotonic seconds), None before."""
@@ -90,7 +109,7 @@ class Receiver:
     child: subprocess.Popen[bytes]
     position: int
     decoder: Decoder
-    server_start: object  # when the server was started; a crash of its processes does not change it
+    life: Life  # of the server, when it was started
     initiated: float | None = None
     refused: bool = False
     last: str = ""
@@ -110,7 +129,7 @@ class Receiver:
 
     @property
     def dropped(self) -> bool:
-        """Whether the server's process was gone without a word, soon after the decoder had begun."""
+        """Whether the server's process was gone without a word, soon after the decoder had begun: perhaps a crash."""
         brief = self.initiated is not None and time.monotonic() - self.initiated < BRIEF
         return brief and "server closed the connection unexpectedly" in self.last
 
@@ -131,7 +150,7 @@ class Supervisor:
         self._told: set[str] = set()  # the reasons that were said in this outage
         self._outage_began = 0.0
         self._first = True
-        self._dropped_by: object = None  # when the server was started whose process was gone
+        self._dropped_by: Life | None = None  # the server's, whose process was gone
         self._drops = 0  # times in a row
 
     def run(self) -> None:
@@ -162,7 +181,7 @@ class Supervisor:
             if receiver is not None:
                 began = time.monotonic()
                 self._watch(receiver)
-                self._dropped_by = receiver.server_start if receiver.dropped else None
+                self._dropped_by = receiver.life if receiver.dropped else None
                 refusals = refusals + 1 if receiver.refused else 0
                 if refusals >= REFUSALS:
                     raise ScribeError(
@@ -234,7 +253,7 @@ class Supervisor:
             found = recovery.await_slot(lambda: find_slot(conn, identity["slot"]), self._sleep)
             slot = recovery.check_slot(self.archive, found, server)
             recovery.check_stream(self.archive, conn)
-            server_start = self._count_drops(conn)
+            life = self._count_drops(conn)
             position = recovery.recover(self.archive, server, slot, self._tick)
             decoder.started(conn, self.spool, position)
             options = f"{plugin_options(conn, str(slot.plugin))} {decoder.server_options(identity)}".strip()
@@ -250,7 +269,7 @@ class Supervisor:
             child.wait()
             raise
         self.talk.note(f"starting at {format_lsn(position)}")
-        return Receiver(child, position, decoder, server_start)
+        return Receiver(child, position, decoder, life)
 
     def _watch_server(self) -> None:
         """See whether the server crashes without the decoder, too: a walsender does not say why it has to end."""
@@ -262,19 +281,21 @@ class Supervisor:
             except psycopg.OperationalError:
                 self._dropped_by = None
 
-    def _count_drops(self, conn: psycopg.Connection[Any]) -> object:
-        """Return when the server was started. Raises ScribeError where the decoder crashes it again and again.
+    def _count_drops(self, conn: psycopg.Connection[Any]) -> Life:
+        """Return since when the server runs. Raises ScribeError where the decoder crashes it again and again.
 
         Each crash ends all sessions of the server: better no stream than one more.
         """
-        server_start = fetch_value(conn, "SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8")
-        self._drops = self._drops + 1 if self._dropped_by == server_start else 0
+        started, counted = conn.execute(_LIFE).fetchall()[0]
+        life = Life(started, counted)
+        crashed = self._dropped_by is not None and self._dropped_by.crashed_before(life)
+        self._drops = self._drops + 1 if crashed else 0
         if self._drops >= REFUSALS:
             reason = f"the server crashed {self._drops} times in a row when the decoder had begun to work"
             if decoder_of(self.archive.identity()).may_crash:
                 raise recovery.break_at_end(self.archive, reason)
             raise UsageError(reason, f"The server's log has the crash. {UNDECODABLE}")
-        return server_start
+        return life
 
     def _reachable_identity(self) -> dict[str, Any]:
         """Return archive.json; once it was there, its absence is an outage: a file system may be mounted again."""
