@@ -351,7 +351,7 @@ write_member(Writer *writer, const Fact *fact)
 		append_executed_grant(writer, fact, true);
 		appendStringInfoString(body, "    EXCEPTION WHEN OTHERS THEN\n      BEGIN\n        ");
 		append_executed_grant(writer, fact, false);
-		appendStringInfoString(body, "      EXCEPTION WHEN OTHERS THEN\n        ");
+		appendStringInfoString(body, "      EXCEPTION WHEN syntax_error THEN\n        ");
 		append_grant(writer, body, fact, false, false);
 		appendStringInfoString(body, ";\n      END;\n    END;\n");
 	}
