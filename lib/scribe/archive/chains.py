@@ -443,7 +443,7 @@ def _refuse_strange(path: Path, root: Path) -> None:
         raise ScribeError(f'could not use "{path}" of the archive: {what}', _STRANGE)
 
 
-_STRANGE = "Copy the archive to a directory of your own, if you know where it comes from."
+_STRANGE = 'If you know where it comes from, copy it to a directory of your own, and run "chmod -R go-w" on the copy.'
 
 
 def check_file(path: Path, size: int, digest: str) -> None:
