@@ -27,6 +27,8 @@ _RELATIONS = """
     WHERE c.relkind IN ('r', 'm', 'S') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe')
       AND n.nspname !~ '^pg_' AND (c.relkind <> 'm' OR c.relispopulated)
     ORDER BY 1"""
+# pg_dump never says whether public is there.
+_SCHEMAS = "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'scribe' ORDER BY 1"
 # pg_dump puts the columns that a table inherits first, in its parents' order.
 _HEIRS = """
     SELECT c.oid::pg_catalog.regclass::text,
@@ -53,6 +55,7 @@ def dump_state(conn: psycopg.Connection[Any], pg_dump: str, env: Mapping[str, st
     conn was opened with DUMP_OPTIONS; pg_dump runs in env, which names the same database.
     """
     state: State = {"schema": _dump_schema(pg_dump, env)}
+    state["schemas"] = [str(name) for (name,) in conn.execute(_SCHEMAS).fetchall()]
     roots = read_roots(conn)
     heirs = dict(conn.execute(_HEIRS).fetchall())
     for relation, kind, name in conn.execute(_RELATIONS).fetchall():

@@ -111,5 +111,5 @@ def test_no_text_of_a_users_detaches_what_is_another_ones(scribe: Scribe, decode
 
 
 def test_no_name_ends_the_block_that_a_base_ends_with() -> None:
-    names = [('public."$scribe$; x"', 'public."a\'b\\c$scribe$"')]
-    assert build_epilogue(1, names).count("$scribe$") == build_epilogue(1).count("$scribe$")
+    commands = ['DROP TABLE public."$scribe$; x", public."a\'b\\c$scribe$"']
+    assert build_epilogue(1, commands).count("$scribe$") == build_epilogue(1).count("$scribe$")

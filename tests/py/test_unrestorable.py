@@ -173,6 +173,28 @@ def test_what_its_owner_added_to_an_extension_is_reported_and_what_a_script_made
         assert found[2].remedy == 'Run "ALTER EXTENSION hstore DROP TABLE moved.t", then take a new base'
 
 
+def test_what_lies_in_the_servers_own_schemas_is_reported(database: str, cluster: Cluster) -> None:
+    """pg_dump takes it for the server's own; the hint works as it is printed."""
+    cluster.psql(
+        "CREATE SCHEMA own; CREATE FUNCTION pg_catalog.mine(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1';"
+        "CREATE OPERATOR pg_catalog.=== (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq);"
+        "CREATE TYPE pg_catalog.span AS RANGE (SUBTYPE = int); CREATE EXTENSION hstore SCHEMA pg_catalog",
+        database,
+    )
+    with cluster.connect(database, options="-c search_path=") as conn:
+        found = find_absent(conn)
+        users = [absent.user for absent in found]
+        assert users[0] == "FUNCTION pg_catalog.mine(integer)"
+        assert users[1] == "OPERATOR pg_catalog.===(integer,integer)"
+        assert "TYPE pg_catalog.span" in users and not any("hstore" in user for user in users)
+        assert found[0].text.startswith(f"{users[0]} is in a schema of the server's, and so in no base: ")
+        for absent in found:
+            command = re.search('"(.*)"', absent.remedy)
+            assert command is not None
+            conn.execute(command[1].replace("...", "own").encode())
+        assert find_absent(conn) == []
+
+
 def test_what_values_name_and_went_before_the_commit_stops_nothing(scribe: Scribe, cluster: Cluster) -> None:
     """What a transaction sees is older than what others, decoded before it, have left."""
     dbname, copy = scribe.dbname, f"{scribe.dbname}_copy"

@@ -328,12 +328,11 @@ TAKE_MARKS = (
 )
 
 
-def build_epilogue(consistent_point: int, detached: Iterable[tuple[str, str]] = ()) -> str:
+def build_epilogue(consistent_point: int, commands: Iterable[str] = ()) -> str:
     """Return what ends a base: the capture objects go, the position in the stream comes.
 
-    detached: tables and partitions of theirs, as SQL writes them, that pg_dump has and a copy detaches.
+    commands: SQL for what pg_dump leaves otherwise than the source has it; no event trigger fires meanwhile.
     """
-    commands = [f"ALTER TABLE ONLY {parent} DETACH PARTITION {partition}" for parent, partition in detached]
     # nothing that is in a name may end the block
     escaped = [each.replace("\\", "\\\\").replace("'", "''").replace("$", "\\044") for each in commands]
     executed = "".join(f"  EXECUTE E'{each}';\n" for each in escaped)

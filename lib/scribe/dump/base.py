@@ -53,6 +53,7 @@ from scribe.source.metadata import (
     describe_database,
     dump_globals,
     hidden_contents,
+    public_schema,
     tool_versions,
     utc_now,
 )
@@ -348,14 +349,14 @@ def _fill(
         refuse_temporary(reader)
         before = read_tables(reader)
         config_rows = build_config_rows(reader)
-        detached = _half_detached(reader)
+        commands = [*_drop_publications(reader), *_detach(reader), *public_schema(reader)]
         # from 16 on pg_dump sees to that by itself, but for enums within arrays, rows and ranges
         request = replace(request, by_root=bool(read_roots(reader)))
     talk.note(f"dumping {len(before)} tables at {format_lsn(export.consistent_point)}")
     warnings = [*known.warnings, *hidden_contents(conn)]
     # pg_dump's output is in the database's own encoding
     acl = "SET client_encoding = 'UTF8';\n" + known.acl()
-    epilogue = "\n" + acl + config_rows + _drop_publications(conn) + build_epilogue(export.consistent_point, detached)
+    epilogue = "\n" + acl + config_rows + build_epilogue(export.consistent_point, commands)
     counted = set(before) - {table.oid for table in request.without_rows}
     name = f"pg_scribe base {secrets.token_hex(6)}"
     guard = Guard(export.snapshot, name, before, options, locked=gate.open, only=counted)
@@ -397,24 +398,25 @@ def _fill(
     }
 
 
-def _drop_publications(conn: psycopg.Connection[Any]) -> str:
+def _drop_publications(conn: psycopg.Connection[Any]) -> list[str]:
     """What the stream is made of in the source does nothing in a copy."""
     rows = conn.execute(
         "SELECT pubname FROM pg_catalog.pg_publication"
         " WHERE pg_catalog.obj_description(oid, 'pg_publication') LIKE 'pg\\_scribe:%'"
     ).fetchall()
-    return "".join(f"DROP PUBLICATION IF EXISTS {quote_identifier(row[0], force=True)};\n" for row in rows)
+    return [f"DROP PUBLICATION IF EXISTS {quote_identifier(row[0], force=True)}" for row in rows]
 
 
-def _half_detached(conn: psycopg.Connection[Any]) -> list[tuple[str, str]]:
-    """Partitions whose DETACH CONCURRENTLY has not ended, after their parents: the stream takes them for detached."""
-    return conn.execute(
+def _detach(conn: psycopg.Connection[Any]) -> list[str]:
+    """Partitions whose DETACH CONCURRENTLY has not ended: the stream takes them for detached."""
+    rows = conn.execute(
         "WITH named AS (SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name"
         " FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace)"
         " SELECT p.name, c.name FROM pg_catalog.pg_inherits AS i"
         " JOIN named AS p ON p.oid = i.inhparent JOIN named AS c ON c.oid = i.inhrelid"
         " WHERE (pg_catalog.to_jsonb(i)->>'inhdetachpending')::boolean ORDER BY i.inhrelid"
     ).fetchall()
+    return [f"ALTER TABLE ONLY {parent} DETACH PARTITION {partition}" for parent, partition in rows]
 
 
 def _list_files(directory: Path, known: dict[str, Written]) -> list[dict[str, Any]]:

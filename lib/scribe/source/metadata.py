@@ -141,6 +141,17 @@ FROM pg_catalog.pg_database AS d, pg_catalog.aclexplode(d.datacl) AS a
 WHERE d.datname = pg_catalog.current_database()
 GROUP BY a.grantee, a.is_grantable ORDER BY 1 NULLS FIRST, 3
 """
+_PUBLIC = """
+SELECT pg_catalog.pg_get_userbyid(n.nspowner), pg_catalog.obj_description(n.oid, 'pg_namespace'),
+  (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(g.grantee, g.words, g.is_grantable) ORDER BY g.place)
+   FROM (SELECT CASE a.grantee WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee) END AS grantee,
+           pg_catalog.string_agg(a.privilege_type, ', ' ORDER BY a.privilege_type) AS words, a.is_grantable,
+           min(a.place) AS place
+         FROM pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner)))
+           WITH ORDINALITY AS a (grantor, grantee, privilege_type, is_grantable, place)
+         GROUP BY 1, 3) AS g)
+FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'public'
+"""
 _SETTINGS = """
 SELECT r.rolname, s.entry
 FROM pg_catalog.pg_db_role_setting AS c
@@ -188,6 +199,10 @@ def _block(lines: Iterable[str]) -> str:
     return f"DO LANGUAGE plpgsql ${tag}$\nBEGIN\n{body}END\n${tag}$;\n"
 
 
+def _holder(grantee: str | None) -> str:
+    return "PUBLIC" if grantee is None else quote_identifier(grantee, force=True)
+
+
 def database_acl(conn: psycopg.Connection[Any]) -> str:
     """Return SQL that gives the database it is run in the source's privileges; "" where they are the default ones."""
     row = conn.execute(_DATABASE).fetchone()
@@ -198,10 +213,34 @@ def database_acl(conn: psycopg.Connection[Any]) -> str:
     lines = [_on_database("REVOKE ALL ON DATABASE", "FROM PUBLIC")]
     lines.append(_if_role(row[1], _on_database("REVOKE ALL ON DATABASE", f"FROM {owner}")))
     for grantee, privileges, grantable in conn.execute(_ACL).fetchall():
-        name = "PUBLIC" if grantee is None else quote_identifier(grantee, force=True)
         option = " WITH GRANT OPTION" if grantable else ""
-        lines.append(_if_role(grantee, _on_database(f"GRANT {privileges} ON DATABASE", f"TO {name}{option}")))
+        holder = _holder(grantee)
+        lines.append(_if_role(grantee, _on_database(f"GRANT {privileges} ON DATABASE", f"TO {holder}{option}")))
     return _block(lines)
+
+
+def public_schema(conn: psycopg.Connection[Any]) -> list[str]:
+    """Return statements for the schema public, which every new database has and pg_dump therefore never makes or drops:
+    that it is not there, or owner, privileges and comment, which pg_dump passes over before 15, whose defaults differ.
+    """
+    row = conn.execute(_PUBLIC).fetchone()
+    if row is None:
+        return ["DROP SCHEMA IF EXISTS public"]
+    owner, comment, privileges = row
+    if conn.info.server_version >= 150000:
+        return []
+    name = quote_identifier(owner, force=True)
+    possible = "pg_catalog.pg_has_role(oid, 'MEMBER')"  # for restores by others than superusers
+    found = f"FROM pg_catalog.pg_roles WHERE rolname = {quote_literal(owner)} AND {possible}"
+    text = quote_literal(comment) if comment is not None else "NULL"
+    lines = [f"  COMMENT ON SCHEMA public IS {text};\n"]
+    lines += [f"  IF EXISTS (SELECT {found}) THEN\n    ALTER SCHEMA public OWNER TO {name};\n  END IF;\n"]
+    for grantee in dict.fromkeys([None, owner, *(grantee for grantee, _, _ in privileges or ())]):
+        lines.append(_if_role(grantee, f"  REVOKE ALL ON SCHEMA public FROM {_holder(grantee)};\n"))
+    for grantee, words, grantable in privileges or ():
+        option = " WITH GRANT OPTION" if grantable else ""
+        lines.append(_if_role(grantee, f"  GRANT {words} ON SCHEMA public TO {_holder(grantee)}{option};\n"))
+    return [_block(lines)]
 
 
 def split_list(value: str) -> list[str]:

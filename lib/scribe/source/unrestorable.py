@@ -1,9 +1,10 @@
 """What is in the database already and that a copy does not have: objects that use temporary ones, or pg_scribe's own.
 
 A dump that has the former cannot be restored, with psql or otherwise; they are gone when their session is. The same
-holds for what uses a TOAST table, which has an OID in its name. The latter go from a copy with the schema scribe. What
-somebody added to an extension is in no dump. And there are values that nothing reads back elsewhere, at which a dump's
-COPY stops: names of what a copy does not have, and NULL in a column whose domain is NOT NULL.
+holds for what uses a TOAST table, which has an OID in its name. The latter go from a copy with the schema scribe.
+What somebody added to an extension is in no dump, nor what he made in the server's own schemas. And there are values
+that nothing reads back elsewhere, at which a dump's COPY stops: names of what a copy does not have, and NULL in a
+column whose domain is NOT NULL.
 """
 
 from __future__ import annotations
@@ -67,6 +68,26 @@ WHERE d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptyp
       AND s.xmin = d.xmin AND s.cmin = d.cmin)
 ORDER BY 3, 1, 2
 """
+# What somebody made in the server's own schemas, where pg_dump takes everything for the server's. Collations come from
+# pg_import_system_collations(), and a new server has those of its own.
+_SYSTEM = """
+SELECT i.type, i.identity
+FROM (
+    SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typnamespace
+      FROM pg_catalog.pg_type WHERE typrelid = 0 AND typcategory <> 'A'
+    UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace FROM pg_catalog.pg_proc
+    UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprnamespace FROM pg_catalog.pg_operator
+    UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, oid, opcnamespace FROM pg_catalog.pg_opclass
+    UNION ALL SELECT 'pg_catalog.pg_conversion'::pg_catalog.regclass, oid, connamespace FROM pg_catalog.pg_conversion
+    UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgnamespace FROM pg_catalog.pg_ts_config
+    UNION ALL SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, oid, dictnamespace FROM pg_catalog.pg_ts_dict
+  ) AS o (class, oid, schema), LATERAL pg_catalog.pg_identify_object(o.class, o.oid, 0) AS i
+WHERE o.oid >= 16384 AND o.schema IN ('pg_catalog'::pg_catalog.regnamespace,
+    (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'information_schema'))
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+    WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
+ORDER BY 1, 2
+"""
 # Columns of types whose text names objects or roles, and of domains that are NOT NULL. The size by pages: asking for
 # bytes would wait for whoever has locked a table.
 _COLUMNS = """
@@ -101,7 +122,7 @@ class Absent:
 
     user: str
     used: str
-    kind: str  # of what it uses: "temporary", "pg_toast" or "scribe"
+    kind: str  # of what it uses: "temporary", "pg_toast", "scribe" or, if it is what no dump has, "system"
     added: str = ""  # the extension that it was added to
 
     @property
@@ -114,6 +135,8 @@ class Absent:
         """What is wrong, in words."""
         if self.added:
             return f"{self.user} was added to extension {self.added} and is in no base: a restore may stop at it"
+        if self.kind == "system":
+            return f"{self.user} is in a schema of the server's, and so in no base: a restore may stop at it"
         return f"{self.user} uses {self.used}, which no copy has"
 
     @property
@@ -121,6 +144,8 @@ class Absent:
         """What to do about it, as a sentence without its full stop."""
         if self.added:
             return f'Run "ALTER EXTENSION {self.added} DROP {self.user}", then take a new base'
+        if self.kind == "system":
+            return f'Run "ALTER {self.user} SET SCHEMA ..." with a schema of your own, then take a new base'
         if self.kind == "pg_toast":
             return f"Drop {self.user}"
         if self.kind == "temporary":
@@ -133,6 +158,8 @@ def find_absent(conn: psycopg.Connection[Any]) -> list[Absent]:
     absent = [Absent(*row) for row in conn.execute(_USERS).fetchall()]
     for kind, identity, extension in conn.execute(_ADDED).fetchall():
         absent.append(Absent(f"{kind.upper()} {identity}", "", "", extension))
+    for kind, identity in conn.execute(_SYSTEM).fetchall():
+        absent.append(Absent(f"{kind.upper()} {identity}", "", "system"))
     return absent
 
 
