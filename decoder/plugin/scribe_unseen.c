@@ -431,6 +431,33 @@ append_gone(StringInfo buf, Known *entry)
 		append_qualified(buf, NameStr(entry->schema), NameStr(entry->name));
 }
 
+/*
+ * A command that makes tables is recorded now.  One of them was made from the catalog already where a function of a
+ * partition's bound wrote rows before the command had ended: it goes again.
+ */
+void
+unseen_take_back(ScribeState *state, const char *tag, List *relids)
+{
+	ListCell   *cell;
+
+	if (state->made == NIL || (strcmp(tag, "CREATE TABLE") != 0 && strcmp(tag, "CREATE SCHEMA") != 0))
+		return;
+	foreach(cell, relids)
+	{
+		Known	   *entry = hash_search(known, &lfirst_oid(cell), HASH_FIND, NULL);
+		StringInfoData out;
+
+		if (entry == NULL || entry->kind == RELKIND_SEQUENCE || !list_member_oid(state->made, lfirst_oid(cell)))
+			continue;
+		initStringInfo(&out);
+		appendStringInfoString(&out, "DROP TABLE ");
+		append_gone(&out, entry);
+		write_own(state, "DROP TABLE", NULL, out.data);
+		state->made = list_delete_oid(state->made, lfirst_oid(cell));
+		entry->made = false;
+	}
+}
+
 static void
 drop_each(ScribeState *state, char kind, const char *what)
 {
@@ -537,6 +564,12 @@ look_at_relation(ScribeState *state, Form_pg_class form)
 		drop_gone(state);		/* before whatever gave the name away is written */
 	if (!is_wanted(form) || schema == NULL || !is_users_schema(form->relnamespace, schema))
 		return;
+	/* a function of its bound wrote rows before it had a key */
+	if (form->relkind == RELKIND_PARTITIONED_TABLE && !SearchSysCacheExists1(PARTRELID, ObjectIdGetDatum(form->oid)))
+	{
+		relation_touched((Datum) 0, form->oid);
+		return;
+	}
 	entry = enter(form->oid, form->relkind, schema, NameStr(form->relname), &found);
 	if (found)
 		return;

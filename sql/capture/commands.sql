@@ -27,6 +27,7 @@ DECLARE
     detached oid := (facts->>'detached')::oid;
     attached oid := (facts->>'attached')::oid;
     caller text := current_setting('scribe.role', true);
+    partition oid;
     invalid oid;
     is_drop constant boolean := tag LIKE 'DROP %' AND tag NOT IN ('DROP OWNED', 'DROP USER MAPPING');
     as_role text;
@@ -139,13 +140,19 @@ BEGIN
             as_path := CASE WHEN command IS NULL THEN as_path ELSE '""' END;
             statement := coalesce(command, scribe.with_numbered(tag, statement));
         END IF;
+        IF (facts->>'bound_mutable')::boolean THEN
+            partition := CASE WHEN attached <> 0 THEN attached ELSE relids[1] END;
+            command := CASE WHEN NOT exact THEN NULL WHEN tag = 'ALTER TABLE' THEN scribe.attach_text(partition)
+                ELSE scribe.with_bound(statement, partition) END;  -- so that nothing is computed again
+            statement := coalesce(command, statement);
+        END IF;
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids, as_role, as_path);
         IF tag = 'CREATE PUBLICATION' AND as_role IS NOT NULL THEN
             PERFORM scribe.write_row('ddl', 'ALTER PUBLICATION', object_type, object_identity,
                 format('ALTER PUBLICATION %s OWNER TO %I', object_identity, caller), true, NULL, NULL, as_role, '""');
         END IF;
-        IF (facts->>'bound_mutable')::boolean THEN
-            PERFORM scribe.record_bound(tag, CASE WHEN attached <> 0 THEN attached ELSE relids[1] END);
+        IF partition IS NOT NULL AND command IS NULL THEN
+            PERFORM scribe.record_bound(tag, partition);
         END IF;
     END IF;
 END

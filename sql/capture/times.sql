@@ -112,7 +112,70 @@ BEGIN
 END
 $function$;
 
--- Give a partition the bound that expressions like current_date made here.
+-- ATTACH PARTITION with the bound that an expression made here.
+CREATE OR REPLACE FUNCTION scribe.attach_text(partition oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+AS $function$
+    SELECT format('ALTER TABLE %s ATTACH PARTITION %s %s', i.inhparent::regclass, c.oid::regclass, pg_get_expr(c.relpartbound, c.oid))
+    FROM pg_class AS c JOIN pg_inherits AS i ON i.inhrelid = c.oid WHERE c.oid = partition
+$function$;
+
+-- CREATE TABLE ... PARTITION OF with the bound that its expressions made here; NULL: where that stands cannot be told.
+CREATE OR REPLACE FUNCTION scribe.with_bound(statement text, partition oid) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
+AS $function$
+DECLARE
+    made constant text := (SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = partition);
+    piece text;
+    word text;
+    before text;  -- the word or sign before this one
+    rest text := statement;
+    kept text := '';
+    comments int := 0;
+    depth int := 0;
+    lists int;  -- of the bound, that have not ended; NULL: it has not begun
+BEGIN
+    IF length(statement) > 10000 OR strpos(made, '\') > 0 THEN
+        RETURN NULL;
+    END IF;
+    WHILE rest <> '' LOOP
+        piece := substring(rest FROM CASE WHEN comments > 0 THEN '^(?:/\*|\*/|[^*/]+|[*/])'
+            ELSE '^(?:/\*|--[^\n\r]*|"(?:[^"]|"")*"|''(?:[^''\\]|'''')*''|\$(?:[^\W\d]\w*)?\$|\w[\w$]*|\s+|[^"''$\w\s])' END);
+        IF starts_with(piece, '$') THEN  -- what is quoted with dollars ends with the same
+            piece := substr(rest, 1, nullif(strpos(substr(rest, length(piece) + 1), piece), 0) + 2 * length(piece) - 1);
+        END IF;
+        IF piece IS NULL THEN
+            RETURN NULL;
+        END IF;
+        rest := substr(rest, length(piece) + 1);
+        IF lists IS NULL THEN
+            kept := kept || piece;
+        END IF;
+        IF comments > 0 OR piece ~ '^(/\*|--|\s)' THEN
+            comments := comments + CASE piece WHEN '/*' THEN 1 WHEN '*/' THEN -1 ELSE 0 END;
+            CONTINUE;
+        END IF;
+        word := upper(piece);
+        IF word = '(' THEN
+            depth := depth + 1;
+        ELSIF word = ')' THEN
+            depth := depth - 1;
+            lists := lists - CASE depth WHEN 0 THEN 1 ELSE 0 END;
+            IF lists = 0 THEN
+                RETURN kept || substr(made, length('FOR VALUES') + 1) || rest;
+            END IF;
+        ELSIF depth = 0 AND lists IS NOT NULL THEN
+            lists := CASE word WHEN 'FROM' THEN 2 WHEN 'IN' THEN 1 ELSE lists END;
+        ELSIF depth = 0 AND word = 'VALUES' AND before = 'FOR' THEN
+            lists := 2;
+        END IF;
+        before := word;
+    END LOOP;
+    RETURN NULL;
+END
+$function$;
+
+-- Give a partition the bound that its expressions made here, where the statement may have made another.
 CREATE OR REPLACE FUNCTION scribe.record_bound(tag text, partition oid) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
 AS $function$

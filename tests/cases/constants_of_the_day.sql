@@ -16,6 +16,21 @@ CREATE TABLE parted_now PARTITION OF parted FOR VALUES FROM (current_timestamp) 
 INSERT INTO parted VALUES (now());
 CREATE TABLE parted_old (at timestamptz);
 ALTER TABLE parted ATTACH PARTITION parted_old FOR VALUES FROM (current_timestamp - interval '1 day') TO (current_timestamp - interval '1 hour');
+-- bounds from functions that make, change and read what is another thing the second time
+CREATE TABLE next_bound (n int PRIMARY KEY);
+INSERT INTO next_bound VALUES (0);
+CREATE FUNCTION bound(by int) RETURNS int LANGUAGE plpgsql AS $$ DECLARE found int; BEGIN
+    UPDATE public.next_bound SET n = n + by RETURNING n INTO found;
+    EXECUTE format('CREATE TABLE public.made_%s (id int PRIMARY KEY)', found);
+    RETURN found; END $$;
+CREATE TABLE bounded (a int, "for values from (1" text DEFAULT 'for values in (') PARTITION BY RANGE (a);
+CREATE TABLE bounded_1 PARTITION OF bounded ("for values from (1" DEFAULT 'FOR VALUES IN (1)') /* nested /* for values from (7) */ ' */
+    FOR /* a comment */ VALUES FROM (bound(10)) -- FOR VALUES FROM ( "
+    TO ((bound(5) + length(')'''))) PARTITION BY LIST (a);
+CREATE TABLE "FOR VALUES" PARTITION OF bounded_1 (CHECK (a <> length($x$ FOR VALUES ($x$))) FOR VALUES IN (bound(1) - 5, 12) WITH (fillfactor = 70);
+CREATE TABLE bounded_2 (a int, "for values from (1" text);
+ALTER TABLE bounded ATTACH PARTITION bounded_2 FOR VALUES FROM (bound(10)) TO (MAXVALUE);
+INSERT INTO bounded VALUES (11), (12), (30);
 CREATE TABLE checked (id int PRIMARY KEY, at timestamptz, d date, CONSTRAINT before CHECK (at <= timestamptz 'now' + interval '1 day'));
 ALTER TABLE checked ADD CHECK (d < 'tomorrow'::timestamp + 'now'::time), ADD CONSTRAINT lax CHECK (at <> 'now'::timestamptz) NOT VALID;
 CREATE DOMAIN late AS timestamptz DEFAULT 'now'::timestamptz CHECK (VALUE <= timestamptz 'now');

@@ -30,14 +30,6 @@ BEGIN
 END
 $function$;
 
--- ATTACH PARTITION with the bound that an expression made here.
-CREATE OR REPLACE FUNCTION scribe.attach_text(partition oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
-AS $function$
-    SELECT format('ALTER TABLE %s ATTACH PARTITION %s %s', i.inhparent::regclass, c.oid::regclass, pg_get_expr(c.relpartbound, c.oid))
-    FROM pg_class AS c JOIN pg_inherits AS i ON i.inhrelid = c.oid WHERE c.oid = partition
-$function$;
-
 -- Whether a name, as it is written in a statement, is that of a temporary relation of this session.
 CREATE OR REPLACE FUNCTION scribe.is_temporary_name(name text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
