@@ -10,7 +10,7 @@ from source import Scribe
 
 from scribe.decoders.rows.plaintext import with_escape_strings
 from scribe.restore.replay import _COMMENT_ON_EVENT_TRIGGER
-from scribe.source.unqualified import find_unqualified, first_read, first_unqualified
+from scribe.source.unqualified import find_unqualified, first_read, first_unqualified, first_write
 
 FUNCTIONS = """
 CREATE FUNCTION inner_one(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1';
@@ -61,11 +61,26 @@ def test_tables_that_a_function_reads_are_found_in_its_text(text: str, name: str
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize(
+    ("text", "verb"),
+    [
+        ("BEGIN IF x THEN INSERT INTO t VALUES (1); END IF; END", "INSERT"),
+        ("WITH w AS (DELETE FROM t RETURNING *) SELECT FROM w", "DELETE"),
+        ("SELECT 1 FROM t FOR UPDATE; SELECT a.create, 'drop' /* ; DROP TABLE t */", None),
+        ("BEGIN EXECUTE format('CREATE TABLE %I ()', $1); END", "CREATE"),
+        ("BEGIN RETURN 'CREATE TABLE t ()'; END", None),
+    ],
+)
+def test_what_a_function_writes_is_found_in_its_text(text: str, verb: str | None) -> None:
+    assert first_write(text) == verb
+
+
+@pytest.mark.unit
 @pytest.mark.parametrize("opened", ["/* ", "'", '"', "''", "/*/", "$a$", "--", ":", "é"])
 def test_a_text_of_things_that_are_not_closed_is_read_in_no_time(opened: str) -> None:
     text = "f" + opened * 200_000  # at ten times the length per hundred times the time, hours
     assert first_unqualified(text, {"function": {"g"}, "relation": {"t"}, "type": {"e"}}) is None
-    assert first_read(text, {"t"}) is None
+    assert first_read(text, {"t"}) is None and first_write(text) is None
 
 
 @pytest.mark.unit
@@ -86,6 +101,31 @@ def test_a_function_too_long_to_be_looked_at_is_reported(cluster: Cluster, datab
         (found,) = find_unqualified(conn)
     assert found.function == "public.long(integer)" and found.outcome == "a restore may stop there"
     assert "is too long to be looked at" in found.text
+
+
+WRITERS = """
+CREATE TABLE log (x int); CREATE TABLE t (a int, b int, c int);
+CREATE FUNCTION notes(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.log VALUES ($1); RETURN $1; END';
+CREATE FUNCTION calls_it(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT public.notes($1)';
+CREATE FUNCTION calls_that(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN public.calls_it($1); END';
+CREATE FUNCTION stands_alone(int) RETURNS int LANGUAGE sql BEGIN ATOMIC DELETE FROM log; SELECT $1; END;
+CREATE FUNCTION harmless(int) RETURNS int IMMUTABLE LANGUAGE sql RETURN $1;
+ALTER TABLE t ADD CHECK (notes(a) > 0), ADD CHECK (stands_alone(b) > 0), ADD CHECK (harmless(c) > 0),
+    ADD g int GENERATED ALWAYS AS (calls_it(b)) STORED; CREATE INDEX ON t (calls_that(c));
+"""
+
+
+def test_functions_that_write_where_rows_are_restored_are_reported(cluster: Cluster, database: str) -> None:
+    cluster.psql(WRITERS, database)
+    with cluster.connect(database, options="-c search_path=") as conn:
+        found = find_unqualified(conn)
+    assert {entry.function.removeprefix("public.").split("(")[0]: entry.reason.split(",")[0] for entry in found} == {
+        "notes": "writes (INSERT)",
+        "calls_it": "calls notes",
+        "calls_that": "calls calls_it",
+        "stands_alone": "writes (DELETE)",
+    }
+    assert {entry.outcome for entry in found} == {"a restore stops there or differs"}
 
 
 def test_a_query_that_a_view_hands_on_is_looked_into(cluster: Cluster, database: str) -> None:

@@ -4,12 +4,14 @@ They name others without their schema: rows are loaded with an empty search path
 too, since a path that users can change would let them put their objects in the place of others. Which names a function
 means is not known before it runs, so that this is a search of its text: names of users' functions before a parenthesis,
 of their tables after FROM and its like, and of their types after "::". Or they refuse to work under
-session_replication_role = replica, or read tables that hold something else by then. A materialized view's query may
-hand the text of another to a function of PostgreSQL's, such as ts_stat().
+session_replication_role = replica, or read tables that hold something else by then, or write, themselves or in another
+function that they call: what they wrote on the source is restored as well. A materialized view's query may hand the
+text of another to a function of PostgreSQL's, such as ts_stat().
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +20,21 @@ import psycopg
 
 from scribe.common.dialect import quote_identifier
 
+# A function's text; of one that was parsed when it was made, that of its body.
+_BODY = """coalesce(pg_catalog.substring(CASE WHEN pg_catalog.to_jsonb(p) ->> 'prosqlbody' IS NOT NULL
+    THEN pg_catalog.pg_get_functiondef(p.oid) END, '\\n\\s*(?:BEGIN ATOMIC|RETURN ).*'), p.prosrc)"""
 # The functions that generated columns, indexes, CHECK constraints and domains use: their text, and where they are used.
-_USED = """
+_USED = f"""
 SELECT p.oid::pg_catalog.regprocedure::text, n.nspname,
   CASE WHEN pg_catalog.octet_length(p.prosrc) <= %s AND pg_catalog.sum(pg_catalog.octet_length(p.prosrc))
-    OVER (ORDER BY pg_catalog.octet_length(p.prosrc), p.oid) <= %s THEN p.prosrc END,
-  EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS c (entry) WHERE c.entry LIKE 'search\\_path=%%'),
+    OVER (ORDER BY pg_catalog.octet_length(p.prosrc), p.oid) <= %s THEN {_BODY} END,
+  EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS c (entry) WHERE c.entry LIKE 'search\\_path=%%')
+    OR pg_catalog.to_jsonb(p) ->> 'prosqlbody' IS NOT NULL,  -- names are known there
   pg_catalog.min(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid))
 FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_proc AS p ON p.oid = d.refobjid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
   JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname IN ('sql', 'plpgsql')
 WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-  AND pg_catalog.to_jsonb(p) ->> 'prosqlbody' IS NULL
   AND (EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indexrelid = d.objid
          AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
     OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'c'
@@ -54,6 +59,15 @@ FROM pg_catalog.pg_class AS m JOIN pg_catalog.pg_namespace AS n ON n.oid = m.rel
 WHERE m.relkind = 'm' AND pg_catalog.current_setting('server_version_num')::int < 170000
 ORDER BY 1, 3
 """
+# Functions of these names, with their texts, the shortest first.
+_CALLED = f"""
+SELECT p.proname::text, CASE WHEN pg_catalog.octet_length(p.prosrc) <= %s AND pg_catalog.sum(
+    pg_catalog.octet_length(p.prosrc)) OVER (ORDER BY pg_catalog.octet_length(p.prosrc), p.oid) <= %s
+  THEN {_BODY} END
+FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname IN ('sql', 'plpgsql')
+WHERE p.proname = ANY (%s) AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype
+  AND p.pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
+"""
 _NAMES = """
 SELECT 'function', proname FROM pg_catalog.pg_proc
   WHERE pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
@@ -72,13 +86,18 @@ _TOKEN = re.compile(
 _LONGEST = 256 << 10
 _MOST = 4 << 20
 _BEFORE_RELATION = {"from", "join", "into", "update", "only"}
+# What begins a statement that writes, and what may stand before a statement.
+_WRITES = {"insert", "update", "delete", "merge", "truncate", "create", "alter", "drop", "comment", "grant", "revoke"}
+_BEFORE_STATEMENT = {"", ";", "(", "begin", "atomic", "then", "else", "loop"}
+_CALLS_DEEP = 8
 
 
 @dataclass(frozen=True)
 class Unqualified:
     """A function, where it is used, and why a restore stops there; name: what it needs a search path for, or None.
 
-    looked_at: whether its text was read; advice: what to do, if not what is done about a function of a user's.
+    looked_at: whether its text was read; advice: what to do, if not what is done about a function of a user's;
+    writes: that is what is wrong.
     """
 
     function: str
@@ -88,10 +107,13 @@ class Unqualified:
     reason: str
     looked_at: bool = True
     advice: str = ""
+    writes: bool = False
 
     @property
     def outcome(self) -> str:
         """What becomes of a restore."""
+        if self.writes:
+            return "a restore stops there or differs"
         return f"a restore {'stops' if self.looked_at else 'may stop'} there"
 
     @property
@@ -126,26 +148,56 @@ def find_unqualified(conn: psycopg.Connection[Any]) -> list[Unqualified]:
     for kind, name in conn.execute(_NAMES).fetchall():
         names[kind].add(name)
     found = []
+    writers = _find_writers(conn, [text for _, _, text, _, _ in used if text is not None], names["function"])
     for function, schema, text, has_path, where in used:
         if text is None:
             found.append(Unqualified(function, schema, where, None, "is too long to be looked at", looked_at=False))
             continue
         name = None if has_path else first_unqualified(text, names)
+        writes = False
         if name is not None:
             reason = f"names {name} without its schema"
         elif "session_replication_role" in text.lower():
             reason = 'asks for session_replication_role, which is "replica" in a restore'
+        elif (verb := first_write(text)) is not None:
+            writes, reason = True, f"writes ({verb}), and does so again in a restore"
+        elif (called := next((call for call in calls(text, names["function"]) if call in writers), None)) is not None:
+            writes, reason = True, f"calls {called}, which writes ({writers[called]}), and does so again in a restore"
         elif _checks_rows(where) and (table := first_read(text, names["relation"])) is not None:
             reason = f"reads {table}, which may hold something else in a restore"
         else:
             continue
-        found.append(Unqualified(function, schema, where, name, reason))
+        found.append(Unqualified(function, schema, where, name, reason, writes=writes))
     for view, schema, function, text in queries:
         if (name := _first_in_literals(text[:_LONGEST], names)) is not None:
             reason = f"is given a query that names {name} without its schema"
             advice = "Make the view again with the schema's name in that query."
             found.append(Unqualified(function, schema, f"materialized view {view}", name, reason, advice=advice))
     return found
+
+
+def _find_writers(conn: psycopg.Connection[Any], texts: list[str], functions: set[str]) -> dict[str, str]:
+    """Return the users' functions that these texts call, through others as well, and that write: name and verb."""
+    bodies: dict[str, list[str]] = {}
+    new = {name for text in texts for name in calls(text, functions)}
+    for _ in range(_CALLS_DEEP):
+        if not new:
+            break
+        bodies |= {name: [] for name in new}
+        for name, text in conn.execute(_CALLED, [_LONGEST, _MOST, sorted(new)]).fetchall():
+            bodies[name] += [] if text is None else [text]
+        new = {called for name in new for text in bodies[name] for called in calls(text, functions)} - bodies.keys()
+    verbs = ((name, first_write(text)) for name, found in bodies.items() for text in found)
+    writers = {name: verb for name, verb in verbs if verb is not None}
+    for _ in range(_CALLS_DEEP):
+        writers |= {
+            name: writers[called]
+            for name, found in bodies.items()
+            for text in found
+            for called in calls(text, functions)
+            if called in writers and name not in writers
+        }
+    return writers
 
 
 def _first_in_literals(text: str, names: dict[str, set[str]]) -> str | None:
@@ -170,6 +222,29 @@ def first_read(text: str, relations: set[str]) -> str | None:
         if place < len(words) and _bare(words[place]) in relations:
             return _bare(words[place])
     return None
+
+
+def first_write(text: str) -> str | None:
+    """Return the verb of the first statement in a function's text, or in a literal that it executes, that writes."""
+    before = ""
+    literals = []
+    words = [match[0] for match in _TOKEN.finditer(text) if not match[0].startswith(("--", "/*"))]
+    for word in (word.lower() for word in words):
+        if word in _WRITES and before in _BEFORE_STATEMENT:
+            return word.upper()
+        if word.startswith("'"):
+            literals.append(word[1:].lstrip())
+        before = word
+    if not any(word.lower() == "execute" for word in words):
+        return None
+    return next((verb.upper() for text in literals for verb in sorted(_WRITES) if text.startswith(verb + " ")), None)
+
+
+def calls(text: str, functions: set[str]) -> list[str]:
+    """Return the names of users' functions that a function's text calls, with or without a schema."""
+    found = (match["name"] or match[0] for match in _TOKEN.finditer(text))
+    tokens = [token for token in found if not token.startswith(("--", "/*", "'"))]
+    return [name for word, after in itertools.pairwise(tokens) if after == "(" and (name := _bare(word)) in functions]
 
 
 def _bare(word: str) -> str:
