@@ -131,6 +131,22 @@ def test_what_changed_in_the_store_is_fetched_again(url, tmp_path):
     assert {path: path.read_bytes() for path in whole} == whole
 
 
+def test_what_is_damaged_in_the_cache_is_fetched_again(url, tmp_path):
+    first = opened(url, tmp_path)
+    first.fetch(data(first))
+    (base,) = first.bases()
+    held = {path: path.read_bytes() for path in first.path.rglob("*") if first.name_of(path) in first.keys}
+    paths = {data(first)[0], next(first.segments()).path, base.path / "manifest.json", base.path / "meta.json"}
+    assert paths < set(held)
+    for path, content in held.items():  # by a disk, say: neither its size nor its time changes
+        status = path.stat()
+        path.write_bytes(bytes(byte ^ 1 for byte in content))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    last = opened(url, tmp_path)
+    last.fetch(data(last))
+    assert {path: path.read_bytes() for path in held} == held
+
+
 def test_the_cache_never_holds_more_than_its_bound(url, tmp_path):
     mirror = opened(url, tmp_path)
     paths = data(mirror)

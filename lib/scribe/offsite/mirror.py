@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scribe.archive.chains import check_file
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.pruned import read_pruned
 from scribe.common import files
@@ -62,6 +63,7 @@ class Mirror(Archive):
     limit: int
     lock: files.Lock = field(compare=False)
     held: dict[Path, int] = field(compare=False, default_factory=dict)  # sizes, the longest unused first
+    whole: set[Path] = field(compare=False, default_factory=set)  # what was fetched, or looked at, since the start
     counted: dict[str, str] = field(compare=False, default_factory=dict)
 
     @property
@@ -92,9 +94,8 @@ class Mirror(Archive):
         """Bring files here, several at once. Raises NoRoomError."""
         wanted = {path for path in paths if self.name_of(path) in self.keys}
         self._make_room(wanted)
-        lacking = [path for path in sorted(wanted) if not self._is_here(path)]
         with ThreadPoolExecutor(JOBS) as pool:
-            list(pool.map(self._fetch, lacking))
+            list(pool.map(self._bring, sorted(wanted)))
 
     def bring(self, segments: Iterable[Segment], behind: int = 0) -> Iterator[Segment]:
         """Yield segments whose data files are here; several are fetched ahead, if there is room for them."""
@@ -116,6 +117,7 @@ class Mirror(Archive):
     def release(self, path: Path) -> None:
         """Let a file go that is not needed again."""
         self.held.pop(path, None)
+        self.whole.discard(path)
         path.unlink(missing_ok=True)
 
     def name_of(self, path: Path) -> str:
@@ -125,15 +127,38 @@ class Mirror(Archive):
     def _object(self, path: Path) -> Stored:
         return self.objects[self.keys[self.name_of(path)]]
 
+    def _bring(self, path: Path) -> None:
+        if not self._is_here(path):
+            self._fetch(path)
+        self.whole.add(path)
+
     def _is_here(self, path: Path) -> bool:
-        """Whether a file was fetched, out of the object that is there now; note that it is used."""
+        """Whether a file was fetched, out of the object that is there now, and is whole; note that it is used."""
         try:
             changed = path.stat().st_mtime_ns
         except FileNotFoundError:
             return False
         os.utime(path, ns=(time.time_ns(), changed))
         self.held[path] = self.held.pop(path)
-        return changed // 1000 == self._object(path).changed
+        return changed // 1000 == self._object(path).changed and (path in self.whole or self._is_whole(path))
+
+    def _is_whole(self, path: Path) -> bool:
+        """Whether a file of an earlier run is as its manifest says: one that is not would stop every run after it."""
+        name = self.name_of(path)
+        directory, _, rest = name.partition("/")
+        try:
+            if is_manifest(name):
+                return isinstance(files.read_json(path), dict)
+            if directory == "base":
+                stamp, _, rest = rest.partition("/")
+                described = files.read_json(self.bases_path / stamp / "manifest.json")["files"]
+                entry = next(entry for entry in described if entry["name"] == rest)
+            else:
+                entry = files.read_json(self.path / directory / f"{rest.partition('.')[0]}.json")
+            check_file(path, entry["bytes"], entry["sha256"])
+        except (ScribeError, OSError, KeyError, TypeError, StopIteration):
+            return False
+        return True
 
     def _fetch(self, path: Path) -> None:
         key = self.keys[self.name_of(path)]
