@@ -88,6 +88,11 @@ check-faults: dev  ## kill anything at any instant: random but reproducible roun
 	    $(if $(STEPS),--steps,--rounds $(or $(ROUNDS),20))
 	@tools/with-scratch $(PY) tests/faults/follow.py $(if $(SEED),--seed $(SEED)) --rounds $(or $(ROUNDS),20)
 
+.PHONY: check-store-faults
+check-store-faults: dev  ## kill, stop and slow an object store and who sends to it: ROUNDS= SEED= RECORD= ONLY=TEXT,...
+	@tools/with-scratch $(PY) tests/faults/store.py --rounds $(or $(ROUNDS),45) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(RECORD),--record $(RECORD)) --only '$(ONLY)'
+
 .PHONY: check-chaos
 check-chaos: dev  ## everything at once, then every base restored to every later mark: MINUTES= SEED= DECODER= TOLD=1
 	@$(PY) tests/chaos/run.py --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \

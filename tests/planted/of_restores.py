@@ -18,6 +18,7 @@ _RETENTION = "lib/scribe/archive/retention.py"
 _REMOVAL = "lib/scribe/archive/removal.py"
 _MIRROR = "lib/scribe/offsite/mirror.py"
 _SYNC = "lib/scribe/offsite/sync.py"
+_STORE_FAULTS = "test_faults.py::test_what_a_store_holds_is_right_whatever_is_killed_on_the_way_there"
 _DAMAGED = "test_points.py::test_a_damaged_archive_is_refused_before_anything_is_touched"
 
 RESTORES = (
@@ -554,6 +555,27 @@ CARE = (
         ".before(bases[-1]) if bases else Removed()",
         " if bases else Removed()",
         ("test_store_retention.py::test_nobody_who_writes_there_keeps_the_newest_away_or_stops_the_rest",),
+    ),
+    Bug(
+        "what is sent has no checksum for the store to compare it with",
+        "lib/scribe/offsite/stores.py",
+        '{"checksum_algorithm": "sha256"} if url',
+        "{} if url",
+        (_STORE_FAULTS,),
+    ),
+    Bug(
+        "what could not be sent counts as sent",
+        _SYNC,
+        "        self.look.missing = [item for item in self.look.missing if item not in sent]\n",
+        "        self.look.missing = []\n",
+        (_STORE_FAULTS,),
+    ),
+    Bug(
+        "what is damaged in the cache stays there",
+        _MIRROR,
+        " and (path in self.whole or self._is_whole(path))",
+        "",
+        ("test_mirror.py::test_what_is_damaged_in_the_cache_is_fetched_again",),
     ),
     Bug(
         "what changed in a store is not fetched again",

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -154,16 +155,21 @@ def _answers(port: int) -> bool:
     return False
 
 
-REFUSED, BUSY, LOST, TORN, DENIED = "refused", "busy", "lost", "torn", "denied"
+REFUSED, BUSY, BROKEN, DENIED = "refused", "busy", "broken", "denied"
+LOST, TORN, CUT, CHANGED = "lost", "torn", "cut", "changed"
 _BUSY = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+_BROKEN = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>Please try again.</Message></Error>"
 _DENIED = b"<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+_ANSWERS: dict[str | None, tuple[int, bytes]] = {BUSY: (503, _BUSY), BROKEN: (500, _BROKEN), DENIED: (403, _DENIED)}
 
 
 class Faulty(ThreadingHTTPServer):
     """Stands before the S3 server and goes wrong at the requests that fault() names.
 
-    refused: the connection ends without a word; busy: the answer is 503; lost: the server does what it is asked for,
-    and the answer is lost; torn: half of the answer arrives; denied: the answer is 403.
+    refused: the connection ends without a word; busy: the answer is 503, broken: 500, denied: 403; lost: the server
+    does what it is asked for, and the answer is lost; torn: half of the answer arrives; cut: half of what is sent
+    arrives; changed: a byte of the SQL that is sent or fetched is another. pace: at most so many bytes go each way
+    within a second, None for all at once.
     """
 
     daemon_threads = True
@@ -175,6 +181,7 @@ class Faulty(ThreadingHTTPServer):
         self.asked: list[tuple[str, str]] = []  # methods and paths, since begin()
         self.counting = threading.Lock()
         self.fault: Callable[[int], str | None] = lambda number: None
+        self.pace: float | None = None
 
     def begin(self, fault: Callable[[int], str | None] = lambda number: None) -> None:
         """Count from 1 again. fault: called with a request's number, returns what goes wrong with it."""
@@ -190,6 +197,11 @@ class Faulty(ThreadingHTTPServer):
         """Say nothing: a client that goes away is none of ours."""
 
 
+def _changed(content: bytes) -> bytes:
+    at = len(content) // 2
+    return content[:at] + bytes(byte ^ 1 for byte in content[at : at + 1]) + content[at + 1 :]
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Faulty
     protocol_version = "HTTP/1.1"
@@ -198,11 +210,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
         self.server.asked.append((self.command, self.path))
         fault = self.server.next()
-        if fault in (BUSY, DENIED):
-            status, content = (503, _BUSY) if fault == BUSY else (403, _DENIED)
+        body = b"".join(self._read(length // 2 if fault == CUT else length))
+        if len(body) < length:  # cut, or the client has died
+            self._pass_on(body)
+            self._hang_up()
+            return
+        if fault == CHANGED and self.command == "PUT":
+            body = _changed(body)
+        if fault in _ANSWERS:
+            status, content = _ANSWERS[fault]
             self._answer(status, {"Content-Type": "application/xml"}, content, len(content))
             return
         if fault == REFUSED:
@@ -215,10 +234,34 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == LOST:
             self._hang_up()
             return
+        if fault == CHANGED and self.command == "GET" and ".sql" in self.path:
+            content = _changed(content)
         length = int(got.headers.get("Content-Length") or len(content)) if self.command == "HEAD" else len(content)
         self._answer(got.status, headers, content[: len(content) // 2] if fault == TORN else content, length)
         if fault == TORN:
             self._hang_up()
+
+    def _read(self, length: int) -> Iterator[bytes]:
+        """Yield what the client sends, no faster than it may come."""
+        while length and (block := self.rfile.read(min(length, self._step))):
+            self._wait(block)
+            length -= len(block)
+            yield block
+
+    @property
+    def _step(self) -> int:
+        """How many bytes go at once."""
+        return 1 << 10 if self.server.pace else 1 << 20
+
+    def _wait(self, block: bytes) -> None:
+        if self.server.pace:
+            time.sleep(len(block) / self.server.pace)
+
+    def _pass_on(self, body: bytes) -> None:
+        """Let the server have the beginning of a request, and nothing more."""
+        head = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.server.behind), 10) as behind:
+            behind.sendall(f"{self.command} {self.path} HTTP/1.1\r\n{head}\r\n".encode() + body)
 
     def _ask(self, command: str, body: bytes, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
         asked = http.client.HTTPConnection("127.0.0.1", self.server.behind, timeout=60)
@@ -236,7 +279,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(length))
         self.end_headers()
-        self.wfile.write(content)
+        for at in range(0, len(content), self._step):
+            self._wait(content[at : at + self._step])
+            self.wfile.write(content[at : at + self._step])
         self.wfile.flush()
 
     def _hang_up(self) -> None:
