@@ -68,7 +68,7 @@ _ENTRY = re.compile(rb"\d+; \d+ \d+ (?:EVENT TRIGGER - |COMMENT - EVENT TRIGGER 
 _CONTENTS = """
 SELECT kind FROM (
   SELECT 'relation ' || oid::pg_catalog.regclass::text AS kind FROM pg_catalog.pg_class
-   WHERE oid >= 16384 AND relkind <> 't'
+   WHERE oid >= 16384 AND relkind NOT IN ('t', 'i', 'I')
   UNION ALL SELECT 'schema ' || nspname FROM pg_catalog.pg_namespace
    WHERE oid >= 16384 AND nspname !~ '^pg_(toast_)?temp_'
   UNION ALL SELECT 'function ' || proname FROM pg_catalog.pg_proc WHERE oid >= 16384
