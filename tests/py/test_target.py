@@ -88,7 +88,7 @@ def test_the_source_is_refused(cluster: Cluster, tmp_path: Path, database: str) 
 @pytest.mark.parametrize(
     ("made", "named"),
     [
-        ("CREATE TABLE s (v text); ALTER TABLE s RENAME TO t", "relation public.t\n"),  # not an index of its toast table
+        ("CREATE TABLE s (v text); ALTER TABLE s RENAME TO t", "relation public.t\n"),  # no index of TOAST
         ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "function f"),
         ("SELECT lo_create(4711)", "large object 4711"),
         ("CREATE CAST (text AS int) WITH INOUT", "cast from text to integer"),
