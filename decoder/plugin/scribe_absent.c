@@ -116,32 +116,48 @@ schema_of(Oid type, Oid object)
 }
 
 /*
- * Has another transaction, which is replayed before this one, dropped what a value
- * names?  Nothing reads the name back then.
+ * Where objects that values name are; in each of these catalogs the OID is
+ * first, then the name, then the schema.
  */
 static bool
-went(Oid type, Oid object)
+catalog_of(Oid type, Oid *catalog, Oid *index)
 {
 	switch (type)
 	{
 		case REGNAMESPACEOID:
-			return is_gone_at_end(NamespaceRelationId, NamespaceOidIndexId, object);
+			*catalog = NamespaceRelationId;
+			*index = NamespaceOidIndexId;
+			return true;
 		case REGCLASSOID:
-			return is_gone_at_end(RelationRelationId, ClassOidIndexId, object);
+			*catalog = RelationRelationId;
+			*index = ClassOidIndexId;
+			return true;
 		case REGPROCOID:
 		case REGPROCEDUREOID:
-			return is_gone_at_end(ProcedureRelationId, ProcedureOidIndexId, object);
+			*catalog = ProcedureRelationId;
+			*index = ProcedureOidIndexId;
+			return true;
 		case REGTYPEOID:
-			return is_gone_at_end(TypeRelationId, TypeOidIndexId, object);
+			*catalog = TypeRelationId;
+			*index = TypeOidIndexId;
+			return true;
 		case REGOPEROID:
 		case REGOPERATOROID:
-			return is_gone_at_end(OperatorRelationId, OperatorOidIndexId, object);
+			*catalog = OperatorRelationId;
+			*index = OperatorOidIndexId;
+			return true;
 		case REGCONFIGOID:
-			return is_gone_at_end(TSConfigRelationId, TSConfigOidIndexId, object);
+			*catalog = TSConfigRelationId;
+			*index = TSConfigOidIndexId;
+			return true;
 		case REGDICTIONARYOID:
-			return is_gone_at_end(TSDictionaryRelationId, TSDictionaryOidIndexId, object);
+			*catalog = TSDictionaryRelationId;
+			*index = TSDictionaryOidIndexId;
+			return true;
 		case REGCOLLATIONOID:
-			return is_gone_at_end(CollationRelationId, CollationOidIndexId, object);
+			*catalog = CollationRelationId;
+			*index = CollationOidIndexId;
+			return true;
 		default:
 			return false;
 	}
@@ -154,12 +170,75 @@ is_absent(Oid type, Oid object)
 
 	if (!OidIsValid(schema))
 		return false;
-	if (went(type, object))
-		return true;
 	/* the schema of capture itself is in a copy too */
 	if (type == REGNAMESPACEOID)
 		return isAnyTempNamespace(schema);
 	return is_absent_schema(schema) || schema == PG_TOAST_NAMESPACE;
+}
+
+/*
+ * A type's name when the transaction ends; differs: set if it is another one.
+ */
+static char *
+type_at_end(Oid type, bool *differs)
+{
+	Oid			element = get_element_type(type);
+	char	   *schema;
+	char	   *name;
+
+	if (OidIsValid(element))
+		return psprintf("%s[]", type_at_end(element, differs));
+	if (type < FirstNormalObjectId || !names_at_end(TypeRelationId, TypeOidIndexId, type, &schema, &name, differs))
+		return OidIsValid(type) ? format_type_be(type) : pstrdup("NONE");
+	return quote_qualified_identifier(schema, name);
+}
+
+/*
+ * What a value that names an object is called in a copy, unless it is as the type
+ * writes it: its number where a copy does not have it, or the name that another
+ * transaction, which is replayed before this one, has given to it, its schema or
+ * the types of its arguments.
+ */
+static char *
+object_text(Oid type, Oid object)
+{
+	Oid			catalog;
+	Oid			index;
+	Oid			types[2];
+	Oid		   *arguments = types;
+	int			count;
+	char	   *schema;
+	char	   *name;
+	bool		differs = false;
+	StringInfoData text;
+
+	if (object < FirstNormalObjectId || !OidIsValid(schema_of(type, object)) || !catalog_of(type, &catalog, &index))
+		return NULL;
+	if (is_absent(type, object) || !names_at_end(catalog, index, object, &schema, &name, &differs))
+		return psprintf("%u", object);
+	initStringInfo(&text);
+	if (type == REGNAMESPACEOID)
+		appendStringInfoString(&text, quote_identifier(name));
+	else if (type == REGTYPEOID)
+		appendStringInfoString(&text, type_at_end(object, &differs));
+	else if (type == REGOPEROID || type == REGOPERATOROID)
+		appendStringInfo(&text, "%s.%s", quote_identifier(schema), name);
+	else
+		appendStringInfoString(&text, quote_qualified_identifier(schema, name));
+	if (type == REGPROCEDUREOID || type == REGOPERATOROID)
+	{
+		if (type == REGPROCEDUREOID)
+			(void) get_func_signature(object, &arguments, &count);
+		else
+		{
+			op_input_types(object, &types[0], &types[1]);
+			count = 2;
+		}
+		for (int i = 0; i < count; i++)
+			appendStringInfo(&text, "%c%s", i > 0 ? ',' : '(', type_at_end(arguments[i], &differs));
+		appendStringInfoString(&text, count > 0 ? ")" : "()");
+	}
+	return differs ? text.data : NULL;
 }
 
 static bool
@@ -200,15 +279,10 @@ is_orphan(Datum value)
 	return (item->ai_grantee != ACL_ID_PUBLIC && !is_known_role(item->ai_grantee)) || !is_known_role(item->ai_grantor);
 }
 
-static bool
-is_absent_value(Oid type, Datum value)
-{
-	return type == ACLITEMOID ? is_orphan(value) : is_absent(type, DatumGetObjectId(value));
-}
-
 /*
- * An array with numbers in the place of the names that mean nothing, and without
- * the privileges of roles that are gone; NULL where all of it means something.
+ * An array with numbers in the place of the names that mean nothing, names as
+ * they are by then, and without the privileges of roles that are gone; NULL where
+ * all of it is as the type writes it.
  */
 static char *
 array_text(Oid element, Datum value)
@@ -218,7 +292,8 @@ array_text(Oid element, Datum value)
 	bool	   *nulls;
 	int			count;
 	int			kept = 0;
-	bool		absent = false;
+	bool		other = false;
+	char	   *text;
 	Oid			output;
 	bool		varlena;
 	int16		len;
@@ -227,21 +302,20 @@ array_text(Oid element, Datum value)
 
 	get_typlenbyvalalign(element, &len, &byval, &align);
 	deconstruct_array(array, element, len, byval, align, &items, &nulls, &count);
-	for (int i = 0; i < count && !absent; i++)
-		absent = !nulls[i] && is_absent_value(element, items[i]);
-	if (!absent)
+	for (int i = 0; i < count && !other; i++)
+		other = !nulls[i] && (element == ACLITEMOID ? is_orphan(items[i]) : object_text(element, DatumGetObjectId(items[i])) != NULL);
+	if (!other)
 		return NULL;
 	getTypeOutputInfo(element, &output, &varlena);
 	for (int i = 0; i < count; i++)
 	{
-		absent = !nulls[i] && is_absent_value(element, items[i]);
-		if (absent && element == ACLITEMOID)
+		if (!nulls[i] && element == ACLITEMOID && is_orphan(items[i]))
 			continue;
 		nulls[kept] = nulls[i];
-		if (absent)
-			items[kept++] = CStringGetTextDatum(psprintf("%u", DatumGetObjectId(items[i])));
-		else
-			items[kept++] = nulls[i] ? (Datum) 0 : CStringGetTextDatum(OidOutputFunctionCall(output, items[i]));
+		text = nulls[i] || element == ACLITEMOID ? NULL : object_text(element, DatumGetObjectId(items[i]));
+		if (text == NULL && !nulls[i])
+			text = OidOutputFunctionCall(output, items[i]);
+		items[kept++] = text != NULL ? CStringGetTextDatum(text) : (Datum) 0;
 	}
 	if (kept < count)			/* lists of privileges have one dimension */
 		array = construct_md_array(items, nulls, 1, &kept, ARR_LBOUND(array), TEXTOID, -1, false, TYPALIGN_INT);
@@ -252,7 +326,8 @@ array_text(Oid element, Datum value)
 }
 
 /*
- * A value as text: as its type writes it, but for what means nothing in a copy.
+ * A value as text: as its type writes it, but for what means nothing in a copy, or
+ * something else.
  */
 char *
 value_text(ScribeColumn *column, Datum value)
@@ -261,8 +336,8 @@ value_text(ScribeColumn *column, Datum value)
 
 	if (OidIsValid(column->names) && column->names_array)
 		text = array_text(column->names, value);
-	else if (OidIsValid(column->names) && column->names != ACLITEMOID && is_absent(column->names, DatumGetObjectId(value)))
-		text = psprintf("%u", DatumGetObjectId(value));
+	else if (OidIsValid(column->names) && column->names != ACLITEMOID)
+		text = object_text(column->names, DatumGetObjectId(value));
 	return text != NULL ? text : output_text(column, value);
 }
 

@@ -263,7 +263,7 @@ extern void relations_init(ScribeState *state);
 extern void relations_begin(ReorderBufferTXN *txn);
 extern void relations_commit(void);
 extern char *schema_name(Oid schema);
-extern bool is_gone_at_end(Oid catalog, Oid index, Oid oid);
+extern bool names_at_end(Oid catalog, Oid index, Oid oid, char **schema, char **name, bool *differs);
 extern ScribeRelation *relation_lookup(ScribeState *state, Relation rel);
 extern char *type_name(Oid type);
 extern TransactionId creator_of_relation(Oid relid);

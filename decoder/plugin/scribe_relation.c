@@ -191,26 +191,6 @@ is_own(TransactionId xid)
 	return false;
 }
 
-/*
- * Has what this transaction sees been dropped by another one that is replayed before it?
- */
-bool
-is_gone_at_end(Oid catalog, Oid index, Oid oid)
-{
-	Snapshot	snapshot = present_snapshot(decoding->snapshot_builder, ending->xid);
-	Relation	rel = table_open(catalog, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	bool		gone;
-
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));	/* the OID is first in each */
-	scan = systable_beginscan(rel, index, true, snapshot, 1, &key);
-	gone = !HeapTupleIsValid(systable_getnext(scan));
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return gone;
-}
-
 char *
 schema_name(Oid schema)
 {
@@ -231,6 +211,58 @@ schema_name(Oid schema)
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	return name;
+}
+
+/*
+ * The name and schema of an object when the transaction ends, as others that are replayed before it have changed them; false: it
+ * is gone by then.  catalog: one whose first columns are OID, name and schema; schemas have none.  differs: set if they are others
+ * than this transaction sees.
+ */
+bool
+names_at_end(Oid catalog, Oid index, Oid oid, char **schema, char **name, bool *differs)
+{
+	Snapshot	snapshot = present_snapshot(decoding->snapshot_builder, ending->xid);
+	Relation	rel = table_open(catalog, AccessShareLock);
+	ScanKeyData key;
+	bool		found[2];
+	Oid			schemas[2] = {InvalidOid, InvalidOid};
+	char	   *names[2] = {NULL, NULL};
+	bool		own = false;
+	char	   *seen;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	for (int i = 0; i < 2; i++)
+	{
+		SysScanDesc scan = systable_beginscan(rel, index, true, i == 0 ? snapshot : NULL, 1, &key);
+		HeapTuple	tuple = systable_getnext(scan);
+		bool		isnull;
+
+		found[i] = HeapTupleIsValid(tuple);
+		if (found[i])
+		{
+			names[i] = pstrdup(NameStr(*DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull))));
+			if (catalog != NamespaceRelationId)
+				schemas[i] = DatumGetObjectId(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull));
+			own |= i == 0 && is_own(HeapTupleHeaderGetXmin(tuple->t_data));
+		}
+		systable_endscan(scan);
+	}
+	table_close(rel, AccessShareLock);
+	if (!found[0])
+		return false;
+	if (own && found[1])
+	{
+		names[0] = names[1];
+		schemas[0] = schemas[1];
+	}
+	*name = names[0];
+	*schema = OidIsValid(schemas[0]) ? schema_name(schemas[0]) : NULL;
+	if (found[1] && (strcmp(names[0], names[1]) != 0 || schemas[0] != schemas[1]))
+		*differs = true;
+	seen = OidIsValid(schemas[0]) ? get_namespace_name(schemas[0]) : NULL;
+	if (*schema != NULL && seen != NULL && strcmp(*schema, seen) != 0)
+		*differs = true;
+	return true;
 }
 
 /*

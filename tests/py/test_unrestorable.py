@@ -6,6 +6,7 @@ import re
 
 import psycopg
 import pytest
+from cases import assert_both_restores_equal
 from cluster import Cluster
 from source import Scribe
 from test_inexact import rotated
@@ -242,3 +243,41 @@ def test_what_values_name_and_went_before_the_commit_stops_nothing(scribe: Scrib
         assert cluster.query("SELECT FROM pg_roles WHERE rolname = 'scribe_went'") == []
     finally:
         cluster.dropdb(copy)
+
+
+def test_what_values_name_and_was_renamed_before_the_commit_has_its_new_name(
+    scribe: Scribe, targets: tuple[str, str]
+) -> None:
+    """By others, whose transactions come first in a segment; what it renames itself has its old name until then."""
+    cluster, dbname = scribe.cluster, scribe.dbname
+    cluster.psql(
+        'CREATE SCHEMA sch; CREATE SCHEMA "Old"; CREATE TABLE tab (a int PRIMARY KEY);'
+        'CREATE TABLE "Old".inside (a int);'
+        "CREATE TYPE typ AS ENUM ('a'); CREATE FUNCTION fun(typ[], int) RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        "CREATE FUNCTION same(typ) RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        "CREATE FUNCTION eq(typ, typ) RETURNS boolean LANGUAGE sql AS 'SELECT $1 = $2';"
+        'CREATE OPERATOR === (LEFTARG = typ, RIGHTARG = typ, FUNCTION = eq); CREATE COLLATION col FROM "C";'
+        "CREATE TEXT SEARCH CONFIGURATION con (COPY = simple); CREATE TEXT SEARCH DICTIONARY dic (TEMPLATE = simple);"
+        "CREATE TABLE named (a int PRIMARY KEY, n regnamespace[], c regclass[], p regprocedure[], f regproc,"
+        " t regtype[], o regoperator, r regoper, g regconfig, d regdictionary, l regcollation);"
+        "CREATE TABLE own (a int PRIMARY KEY)",
+        dbname,
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    with cluster.connect(dbname) as conn, conn.transaction():
+        conn.execute(
+            'INSERT INTO named VALUES (1, \'{sch,"\\"Old\\"",NULL}\', \'{tab,"\\"Old\\".inside",own}\','
+            " '{\"fun(typ[],int)\",same(typ)}', 'fun', '{typ,typ[],int}', '===(typ,typ)', '===', 'con', 'dic', 'col')"
+        )
+        cluster.psql(
+            'ALTER SCHEMA "Old" RENAME TO "It\'s new"; ALTER TABLE tab RENAME TO "Tab 2";'
+            "ALTER SCHEMA sch RENAME TO other;"
+            "ALTER TYPE typ RENAME TO kind; ALTER FUNCTION fun RENAME TO works; ALTER COLLATION col RENAME TO sorts;"
+            "ALTER OPERATOR === (kind, kind) SET SCHEMA other; ALTER TEXT SEARCH DICTIONARY dic SET SCHEMA other;"
+            "ALTER TEXT SEARCH CONFIGURATION con RENAME TO conf",
+            dbname,
+        )
+        conn.execute("ALTER TABLE own RENAME TO mine")
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert_both_restores_equal(scribe, targets)
