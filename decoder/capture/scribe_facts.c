@@ -148,8 +148,12 @@ bound_is_mutable(Node *tree)
 {
 	ListCell   *cell;
 
-	if (tree != NULL && IsA(tree, CreateStmt))
+	if (tree != NULL && (IsA(tree, CreateStmt) || IsA(tree, CreateForeignTableStmt)))
 		return is_mutable_bound(((CreateStmt *) tree)->partbound);
+	if (tree != NULL && IsA(tree, CreateSchemaStmt))
+		foreach(cell, ((CreateSchemaStmt *) tree)->schemaElts)
+			if (bound_is_mutable(lfirst(cell)))
+				return true;
 	if (tree != NULL && IsA(tree, AlterTableStmt))
 		foreach(cell, ((AlterTableStmt *) tree)->cmds)
 		{

@@ -714,7 +714,7 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 	{
 		announce(state, audit.relids);
 		unseen_look(state);
-		unseen_take_back(state, audit.tag, audit.relids);
+		unseen_take_back(state, audit.tag, audit.identity, audit.relids);
 		write_block(state, &audit);
 		warn_regrouped(state, audit.tag, audit.identity, audit.statement, audit.relids);
 	}

@@ -355,7 +355,7 @@ extern void finish_made(ScribeState *state, Oid relid);
 extern void unseen_init(ScribeState *state);
 extern void unseen_begin(ScribeState *state);
 extern void unseen_recorded(List *relids);
-extern void unseen_take_back(ScribeState *state, const char *tag, List *relids);
+extern void unseen_take_back(ScribeState *state, const char *tag, const char *identity, List *relids);
 extern void unseen_audit(ScribeState *state, const char *kind, const char *tag, const char *identity, List *relids,
 						 bool exact, bool own);
 extern void unseen_look(ScribeState *state);

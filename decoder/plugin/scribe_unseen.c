@@ -432,21 +432,23 @@ append_gone(StringInfo buf, Known *entry)
 }
 
 /*
- * A command that makes tables is recorded now.  One of them was made from the catalog already where a function of a
- * partition's bound wrote rows before the command had ended: it goes again.
+ * A command that makes tables is recorded now.  One of them, or the schema, was made from the catalog already where a
+ * function of a partition's bound wrote rows before the command had ended: it goes again.  identity: what it makes.
  */
 void
-unseen_take_back(ScribeState *state, const char *tag, List *relids)
+unseen_take_back(ScribeState *state, const char *tag, const char *identity, List *relids)
 {
+	bool		of_schema = strcmp(tag, "CREATE SCHEMA") == 0;
 	ListCell   *cell;
+	StringInfoData out;
+	HASH_SEQ_STATUS status;
+	Known	   *entry;
 
-	if (state->made == NIL || (strcmp(tag, "CREATE TABLE") != 0 && strcmp(tag, "CREATE SCHEMA") != 0))
+	if (!of_schema && strcmp(tag, "CREATE TABLE") != 0)
 		return;
-	foreach(cell, relids)
+	foreach(cell, state->made != NIL ? relids : NIL)
 	{
-		Known	   *entry = hash_search(known, &lfirst_oid(cell), HASH_FIND, NULL);
-		StringInfoData out;
-
+		entry = hash_search(known, &lfirst_oid(cell), HASH_FIND, NULL);
 		if (entry == NULL || entry->kind == RELKIND_SEQUENCE || !list_member_oid(state->made, lfirst_oid(cell)))
 			continue;
 		initStringInfo(&out);
@@ -456,6 +458,15 @@ unseen_take_back(ScribeState *state, const char *tag, List *relids)
 		state->made = list_delete_oid(state->made, lfirst_oid(cell));
 		entry->made = false;
 	}
+	if (!of_schema || identity == NULL)
+		return;
+	hash_seq_init(&status, known);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		if (entry->kind == KIND_SCHEMA && entry->made && strcmp(quote_identifier(NameStr(entry->name)), identity) == 0)
+		{
+			write_own(state, "DROP SCHEMA", NULL, psprintf("DROP SCHEMA %s", identity));
+			entry->made = false;
+		}
 }
 
 static void

@@ -143,7 +143,8 @@ BEGIN
         IF (facts->>'bound_mutable')::boolean THEN
             partition := CASE WHEN attached <> 0 THEN attached ELSE relids[1] END;
             command := CASE WHEN NOT exact THEN NULL WHEN tag = 'ALTER TABLE' THEN scribe.attach_text(partition)
-                ELSE scribe.with_bound(statement, partition) END;  -- so that nothing is computed again
+                -- so that nothing is computed again
+                ELSE scribe.with_bounds(statement, CASE tag WHEN 'CREATE SCHEMA' THEN relids ELSE ARRAY[partition] END) END;
             statement := coalesce(command, statement);
         END IF;
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids, as_role, as_path);
@@ -152,7 +153,8 @@ BEGIN
                 format('ALTER PUBLICATION %s OWNER TO %I', object_identity, caller), true, NULL, NULL, as_role, '""');
         END IF;
         IF partition IS NOT NULL AND command IS NULL THEN
-            PERFORM scribe.record_bound(tag, partition);
+            PERFORM scribe.record_bound(tag, c.oid) FROM pg_class AS c
+                WHERE c.relispartition AND c.relkind IN ('r', 'p', 'f') AND c.oid = ANY (CASE tag WHEN 'CREATE SCHEMA' THEN relids ELSE ARRAY[partition] END);
         END IF;
     END IF;
 END

@@ -120,12 +120,16 @@ AS $function$
     FROM pg_class AS c JOIN pg_inherits AS i ON i.inhrelid = c.oid WHERE c.oid = partition
 $function$;
 
--- CREATE TABLE ... PARTITION OF with the bound that its expressions made here; NULL: where that stands cannot be told.
-CREATE OR REPLACE FUNCTION scribe.with_bound(statement text, partition oid) RETURNS text
+-- CREATE TABLE ... PARTITION OF, or CREATE SCHEMA with such elements, with the bounds that their expressions made here; NULL: where those
+-- stand cannot be told. partitions: in the order in which the statement has them.
+CREATE OR REPLACE FUNCTION scribe.with_bounds(statement text, partitions oid[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET IntervalStyle = postgres SET TimeZone = 'UTC'
 AS $function$
 DECLARE
-    made constant text := (SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = partition);
+    made constant text[] := ARRAY(SELECT pg_get_expr(c.relpartbound, c.oid) FROM unnest(partitions) WITH ORDINALITY AS p (id, place)
+        JOIN pg_class AS c ON c.oid = p.id AND c.relispartition AND c.relkind IN ('r', 'p', 'f') ORDER BY p.place);
+    bounds constant text[] := array_remove(made, 'DEFAULT');
+    done int := 0;
     piece text;
     word text;
     before text;  -- the word or sign before this one
@@ -135,7 +139,7 @@ DECLARE
     depth int := 0;
     lists int;  -- of the bound, that have not ended; NULL: it has not begun
 BEGIN
-    IF length(statement) > 10000 OR strpos(made, '\') > 0 THEN
+    IF length(statement) > 10000 OR strpos(bounds::text, '\') > 0 THEN
         RETURN NULL;
     END IF;
     WHILE rest <> '' LOOP
@@ -162,16 +166,18 @@ BEGIN
             depth := depth - 1;
             lists := lists - CASE depth WHEN 0 THEN 1 ELSE 0 END;
             IF lists = 0 THEN
-                RETURN kept || substr(made, length('FOR VALUES') + 1) || rest;
+                done := done + 1;
+                kept := kept || substr(bounds[done], length('FOR VALUES') + 1);
+                lists := NULL;
             END IF;
         ELSIF depth = 0 AND lists IS NOT NULL THEN
-            lists := CASE word WHEN 'FROM' THEN 2 WHEN 'IN' THEN 1 ELSE lists END;
+            lists := CASE WHEN word IN ('IN', 'WITH') THEN 1 ELSE lists END;
         ELSIF depth = 0 AND word = 'VALUES' AND before = 'FOR' THEN
             lists := 2;
         END IF;
         before := word;
     END LOOP;
-    RETURN NULL;
+    RETURN CASE WHEN done > 0 AND done = cardinality(bounds) THEN kept END;
 END
 $function$;
 

@@ -28,9 +28,17 @@ CREATE TABLE bounded_1 PARTITION OF bounded ("for values from (1" DEFAULT 'FOR V
     FOR /* a comment */ VALUES FROM (bound(10)) -- FOR VALUES FROM ( "
     TO ((bound(5) + length(')'''))) PARTITION BY LIST (a);
 CREATE TABLE "FOR VALUES" PARTITION OF bounded_1 (CHECK (a <> length($x$ FOR VALUES ($x$))) FOR VALUES IN (bound(1) - 5, 12) WITH (fillfactor = 70);
+CREATE SCHEMA "Bound" CREATE TABLE by_it PARTITION OF public.bounded FOR VALUES FROM (public.bound(4)) TO (public.bound(1) + 2);
 CREATE TABLE bounded_2 (a int, "for values from (1" text);
 ALTER TABLE bounded ATTACH PARTITION bounded_2 FOR VALUES FROM (bound(10)) TO (MAXVALUE);
-INSERT INTO bounded VALUES (11), (12), (30);
+INSERT INTO bounded VALUES (11), (12), (21), (40);
+CREATE SCHEMA bounds CREATE TABLE made_with_it PARTITION OF public.parted FOR VALUES FROM (now() + interval '2 days') TO (now() + interval '3 days')
+    CREATE VIEW beside AS SELECT 1 AS a CREATE TABLE hashed (a int) PARTITION BY HASH (a)
+    CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0) PARTITION BY LIST (a)
+    CREATE TABLE hashed_0_rest PARTITION OF hashed_0 DEFAULT;
+CREATE FOREIGN DATA WRAPPER nothing;
+CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing;
+CREATE FOREIGN TABLE parted_far PARTITION OF parted FOR VALUES FROM (now() + interval '4 days') TO (now() + interval '5 days') SERVER nowhere;
 CREATE TABLE checked (id int PRIMARY KEY, at timestamptz, d date, CONSTRAINT before CHECK (at <= timestamptz 'now' + interval '1 day'));
 ALTER TABLE checked ADD CHECK (d < 'tomorrow'::timestamp + 'now'::time), ADD CONSTRAINT lax CHECK (at <> 'now'::timestamptz) NOT VALID;
 CREATE DOMAIN late AS timestamptz DEFAULT 'now'::timestamptz CHECK (VALUE <= timestamptz 'now');

@@ -145,7 +145,7 @@ DECLARE
 BEGIN
     SELECT r.statement, r.reason INTO text, reason FROM scribe.running_text(tag) AS r;
     -- what the library would see in the parsed statement
-    computed := tag IN ('CREATE TABLE', 'ALTER TABLE') AND text IS NOT NULL
+    computed := tag IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE') AND text IS NOT NULL
         AND text ~* '\mFOR\s+VALUES\M.*(\m(current_date|current_timestamp|localtimestamp)\M|\m(?!(IN|FROM|TO|WITH|VALUES)\M)\w+\s*\()';
     IF computed OR (tag = 'ALTER TABLE' AND text ~* '\mATTACH\M') THEN
         partition := scribe.newest_partition();
