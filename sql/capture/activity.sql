@@ -36,6 +36,13 @@ BEGIN
 END
 $function$;
 
+-- Whether a failure of that SQLSTATE ends the transaction, which is to be run again: a SERIALIZABLE one that would depend on others in a
+-- circle, be it by rows of capture's own, has to expect that; if it went on, a copy would lack the command.
+CREATE OR REPLACE FUNCTION scribe.is_run_again(state text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT state = '40001' AND current_setting('transaction_isolation') = 'serializable'
+$function$;
+
 -- Leave a note for a later event trigger of the running command, and take it there; NULL: none.
 CREATE OR REPLACE FUNCTION scribe.keep_note(what text, note text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$

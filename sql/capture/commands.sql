@@ -160,9 +160,9 @@ BEGIN
 END
 $function$;
 
--- Record a command that has ended, then whatever must follow it; called by event triggers. dropped: of a DROP, what it dropped; a DROP
--- is recorded with that, and its end has nothing to add.
-CREATE OR REPLACE FUNCTION scribe.record_ended(tg_tag text, dropped json) RETURNS boolean
+-- Record a command that has ended, then whatever must follow it. dropped: of a DROP, what it dropped; a DROP is recorded with that, and
+-- its end has nothing to add.
+CREATE OR REPLACE FUNCTION scribe.record_ended_once(tg_tag text, dropped json) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     is_drop constant boolean := tg_tag LIKE 'DROP %' AND tg_tag <> 'DROP OWNED';
@@ -286,6 +286,9 @@ BEGIN
         BEGIN
             PERFORM scribe.send_values(tg_tag, tables, facts->>'statement', facts->'touched');
         EXCEPTION WHEN OTHERS THEN  -- the command itself stays recorded
+            IF scribe.is_run_again(SQLSTATE) THEN
+                RAISE;  -- all of it is done once more
+            END IF;
             RAISE WARNING 'pg_scribe could not send the values that % made: %', tg_tag, SQLERRM
                 USING HINT = 'Take a new base with scribe-dump.';
             PERFORM scribe.record_failure(tg_tag, SQLERRM);
@@ -299,14 +302,34 @@ BEGIN
         PERFORM scribe.mend_identity(ARRAY(SELECT scribe.without_identity()));
     END IF;
     RETURN true;
-EXCEPTION
-    WHEN SQLSTATE 'SC001' THEN
-        RAISE;  -- the refusal that SCRIBE_REPLICA_IDENTITY=refuse asks for
-    WHEN OTHERS THEN
-        RAISE WARNING 'pg_scribe could not record %: %', tg_tag, SQLERRM
-            USING HINT = 'Take a new base with scribe-dump.';
-        PERFORM scribe.record_failure(tg_tag, SQLERRM);
-        RETURN false;
+END
+$function$;
+
+-- The same; called by event triggers. What a SERIALIZABLE transaction depends on is known after it has failed, and mostly does not make it
+-- fail a second time.
+CREATE OR REPLACE FUNCTION scribe.record_ended(tg_tag text, dropped json) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    attempt int := 0;
+BEGIN
+    LOOP
+        BEGIN
+            attempt := attempt + 1;
+            RETURN scribe.record_ended_once(tg_tag, dropped);
+        EXCEPTION
+            WHEN SQLSTATE 'SC001' THEN
+                RAISE;  -- the refusal that SCRIBE_REPLICA_IDENTITY=refuse asks for
+            WHEN OTHERS THEN
+                IF scribe.is_run_again(SQLSTATE) THEN
+                    CONTINUE WHEN attempt < 3;
+                    RAISE;
+                END IF;
+                RAISE WARNING 'pg_scribe could not record %: %', tg_tag, SQLERRM
+                    USING HINT = 'Take a new base with scribe-dump.';
+                PERFORM scribe.record_failure(tg_tag, SQLERRM);
+                RETURN false;
+        END;
+    END LOOP;
 END
 $function$;
 

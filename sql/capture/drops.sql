@@ -64,6 +64,9 @@ EXCEPTION
     WHEN SQLSTATE 'SC001' THEN
         RAISE;  -- the refusal that SCRIBE_REPLICA_IDENTITY=refuse asks for
     WHEN OTHERS THEN
+        IF scribe.is_run_again(SQLSTATE) THEN
+            RAISE;
+        END IF;
         RAISE WARNING 'pg_scribe could not note what % dropped: %', tg_tag, SQLERRM;
         PERFORM scribe.record_failure(tg_tag, SQLERRM);
 END

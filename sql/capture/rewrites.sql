@@ -95,6 +95,9 @@ BEGIN
         PERFORM scribe.before_rows(relation, tg_tag);
     END IF;
 EXCEPTION WHEN OTHERS THEN
+    IF scribe.is_run_again(SQLSTATE) THEN
+        RAISE;
+    END IF;
     RAISE WARNING 'pg_scribe could not record that % rewrites a table: %', tg_tag, SQLERRM;
     PERFORM scribe.record_failure(tg_tag, SQLERRM);
 END

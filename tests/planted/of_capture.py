@@ -72,8 +72,8 @@ CAPTURE = (
     Bug(
         "a failure of capture's is not flagged",
         _SQL + "commands.sql",
-        "        PERFORM scribe.record_failure(tg_tag, SQLERRM);\n        RETURN false;",
-        "        RETURN false;",
+        "                PERFORM scribe.record_failure(tg_tag, SQLERRM);\n                RETURN false;",
+        "                RETURN false;",
         ("test_inexact.py::test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss",),
     ),
     Bug(

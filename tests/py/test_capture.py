@@ -412,3 +412,30 @@ def test_the_library_records_what_the_functions_in_sql_record(cluster: Cluster, 
         assert cluster.query(fired, "other")[2:] == cluster.query(fired, captured)
     finally:
         cluster.dropdb("other")
+
+
+def test_serializable_transactions_beside_each_other_lose_no_schema_change(cluster: Cluster, captured: str) -> None:
+    """They depend on each other by capture's rows alone; which session runs its next statement, by its number."""
+    statements = (
+        "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        "CREATE TABLE made_{0}_{1} (a int PRIMARY KEY, b text)",
+        "ALTER TABLE made_{0}_{1} ADD COLUMN c int DEFAULT 5",
+        "COMMIT",
+    )
+    committed = 0
+    with contextlib.ExitStack() as stack:
+        sessions = [stack.enter_context(cluster.connect(captured)) for _ in range(3)]
+        for order in ("110120200122", "001102220112", "021102112020", "202000221111", "122210120100", "202221011100"):
+            left = [list(statements) for _ in sessions]
+            for number in map(int, order):
+                try:
+                    if left[number]:
+                        sessions[number].execute(left[number].pop(0).format(order, number).encode())
+                        committed += not left[number]
+                except psycopg.errors.SerializationFailure:
+                    sessions[number].execute("ROLLBACK")
+                    left[number].clear()
+    assert committed >= 6
+    assert cluster.query("SELECT tag, reason FROM scribe.ddl_history WHERE NOT exact", captured) == []
+    altered = "SELECT count(*) FROM scribe.ddl_history WHERE tag = 'ALTER TABLE' AND kind = 'ddl'"
+    assert cluster.value(altered, captured) == committed
