@@ -121,8 +121,8 @@ check-large: dev  ## transactions and values larger than memory set aside for th
 
 .PHONY: check-attacks
 check-attacks: dev  ## what a role without rights may try: code planted in every spot, forged names and texts, settings
-	$(PYTEST) tests/py/test_shouting.py tests/py/test_forgery.py tests/py/test_hostile.py \
-	    tests/py/test_planted.py tests/py/test_ownership.py tests/py/test_security_doc.py
+	PG_SCRIBE_FORGERIES=400 $(PYTEST) tests/py/test_shouting.py tests/py/test_forgery.py tests/py/test_hostile.py \
+	    tests/py/test_forged_json.py tests/py/test_planted.py tests/py/test_ownership.py tests/py/test_security_doc.py
 
 .PHONY: check-fuzz
 check-fuzz: dev  ## random but reproducible DDL and DML, restored and compared: SEED= TRANSACTIONS= ASAN=1

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scribe.archive.quickcheck import compile_quick
+from scribe.archive.quickcheck import FORMATS, compile_quick
 from scribe.common import files
 from scribe.common.errors import ScribeError
 
@@ -19,7 +19,7 @@ SCHEMAS = Path(__file__).resolve().parents[3] / "schema"
 def _checker(kind: str) -> Callable[[Any], Any]:
     import fastjsonschema  # it and what it compiles take 0.05 s, which nothing needs that is as it should be
 
-    checker: Callable[[Any], Any] = fastjsonschema.compile(_schema(kind))
+    checker: Callable[[Any], Any] = fastjsonschema.compile(_schema(kind), formats=FORMATS)
     return checker
 
 

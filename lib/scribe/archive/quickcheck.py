@@ -9,12 +9,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 _TYPES = {"string": "str", "integer": "int", "boolean": "bool", "object": "dict", "array": "list"}
 _WORDS = {"type", "properties", "required", "items", "pattern", "minimum", "minItems", "maxItems"}
+_WORDS |= {"format", "dependencies"}
 _REMARKS = {"$schema", "title", "description"}
 _MISSING = object()
+
+
+def is_moment(text: str) -> bool:
+    """Whether a text that looks like a time is one that can be reckoned with; one before our era never is."""
+    if text.endswith("BC"):
+        return True
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+FORMATS: dict[str, Callable[[str], bool]] = {"moment": is_moment}  # ours, of the word "format"
 
 
 def compile_quick(schema: dict[str, Any]) -> Callable[[Any], bool]:
@@ -22,7 +38,7 @@ def compile_quick(schema: dict[str, Any]) -> Callable[[Any], bool]:
     writer = _Writer()
     lines = ["def fits(v0):", " try:", *(f"  {line}" for line in writer.lines(schema, "v0", 0)), "  return True"]
     lines += [" except KeyError:", "  return False"]  # what is required is missing
-    names: dict[str, Any] = {"MISSING": _MISSING, **writer.patterns}
+    names: dict[str, Any] = {"MISSING": _MISSING, **FORMATS, **writer.patterns}
     exec(compile("\n".join(lines), "<schema>", "exec"), names)
     fits: Callable[[Any], bool] = names["fits"]
     return fits
@@ -56,9 +72,11 @@ class _Writer:
         return (
             ("pattern" not in schema or (kind == "string" and pattern[0] == "^" and pattern[-1] == "$"))
             and ("minimum" not in schema or kind == "integer")
+            and ("format" not in schema or (kind == "string" and schema["format"] in FORMATS))
             and ("items" not in schema or (kind == "array" and isinstance(schema["items"], dict)))
             and (not schema.keys() & {"minItems", "maxItems"} or kind == "array")
-            and (not schema.keys() & {"properties", "required"} or kind == "object")
+            and (not schema.keys() & {"properties", "required", "dependencies"} or kind == "object")
+            and all(isinstance(names, list) for names in schema.get("dependencies", {}).values())
         )
 
     def _further(self, schema: dict[str, Any], value: str, depth: int) -> Iterator[str]:
@@ -66,6 +84,8 @@ class _Writer:
             yield f"if {value} < {schema['minimum']!r}: return False"
         if "pattern" in schema:
             yield f"if {self._pattern(schema['pattern'])}({value}) is None: return False"
+        if "format" in schema:
+            yield f"if not {schema['format']}({value}): return False"
         for word, comparison in (("minItems", "<"), ("maxItems", ">")):
             if word in schema:
                 yield f"if len({value}) {comparison} {schema[word]!r}: return False"
@@ -73,6 +93,8 @@ class _Writer:
         if "items" in schema:
             yield f"for {inner} in {value}:"
             yield from (f" {line}" for line in self.lines(schema["items"], inner, depth + 1))
+        for name, names in schema.get("dependencies", {}).items():
+            yield f"if {name!r} in {value} and not {set(names)!r} <= {value}.keys(): return False"
         required = schema.get("required", [])
         for name in [name for name in required if name not in schema.get("properties", {})]:
             yield f"{value}[{name!r}]"

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import io
 import json
+import math
 import os
 import secrets
 import stat
@@ -171,7 +172,8 @@ def read_archived(path: Path) -> bytes:
 def read_json(path: Path) -> Any:
     """Return the JSON value in path. Raises FileNotFoundError, or ScribeError when it is not JSON."""
     try:
-        return json.loads(read_archived(path).decode(), parse_int=_read_number, parse_constant=_refuse_constant)
+        text = read_archived(path).decode()
+        return json.loads(text, parse_int=_read_number, parse_float=_read_fraction, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # the latter of thousands of brackets
         raise ScribeError(f'could not read "{path}": not valid JSON ({error})', DAMAGED) from None
     except FileNotFoundError:
@@ -185,6 +187,13 @@ def _read_number(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text)
+
+
+def _read_fraction(text: str) -> float:
+    """Return a number that is none of the infinite ones: 1e999 would be."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"the number {text[:20]}")
+    return number
 
 
 def _refuse_constant(text: str) -> float:

@@ -214,7 +214,7 @@ def _result(archive: Archive, name: str) -> Json | None:
     try:
         value = files.read_json(archive.results / name)
         return {"time": _text(read_moment(str(value["time"]))), "ok": value["ok"] is True}
-    except (FileNotFoundError, ScribeError, KeyError, TypeError, ValueError):
+    except (FileNotFoundError, ScribeError, KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

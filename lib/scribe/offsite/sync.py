@@ -61,7 +61,12 @@ def read_record(archive: Archive) -> dict[str, dict[str, Any]]:
     except (FileNotFoundError, ScribeError):
         return {}
     remotes = value.get("remotes") if isinstance(value, dict) else None
-    return {remote["url"]: remote for remote in remotes} if isinstance(remotes, list) else {}
+    kinds = {name: type(known) for name, known in Look("").as_json().items()} | {"error": (str, type(None))}
+    return {
+        remote["url"]: remote
+        for remote in (remotes if isinstance(remotes, list) else [])
+        if isinstance(remote, dict) and all(isinstance(remote.get(name), kind) for name, kind in kinds.items())
+    }
 
 
 def _record(archive: Archive, looks: Sequence[Look]) -> None:

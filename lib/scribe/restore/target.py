@@ -20,6 +20,7 @@ from scribe.archive import rolefiles
 from scribe.archive.chains import Way, check_file
 from scribe.archive.dumpdir import CONTENTS, find_foreign_name
 from scribe.archive.layout import Archive, Base
+from scribe.archive.manifest import read_manifest
 from scribe.archive.segments import BLOCK
 from scribe.archive.skips import Skippable
 from scribe.common.dialect import (
@@ -30,7 +31,7 @@ from scribe.common.dialect import (
     quote_literal,
 )
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
-from scribe.common.files import open_archived, read_archived, read_json, scratch_directory
+from scribe.common.files import open_archived, read_archived, scratch_directory
 from scribe.common.lsn import parse_lsn
 from scribe.common.postgres import (
     WRITING,
@@ -60,7 +61,7 @@ _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 Globals = tuple[Path, Mapping[str, Any] | None]  # a file of globals, and what its manifest says of it
 _Stamped = tuple[str, Path, Mapping[str, Any] | None]
 # Of whole statements: a name may go over several lines, and hold anything.
-_TABLESPACE_LINE = re.compile(rb"^(CREATE TABLESPACE .* LOCATION )'((?:[^']|'')*)';\n\Z", re.DOTALL)
+_TABLESPACE_LINE = re.compile(rb"^(CREATE TABLESPACE .* LOCATION )'((?:[^']++|(?='')'')*+)';\n\Z", re.DOTALL)
 
 # An event trigger, or a comment on one, in what "pg_restore --list" prints.
 _ENTRY = re.compile(rb"\d+; \d+ \d+ (?:EVENT TRIGGER - |COMMENT - EVENT TRIGGER )")
@@ -407,9 +408,7 @@ def locale_options(version: int, meta: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_meta(base: Base) -> dict[str, Any]:
     """Return what is known of the source database. Raises ScribeError."""
-    meta = read_json(base.path / "meta.json")
-    assert isinstance(meta, dict)
-    return meta
+    return read_manifest("meta", base.path / "meta.json")
 
 
 # The base
