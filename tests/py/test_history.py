@@ -9,6 +9,7 @@ import pty
 import re
 import subprocess
 import time
+import tracemalloc
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from scribe.archive.manifest import check_value
 from scribe.archive.segments import Reader, open_plain
 from scribe.archive.summary import MOST, Summary
 from scribe.archive.tokens import read_image
-from scribe.common.ddlnames import Renamed, brief, name_objects, read_rename
+from scribe.common.ddlnames import Renamed, brief, name_objects, read_dropped_columns, read_partition, read_rename
 from scribe.common.errors import ScribeError
 from scribe.common.patterns import read_pattern
 from scribe.history.changes import (
@@ -486,6 +487,38 @@ def test_what_anybody_can_repeat_is_summed_up_in_a_time_that_does_not_grow_with_
     assert time.process_time() - began < 5  # 0.3 s; more than 15 s if the BEGIN line is looked for each time
 
 
+@pytest.mark.unit
+def test_a_statement_that_comes_in_many_blocks_is_not_looked_at_again_with_each(monkeypatch) -> None:
+    """A statement of 200 MB took a rotation minutes: anybody may run one."""
+    statement = b"ALTER TABLE t DROP a, ALTER b SET DEFAULT '" + b"x" * 8_000_000 + b"'"
+    text = b"-- ddl ALTER TABLE\n" + statement + b"\n;\n-- ddl end\n-- rows 1 ddl\nCOMMIT; -- end 0/2\n"
+    looked: list[int] = []
+    plain = Summary._plain
+
+    def counted(self: Summary, data: bytes, at: int) -> tuple[int, bool]:
+        looked.append(len(data) - at)
+        return plain(self, data, at)
+
+    monkeypatch.setattr(Summary, "_plain", counted)
+    summary = Summary("utf-8")
+    summary.feed(b"-- head\nBEGIN; -- xid 7 commit 0/1 time 2026-01-01 00:00:00.000000+00\n")
+    for at in range(0, len(text), 100_000):
+        summary.feed(text[at : at + 100_000])
+    assert summary.as_manifest()["schema_changes"][0]["dropped_columns"] == ["a"]
+    assert sum(looked) < 5 * len(text)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("statement", ["DROP TABLE IF EXISTS {}", "GRANT SELECT ON {} TO r", "ALTER TABLE t DROP {}"])
+def test_of_a_statement_with_very_many_names_a_manifest_tells_nothing(statement: str) -> None:
+    """Else it would grow with the statement's text, beyond what is read of a manifest."""
+    for number, told in ((MOST, True), (MOST + 1, False)):
+        between = ", DROP " if statement.startswith("ALTER") else ", "
+        names = between.join(["a"] * (number - statement.count("TABLE t")))
+        ddl = f"-- ddl X\n{statement.format(names)}\n;\n-- ddl end\n-- rows 1 ddl\n"
+        assert ("schema_changes" in summed(ddl.encode())) is told
+
+
 def test_a_manifests_summary_is_the_same_however_the_text_is_cut(told: Scribe) -> None:
     for segment in Archive(told.archive).segments():
         with open_plain(segment.data) as stream:
@@ -734,6 +767,46 @@ def test_renames_are_read_from_their_text() -> None:
     assert read_rename("ALTER TABLE b RENAME CONSTRAINT x TO y") is None
     assert read_rename("ALTER TABLE b ADD x int") is None
     assert read_rename("ALTER SCHEMA s RENAME TO t") == Renamed((None, "s"), (None, "t"))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "kept"),
+    [
+        ("x" * 64, "utf-8", "x" * 63),
+        ('"' + "X" * 63 + 'yy"', "utf-8", "X" * 63),
+        ('U&"' + r"\0061" * 70 + '"', "utf-8", "a" * 63),
+        ("\u00e9" * 40, "utf-8", "\u00e9" * 31),
+        ("\u00e9" * 40, "latin-1", "\u00e9" * 40),
+        ("\u00e9" * 64, "latin-1", "\u00e9" * 63),
+        ("\u3042" * 32, "euc_jp", "\u3042" * 31),
+        ("\udcff" * 64, "ascii", "\udcff" * 63),
+    ],
+)
+def test_a_name_is_cut_where_the_server_cuts_it(name: str, codec: str, kept: str) -> None:
+    """Who writes a name too long drops the table of the shorter one, and nobody looking for that may miss it."""
+    assert name_objects(f"DROP TABLE {name}, s.{name}", "p", codec) == [("p", kept), ("s", kept)]
+    assert read_rename(f"ALTER TABLE {name} RENAME TO {name}", codec) == Renamed((None, kept), (None, kept))
+    assert read_dropped_columns(f"ALTER TABLE t DROP {name}", codec) == [kept]
+    child = read_partition(f"CREATE TABLE {name} PARTITION OF {name} DEFAULT", codec)
+    assert child == ((None, kept), (None, kept))
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    "long",
+    [
+        *("'" + "x" * 200000 + "'", "E'" + r"\\" * 100000 + "'", "'" + "''" * 100000 + "'", '"' + "x" * 200000 + '"'),
+        "1," * 15000,
+    ],
+)
+def test_a_long_text_takes_no_more_memory_than_a_few_of_its_kind(long: str) -> None:
+    """A statement may have 200 MB, and whoever has a table may write one."""
+    statement = f"ALTER TABLE t ALTER c SET DEFAULT f({long}), DROP COLUMN d"
+    tracemalloc.start()
+    assert read_dropped_columns(statement) == ["d"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * len(long) + 1000000
 
 
 def test_times_are_read_as_people_write_them() -> None:

@@ -15,9 +15,7 @@ _AROUND = re.compile(
 )
 _ROLE = re.compile(rb"SET LOCAL ROLE ([^\n]+);\n")
 _PATH = re.compile(rb"SET LOCAL search_path = ([^\n]+);\n")
-_EXECUTED = re.compile(
-    rb"DO LANGUAGE plpgsql (\$scribe\d*\$)BEGIN EXECUTE (E'[^'\\]*(?:(?:''|\\.)[^'\\]*)*'); END\1;\n"
-)
+_EXECUTED = re.compile(rb"DO LANGUAGE plpgsql (\$scribe\d*\$)BEGIN EXECUTE (E'(?:[^'\\]++|\\.|(?='')'')*+'); END\1;\n")
 _ASKER = re.compile(r"(?P<role>.*?)(?: from (?P<address>[^ ()]+))?(?: \((?P<application>[^()]*)\))?")
 _INEXACT = " inexact: "
 
@@ -44,6 +42,7 @@ class Ddl:
     asked_by: the session's role, address: the client's (None: a local socket), application: what it calls itself;
     asked_by is None where it was not recorded. role: under which it runs at replay; search_path: as it stands there.
     inexact: why the text is not proved. own: why pg_scribe added it, None for a command of a user's.
+    codec: of its encoding.
     """
 
     tag: str
@@ -56,12 +55,13 @@ class Ddl:
     inexact: str | None = None
     own: str | None = None
     offset: int = 0
+    codec: str = "utf-8"
 
 
 def read_block(event: segments.Ddl, codec: str, own: str | None, offset: int) -> Ddl:
     """Return what a DDL block says."""
     tag, _, inexact = event.tag.partition(_INEXACT)
-    ddl = Ddl(tag, "", inexact=inexact or None, own=own, offset=offset)
+    ddl = Ddl(tag, "", inexact=inexact or None, own=own, offset=offset, codec=codec)
     if event.asked and (asked := read_asker(event.asked, codec)) is not None:
         ddl.asked_by, ddl.address, ddl.application = asked.role, asked.address, asked.application
     at = 0

@@ -28,7 +28,8 @@ from scribe.common.ddlnames import (
 from scribe.common.dialect import BEGIN_PREFIX, Begin, parse_begin
 from scribe.common.lsn import format_lsn
 
-MOST = 5000  # tables, schema changes, TRUNCATEs or marks; of more the manifest tells nothing, and the segment is read
+# Tables, schema changes, names in them, TRUNCATEs or marks; of more a manifest tells nothing, and the segment is read.
+MOST = 5000
 FEW_ROWS = 10  # deleted in a transaction, which is no event
 MOST_DELETES = 10  # transactions, those that deleted most
 OWN_MARK = "rotate."  # how the marks begin that scribe-rotate writes for itself
@@ -69,19 +70,29 @@ class Summary:
             kind: Counter() for kind in ("inserted", "updated", "deleted", "truncated", "resent")
         }
         self._changes: list[dict[str, Any]] = []
+        self._changed = 0  # names in them
         self._truncates: list[dict[str, Any]] = []
         self._marks: list[dict[str, Any]] = []
         self._deletes: list[dict[str, Any]] = []
         self._times: list[bytes] = []  # the earliest and the latest
-        self._held = b"\n"  # what was not looked at yet; begins with a newline unless within COPY
+        self._held = b"\n"  # what is not whole yet; begins with a newline unless within COPY
+        self._coming: list[bytes] = []  # what has come since that was looked at
+        self._coming_bytes = 0
         self._copied: Key | None = None  # the table of the COPY block that is open
         self._resent: set[Key] = set()
         self._begin: Begin | None = None
         self._own = False  # the line before is a comment of ours
 
     def feed(self, block: bytes) -> None:
-        """Take the next block."""
-        data = self._held + block
+        """Take the next block. What has to be whole first is not looked at again before it is twice as long."""
+        self._coming.append(block)
+        self._coming_bytes += len(block)
+        if self._coming_bytes * 2 >= len(self._held):
+            self._look()
+
+    def _look(self) -> None:
+        data = b"".join([self._held, *self._coming])
+        self._coming, self._coming_bytes = [], 0
         at = 0
         while True:
             if self._copied is not None:
@@ -225,21 +236,22 @@ class Summary:
         if own or self._begin is None:
             return
         ddl = read_block(read_ddl(line, text), self._codec, None, 0)
-        names = name_objects(ddl.statement, ddl.search_path)
+        names = name_objects(ddl.statement, ddl.search_path, self._codec, MOST + 1)
         entry = _place(self._begin) | {"tag": ddl.tag}
         entry["names"] = [{"schema": schema, "name": name} for schema, name in names]
         if not names:
             entry["text"] = brief(ddl.statement)
         if len(read_path(ddl.search_path)) > 1:
             entry["ambiguous"] = True  # an object may be in another schema of the path
-        if (renamed := read_rename(ddl.statement)) is not None:
+        if (renamed := read_rename(ddl.statement, self._codec)) is not None:
             entry["renamed"] = _as_json(renamed, ddl.search_path)
-        if dropped := read_dropped_columns(ddl.statement):
+        if dropped := read_dropped_columns(ddl.statement, self._codec, MOST + 1):
             entry["dropped_columns"] = dropped
-        if (partition := read_partition(ddl.statement)) is not None:
+        if (partition := read_partition(ddl.statement, self._codec)) is not None:
             made, parent = (resolve(name, ddl.search_path) for name in partition)
             entry["partition"] = {"schema": made[0], "name": made[1], "of_schema": parent[0], "of_name": parent[1]}
         entry |= {"by": ddl.asked_by, "from": ddl.address, "application": ddl.application}
+        self._changed += len(names) + len(dropped)
         _append(self._changes, entry)
 
     def _text(self, name: bytes) -> str:
@@ -253,10 +265,12 @@ class Summary:
 
         Those that name objects are missing if there is too much to tell, or a text that is none in its encoding.
         """
+        self._look()
         times: dict[str, Any] = {"commit_times": [time.decode() for time in self._times]} if self._times else {}
         kinds = self._rows.items()
         tables = sorted({table for _, counts in kinds for table, number in counts.items() if number})
-        if max(len(tables), len(self._changes), len(self._truncates), len(self._marks)) > MOST:
+        events = len(self._changes), self._changed, len(self._truncates), len(self._marks)
+        if max(len(tables), *events) > MOST:
             return times
         found = {
             "tables": [

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from string import ascii_lowercase, ascii_uppercase
 
 _TOKEN = re.compile(  # of letters that are not ASCII, all make words, and none is lower case of another
-    r"(?P<blank>[ \t\n\r\f\v]+|--[^\n\r]*)|(?P<comment>/\*)|(?P<quoted>(?:[uU]&)?\"(?:[^\"]|\"\")*\")"
-    r"|(?P<text>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*')|(?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)"
+    r"(?P<blank>[ \t\n\r\f\v]+|--[^\n\r]*)|(?P<comment>/\*)|(?P<quoted>(?:[uU]&)?\"(?:[^\"]++|(?=\"\")\"\")*+\")"
+    r"|(?P<text>[eE]'(?:[^'\\]++|\\.|(?='')'')*+'|'(?:[^']++|(?='')'')*+')"
+    r"|(?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)"
     r"|(?P<sign>.)",
     re.DOTALL,
 )
@@ -23,6 +24,9 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _UESCAPE = re.compile(r"(?:[ \t\n\r\f\v]+|--[^\n\r]*)*uescape[ \t\n\r\f\v]*'(.)'", re.IGNORECASE)
 _FOLD = str.maketrans(ascii_uppercase, ascii_lowercase)
 _LONGEST = 60  # characters of a statement that has no name to show
+UTF8 = "utf-8"
+_NAME_BYTES = 63  # of an identifier that a server takes; it cuts the rest off
+_PASSED = 4096  # tokens that are passed and held before they are let go
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _SKIPPED = {"if", "not", "exists", "only", "concurrently"}
 _TYPES = (
@@ -71,7 +75,7 @@ class _Word:
 _END = _Word("", "end")
 
 
-def _tokens(statement: str) -> Iterator[_Word]:
+def _tokens(statement: str, codec: str) -> Iterator[_Word]:
     at = 0
     while match := _TOKEN.match(statement, at):
         kind, text, at = match.lastgroup or "", match[0], match.end()
@@ -80,11 +84,15 @@ def _tokens(statement: str) -> Iterator[_Word]:
         elif kind == "quoted":
             if text[0] != '"' and (escape := _UESCAPE.match(statement, at)) is not None:
                 at = escape.end()
-                yield _Word(_name_of(text, escape[1]), kind)
+                yield _Word(_cut(_name_of(text, escape[1]), codec), kind)
             else:
-                yield _Word(_name_of(text, "\\"), kind)
-        elif kind != "blank":
-            yield _Word(text.translate(_FOLD) if kind == "word" else text, kind)
+                yield _Word(_cut(_name_of(text, "\\"), codec), kind)
+        elif kind == "word":
+            yield _Word(_cut(text.translate(_FOLD), codec), kind)
+        elif kind == "sign":
+            yield _Word(text, kind)
+        elif kind == "text":
+            yield _Word("''", kind)  # whatever it says, it names nothing
 
 
 def _comment_end(statement: str, at: int) -> int:
@@ -95,6 +103,18 @@ def _comment_end(statement: str, at: int) -> int:
         if depth == 0:
             return edge.end()
     return len(statement)
+
+
+def _cut(name: str, codec: str) -> str:
+    """Return a name as the server has it, which cuts off what is too long. codec: of the database's encoding."""
+    if len(name) * 4 <= _NAME_BYTES:
+        return name
+    size = 0
+    for at, character in enumerate(name):
+        size += len(character.encode(codec, "surrogateescape"))
+        if size > _NAME_BYTES:
+            return name[:at]
+    return name
 
 
 def _name_of(quoted: str, escape: str) -> str:
@@ -115,13 +135,16 @@ def _character(match: re.Match[str]) -> str:
 class _Words:
     """The tokens of a statement, read one after the other, and no more of them than is needed."""
 
-    def __init__(self, statement: str) -> None:
-        self._coming = _tokens(statement)
+    def __init__(self, statement: str, codec: str) -> None:
+        self._coming = _tokens(statement, codec)
         self._words: list[_Word] = []
         self.at = 0
 
     def look(self, ahead: int = 0) -> _Word:
         """Return the token so far ahead; an empty one after the last."""
+        if self.at > _PASSED:
+            del self._words[: self.at]
+            self.at = 0
         lacking = self.at + ahead + 1 - len(self._words)
         self._words += itertools.islice(self._coming, max(lacking, 0))
         return self._words[self.at + ahead] if self.at + ahead < len(self._words) else _END
@@ -211,14 +234,19 @@ def resolve(name: Name, path: str | None) -> Name:
     return (schema or next(iter(read_path(path)), None), own)
 
 
-def name_objects(statement: str, path: str | None) -> list[Name]:
-    """Return the objects that a statement makes, changes or drops; without a schema in the path's first."""
+def name_objects(statement: str, path: str | None, codec: str = UTF8, most: int | None = None) -> list[Name]:
+    """Return the objects that a statement makes, changes or drops; without a schema in the path's first.
+
+    codec: Python's name of the database's encoding, in which names are cut; most: no more than so many are looked for.
+    """
     if (shared := _shared_change(statement)) is not None:
-        return [] if shared.startswith("EXECUTE ") else _granted_roles(shared) or name_objects(shared, None)
-    words = _Words(statement)
+        return (
+            [] if shared.startswith("EXECUTE ") else _granted_roles(shared, codec) or name_objects(shared, None, codec)
+        )
+    words = _Words(statement, codec)
     first = next(iter(read_path(path)), None)
     if words.take("grant") or words.take("revoke"):
-        return _granted(words, first)
+        return _granted(words, first, most)
     if words.look() in (_Word("select", "word"), _Word("with", "word")):
         return _selected_into(words, first)
     drops = words.look() == _Word("drop", "word")
@@ -228,7 +256,7 @@ def name_objects(statement: str, path: str | None) -> list[Name]:
     if kind == "column":
         parts = words.parts()[:-1]
         return [(parts[-2] if len(parts) > 1 else first, parts[-1])] if parts else []
-    return _listed(words, kind, first if kind in _WITHIN_SCHEMA else None, several=drops)
+    return _listed(words, kind, first if kind in _WITHIN_SCHEMA else None, several=drops, most=most)
 
 
 def _shared_change(statement: str) -> str | None:
@@ -237,9 +265,9 @@ def _shared_change(statement: str) -> str | None:
     return None if done is None else done[1]
 
 
-def _granted_roles(statement: str) -> list[Name]:
+def _granted_roles(statement: str, codec: str) -> list[Name]:
     """Return the role that is granted or revoked, and the one it is granted to; none if it is something else."""
-    words = _Words(statement)
+    words = _Words(statement, codec)
     if not (words.take("grant") or words.take("revoke")):
         return []
     granted = words.name()
@@ -247,8 +275,8 @@ def _granted_roles(statement: str) -> list[Name]:
     return [] if granted is None or member is None else [granted, member]
 
 
-def _listed(words: _Words, kind: str, first: str | None, *, several: bool) -> list[Name]:
-    """Return the names that follow; first: the schema of those without one."""
+def _listed(words: _Words, kind: str, first: str | None, *, several: bool, most: int | None) -> list[Name]:
+    """Return the names that follow; first: the schema of those without one; most: of them."""
     found: list[Name] = []
     while True:
         words.skip()
@@ -258,23 +286,23 @@ def _listed(words: _Words, kind: str, first: str | None, *, several: bool) -> li
         if name is None:
             return found
         found.append((name[0] or first, name[1]))
-        if not several:
+        if not several or len(found) == most:
             return found
         words.group()  # the arguments of a routine
         if not words.sign(","):
             return found
 
 
-def _granted(words: _Words, first: str | None) -> list[Name]:
+def _granted(words: _Words, first: str | None, most: int | None) -> list[Name]:
     """Return what GRANT and REVOKE name after ON."""
     if not words.find("on"):
         return []
     if words.take("all"):
-        return _listed(words, "schema", None, several=True) if words.find("schema") else []
+        return _listed(words, "schema", None, several=True, most=most) if words.find("schema") else []
     for kind in _GRANTED:
         if words.take(*kind.split()):
-            return _listed(words, kind, first if kind in _WITHIN_SCHEMA else None, several=True)
-    return _listed(words, "table", first, several=True)
+            return _listed(words, kind, first if kind in _WITHIN_SCHEMA else None, several=True, most=most)
+    return _listed(words, "table", first, several=True, most=most)
 
 
 def _selected_into(words: _Words, first: str | None) -> list[Name]:
@@ -283,7 +311,7 @@ def _selected_into(words: _Words, first: str | None) -> list[Name]:
         return []
     while words.look().text in ("unlogged", "table") and words.look().kind == "word":
         words.at += 1
-    return _listed(words, "table", first, several=False)
+    return _listed(words, "table", first, several=False, most=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,9 +324,9 @@ class Renamed:
     new_column: str | None = None
 
 
-def read_rename(statement: str) -> Renamed | None:
-    """Return what a statement renames, or moves to another schema; None for any other."""
-    words = _Words(statement)
+def read_rename(statement: str, codec: str = UTF8) -> Renamed | None:
+    """Return what a statement renames, or moves to another schema; None for any other. codec: as for name_objects()."""
+    words = _Words(statement, codec)
     if words.take("alter", "schema"):
         old = words.name()
         if old is not None and words.take("rename", "to") and (new := words.name()) is not None:
@@ -326,16 +354,16 @@ def read_rename(statement: str) -> Renamed | None:
     return Renamed(old, old, column[1], new[1])
 
 
-def read_dropped_columns(statement: str) -> list[str]:
-    """Return the columns of a table that ALTER TABLE drops."""
-    words = _Words(statement)
+def read_dropped_columns(statement: str, codec: str = UTF8, most: int | None = None) -> list[str]:
+    """Return the columns of a table that ALTER TABLE drops. codec, most: as for name_objects()."""
+    words = _Words(statement, codec)
     if not words.take("alter", "table"):
         return []
     words.skip()
     words.name()
     words.sign("*")
     found: list[str] = []
-    while not words.ended():
+    while not words.ended() and len(found) != most:
         if words.take("drop") and not words.take("constraint"):
             words.take("column")
             words.skip()
@@ -346,9 +374,12 @@ def read_dropped_columns(statement: str) -> list[str]:
     return found
 
 
-def read_partition(statement: str) -> tuple[Name, Name] | None:
-    """Return the table that a statement makes a partition, and the one whose partition it is; None for any other."""
-    words = _Words(statement)
+def read_partition(statement: str, codec: str = UTF8) -> tuple[Name, Name] | None:
+    """Return the table that a statement makes a partition, and the one whose partition it is; None for any other.
+
+    codec: as for name_objects().
+    """
+    words = _Words(statement, codec)
     if words.take("alter", "table"):
         words.skip()
         parent = words.name()

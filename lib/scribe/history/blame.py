@@ -161,7 +161,7 @@ class Trace:
                 _change(found, step, change, self._query)
             elif change.tag == "ALTER TABLE" and self._holds(step):
                 found.altered.append(step)
-                for column in read_dropped_columns(change.statement):
+                for column in read_dropped_columns(change.statement, change.codec):
                     found.columns.pop(_name_now(column, step.head, self._query), None)
         return found
 

@@ -222,9 +222,10 @@ def _read(segment: Segment) -> Iterator[Change]:
 
 
 def _of(ddl: Ddl, lsn: int) -> Change:
-    tables = tuple(Table(schema or "", name) for schema, name in name_objects(ddl.statement, ddl.search_path))
-    renamed, partition = read_rename(ddl.statement), read_partition(ddl.statement)
-    dropped = tuple(read_dropped_columns(ddl.statement))
+    names = name_objects(ddl.statement, ddl.search_path, ddl.codec)
+    tables = tuple(Table(schema or "", name) for schema, name in names)
+    renamed, partition = read_rename(ddl.statement, ddl.codec), read_partition(ddl.statement, ddl.codec)
+    dropped = tuple(read_dropped_columns(ddl.statement, ddl.codec))
     pair = None if partition is None else (_table(partition[0], ddl), _table(partition[1], ddl))
     if renamed is None:
         return Change(lsn, ddl.tag, tables, dropped=dropped, partition=pair)

@@ -122,7 +122,7 @@ class Query:
             return False
         return not self.by_table or any(
             self.fits_object(name, lsn)
-            for name in name_objects(ddl.statement, ddl.search_path)
+            for name in name_objects(ddl.statement, ddl.search_path, ddl.codec)
             for name in ([name] if len(read_path(ddl.search_path)) < 2 else [name, (None, name[1])])
         )
 

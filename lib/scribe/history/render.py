@@ -97,7 +97,7 @@ def show_names(names: Iterable[Name]) -> str:
 
 def shorten_ddl(ddl: Ddl) -> ShortDdl:
     """Return a schema change in short; what has no name is shown by the beginning of its text."""
-    shown = show_names(name_objects(ddl.statement, ddl.search_path))
+    shown = show_names(name_objects(ddl.statement, ddl.search_path, ddl.codec))
     return ShortDdl(ddl.tag, shown or brief(ddl.statement), ddl.asked_by, ddl.address, ddl.application)
 
 
@@ -190,7 +190,7 @@ def json_ddl(head: Transaction, ddl: Ddl) -> dict[str, Any]:
     """Return a schema change as JSON has it."""
     return json_head(head, "ddl") | {
         "tag": ddl.tag,
-        "objects": [{"schema": s, "name": n} for s, n in name_objects(ddl.statement, ddl.search_path)],
+        "objects": [{"schema": s, "name": n} for s, n in name_objects(ddl.statement, ddl.search_path, ddl.codec)],
         "statement": ddl.statement,
         "asked_by": ddl.asked_by,
         "address": ddl.address,

@@ -116,7 +116,7 @@ def read_changes(archive: Archive, way: Way, position: int, codec: str) -> Chang
                     found.computed.add(begin.commit_lsn)
                 if isinstance(event, Ddl):
                     ddl = read_block(event, codec, None, 0)
-                    names = name_objects(ddl.statement, ddl.search_path)
+                    names = name_objects(ddl.statement, ddl.search_path, codec)
                     found.schema.append(SchemaChange(begin, number, event.tag, tuple(names)))
                 for line in text.splitlines():
                     if line.startswith(_WARNING) and not line.startswith(b"-- warning: setting left out: "):

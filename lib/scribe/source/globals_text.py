@@ -14,8 +14,8 @@ from scribe.common.dialect import quote_literal
 from scribe.common.sqltext import whole_statements
 
 MARK = "scribe.made"  # the setting
-_NAME = rb'(?:"((?:[^"]|"")+)"|([^\s;"]+))'
-_GROUP = rb'(?:"(?:[^"]|"")+"|[^\s;"]+)'
+_NAME = rb'(?:"((?:[^"]++|(?="")"")++)"|([^\s;"]+))'
+_GROUP = rb'(?:"(?:[^"]++|(?="")"")++"|[^\s;"]+)'
 _ROLE = re.compile(
     rb"(?:(?:CREATE|ALTER) ROLE|COMMENT ON ROLE|SECURITY LABEL FOR \S+ ON ROLE|GRANT " + _GROUP + rb" TO"
     rb"|GRANT [A-Z ,]+ ON PARAMETER \S+ TO) " + _NAME + rb"[\s;]"

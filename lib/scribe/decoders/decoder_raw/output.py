@@ -18,8 +18,8 @@ BEGIN, COMMIT = b"BEGIN;\n", b"COMMIT;\n"
 # No possessive quantifiers here: Python 3.11 had a bug with what backtracks inside them.
 _WORD = rb'(?:[a-z_][a-z0-9_]*|"[^"]*(?:""[^"]*)*")'
 _TABLE = rb"(" + _WORD + rb")\.(" + _WORD + rb")"
-_LITERAL = rb"(?:B?'([^']*(?:''[^']*)*)'|([^', ();]+))"
-_ANY = rb"(?:B?'[^']*(?:''[^']*)*'|[^', ();]+)"  # the same, without groups
+_LITERAL = rb"(?:B?'((?:[^']++|(?='')'')*+)'|([^', ();]+))"
+_ANY = rb"(?:B?'(?:[^']++|(?='')'')*+'|[^', ();]+)"  # the same, without groups
 _INSERT = re.compile(rb"INSERT INTO " + _TABLE + rb" \((" + _WORD + rb"(?:, " + _WORD + rb")*)?\) VALUES \(")
 _UPDATE = re.compile(rb"UPDATE " + _TABLE + rb" SET ")
 _DELETE = re.compile(rb"DELETE FROM " + _TABLE + rb" WHERE ")

@@ -216,15 +216,15 @@ def without_concurrently(text: str, tag: str) -> str | None:
 
 # A literal goes on on a later line. Nothing is given back (++): the signs of a comment can be shared out in many ways.
 _LATER = r"(?:[ \t\f\v]++|--[^\n\r]*+)*+[\n\r](?:[ \t\f\v\n\r]++|--[^\n\r]*+)*+(?=')"
-_ESCAPED = rf"'(?:[^'\\]|\\.|'')*'(?:{_LATER}'(?:[^'\\]|\\.|'')*')*"
+_ESCAPED = rf"'(?:[^'\\]++|\\.|(?='')'')*+'(?:{_LATER}'(?:[^'\\]++|\\.|(?='')'')*+')*"
 _PLACE = re.compile(
     rf"""
     (?P<string> {_ESCAPED} )
   | (?P<national> [nN](?=') )
-  | (?P<bad> ' | [uU]&' | "(?:[^"]|"")*\Z )
+  | (?P<bad> ' | [uU]&' | "(?:[^"]++|(?="")"")*+\Z )
   | (?P<block> /\* )
   | (?P<dollar> \$(?:{_START}[A-Za-z0-9_\x80-\U0010ffff]*)?\$ )
-  | [eE]{_ESCAPED} | [bBxX]'[^']*'(?:{_LATER}'[^']*')* | "(?:[^"]|"")*" | --[^\n\r]* | {_START}{_PART}* | .
+  | [eE]{_ESCAPED} | [bBxX]'[^']*'(?:{_LATER}'[^']*')* | "(?:[^"]++|(?="")"")*+" | --[^\n\r]* | {_START}{_PART}* | .
     """,
     re.VERBOSE | re.DOTALL,
 )

@@ -37,7 +37,7 @@ _OWN = "own: "  # how the reason of a row begins that is not a user's command
 _WORDS = re.compile(r"[\x00-\x1f\x7f:()]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PATH = re.compile(r'(?:"[^"\x00-\x1f\x7f\\:]+"(?!")|[a-z0-9_]+)(?:, *(?:"[^"\x00-\x1f\x7f\\:]+"(?!")|[a-z0-9_]+))*\Z')
-_ELEMENT = re.compile(r'"((?:[^"\\]|\\.)*)"|([^,{}]+)', re.DOTALL)
+_ELEMENT = re.compile(r'"((?:[^"\\]++|\\.)*+)"|([^,{}]+)', re.DOTALL)
 
 _LEND = (
     "IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) AND EXISTS (SELECT FROM "
