@@ -6,6 +6,8 @@ import io
 import os
 import resource
 import subprocess
+import time
+import tracemalloc
 from collections import deque
 from pathlib import Path
 
@@ -92,6 +94,40 @@ def test_what_psql_would_run_is_found(cluster: Cluster, tmp_path: Path, text: by
     assert mark.exists() == runs
     found = find_command(reader(text))
     assert found is not None or not runs
+
+
+@pytest.mark.unit
+def test_the_time_for_a_statement_of_many_lines_does_not_grow_with_its_square() -> None:
+    began = time.process_time()
+    assert len(cut(b"SELECT\n" + b"1+\n" * 300_000 + b"1;\n")) == 1
+    assert time.process_time() - began < 5  # 0.5 s
+
+
+@pytest.mark.unit
+def test_a_long_escape_string_takes_no_more_memory_than_its_text() -> None:
+    for text in (b"SELECT E'" + b"x" * 1_000_000 + b"';\n", b"SELECT E'" + b"\\n''" * 250_000 + b"';\n"):
+        tracemalloc.start()
+        assert cut(text) == [text]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 10 * len(text)
+
+
+@pytest.mark.unit
+def test_a_statement_or_line_that_no_server_takes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader needs less than three times the longest line in memory."""
+    longest = 4 << 20
+    monkeypatch.setattr(segments, "LONGEST", longest)
+    monkeypatch.setattr("scribe.archive.cutting.LONGEST", longest)
+    with pytest.raises(ScribeError, match="a statement of more than 4 MB"):
+        cut(b"SELECT '" + (b"x" * 99 + b"\n") * (longest // 90) + b"';\n")
+    text = b"SELECT '" + b"x" * 10 * longest + b"';\n"
+    tracemalloc.start()
+    with pytest.raises(ScribeError, match="has a line of more than 4 MB"):
+        cut(text)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * 2 * longest
 
 
 def hostile_base(archive: Handmade, text: str) -> None:

@@ -28,10 +28,13 @@ SHOWN = {
     "cannot have a name mean another": "correctness:test_both_restores_equal_the_source[schemas_a_role_may_not_use]"
     " forgery:test_no_name_means_what_another_made_before_the_statements_transaction_ended",
     "cannot have `scribe-log` take": "history:test_a_schema_change_is_found_however_it_spells_the_name"
-    " history:test_a_schema_changes_text_names_its_objects history:test_renames_are_read_from_their_text",
+    " history:test_a_schema_changes_text_names_its_objects history:test_renames_are_read_from_their_text"
+    " history:test_a_name_is_cut_where_the_server_cuts_it",
     "cannot hide what goes with its temporary": "forgery:test_nothing_goes_with_a_session_unflagged",
     "cannot keep `scribe-init`": "strangers_locks:test_a_lock_counts_only_if_a_run_of_ours_may_have_it"
     " strangers_locks:test_event_triggers_are_recorded_whatever_numbers_are_locked",
+    "cannot stop rotations": "history:test_a_long_text_takes_no_more_memory_than_a_few_of_its_kind"
+    " history:test_a_statement_that_comes_in_many_blocks_is_not_looked_at_again_with_each",
     "cannot keep rotations": "strangers_locks:test_a_transaction_left_open_keeps_nobody_waiting",
     "can write a mark": "restore:test_a_mark_that_somebody_wrote_again_is_no_point",
     "can cause an alarm": "inexact:test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss"

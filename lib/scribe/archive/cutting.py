@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scribe.archive.segments import CopyData, Reader
+from scribe.archive.segments import LONGEST, CopyData, Reader
+from scribe.common.errors import ScribeError
 from scribe.common.lexing import Lexer
 
 # What pg_dump itself writes for psql since the minor releases of August 2025, against the like of what is refused here.
@@ -38,24 +39,28 @@ class Cutter:
 
     def pieces(self) -> Iterator[Piece]:
         """Yield everything; comments between statements are left out. Raises ScribeError for a torn file."""
-        lexer, held = Lexer(), b""
+        lexer, held = Lexer(), bytearray()
         while line := self._reader.take_line():
             self.line += 1
             if not held and not lexer.within and _RESTRICTING.match(line):
                 continue
             lexer.read(line)
             held += line
+            if len(held) > LONGEST:
+                raise ScribeError(
+                    f"line {self.line}: a statement of more than {LONGEST >> 20} MB, which no server takes"
+                )
             if lexer.command is not None:
-                yield Piece(self.line, held, frozenset(lexer.firsts), lexer.command)
+                yield Piece(self.line, bytes(held), frozenset(lexer.firsts), lexer.command)
                 return
             if lexer.within or not lexer.whole:
                 continue
             if not lexer.blank:
-                yield self._piece(lexer, held)
-            held = b""
+                yield self._piece(lexer, bytes(held))
+            held.clear()
             lexer.begin()
         if not lexer.blank:
-            yield Piece(self.line, held, frozenset(lexer.firsts), None)
+            yield Piece(self.line, bytes(held), frozenset(lexer.firsts), None)
 
     def _piece(self, lexer: Lexer, text: bytes) -> Piece:
         copy = _COPY.search(text) if lexer.firsts == {b"copy"} else None

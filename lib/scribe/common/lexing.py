@@ -16,7 +16,7 @@ _TOKEN = re.compile(
 _CLOSING = {
     b"'": re.compile(rb"[^']*'"),
     b'"': re.compile(rb'[^"]*"'),
-    b"E'": re.compile(rb"(?:[^\\']|\\.|'')*'(?!')", re.DOTALL),
+    b"E'": re.compile(rb"(?:[^\\']++|\\.|(?='')'')*+'(?!')", re.DOTALL),
 }
 _NESTING = re.compile(rb"/\*|\*/")
 _WORDS = 4  # of a statement, by which psql knows a function's body

@@ -16,7 +16,7 @@ _OPENING = re.compile(
 _CLOSING = {
     b"'": re.compile(rb"[^']*'"),
     b'"': re.compile(rb'[^"]*"'),
-    b"E'": re.compile(rb"(?:[^\\']|\\.)*'", re.DOTALL),
+    b"E'": re.compile(rb"(?:[^\\']++|\\.)*+'", re.DOTALL),
     b"/*": re.compile(rb".*?\*/", re.DOTALL),
 }
 

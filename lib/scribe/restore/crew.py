@@ -22,7 +22,7 @@ from scribe.restore.session import ServerError, Session, lost
 from scribe.restore.tables import stands_alone
 
 CHUNK = 1 << 20  # bytes of COPY data that go to one connection before another gets some
-_NAME = rb'(?:[a-z_][a-z0-9_$]*|"(?:[^"]|"")+")(?:\.(?:[a-z_][a-z0-9_$]*|"(?:[^"]|"")+"))?'
+_NAME = rb'(?:[a-z_][a-z0-9_$]*|"(?:[^"]++|(?="")"")++")(?:\.(?:[a-z_][a-z0-9_$]*|"(?:[^"]++|(?="")"")++"))?'
 _COPY = re.compile(rb"\ACOPY (" + _NAME + rb") (?:\(.*\) )?FROM stdin;\s*\Z")
 # No expression, and so no function of a user's: the only parentheses are those round columns and storage parameters.
 _INDEX = re.compile(

@@ -9,7 +9,8 @@ import re
 
 _SETTING = b"SET LOCAL standard_conforming_strings = 'off';\n"
 _EXECUTED = re.compile(
-    rb"^(DO LANGUAGE plpgsql (\$scribe\d*\$)BEGIN EXECUTE )E'((?:[^'\\]|\\.|'')*)'(; END\2;)$", re.DOTALL | re.MULTILINE
+    rb"^(DO LANGUAGE plpgsql (\$scribe\d*\$)BEGIN EXECUTE )E'((?:[^'\\]++|\\.|(?='')'')*+)'(; END\2;)$",
+    re.DOTALL | re.MULTILINE,
 )
 _ESCAPE = re.compile(r"\\x([0-9A-F]{2})|\\(.)|''", re.DOTALL)
 _LETTERS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}

@@ -17,7 +17,7 @@ from scribe.source.globals_text import plain_statements
 
 WITHOUT_LINE_BREAKS = 190000  # server_version_num since which no role or tablespace may have one in its name
 STANDARD_STRINGS_ONLY = 190000
-_CREATED = re.compile(rb'CREATE (ROLE|TABLESPACE) "((?:[^"]|"")*[\n\r](?:[^"]|"")*)"')
+_CREATED = re.compile(rb'CREATE (ROLE|TABLESPACE) "((?:[^"]++|(?="")"")*+)"')
 _SHOWN = 5
 _OLDER = "Restore into an older server, or change it at the source and take a new base"
 
@@ -37,7 +37,7 @@ def check_names(conn: psycopg.Connection[Any], files: Iterable[Path]) -> None:
 def _with_line_breaks(text: bytes) -> Iterator[str]:
     for statement in plain_statements(text):
         match = _CREATED.match(statement)
-        if match is not None:
+        if match is not None and re.search(rb"[\n\r]", match[2]):
             name = match[2].replace(b'""', b'"').decode("utf-8", "replace")
             yield f"{match[1].decode().lower()} {quote_name(name)}"
 

@@ -15,8 +15,8 @@ from scribe.common.errors import ScribeError
 from scribe.source.globals_text import plain_statements
 from scribe.source.metadata import dump_globals
 
-_ALTER = re.compile(r'^ALTER ROLE (?:"((?:[^"]|"")+)"|([^\s;"]+)) (WITH |SET )(.*);\n?\Z', re.DOTALL)
-_ATTRIBUTE = re.compile(r"(?:PASSWORD|VALID UNTIL) '(?:[^']|'')*'|CONNECTION LIMIT -?\d+|[A-Z]+")
+_ALTER = re.compile(r'^ALTER ROLE (?:"((?:[^"]++|(?="")"")++)"|([^\s;"]+)) (WITH |SET )(.*);\n?\Z', re.DOTALL)
+_ATTRIBUTE = re.compile(r"(?:PASSWORD|VALID UNTIL) '(?:[^']++|(?='')'')*+'|CONNECTION LIMIT -?\d+|[A-Z]+")
 
 
 def read_roles(text: bytes) -> dict[str, set[str]]:
