@@ -131,7 +131,7 @@ def test_what_changed_in_the_store_is_fetched_again(url, tmp_path):
     assert {path: path.read_bytes() for path in whole} == whole
 
 
-def test_what_is_damaged_in_the_cache_is_fetched_again(url, tmp_path):
+def test_what_is_damaged_in_the_cache_is_fetched_again(url, tmp_path, monkeypatch):
     first = opened(url, tmp_path)
     first.fetch(data(first))
     (base,) = first.bases()
@@ -145,6 +145,12 @@ def test_what_is_damaged_in_the_cache_is_fetched_again(url, tmp_path):
     last = opened(url, tmp_path)
     last.fetch(data(last))
     assert {path: path.read_bytes() for path in held} == held
+    fetched: list[str] = []
+    get = DirectoryStore.get
+    monkeypatch.setattr(DirectoryStore, "get", lambda self, key: (fetched.append(key), get(self, key))[1])
+    again = opened(url, tmp_path)
+    again.fetch(data(again))
+    assert [key for key in fetched if not key.startswith("versions/")] == []  # what is whole is not
 
 
 def test_the_cache_never_holds_more_than_its_bound(url, tmp_path):
