@@ -332,12 +332,13 @@ class StoreHarness(Harness):
             self.restore_elsewhere(source)
 
     def judge_unmended(self, lacking: set[str]) -> None:
-        """What scribe-check says of a bucket that lacks something: how far it goes, and a gap if there is one."""
+        """What scribe-check says of a bucket that lacks something: how far it goes, and a gap if there is one.
+
+        Segments that are missing between the last one that is there and a base are none: a base needs none before it.
+        """
         segments = [(segment, f"incremental/{segment.path.name}" in lacking) for segment in self.archive.segments()]
-        bases = [base for base in self.archive.bases() if f"base/{base.stamp}/manifest.json" not in lacking]
         ends = [segment.to_lsn for segment, is_lacking in segments if not is_lacking]
-        last = max([*ends, *(base.consistent_point for base in bases)])
-        gap = any(is_lacking and segment.to_lsn < last for segment, is_lacking in segments)
+        gap = any(is_lacking and segment.to_lsn < max(ends) for segment, is_lacking in segments)
         self.statuses["buckets with a gap" if gap else "buckets that end early"] += 1
         options = ("--archive", URL, "--only", "archive,chain", "--format", "json")
         found = self.scribe.run("scribe-check", *options, check=False).stdout
