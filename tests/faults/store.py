@@ -385,11 +385,11 @@ class StoreHarness(Harness):
             method, query = entry["environ"]["REQUEST_METHOD"], entry["environ"].get("QUERY_STRING", "")
             if (method == "DELETE" and "uploadId" not in query) or query.startswith("delete"):
                 raise AssertionError(f"removed: {method} {entry['environ']['PATH_INFO']} {query}")
-        objects = self._list()
         written = Counter(key.removeprefix("shop/") for key in self.bucket.written())
         twice = [key for key, versions in written.items() if versions > 1]
         assert not twice, f"written more than once: {twice}"
-        assert set(written) == set(objects), set(written) ^ set(objects)
+        objects = self._list()  # a request of a program that was killed may still be under way: then there is one more
+        assert set(written) <= set(objects), set(written) - set(objects)
         for key, size in objects.items():
             if self.right.get(key) != size:
                 self._compare_object(key)
