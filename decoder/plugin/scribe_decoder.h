@@ -316,6 +316,7 @@ extern void find_loose(Relation rel, ScribeRelation *relation);
 extern ScribeRun *lane_of(ScribeState *state, ScribeRelation *relation);
 extern bool has_lane(ScribeRelation *relation);
 extern void lanes_end(ScribeState *state);
+extern bool text_looks_around(const char *expression);
 
 /* scribe_images.c */
 extern void images_update(ScribeState *state, ScribeRelation *relation, StringInfo single);

@@ -38,12 +38,13 @@ expression_looks_around(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
-	if (IsA(node, CoerceToDomain) || check_functions_in_node(node, looks_around, NULL))
+	if (IsA(node, CoerceToDomain) || IsA(node, SQLValueFunction) || check_functions_in_node(node, looks_around, NULL))
 		return true;
 	return expression_tree_walker(node, expression_looks_around, context);
 }
 
-static bool
+/* Whether an expression may give something else for the same row: by other rows, the time, or a replaced function. */
+bool
 text_looks_around(const char *expression)
 {
 	return expression != NULL && expression_looks_around(stringToNode(expression), NULL);

@@ -605,6 +605,51 @@ is_users(Trigger *trigger)
 		(trigger->tgisclone && RI_FKey_trigger_type(trigger->tgfoid) == RI_TRIGGER_NONE);
 }
 
+#define CHECKS_OF_TABLE \
+	"(SELECT count(*) FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'c')"
+
+static void
+append_checks_switch(StringInfo out, const char *checks, const char *schema, const char *table)
+{
+	StringInfoData body;
+
+	initStringInfo(&body);
+	appendStringInfo(&body, "BEGIN UPDATE pg_catalog.pg_class AS c SET relchecks = %s FROM pg_catalog.pg_namespace AS n"
+					 " WHERE n.oid = c.relnamespace AND n.nspname = ", checks);
+	append_literal(&body, schema, strlen(schema));
+	appendStringInfoString(&body, " AND c.relname = ");
+	append_literal(&body, table, strlen(table));
+	appendStringInfoString(&body, "; END");
+	appendStringInfoString(out, "DO LANGUAGE plpgsql ");
+	append_literal(out, body.data, body.len);
+	appendStringInfoString(out, ";\n");
+	pfree(body.data);
+}
+
+/*
+ * CHECKs held when the source took the row; "until > now()" holds no more.
+ * Nothing but pg_class.relchecks says that a table has any, and ALTER TABLE has
+ * no word for it.
+ */
+static void
+append_checks(StringInfo quiet, StringInfo loud, Relation rel)
+{
+	TupleConstr *constr = rel->rd_att->constr;
+	bool		found = false;
+	char	   *schema;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		return;
+	for (int i = 0; constr != NULL && !found && i < constr->num_check; i++)
+		found = text_looks_around(constr->check[i].ccbin);
+	if (!found)
+		return;
+
+	schema = get_namespace_name(RelationGetNamespace(rel));
+	append_checks_switch(quiet, "0", schema, RelationGetRelationName(rel));
+	append_checks_switch(loud, CHECKS_OF_TABLE, schema, RelationGetRelationName(rel));
+}
+
 static void
 append_switches(StringInfo quiet, StringInfo loud, Relation rel)
 {
@@ -622,6 +667,7 @@ append_switches(StringInfo quiet, StringInfo loud, Relation rel)
 			append_switch(quiet, loud, table, trigger->tgenabled, "TRIGGER", trigger->tgname);
 	}
 
+	append_checks(quiet, loud, rel);
 	if (rel->rd_rel->relhasrules)
 	{
 		Relation	rewrite = table_open(RewriteRelationId, AccessShareLock);
@@ -648,7 +694,7 @@ append_switches(StringInfo quiet, StringInfo loud, Relation rel)
 
 /*
  * Triggers and rules that fire even under session_replication_role = replica
- * did their work on the source already.  In a copy, a row that goes through a
+ * did their work on the source already, and so did CHECKs.  In a copy, a row that goes through a
  * route may wake those of any partition.
  */
 static void

@@ -28,3 +28,7 @@ CREATE TABLE big (id int PRIMARY KEY, t text, n int);
 ALTER TABLE big ALTER t SET STORAGE EXTERNAL;
 INSERT INTO big VALUES (1, repeat('a', 3000), 1);
 UPDATE big SET n = 2;
+CREATE TABLE "it's
+checked" (id int PRIMARY KEY, until timestamptz CHECK (until > '2000-01-01' AND until < now()));
+INSERT INTO "it's
+checked" VALUES (1, '2001-01-01'), (2, '2002-01-01');

@@ -310,6 +310,24 @@ def build_base_header() -> str:
     )
 
 
+# CHECKs that call what is not immutable, or what a user made, whatever it claims to be: of the same row they may say
+# something else by now. The source took the rows, so they are loaded unasked. k: pg_constraint
+CHECKS_THAT_CHANGE = """k.contype = 'c' AND k.conrelid <> 0 AND (
+    k.conbin::pg_catalog.text ~ '{(SQLVALUEFUNCTION|COERCETODOMAIN) ' OR EXISTS (
+      SELECT FROM pg_catalog.regexp_matches(k.conbin::pg_catalog.text, ':(?:func|opfunc)id ([0-9]+)', 'g') AS m (id)
+      JOIN pg_catalog.pg_proc AS p ON p.oid = m.id[1]::pg_catalog.oid WHERE p.provolatile <> 'i' OR p.oid >= 16384))"""
+# How many CHECKs a table has. Nothing else says whether there are any to look at; ALTER TABLE has no word for it.
+# c: pg_class
+ALL_CHECKS = "(SELECT count(*) FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'c')"
+# Between the sections of a dump in directory format.
+CHECKS_OFF = (
+    "UPDATE pg_catalog.pg_class AS c SET relchecks = 0 WHERE c.oid IN (\n"
+    f"  SELECT k.conrelid FROM pg_catalog.pg_constraint AS k WHERE {CHECKS_THAT_CHANGE});\n"
+)
+CHECKS_ON = (
+    f"UPDATE pg_catalog.pg_class AS c SET relchecks = {ALL_CHECKS} WHERE c.relchecks = 0 AND {ALL_CHECKS} > 0;\n"
+)
+
 # Roles that globals.sql made carry a mark (scribe.source.globals_text): it goes from them into the restored database.
 TAKE_MARKS = (
     "INSERT INTO scribe.made SELECT 'role', r.rolname FROM pg_catalog.pg_db_role_setting AS s\n"

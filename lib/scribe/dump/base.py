@@ -47,6 +47,7 @@ from scribe.dump.config_rows import build_config_rows
 from scribe.dump.contents import read_roots
 from scribe.dump.gate import SHARE, Gate, NoGate
 from scribe.dump.guard import Guard, MovedError, Table, in_snapshot, read_tables
+from scribe.dump.validated import find_checked, without_validation
 from scribe.source.metadata import (
     database_acl,
     database_sql,
@@ -104,6 +105,7 @@ class Request:
     with_globals: bool = True
     gaps: tuple[str, ...] = ()  # names of what the decoder loses, for the manifest
     by_root: bool = False  # partitions' rows are loaded through their roots
+    checked: frozenset[tuple[bytes, bytes]] = frozenset()  # tables into which rows go without their CHECKs
     without_rows: tuple[Table, ...] = ()  # tables of which nothing but the definition is dumped
     without_schema: bool = False  # the schema scribe is left out: in a copy it holds nothing that a base has
 
@@ -219,15 +221,24 @@ def _pump(process: subprocess.Popen[bytes], request: Request, directory: Path, e
     sink = _Sink(directory / f"base.sql{suffix}", compress=bool(suffix))
     assert process.stdout is not None
     sink.write(build_base_header().encode())
-    head = process.stdout.read(_CHUNK)
-    match = _FROM.search(head)
-    sink.write(drop_transaction_timeout(head) if match and int(match[1]) * 10000 < TIMEOUT_SINCE else head)
-    while chunk := process.stdout.read(_CHUNK):
-        sink.write(chunk)
+    try:
+        for block in without_validation(_read_dump(process.stdout), request.checked):
+            sink.write(block)
+    except ScribeError:
+        if process.wait() == 0:
+            raise  # otherwise pg_dump says itself why its output ends in the middle
     process.wait()
     sink.write(epilogue.encode())
     sink.close()
     return [sink.written]
+
+
+def _read_dump(stream: IO[bytes]) -> Iterator[bytes]:
+    head = stream.read(_CHUNK)
+    match = _FROM.search(head)
+    yield drop_transaction_timeout(head) if match and int(match[1]) * 10000 < TIMEOUT_SINCE else head
+    while chunk := stream.read(_CHUNK):
+        yield chunk
 
 
 def _check_result(process: subprocess.Popen[bytes], messages: list[str]) -> None:
@@ -351,7 +362,7 @@ def _fill(
         config_rows = build_config_rows(reader)
         commands = [*_drop_publications(reader), *_detach(reader), *public_schema(reader)]
         # from 16 on pg_dump sees to that by itself, but for enums within arrays, rows and ranges
-        request = replace(request, by_root=bool(read_roots(reader)))
+        request = replace(request, by_root=bool(read_roots(reader)), checked=find_checked(reader))
     talk.note(f"dumping {len(before)} tables at {format_lsn(export.consistent_point)}")
     warnings = [*known.warnings, *hidden_contents(conn)]
     # pg_dump's output is in the database's own encoding

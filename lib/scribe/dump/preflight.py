@@ -482,7 +482,7 @@ def check_partitions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
 def check_functions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
     """No function that a restore would run, and that then finds nothing: rows are loaded with an empty search path."""
     name = "functions"
-    found = find_unqualified(conn)
+    found = find_unqualified(conn, wanted.plugin)
     if not found:
         return ok(name, "none that a restore runs names others without their schema")
     more = f" and {len(found) - 1} more" if len(found) > 1 else ""

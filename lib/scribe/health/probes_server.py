@@ -194,7 +194,7 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
         limit.value("inexact_ddl", number, "Schema changes since the newest base that were not captured exactly."),
         Value("lost_ddl", lost, "Of these, the ones that are not in the stream at all."),
     ]
-    if not rows and (unqualified := find_unqualified(survey.conn)):
+    if not rows and (unqualified := find_unqualified(survey.conn, str(survey.identity["decoder"]))):
         text = f"{unqualified[0].text} ({count_text(len(unqualified), 'function')}): {unqualified[0].outcome}"
         return Finding("ddl", State.WARNING, text, unqualified[0].hint, values)
     if not rows and (absent := find_absent(survey.conn)):

@@ -92,7 +92,7 @@ _NAMES = NAME + rb"(?:, " + NAME + rb")*"
 _END = re.compile(rb"\n(?![()])")  # of a statement; a line that begins with ( or ) continues it
 _ROWS = re.compile(rb"; -- (\d+) rows\Z")
 _KIND = re.compile(
-    rb"INSERT |UPDATE |DELETE |TRUNCATE |WITH d |WITH v |ALTER TABLE |(?:CREATE TEMP|DROP) TABLE pg_temp\."
+    rb"INSERT |UPDATE |DELETE |TRUNCATE |WITH d |WITH v |ALTER TABLE |(?:CREATE TEMP|DROP) TABLE pg_temp\.|DO "
 )
 _INSERT = re.compile(
     rb"INSERT INTO " + _TABLE + rb"(?: \((" + _NAMES + rb")\) (?:OVERRIDING SYSTEM VALUE )?VALUES(?=[ \n])"
@@ -111,6 +111,7 @@ _ALTER = re.compile(
     + NAME
     + rb";\n"
 )
+_CHECKS = re.compile(rb"DO LANGUAGE plpgsql (" + LITERAL + rb");\n")
 _TEMP = re.compile(
     rb"(?:CREATE TEMP TABLE pg_temp\.scribe_piece \(value int, n int, t text, b bytea\)"
     rb"|DROP TABLE pg_temp\.scribe_piece);\n"
@@ -553,6 +554,11 @@ class Body:
         self._take(_ALTER)
         return iter(())
 
+    def _checks(self) -> Iterator[Found]:
+        """CHECKs that are switched off around changes, which they let pass on the source."""
+        self._take(_CHECKS)
+        return iter(())
+
 
 @dataclass(slots=True)
 class _Copied:
@@ -579,6 +585,7 @@ _READERS: dict[bytes, Callable[[Body], Iterator[Found]]] = {
     b"ALTER TABLE ": Body._alter,
     b"CREATE TEMP TABLE pg_temp.": Body._temporary,
     b"DROP TABLE pg_temp.": Body._temporary,
+    b"DO ": Body._checks,
 }
 
 

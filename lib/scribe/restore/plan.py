@@ -16,7 +16,9 @@ from scribe.common.lsn import format_lsn
 from scribe.common.postgres import OWN_ROLE, PINNED, WRITING
 from scribe.restore.sequences import ADVANCE
 from scribe.restore.target import (
+    BETWEEN,
     EVENT_TRIGGERS_SINCE,
+    SECTIONS,
     Globals,
     Options,
     build_create,
@@ -102,13 +104,15 @@ def _base_commands(way: Way, target: str, options: Options, version: int) -> lis
     older = _OLDER if version < TIMEOUT_SINCE else None
     if way.base.manifest["format"] != "directory":
         return [_feed(way.base_file, target, older)]
-    words = restore_command(way.base, options, as_sql=says_too_much(version))
-    pinned = f'PGOPTIONS="${{PGOPTIONS:-}} "{shlex.quote(f"{PINNED} {WRITING}")}'
-    restore = f"{pinned} {shlex.join(['pg_restore', *words[1:]])}"
-    restore += (
-        f" | LC_ALL=C sed {shlex.quote(_OLDER)} | {_STOP} -d {target}" if "--file=-" in words else f" -d {target}"
-    )
-    return [restore, f"{_STOP} -d {target} -f {quote(base / 'epilogue.sql')}"]
+    lines = []
+    for section, before in zip(SECTIONS, BETWEEN, strict=True):
+        lines += [f"{_STOP} -d {target} -c {shlex.quote(' '.join(before.split()))}"] if before else []
+        words = restore_command(way.base, options, section, as_sql=says_too_much(version))
+        pinned = f'PGOPTIONS="${{PGOPTIONS:-}} "{shlex.quote(f"{PINNED} {WRITING}")}'
+        restore = f"{pinned} {shlex.join(['pg_restore', *words[1:]])}"
+        piped = f" | LC_ALL=C sed {shlex.quote(_OLDER)} | {_STOP} -d {target}"
+        lines.append(restore + (piped if "--file=-" in words else f" -d {target}"))
+    return [*lines, f"{_STOP} -d {target} -f {quote(base / 'epilogue.sql')}"]
 
 
 def _segment_commands(way: Way, target: str) -> list[str]:

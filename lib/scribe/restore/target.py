@@ -24,6 +24,8 @@ from scribe.archive.manifest import read_manifest
 from scribe.archive.segments import BLOCK
 from scribe.archive.skips import Skippable
 from scribe.common.dialect import (
+    CHECKS_OFF,
+    CHECKS_ON,
     TIMEOUT_SINCE,
     build_base_header,
     drop_transaction_timeout,
@@ -44,6 +46,7 @@ from scribe.common.postgres import (
     program_version,
 )
 from scribe.common.sqltext import whole_statements
+from scribe.dump.validated import without_validation
 from scribe.restore.feeding import Jump, Takes, feed
 from scribe.restore.owners import without_owners
 from scribe.restore.roles import report_differences, report_missing
@@ -439,7 +442,7 @@ def restore_base(way: Way, name: str, options: Options, version: int, tick: Call
     if way.base.manifest["format"] == "directory":
         with tempfile.TemporaryFile() as said:
             header = [build_base_header().encode()]
-            dump = known_settings(_directory_as_sql(way.base, options, said), version)
+            dump = _sections_as_sql(way.base, options, said, version)
             _feed_base(name, chain(header, dump), "what pg_restore wrote", options, tick)
         run_file(way.base.path / "epilogue.sql", name)
     else:
@@ -480,9 +483,13 @@ def _plain_base(stream: Skippable, name: str, options: Options) -> Iterator[byte
     return without_owners(stream, name, event_triggers=options.event_triggers)  # type: ignore[arg-type]
 
 
-def restore_command(base: Base, options: Options, *, as_sql: bool) -> list[str]:
+SECTIONS = ("pre-data", "data", "post-data")  # of a dump in directory format; the data go in without the CHECKs
+BETWEEN = ("", CHECKS_OFF, CHECKS_ON)  # before each
+
+
+def restore_command(base: Base, options: Options, section: str, *, as_sql: bool) -> list[str]:
     """Return pg_restore's command, without the database. as_sql: it writes SQL, and restores nothing."""
-    command = [find_program("pg_restore")]
+    command = [find_program("pg_restore"), f"--section={section}"]
     command += [] if options.owners else ["--no-owner"]
     command += [] if options.tablespaces else ["--no-tablespaces"]
     command += ["--file=-"] if as_sql else ["--exit-on-error", "--no-password", f"--jobs={options.jobs}"]
@@ -494,12 +501,19 @@ def says_too_much(version: int) -> bool:
     return version < TIMEOUT_SINCE and program_version("pg_restore") * 10000 >= TIMEOUT_SINCE
 
 
-def _directory_as_sql(base: Base, options: Options, said: IO[bytes]) -> Iterator[bytes]:
+def _sections_as_sql(base: Base, options: Options, said: IO[bytes], version: int) -> Iterator[bytes]:
     """Yield a base in directory format as what pg_restore makes of it. said: where its messages go.
 
     Raises ScribeError. pg_restore could restore it by itself, but deals out whole tables only, and slowly.
     """
-    command = restore_command(base, options, as_sql=True)
+    for section, before in zip(SECTIONS, BETWEEN, strict=True):
+        yield before.encode()
+        dump = known_settings(_directory_as_sql(base, options, said, section), version)
+        yield from dump if section == "data" else without_validation(dump)
+
+
+def _directory_as_sql(base: Base, options: Options, said: IO[bytes], section: str) -> Iterator[bytes]:
+    command = restore_command(base, options, section, as_sql=True)
     foreign = find_foreign_name(base.path / "base.dir")
     if foreign is not None:
         path = base.path / "base.dir" / CONTENTS

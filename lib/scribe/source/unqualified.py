@@ -23,7 +23,8 @@ from scribe.common.dialect import quote_identifier
 # A function's text; of one that was parsed when it was made, that of its body.
 _BODY = """coalesce(pg_catalog.substring(CASE WHEN pg_catalog.to_jsonb(p) ->> 'prosqlbody' IS NOT NULL
     THEN pg_catalog.pg_get_functiondef(p.oid) END, '\\n\\s*(?:BEGIN ATOMIC|RETURN ).*'), p.prosrc)"""
-# The functions that generated columns, indexes, CHECK constraints and domains use: their text, and where they are used.
+# The functions that generated columns, indexes and domains use, and CHECKs of tables, if those are looked at: their
+# text, and where they are used.
 _USED = f"""
 SELECT p.oid::pg_catalog.regprocedure::text, n.nspname,
   CASE WHEN pg_catalog.octet_length(p.prosrc) <= %s AND pg_catalog.sum(pg_catalog.octet_length(p.prosrc))
@@ -38,7 +39,7 @@ WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND n.nspname NOT
   AND (EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indexrelid = d.objid
          AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
     OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'c'
-         AND d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass)
+         AND (k.contypid <> 0 OR %s) AND d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass)
     OR EXISTS (SELECT FROM pg_catalog.pg_rewrite AS r JOIN pg_catalog.pg_class AS m ON m.oid = r.ev_class
          WHERE m.relkind = 'm' AND r.oid = d.objid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass)
     OR EXISTS (SELECT FROM pg_catalog.pg_attrdef AS f JOIN pg_catalog.pg_attribute AS a
@@ -138,9 +139,9 @@ class Unqualified:
         return f"Change {self.function}, or what uses it: a trigger can check the same, and does not act in a restore."
 
 
-def find_unqualified(conn: psycopg.Connection[Any]) -> list[Unqualified]:
-    """Return the functions that a restore is likely to stop at."""
-    used = conn.execute(_USED, [_LONGEST, _MOST]).fetchall()
+def find_unqualified(conn: psycopg.Connection[Any], decoder: str) -> list[Unqualified]:
+    """Return the functions that a restore is likely to stop at. decoder_raw's segments look at CHECKs of tables."""
+    used = conn.execute(_USED, [_LONGEST, _MOST, decoder == "decoder_raw"]).fetchall()
     queries = conn.execute(_QUERIES, []).fetchall()
     if not used and not queries:
         return []

@@ -3,7 +3,8 @@
 -- Columns: relid; facts (json text): a identity columns GENERATED ALWAYS; g stored generated columns; l columns that lead an index, and whether their
 -- literal needs a cast; k the replica identity's key, with operator, cast and collation, and whether it is a domain over an enum, which no
 -- operator takes as it is; t types of columns that are not built in (of a domain the one beneath), by OID; u another unique index
--- watches the rows; w its schema and name; q triggers and rules that fire during replay; s has children; p partitioned; o owner; d columns of a domain whose
+-- watches the rows; w its schema and name; q triggers and rules that fire during replay, and CHECKs
+-- that may say something else by then; s has children; p partitioned; o owner; d columns of a domain whose
 -- values may be older than a constraint of it, with its schema and name; b columns of a domain that is, or was, NOT NULL,
 -- likewise; n how many columns it ever had; h of a partition whose
 -- rows lie elsewhere in a copy, since a hash of OIDs (of an enum's labels, of reg* types) places them: the topmost table that hashes
@@ -42,6 +43,10 @@ WITH keys AS (
         SELECT FROM pg_catalog.pg_constraint AS z WHERE z.oid = g.tgconstraint AND z.contype <> 't'))  -- a partition's copy, before 15
     UNION ALL SELECT w.ev_class, 'RULE', w.rulename, CASE w.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
     FROM pg_catalog.pg_rewrite AS w WHERE w.ev_enabled IN ('A', 'R')
+    UNION SELECT k.conrelid, 'CHECK', '', '' FROM pg_catalog.pg_constraint AS k  -- what calls what may give something else by now
+    WHERE k.contype = 'c' AND k.conrelid <> 0 AND (k.conbin::pg_catalog.text ~ '{(SQLVALUEFUNCTION|COERCETODOMAIN) ' OR EXISTS (
+        SELECT FROM pg_catalog.regexp_matches(k.conbin::pg_catalog.text, ':(?:func|opfunc)id ([0-9]+)', 'g') AS m (id)
+            JOIN pg_catalog.pg_proc AS f ON f.oid = m.id[1]::pg_catalog.oid WHERE f.provolatile <> 'i' OR f.oid >= 16384))
 ), domains AS NOT MATERIALIZED (  -- older: a constraint is NOT VALID; barring: NOT NULL, in the domain or in one that it is over
     SELECT a.attrelid, a.attname, pg_catalog.json_build_array(n.nspname, t.typname) AS named, f.older, f.barring
     FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid AND t.typtype = 'd'

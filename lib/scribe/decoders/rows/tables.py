@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scribe.common.dialect import ALL_CHECKS
 from scribe.decoders.pgmessages import MISSING, Relation, Row, Value
 from scribe.decoders.rows.builtins import TYPES, WORDS
 
@@ -59,6 +60,14 @@ def quote_value(value: bytes) -> bytes:
     if _ESCAPED.search(quoted) is None:
         return b"'" + quoted + b"'"
     return b"E'" + _ESCAPED.sub(lambda m: _IN_LITERAL[m[0]], quoted) + b"'"
+
+
+def switch_checks(schema: str, name: str, *, on: bool) -> bytes:
+    """Return the line that lets a table's CHECKs be looked at, or not."""
+    body = b"BEGIN UPDATE pg_catalog.pg_class AS c SET relchecks = " + (ALL_CHECKS.encode() if on else b"0")
+    body += b" FROM pg_catalog.pg_namespace AS n WHERE n.oid = c.relnamespace AND n.nspname = "
+    body += quote_value(schema.encode(CARRIER)) + b" AND c.relname = " + quote_value(name.encode(CARRIER)) + b"; END"
+    return b"DO LANGUAGE plpgsql " + quote_value(body) + b";\n"
 
 
 def copy_line(row: Row) -> bytes:
@@ -177,20 +186,27 @@ class Table:
         self.copy_head = b"COPY " + self.name + b" (" + names + b") FROM stdin;\n"
         quiet, loud = b"", b""
         for name, partitioned, what, trigger, mode in self._acting():
+            if what == "CHECK":
+                quiet += switch_checks(*name, on=False)
+                loud += switch_checks(*name, on=True)
+                continue
             only = b"ONLY " if partitioned else b""  # a partition's copy of a trigger may be enabled otherwise
-            head, tail = b"ALTER TABLE " + only + name, what.encode() + b" " + quote_name(trigger) + b";\n"
+            head, tail = (
+                b"ALTER TABLE " + only + quote_qualified(*name),
+                what.encode() + b" " + quote_name(trigger) + b";\n",
+            )
             quiet += head + b" DISABLE " + tail
             loud += head + b" ENABLE " + mode.encode() + b" " + tail
         self.quiet, self.loud = quiet, loud
 
-    def _acting(self) -> Iterator[tuple[bytes, bool, str, str, str]]:
-        """Yield the triggers and rules that fire during replay: table, whether it is partitioned, kind, name, mode."""
+    def _acting(self) -> Iterator[tuple[tuple[str, str], bool, str, str, str]]:
+        """Yield what acts during replay: schema and table, whether it is partitioned, kind, name, mode."""
         if self.route is None:
             for what, name, mode in self.facts.get("q", []):
-                yield self.own_name, self.partitioned, what, name, mode
+                yield (self.relation.schema, self.relation.name), self.partitioned, what, name, mode
             return
         for schema, table, partitioned, what, name, mode in self.route["q"]:
-            yield quote_qualified(schema, table), partitioned, what, name, mode
+            yield (schema, table), partitioned, what, name, mode
 
     def literal(self, index: int, value: Value) -> bytes:
         """Return a value of the column at index as SQL."""

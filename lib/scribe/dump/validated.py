@@ -1,0 +1,133 @@
+"""What the source has taken, and a base does not ask again: CHECKs that change, and foreign keys.
+
+`until > now()` holds no more, a function looks at other tables or was replaced; rows came under
+session_replication_role = replica, or past triggers that were disabled, and lack what they refer to. The source has the
+rows all the same, so a copy takes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import IO, Any, cast
+
+import psycopg
+
+from scribe.archive.segments import CopyData, CopyEnd, CopyStart, Reader
+from scribe.common.dialect import ALL_CHECKS, CHECKS_THAT_CHANGE
+from scribe.common.sqltext import quoting_after
+
+_BLOCK = 64 << 10  # bytes that are given out at once, at least
+_NAME = rb'(?:[a-z_][a-z0-9_]*|"(?:[^"]|"")*")'
+_ALTER = re.compile(rb"\AALTER TABLE ONLY ((?:" + _NAME + rb")\.(?:" + _NAME + rb"))\n\Z")
+_FOREIGN_KEY = re.compile(
+    rb"\A    ADD CONSTRAINT (" + _NAME + rb") FOREIGN KEY \([^\n]*(?<! NOT VALID)(?<! NOT ENFORCED);\n\Z"
+)
+_COPY = re.compile(rb"\ACOPY (" + _NAME + rb")\.(" + _NAME + rb")(?: \(.*\))? FROM stdin;\n\Z", re.DOTALL)
+
+# A partition's rows may be loaded through its root (by_root). The names are in the database's encoding, as pg_dump
+# writes them.
+_TABLES = f"""
+WITH RECURSIVE checked (relid) AS (
+  SELECT k.conrelid FROM pg_catalog.pg_constraint AS k WHERE {CHECKS_THAT_CHANGE}
+  UNION SELECT i.inhparent FROM checked JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = checked.relid
+    JOIN pg_catalog.pg_class AS c ON c.oid = i.inhparent AND c.relkind = 'p')
+SELECT pg_catalog.convert_to(n.nspname, d.encoding), pg_catalog.convert_to(c.relname, d.encoding)
+FROM checked JOIN pg_catalog.pg_class AS c ON c.oid = checked.relid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace,
+  (SELECT pg_catalog.pg_encoding_to_char(encoding) AS encoding FROM pg_catalog.pg_database
+   WHERE datname = pg_catalog.current_database()) AS d
+WHERE n.nspname <> 'scribe'
+"""
+_SWITCH = (
+    b"UPDATE pg_catalog.pg_class AS c SET relchecks = %b\n"
+    b"  WHERE c.oid = %b::pg_catalog.regclass OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%b));\n"
+)
+# Those of partitions of the table that is referred to, too.
+_VALID = (
+    b"WITH RECURSIVE k (id) AS (SELECT oid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conname = %b"
+    b" AND conrelid = %b::pg_catalog.regclass UNION ALL SELECT c.oid FROM k JOIN pg_catalog.pg_constraint AS c"
+    b" ON c.conparentid = k.id) UPDATE pg_catalog.pg_constraint SET convalidated = true FROM k WHERE oid = k.id;\n"
+)
+
+Names = frozenset[tuple[bytes, bytes]]
+
+
+class _Blocks:
+    """Blocks, read as a file is. read() returns the next one, whatever its size."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+
+    def read(self, size: int) -> bytes:
+        return next((block for block in self._blocks if block), b"")
+
+
+def find_checked(conn: psycopg.Connection[Any]) -> Names:
+    """Return schema and name, in the database's encoding, of the tables into which rows go without their CHECKs."""
+    return frozenset((bytes(schema), bytes(name)) for schema, name in conn.execute(_TABLES.encode()).fetchall())
+
+
+def without_validation(dump: Iterator[bytes], tables: Names = frozenset()) -> Iterator[bytes]:
+    """Yield a plain dump with lines around the COPYs of tables, and foreign keys that take all rows, in blocks.
+
+    What is a statement is told from a line in a function's body that looks like one. Before PostgreSQL 18 a foreign key
+    of a partitioned table can only be made valid, and stays as it is. Raises ScribeError.
+    """
+    held: list[bytes] = []
+    size = 0
+    for part in _parts(Reader(cast(IO[bytes], _Blocks(dump)), "pg_dump's output"), tables):
+        held.append(part)
+        size += len(part)
+        if size >= _BLOCK:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)
+
+
+def _parts(reader: Reader, tables: Names) -> Iterator[bytes]:
+    within = b""
+    while line := reader.take_line():
+        if not within and (altered := _ALTER.match(line)):
+            yield line
+            line = reader.take_line()
+            if key := _FOREIGN_KEY.match(line):
+                yield line[: -len(b";\n")] + b" NOT VALID;\n"
+                yield _VALID % (_literal(_plain(key[1])), _literal(altered[1]))
+                continue
+        copying = not within and line.startswith(b"COPY ")
+        within = quoting_after(line, within)
+        while copying and within and (more := reader.take_line()):  # a line break in the table's name
+            line += more
+            within = quoting_after(more, within)
+        if not copying or not line.endswith(b" FROM stdin;\n"):
+            yield line
+            continue
+        match = _COPY.match(line)
+        if match is None or (_plain(match[1]), _plain(match[2])) not in tables:
+            yield from _copy_block(reader, line)
+            continue
+        table = _literal(match[1] + b"." + match[2])
+        yield b"-- pg_scribe: its CHECKs are at rest, since the source took the rows\n"
+        yield _SWITCH % (b"0", table, table)
+        yield from _copy_block(reader, line)
+        yield _SWITCH % (ALL_CHECKS.encode(), table, table)
+
+
+def _copy_block(reader: Reader, line: bytes) -> Iterator[bytes]:
+    for event in reader.copy_block(line):
+        match event:
+            case CopyStart(text):
+                yield text
+            case CopyData(data):
+                yield data
+            case CopyEnd():
+                yield b"\\.\n"
+
+
+def _literal(text: bytes) -> bytes:
+    return b"'" + text.replace(b"'", b"''") + b"'"
+
+
+def _plain(name: bytes) -> bytes:
+    return name[1:-1].replace(b'""', b'"') if name.startswith(b'"') else name

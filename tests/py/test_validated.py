@@ -1,0 +1,58 @@
+"""CHECKs that say something else by now, of rows that the source took: in a base of either format."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from itertools import chain
+
+import pytest
+from cluster import Cluster
+from compare import assert_equal
+from source import Scribe
+
+from scribe.dump.validated import without_validation
+
+SCHEMA = """
+CREATE TABLE until_now (id int PRIMARY KEY, until timestamptz CHECK (until > now()));
+CREATE TABLE plain (id int CHECK (id > 0));
+INSERT INTO until_now SELECT i, clock_timestamp() + interval '0.2 s' FROM generate_series(1, 2000) i;
+INSERT INTO plain SELECT generate_series(1, 2000);
+CREATE TABLE refers (id int REFERENCES until_now);
+ALTER TABLE refers DISABLE TRIGGER ALL; INSERT INTO refers VALUES (0); ALTER TABLE refers ENABLE TRIGGER ALL;
+"""
+CHECKS = "SELECT relname, relchecks FROM pg_class WHERE relname IN ('plain', 'until_now') ORDER BY 1"
+
+
+def test_a_base_in_directory_format_takes_the_rows_too(
+    scribe: Scribe, cluster: Cluster, targets: tuple[str, str]
+) -> None:
+    cluster.psql(SCHEMA, scribe.dbname)
+    scribe.run("scribe-init", env={"SCRIBE_DUMP_FORMAT": "directory"})
+    source = cluster.dump(scribe.dbname)
+    scribe.run("scribe-restore", "-d", targets[0], "--no-globals", "--jobs", "2")
+    cluster.psql("DELETE FROM refers", scribe.dbname)  # pg_restore by itself asks foreign keys
+    scribe.run("scribe-dump", env={"SCRIBE_DUMP_FORMAT": "directory"})
+    plan = scribe.run("scribe-restore", "-d", targets[1], "--no-globals", "--plan").stdout
+    subprocess.run(["sh", "-c", plan], env=cluster.env, check=True, stdout=subprocess.DEVNULL)
+    for target, expected in zip(targets, (source, cluster.dump(scribe.dbname)), strict=True):
+        assert_equal(expected, cluster.dump(target))
+        assert cluster.query(CHECKS, target) == [("plain", 1), ("until_now", 1)]
+
+
+@pytest.mark.unit
+def test_only_what_is_a_copy_gets_lines_around_it() -> None:
+    copy = b'COPY public."a\nb" (id) FROM stdin;\n1\nCOPY public.t (id) FROM stdin;\n\\.\n\n'
+    other = b"COPY public.other (id) FROM stdin;\n1\n\\.\n"
+    body = b"CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $_$\nCOPY public.t (id) FROM stdin;\n\\.\n$_$;\n"
+    tables = frozenset({(b"public", b"t"), (b"public", b"a\nb")})
+    text = body + other + copy + body
+    for size in (1, 7, 1 << 20):
+        stream = io.BytesIO(text)
+        blocks = chain([b""], iter(lambda: stream.read(size), b""))  # noqa: B023
+        dump = b"".join(without_validation(blocks, tables))
+        before, after = dump.split(copy.removesuffix(b"\n"))
+        assert before.startswith(body + other) and after.endswith(body)
+        assert before.count(b"relchecks = 0") == 1 and after.count(b"relchecks = (SELECT count(*)") == 1
+        assert b"'public.\"a\nb\"'::pg_catalog.regclass" in before
+        assert dump.count(b"UPDATE ") == 2
