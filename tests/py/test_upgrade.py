@@ -37,6 +37,10 @@ _POLICY_ROLES = re.compile(rf"(?<= TO ){_NAME}(?:, {_NAME})+(?= USING | WITH CHE
 _LSN = re.compile(r"(?<=\t)[0-9A-F]+/[0-9A-F]{1,8}(?=\t|$)")
 _NAMED_NOT_NULL = re.compile(rf" CONSTRAINT {_NAME} NOT NULL")
 
+_IN_A_QUERY = re.compile(rf"(?<![\\w\".]){_NAME}\\.(?={_NAME})")
+_TABLE_PRIVILEGES = re.compile(r"(?<=^GRANT |REVOKE )[A-Z,]+(?= ON TABLE )")
+_ALL_BUT_MAINTAIN = {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"}
+
 LINE_BREAKS = "SELECT rolname FROM pg_roles WHERE rolname ~ '[\n\r]'"  # what 19 refuses, see docs/versions.md
 
 # Up to 16 a partition does not have the identity of its parent, from 17 on it does.
@@ -192,13 +196,25 @@ def _padded(found: re.Match[str]) -> str:
     return f"{high}/{low:>08}"
 
 
+def _without_tables(line: str) -> str:
+    return _IN_A_QUERY.sub("", line) if line.startswith(" ") else line
+
+
+def _without_maintain(found: re.Match[str]) -> str:
+    words = set(found[0].split(",")) - {"MAINTAIN"}
+    return "ALL" if words == _ALL_BUT_MAINTAIN else ",".join(sorted(words))
+
+
 def states_of(old: Cluster, new: Cluster, dbname: str, target: str) -> tuple[State, State]:
     """Return a source's state and its copy's, as the newer pg_dump prints them, without what the versions print unlike:
 
     - what 17.12 notes in the options of columns, which only its own pg_dump leaves out;
     - the roles of a policy, which pg_dump prints in the order of their OIDs;
     - names of NOT NULL constraints, which a server has from 18 on: a partition gets those of its parent;
-    - values of pg_lsn, which have leading zeros from 19 on.
+    - values of pg_lsn, which have leading zeros from 19 on;
+    - columns in queries, which have their table's name before 16 even if there is only one table;
+    - that a subscription runs as its owner, as it does before 16, which pg_dump says of an older server from 16 on;
+    - the privilege MAINTAIN, which the owner of a table has from 17 on.
     """
     with old.connect(dbname, options=DUMP_OPTIONS) as conn:
         source = dump_state(conn, f"{new.bindir}/pg_dump", old.env | {"PGDATABASE": dbname, "PGCLIENTENCODING": "UTF8"})
@@ -208,8 +224,13 @@ def states_of(old: Cluster, new: Cluster, dbname: str, target: str) -> tuple[Sta
         state["schema"] = [_POLICY_ROLES.sub(_sorted_names, line) for line in state["schema"]]
         for key in [key for key in state if key.startswith("rows of ")]:
             state[key] = [_LSN.sub(_padded, line) for line in state[key]]
-    if int(new_major(old.pg_config)) < 18 <= int(new_major(new.pg_config)):
-        for state in (source, copy):
+    majors = int(new_major(old.pg_config)), int(new_major(new.pg_config))
+    for state in (source, copy):
+        if majors[0] < 16 <= majors[1]:
+            state["schema"] = [_without_tables(line.replace(", run_as_owner = true", "")) for line in state["schema"]]
+        if majors[0] < 17 <= majors[1]:
+            state["schema"] = [_TABLE_PRIVILEGES.sub(_without_maintain, line) for line in state["schema"]]
+        if majors[0] < 18 <= majors[1]:
             state["schema"] = [_NAMED_NOT_NULL.sub(" NOT NULL", line) for line in state["schema"]]
     return source, copy
 
