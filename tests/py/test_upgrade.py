@@ -37,8 +37,8 @@ _POLICY_ROLES = re.compile(rf"(?<= TO ){_NAME}(?:, {_NAME})+(?= USING | WITH CHE
 _LSN = re.compile(r"(?<=\t)[0-9A-F]+/[0-9A-F]{1,8}(?=\t|$)")
 _NAMED_NOT_NULL = re.compile(rf" CONSTRAINT {_NAME} NOT NULL")
 
-_IN_A_QUERY = re.compile(rf"(?<![\\w\".]){_NAME}\\.(?={_NAME})")
-_TABLE_PRIVILEGES = re.compile(r"(?<=^GRANT |REVOKE )[A-Z,]+(?= ON TABLE )")
+_IN_A_QUERY = re.compile(rf'(?<![\w".]){_NAME}\.(?={_NAME})')
+_TABLE_PRIVILEGES = re.compile(r"\A(GRANT|REVOKE) ([A-Z,]+)(?= ON TABLE )")
 _ALL_BUT_MAINTAIN = {"SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"}
 
 LINE_BREAKS = "SELECT rolname FROM pg_roles WHERE rolname ~ '[\n\r]'"  # what 19 refuses, see docs/versions.md
@@ -201,8 +201,8 @@ def _without_tables(line: str) -> str:
 
 
 def _without_maintain(found: re.Match[str]) -> str:
-    words = set(found[0].split(",")) - {"MAINTAIN"}
-    return "ALL" if words == _ALL_BUT_MAINTAIN else ",".join(sorted(words))
+    words = set(found[2].split(",")) - {"MAINTAIN"}
+    return f"{found[1]} {'ALL' if words == _ALL_BUT_MAINTAIN else ','.join(sorted(words))}"
 
 
 def states_of(old: Cluster, new: Cluster, dbname: str, target: str) -> tuple[State, State]:
