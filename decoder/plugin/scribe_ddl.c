@@ -16,6 +16,10 @@
 /* how the reason of a row begins that is not a user's command */
 #define OWN_REASON "own: "
 
+/* how the dollar tags of our own blocks around a statement begin */
+#define LOAN_TAG "$scribe_loan"
+#define SETTING_TAG "$scribe_setting"
+
 typedef struct Audit
 {
 	char	   *kind;
@@ -257,73 +261,6 @@ header_value(const char *name)
 }
 
 /*
- * Is it a setting that every server has that can be restored to, or takes as a
- * setting of somebody's own?  Others may be missing there.
- */
-static bool
-is_everywhere(const char *name)
-{
-	return header_value(name) != NULL || strchr(name, '.') != NULL;
-}
-
-static void
-append_settings(StringInfo out, Audit *audit)
-{
-	for (int i = 0; i + 1 < audit->nsettings; i += 2)
-	{
-		const char *name = audit->settings[i];
-		bool		plain = header_value(name) != NULL && !is_of_strings(name);
-
-		if (!is_setting_name(name))
-		{
-			appendStringInfoString(out, "-- warning: setting left out: ");
-			append_one_line(out, name);
-			appendStringInfoChar(out, '\n');
-			continue;
-		}
-		appendStringInfo(out, plain ? "SET LOCAL %s = " : "SELECT pg_catalog.set_config('%s', ", name);
-		append_literal(out, audit->settings[i + 1], strlen(audit->settings[i + 1]));
-		if (!plain)
-			appendStringInfoString(out, ", true)");
-		if (is_of_strings(name))
-			appendStringInfoString(out, " WHERE pg_catalog.current_setting('server_version_num')::int < 190000");
-		if (!is_everywhere(name))
-			appendStringInfo(out, " FROM pg_catalog.pg_settings WHERE name = '%s'", name);
-		appendStringInfoString(out, ";\n");
-	}
-}
-
-static void
-append_settings_back(StringInfo out, Audit *audit)
-{
-	for (int i = 0; i + 1 < audit->nsettings; i += 2)
-	{
-		const char *name = audit->settings[i];
-
-		if (!is_setting_name(name))
-			continue;
-		if (header_value(name) != NULL)
-			appendStringInfo(out, "SET LOCAL %s = '%s';\n", name, header_value(name));
-		else if (is_everywhere(name))
-			appendStringInfo(out, "RESET %s;\n", name);
-		else
-			appendStringInfo(out, "SELECT pg_catalog.set_config(name, reset_val, true) FROM pg_catalog.pg_settings"
-							 " WHERE name = '%s';\n", name);
-	}
-}
-
-/*
- * Which event triggers fire may change with the statement: as on the source
- * while it runs, which fires none, and none again after it.
- */
-static void
-append_firing(StringInfo out, Audit *audit, bool fire)
-{
-	if (strstr(audit->tag, "EVENT TRIGGER") || strstr(audit->tag, "EXTENSION"))
-		appendStringInfo(out, "SELECT scribe.fire_event_triggers(%s);\n", fire ? "true" : "false");
-}
-
-/*
  * A dollar tag that a text does not have: the start and $, or the start, the
  * lowest number free and $.  Each number that the text has is noted in one
  * pass; n tags take up one of the first n numbers at most.
@@ -350,6 +287,119 @@ append_free_tag(StringInfo out, const char *start, const char *text)
 		appendStringInfo(out, "%s$", start);
 	else
 		appendStringInfo(out, "%s%d$", start, number);
+}
+
+/*
+ * A block of ours on one line, that readers tell from others by its tag.
+ */
+static void
+append_block(StringInfo out, const char *start, const char *body)
+{
+	StringInfoData tag;
+
+	initStringInfo(&tag);
+	append_free_tag(&tag, start, body);
+	appendStringInfo(out, "DO LANGUAGE plpgsql %sBEGIN %s END%s;\n", tag.data, body, tag.data);
+}
+
+/*
+ * A setting that no header has.  A name with a dot that no library of the
+ * session defines takes any value from anybody, and a text search
+ * configuration may be gone: where the server refuses it, the restore goes on
+ * without.  The former is given with the rights of the statement's role, since
+ * a library that the copy loads may keep it to superusers; where that role
+ * cannot be taken on, nothing is run as another's than who restores.
+ */
+static void
+append_tried_setting(StringInfo out, const char *role, const char *name, const char *value)
+{
+	StringInfoData body;
+	bool		dotted = strchr(name, '.') != NULL;
+
+	initStringInfo(&body);
+	if (dotted && role != NULL)
+	{
+		appendStringInfoString(&body, "BEGIN SET LOCAL ROLE ");
+		append_identifier(&body, role);
+		appendStringInfoString(&body, "; EXCEPTION WHEN OTHERS THEN NULL; END; ");
+	}
+	appendStringInfo(&body, "PERFORM pg_catalog.set_config('%s', ", name);
+	append_literal(&body, value, strlen(value));
+	appendStringInfoString(&body, ", true)");
+	if (!dotted)
+		appendStringInfo(&body, " FROM pg_catalog.pg_settings WHERE name = '%s'", name);
+	appendStringInfoString(&body, dotted && role != NULL ? "; SET LOCAL ROLE NONE;" : ";");
+	appendStringInfoString(&body, " EXCEPTION WHEN OTHERS THEN RAISE WARNING 'setting left out: %', SQLERRM;");
+	append_block(out, SETTING_TAG, body.data);
+}
+
+static void
+append_settings(StringInfo out, Audit *audit)
+{
+	for (int i = 0; i + 1 < audit->nsettings; i += 2)
+	{
+		const char *name = audit->settings[i];
+		const char *value = audit->settings[i + 1];
+
+		if (!is_setting_name(name))
+		{
+			appendStringInfoString(out, "-- warning: setting left out: ");
+			append_one_line(out, name);
+			appendStringInfoChar(out, '\n');
+		}
+		else if (is_of_strings(name))
+		{
+			appendStringInfo(out, "SELECT pg_catalog.set_config('%s', ", name);
+			append_literal(out, value, strlen(value));
+			appendStringInfoString(out, ", true) WHERE pg_catalog.current_setting('server_version_num')::int < 190000;\n");
+		}
+		else if (header_value(name) != NULL)
+		{
+			appendStringInfo(out, "SET LOCAL %s = ", name);
+			append_literal(out, value, strlen(value));
+			appendStringInfoString(out, ";\n");
+		}
+		else
+			append_tried_setting(out, audit->role, name, value);
+	}
+}
+
+static void
+append_settings_back(StringInfo out, Audit *audit)
+{
+	for (int i = 0; i + 1 < audit->nsettings; i += 2)
+	{
+		const char *name = audit->settings[i];
+
+		if (!is_setting_name(name))
+			continue;
+		if (header_value(name) != NULL)
+			appendStringInfo(out, "SET LOCAL %s = '%s';\n", name, header_value(name));
+		else if (strchr(name, '.') != NULL)
+		{
+			StringInfoData body;
+
+			initStringInfo(&body);
+			appendStringInfoString(&body, "RESET ");
+			append_setting_name(&body, name);
+			appendStringInfoString(&body, "; EXCEPTION WHEN OTHERS THEN NULL;");
+			append_block(out, SETTING_TAG, body.data);
+		}
+		else
+			appendStringInfo(out, "SELECT pg_catalog.set_config(name, reset_val, true) FROM pg_catalog.pg_settings"
+							 " WHERE name = '%s';\n", name);
+	}
+}
+
+/*
+ * Which event triggers fire may change with the statement: as on the source
+ * while it runs, which fires none, and none again after it.
+ */
+static void
+append_firing(StringInfo out, Audit *audit, bool fire)
+{
+	if (strstr(audit->tag, "EVENT TRIGGER") || strstr(audit->tag, "EXTENSION"))
+		appendStringInfo(out, "SELECT scribe.fire_event_triggers(%s);\n", fire ? "true" : "false");
 }
 
 /*
@@ -468,20 +518,6 @@ needs_database(const char *tag)
 }
 
 /*
- * A block of the loan's, on one line that scribe-restore tells from others by
- * its tag.
- */
-static void
-append_loan_block(StringInfo out, const char *body)
-{
-	StringInfoData tag;
-
-	initStringInfo(&tag);
-	append_free_tag(&tag, "$scribe_loan", body);
-	appendStringInfo(out, "DO LANGUAGE plpgsql %sBEGIN %s END%s;\n", tag.data, body, tag.data);
-}
-
-/*
  * What the role had when it ran the statement, and where the statement is run
  * again may have no longer, or not have at all: to be a superuser, or CREATE on
  * the database.  It is lent for the statement, within its transaction, so that
@@ -508,7 +544,7 @@ append_loan(StringInfo out, Audit *audit, bool super)
 	appendStringInfo(&body, " IF pg_catalog.to_regclass('scribe.made') IS NULL THEN CREATE TABLE scribe.made "
 					 "(kind text, name text, PRIMARY KEY (kind, name)); END IF; INSERT INTO scribe.made VALUES ('loan', %s); END IF;",
 					 role.data);
-	append_loan_block(out, body.data);
+	append_block(out, LOAN_TAG, body.data);
 	return true;
 }
 
@@ -526,7 +562,7 @@ append_loan_back(StringInfo out, Audit *audit, bool super)
 	appendStringInfo(&body, super ? "'ALTER ROLE %%I NOSUPERUSER', %s);" :
 					 "'REVOKE CREATE ON DATABASE %%I FROM %%I', pg_catalog.current_database(), %s);", role.data);
 	appendStringInfoString(&body, " END IF; END IF;");
-	append_loan_block(out, body.data);
+	append_block(out, LOAN_TAG, body.data);
 }
 
 /*

@@ -255,6 +255,7 @@ extern void append_copy_row(StringInfo buf, ScribeRelation *relation);
 extern void append_copy_text(StringInfo buf, const char *text, Size len);
 extern void append_literal(StringInfo buf, const char *text, Size len);
 extern void append_identifier(StringInfo buf, const char *name);
+extern void append_setting_name(StringInfo out, const char *name);
 extern void append_qualified(StringInfo buf, const char *schema, const char *name);
 extern bool has_control(const char *text);
 

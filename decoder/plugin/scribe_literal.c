@@ -392,6 +392,22 @@ append_identifier(StringInfo buf, const char *name)
 	appendStringInfoChar(buf, '"');
 }
 
+/*
+ * A setting's name, of which each part may be a key word.
+ */
+void
+append_setting_name(StringInfo out, const char *name)
+{
+	const char *dot;
+
+	for (; (dot = strchr(name, '.')) != NULL; name = dot + 1)
+	{
+		append_identifier(out, pnstrdup(name, dot - name));
+		appendStringInfoChar(out, '.');
+	}
+	append_identifier(out, name);
+}
+
 void
 append_qualified(StringInfo buf, const char *schema, const char *name)
 {

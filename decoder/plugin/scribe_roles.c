@@ -255,19 +255,6 @@ write_role_comment(Writer *writer, const Fact *fact, const char *value)
 	write_block(writer, "ALTER ROLE", "");
 }
 
-static void
-append_setting_name(StringInfo out, const char *name)
-{
-	const char *dot;
-
-	for (; (dot = strchr(name, '.')) != NULL; name = dot + 1)
-	{
-		append_identifier(out, pnstrdup(name, dot - name));
-		appendStringInfoChar(out, '.');
-	}
-	append_identifier(out, name);
-}
-
 /* SET name TO value, or RESET name */
 static const char *
 setting_clause(const Fact *fact, const char *value)

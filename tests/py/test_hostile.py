@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from cluster import ROOT, Cluster, poll
 from handmade import Handmade
-from source import hide_library
+from source import Scribe, hide_library
 
 from scribe.archive.manifest import read_manifest
 from scribe.common.errors import ScribeError
@@ -279,3 +279,58 @@ def test_a_manifest_names_no_file_outside_its_base(tmp_path: Path, name: str) ->
     path.write_text(json.dumps(value))
     with pytest.raises(ScribeError, match="not valid at files/0/name"):
         read_manifest("base", path)
+
+
+SETTINGS_OF_ANYBODYS = (
+    "SET pg_trgm.similarity_threshold = 'high'; CREATE TABLE mallory.value (a int PRIMARY KEY)",
+    "SET pg_trgm.unknown = 'x'; CREATE TABLE mallory.name (a int PRIMARY KEY)",
+    'SET "select"."from" = \'x\'; CREATE TABLE mallory.word (a int PRIMARY KEY)',
+    "CREATE TEXT SEARCH CONFIGURATION mallory.gone (COPY = simple); SET default_text_search_config = 'mallory.gone'",
+    "DROP TEXT SEARCH CONFIGURATION mallory.gone; CREATE TABLE mallory.search (a int PRIMARY KEY)",
+)
+
+
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_no_setting_stops_a_restore_or_has_the_rights_of_who_restores(
+    cluster: Cluster, ordinary: str, scribe: Scribe, targets: tuple[str, str], decoder: str
+) -> None:
+    """What no library of a session defines takes any value: in a copy, whose session has loaded one, it may not."""
+    scribe.settings["SCRIBE_DECODER"] = decoder
+    name = scribe.dbname
+    cluster.psql(
+        "CREATE EXTENSION pg_trgm SCHEMA public; CREATE SCHEMA mallory AUTHORIZATION mallory;"
+        "CREATE TABLE mallory.t (a int PRIMARY KEY); ALTER TABLE mallory.t OWNER TO mallory;"
+        "INSERT INTO mallory.t VALUES (1)",
+        name,
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    with cluster.connect(name, user="mallory") as conn:  # loads pg_trgm here, and wherever the row goes
+        conn.execute("CREATE TABLE mallory.alike (a text PRIMARY KEY, CHECK (public.similarity(a, 'x') >= 0))")
+        conn.execute("INSERT INTO mallory.alike VALUES ('x')")
+    for statements in SETTINGS_OF_ANYBODYS[:3]:
+        with cluster.connect(name, user="mallory") as conn:
+            for statement in statements.split(";"):
+                conn.execute(statement)
+    with cluster.connect(name, user="mallory") as conn:
+        for statement in ";".join(SETTINGS_OF_ANYBODYS[3:]).split(";"):
+            conn.execute(statement)
+    # as a session has it recorded that has not loaded the library of a superuser's setting; all of ours load PL/pgSQL
+    cluster.psql(
+        "INSERT INTO scribe.ddl_history (kind, tag, statement, exact, role, search_path, settings) VALUES ('ddl',"
+        " 'ALTER TABLE', $$ALTER TABLE mallory.t ADD v text DEFAULT current_setting('plpgsql.variable_conflict')$$,"
+        " true, 'mallory', 'public', '{plpgsql.variable_conflict,use_column,app.tenant,north}');"
+        "INSERT INTO scribe.ddl_history (kind, tag, statement, exact, role, search_path, settings) VALUES ('ddl',"
+        " 'ALTER TABLE', $$ALTER TABLE mallory.t ADD w text DEFAULT current_setting('app.tenant')$$,"
+        " true, 'mallory', 'public', '{app.tenant,north}')",
+        name,
+    )
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    scribe.run("scribe-restore", "-d", targets[0], "--no-globals")
+    scribe.restore_with_psql(targets[1])
+    made = "SELECT string_agg(relname, ' ' ORDER BY relname COLLATE \"C\") FROM pg_class WHERE relkind = 'r'"
+    for target in targets:
+        assert cluster.value(f"{made} AND relnamespace = 'mallory'::regnamespace", target) == (
+            "alike name search t value word"
+        )
+        assert cluster.query("SELECT v, w FROM mallory.t", target) == [("error", "north")]

@@ -12,8 +12,9 @@ from cluster import Cluster
 from handmade import Handmade
 from restoring import DDL, LONG, TABLES, Target, insert, small_archive
 
+from scribe.archive.blocks import read_block
 from scribe.archive.chains import Stop
-from scribe.archive.segments import open_plain
+from scribe.archive.segments import Ddl, open_plain
 from scribe.common.dialect import Begin, Sequence
 from scribe.common.lsn import format_lsn
 from scribe.restore.replay import show, split_ddl
@@ -268,6 +269,16 @@ def test_without_owners_nothing_is_lent_to_anybody() -> None:
     assert b"".join(split_ddl(text, owners=True)) == text
     before, rest = split_ddl(text, owners=False)
     assert (before, rest) == (b"-- warning: setting left out: x\n", b"CREATE SCHEMA s\n;\n")
+
+
+@pytest.mark.unit
+def test_a_setting_that_may_be_refused_stands_before_the_statement_with_and_without_owners() -> None:
+    setting = b"DO LANGUAGE plpgsql $scribe_setting1$BEGIN NULL; END$scribe_setting1$;\n"
+    text = setting + b"SET LOCAL ROLE bob;\nCREATE TABLE t ()\n;\nSET LOCAL ROLE NONE;\n" + setting
+    assert split_ddl(text, owners=True)[0] == setting + b"SET LOCAL ROLE bob;\n"
+    assert split_ddl(text, owners=False) == [setting, b"CREATE TABLE t ()\n;\n" + setting]
+    ddl = read_block(Ddl("CREATE TABLE", text), "utf-8", None, 0)
+    assert (ddl.statement, ddl.role) == ("CREATE TABLE t ()", "bob")
 
 
 def test_an_older_segment_whose_strings_have_escapes_is_replayed_on_every_server(target: Target) -> None:

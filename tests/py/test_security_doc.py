@@ -35,6 +35,7 @@ SHOWN = {
     " strangers_locks:test_event_triggers_are_recorded_whatever_numbers_are_locked",
     "cannot stop rotations": "history:test_a_long_text_takes_no_more_memory_than_a_few_of_its_kind"
     " history:test_a_statement_that_comes_in_many_blocks_is_not_looked_at_again_with_each",
+    "cannot stop a restore by a setting": "hostile:test_no_setting_stops_a_restore_or_has_the_rights_of_who_restores",
     "cannot keep rotations": "strangers_locks:test_a_transaction_left_open_keeps_nobody_waiting",
     "can write a mark": "restore:test_a_mark_that_somebody_wrote_again_is_no_point",
     "can cause an alarm": "inexact:test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss"

@@ -10,7 +10,7 @@ from scribe.archive.tokens import read_literal, split_name
 
 _AROUND = re.compile(
     rb"SELECT scribe\.fire_event_triggers\([^\n]*\n|SET LOCAL [^\n]*\n|SELECT pg_catalog\.set_config\([^\n]*\n"
-    rb"|DO LANGUAGE plpgsql \$scribe_loan\d*\$[^\n]*\n|ALTER EVENT TRIGGER [^\n]* DISABLE;\n"
+    rb"|DO LANGUAGE plpgsql \$scribe_(?:loan|setting)\d*\$[^\n]*\n|ALTER EVENT TRIGGER [^\n]* DISABLE;\n"
     rb"|-- CONCURRENTLY left out\n|-- warning: [^\n]*\n"
 )
 _ROLE = re.compile(rb"SET LOCAL ROLE ([^\n]+);\n")

@@ -630,9 +630,10 @@ def without_quieting(text: bytes) -> bytes:
 _QUIETING = b"ALTER EVENT TRIGGER "  # in segments of older versions
 _FIRING = b"SELECT scribe.fire_event_triggers("
 _LOAN = b"DO LANGUAGE plpgsql $scribe_loan"  # what a role had once is lent to it, and taken back
+_SETTING = b"DO LANGUAGE plpgsql $scribe_setting"  # one that the server may refuse
 _WARNING = b"-- warning: setting left out: "
 # What stands before a statement and after it.
-_AROUND = (b"SET LOCAL ", b"SELECT pg_catalog.set_config(", _FIRING, _LOAN, _WARNING)
+_AROUND = (b"SET LOCAL ", b"SELECT pg_catalog.set_config(", _FIRING, _LOAN, _SETTING, _WARNING)
 _PATH = (b"SET LOCAL search_path ", b"SELECT pg_catalog.set_config('search_path'")
 _ROLE = (b"SET LOCAL ROLE", b"RESET ROLE")
 

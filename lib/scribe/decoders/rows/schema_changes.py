@@ -31,7 +31,7 @@ _HEADER = {
 }
 STRINGS = "standard_conforming_strings"  # 19 cannot switch it off; statements are written so that it is of no account
 _IF_CHANGEABLE = b" WHERE pg_catalog.current_setting('server_version_num')::int < 190000;\n"
-_IF_THERE = b" FROM pg_catalog.pg_settings WHERE name = '%s';\n"
+_IF_THERE = b" FROM pg_catalog.pg_settings WHERE name = '%s'"
 _SETTING = re.compile(r"[A-Za-z0-9_.]+\Z")
 _OWN = "own: "  # how the reason of a row begins that is not a user's command
 _WORDS = re.compile(r"[\x00-\x1f\x7f:()]")
@@ -136,7 +136,29 @@ def _search_path(path: str) -> bytes:
     return b"SELECT pg_catalog.set_config('search_path', " + literal(path) + b", true);\n"
 
 
-def _settings(settings: list[str]) -> tuple[bytes, bytes]:
+def _block(prefix: str, body: bytes) -> bytes:
+    """Return a block of ours on one line, that readers tell from others by its tag."""
+    tag = _free_tag(body.decode(CARRIER), prefix).encode(CARRIER)
+    return b"DO LANGUAGE plpgsql " + tag + b"BEGIN " + body + b" END" + tag + b";\n"
+
+
+def _tried_setting(role: str | None, name: str, value: str) -> bytes:
+    """Return the line for a setting that no header has: where the server refuses it, the restore goes on without.
+
+    As scribe_ddl.c writes it: one with a dot is given with the rights of the statement's role.
+    """
+    there = b"PERFORM pg_catalog.set_config('" + name.encode() + b"', " + literal(value) + b", true)"
+    if "." not in name:
+        there += _IF_THERE % name.encode()
+    elif role is not None:
+        take = b"BEGIN SET LOCAL ROLE " + quote_name(role) + b"; EXCEPTION WHEN OTHERS THEN NULL; END; "
+        there = take + there + b"; SET LOCAL ROLE NONE"
+    return _block(
+        "$scribe_setting", there + b"; EXCEPTION WHEN OTHERS THEN RAISE WARNING 'setting left out: %', SQLERRM;"
+    )
+
+
+def _settings(role: str | None, settings: list[str]) -> tuple[bytes, bytes]:
     """Return the lines that set them, and those that set them back."""
     there, back = b"", b""
     for name, value in zip(settings[::2], settings[1::2], strict=False):
@@ -146,18 +168,17 @@ def _settings(settings: list[str]) -> tuple[bytes, bytes]:
         plain, known = name.encode(), _HEADER.get(name.lower())
         if known is not None:
             back += b"SET LOCAL " + plain + b" = '" + known.encode() + b"';\n"
-            if name.lower() != STRINGS:
-                there += b"SET LOCAL " + plain + b" = " + literal(value) + b";\n"
-                continue
-        there += b"SELECT pg_catalog.set_config('" + plain + b"', " + literal(value) + b", true)"
         if name.lower() == STRINGS:
-            there += _IF_CHANGEABLE
-        elif "." in name:  # of somebody's own: every server takes it
-            there += b";\n"
-            back += b"RESET " + plain + b";\n"
+            there += b"SELECT pg_catalog.set_config('" + plain + b"', " + literal(value) + b", true)" + _IF_CHANGEABLE
+        elif known is not None:
+            there += b"SET LOCAL " + plain + b" = " + literal(value) + b";\n"
         else:
-            there += _IF_THERE % plain
-            back += b"SELECT pg_catalog.set_config(name, reset_val, true)" + _IF_THERE % plain
+            there += _tried_setting(role, name, value)
+            if "." in name:
+                reset = b"RESET " + b".".join(quote_name(part) for part in name.split("."))
+                back += _block("$scribe_setting", reset + b"; EXCEPTION WHEN OTHERS THEN NULL;")
+            else:
+                back += b"SELECT pg_catalog.set_config(name, reset_val, true)" + _IF_THERE % plain + b";\n"
     return there, back
 
 
@@ -202,9 +223,7 @@ def _loan(audit: Audit) -> tuple[bytes, bytes]:
     if audit.role is None or audit.tag not in ("CREATE EXTENSION", "CREATE SCHEMA", "ALTER SCHEMA"):
         return b"", b""
     role = literal(audit.role).decode(CARRIER)
-    bodies = (body.replace("%ROLE%", role) for body in (_LEND, _TAKE_BACK))
-    tags = ((body, _free_tag(body, "$scribe_loan")) for body in bodies)
-    there, back = (f"DO LANGUAGE plpgsql {tag}BEGIN {body} END{tag};\n".encode(CARRIER) for body, tag in tags)
+    there, back = (_block("$scribe_loan", body.replace("%ROLE%", role).encode(CARRIER)) for body in (_LEND, _TAKE_BACK))
     return there, back
 
 
@@ -225,7 +244,7 @@ def ddl_block(audit: Audit, text: str, inexact: str | None) -> bytes:
         head = b"-- pg_scribe: " + one_line(audit.reason.removeprefix(_OWN)) + b"\n" + head
     if inexact is not None:
         head += b" inexact: " + one_line(inexact or "no reason given")
-    there, back = _settings(audit.settings)
+    there, back = _settings(audit.role, audit.settings)
     lent, returned = _loan(audit)
     block = head + b"\n" + _firing(audit.tag, True)
     # ours are read before the path and after it: it may find a user's operator before the server's
