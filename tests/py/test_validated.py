@@ -40,6 +40,19 @@ def test_a_base_in_directory_format_takes_the_rows_too(
         assert cluster.query(CHECKS, target) == [("plain", 1), ("until_now", 1)]
 
 
+def test_one_table_out_of_the_archive_takes_its_rows_too(
+    scribe: Scribe, cluster: Cluster, targets: tuple[str, str]
+) -> None:
+    cluster.psql(SCHEMA, scribe.dbname)
+    scribe.run("scribe-init")
+    cluster.createdb(targets[0])
+    scribe.run("scribe-restore", "-d", targets[0], "--table", "until_now")
+    assert cluster.query("SELECT count(*) FROM until_now", targets[0]) == [(2000,)]
+    assert cluster.query(CHECKS, targets[0]) == [("until_now", 1)]
+    printed = scribe.run("scribe-restore", "--table", "refers", "--stdout").stdout
+    assert "NOT VALID" not in printed and "relchecks" not in printed  # what it refers to is the target's
+
+
 @pytest.mark.unit
 def test_only_what_is_a_copy_gets_lines_around_it() -> None:
     copy = b'COPY public."a\nb" (id) FROM stdin;\n1\nCOPY public.t (id) FROM stdin;\n\\.\n\n'

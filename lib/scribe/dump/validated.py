@@ -68,15 +68,15 @@ def find_checked(conn: psycopg.Connection[Any]) -> Names:
     return frozenset((bytes(schema), bytes(name)) for schema, name in conn.execute(_TABLES.encode()).fetchall())
 
 
-def without_validation(dump: Iterator[bytes], tables: Names = frozenset()) -> Iterator[bytes]:
-    """Yield a plain dump with lines around the COPYs of tables, and foreign keys that take all rows, in blocks.
+def without_validation(dump: Iterator[bytes], tables: Names = frozenset(), *, keys: bool = True) -> Iterator[bytes]:
+    """Yield a plain dump with lines around the COPYs of tables, and foreign keys that take all rows (keys), in blocks.
 
     What is a statement is told from a line in a function's body that looks like one. Before PostgreSQL 18 a foreign key
     of a partitioned table can only be made valid, and stays as it is. Raises ScribeError.
     """
     held: list[bytes] = []
     size = 0
-    for part in _parts(Reader(cast(IO[bytes], _Blocks(dump)), "pg_dump's output"), tables):
+    for part in _parts(Reader(cast(IO[bytes], _Blocks(dump)), "pg_dump's output"), tables, keys):
         held.append(part)
         size += len(part)
         if size >= _BLOCK:
@@ -85,10 +85,10 @@ def without_validation(dump: Iterator[bytes], tables: Names = frozenset()) -> It
     yield b"".join(held)
 
 
-def _parts(reader: Reader, tables: Names) -> Iterator[bytes]:
+def _parts(reader: Reader, tables: Names, keys: bool) -> Iterator[bytes]:
     within = b""
     while line := reader.take_line():
-        if not within and (altered := _ALTER.match(line)):
+        if keys and not within and (altered := _ALTER.match(line)):
             yield line
             line = reader.take_line()
             if key := _FOREIGN_KEY.match(line):

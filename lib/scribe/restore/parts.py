@@ -24,7 +24,8 @@ from scribe.common.cli import Talk
 from scribe.common.dialect import quote_identifier
 from scribe.common.encodings import python_codec
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
-from scribe.common.postgres import connect, major_of_server
+from scribe.common.postgres import connect, is_superuser, major_of_server
+from scribe.dump.validated import Names, find_checked, without_validation
 from scribe.restore import target as server
 from scribe.restore.dependents import dump_dependents
 from scribe.restore.feeding import feed
@@ -71,6 +72,7 @@ class PartRestore:
         self.version = 0  # of the source's server, as in server_version_num
         self.preloads = Preloads()
         self._way: Way | None = None
+        self._checked: Names = frozenset()  # tables whose CHECKs are not asked
 
     def run(self) -> dict[str, Any]:
         """Do it; return what came of it. Raises ScribeError; the target is as it was then."""
@@ -110,6 +112,7 @@ class PartRestore:
                 with connect(dbname=DATABASE, own_path=True) as conn:  # a table without a schema is one that is seen
                     named = (self.arguments.schema, self.arguments.table, self.arguments.into_schema)
                     part, notes = choose(conn, *named, with_dependents=self.arguments.with_dependents)
+                    self._checked = find_checked(conn)
             for note in notes:
                 self.talk.warn(note)
             if self.arguments.stdout:
@@ -118,6 +121,7 @@ class PartRestore:
                 with connect(dbname=self.name) as conn:
                     version = conn.info.server_version
                     homes = self._check_target(conn, part)
+                    self._checked = self._checked if is_superuser(conn) else frozenset()
                 self._load(self._dump(cluster, part), homes, version)
         objects = [*part.schemas, *map(str, part.relations), *(each.description for each in part.dependents)]
         return report | {"database": self.name or None, "objects": objects}
@@ -240,7 +244,8 @@ class PartRestore:
             yield f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(home, force=True)};\n".encode()
         for dump in dumps:
             with dump.open("rb") as stream:
-                yield from server.known_settings(without_owners(stream, "the dump", ROLE), version)
+                text = server.known_settings(without_owners(stream, "the dump", ROLE), version)
+                yield from without_validation(text, self._checked, keys=False) if self._checked else text
 
     def _print(self, cluster: Cluster, part: Part, report: Mapping[str, Any]) -> None:
         """Write the SQL to stdout."""
