@@ -323,6 +323,9 @@ append_executed_grant(Writer *writer, const Fact *fact, bool grantor)
  * target, where another role may be the server's first superuser: then that
  * one gives it, with the same options, since without them it could be more.
  * An older server knows no options.
+ *
+ * Where roles are already as they are on the source now, what was granted once
+ * may be the other way round, and no server has both: that one stays as it is.
  */
 static void
 write_member(Writer *writer, const Fact *fact)
@@ -332,21 +335,23 @@ write_member(Writer *writer, const Fact *fact)
 	if (fact_name(writer->now, FACT_ROLE, fact->a) == NULL || fact_name(writer->now, FACT_ROLE, fact->b) == NULL)
 		return;
 	if_made(writer, fact_name(writer->now, FACT_ROLE, fact->b));
+	appendStringInfoString(body, "BEGIN\n      ");
 	if (OidIsValid(fact->c) && fact_name(writer->now, FACT_ROLE, fact->c) != NULL)
 	{
-		appendStringInfoString(body, "BEGIN\n      ");
+		appendStringInfoString(body, "BEGIN\n        ");
 		append_executed_grant(writer, fact, true);
-		appendStringInfoString(body, "    EXCEPTION WHEN OTHERS THEN\n      BEGIN\n        ");
+		appendStringInfoString(body, "      EXCEPTION WHEN OTHERS THEN\n        BEGIN\n          ");
 		append_executed_grant(writer, fact, false);
-		appendStringInfoString(body, "      EXCEPTION WHEN syntax_error THEN\n        ");
+		appendStringInfoString(body, "        EXCEPTION WHEN syntax_error THEN\n          ");
 		append_grant(writer, body, fact, false, false);
-		appendStringInfoString(body, ";\n      END;\n    END;\n");
+		appendStringInfoString(body, ";\n        END;\n      END;\n");
 	}
 	else
 	{
 		append_grant(writer, body, fact, false, false);
 		appendStringInfoString(body, ";\n");
 	}
+	appendStringInfoString(body, "    EXCEPTION WHEN invalid_grant_operation THEN RAISE WARNING '%', SQLERRM;\n    END;\n");
 	end_if(writer);
 	write_block(writer, "GRANT ROLE", "");
 }

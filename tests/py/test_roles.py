@@ -187,3 +187,38 @@ def test_memberships_are_those_of_the_source_on_a_server_of_another_superuser(sc
         scribe.close()
         for name in ("team", "early", "gone", "left", "late"):
             cluster.psql(f"DROP ROLE {prefix}_{name}")
+
+
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_memberships_that_were_turned_round_stop_no_restore(scribe: Scribe, decoder: str) -> None:
+    """Who has CREATEROLE grants one way and then the other; the roles of a restore are as they are in the end."""
+    cluster, prefix = scribe.cluster, f"{scribe.dbname}_turned"
+    scribe.settings["SCRIBE_DECODER"] = decoder
+    cluster.psql(f"CREATE ROLE {prefix} LOGIN CREATEROLE")
+    try:
+        scribe.run("scribe-init")
+        scribe.start_stream()
+        for statements in (
+            f"CREATE ROLE {prefix}_a; CREATE ROLE {prefix}_b; GRANT {prefix}_a TO {prefix}_b",
+            f"REVOKE {prefix}_a FROM {prefix}_b; GRANT {prefix}_b TO {prefix}_a",
+        ):
+            cluster.psql(f"SET ROLE {prefix}; {statements}")
+            cluster.psql("CREATE TABLE IF NOT EXISTS t (id int PRIMARY KEY)", scribe.dbname)
+            scribe.run("scribe-rotate", "--wait-lsn", "current")
+        query = (
+            "SELECT DISTINCT roleid::regrole || ' ' || member::regrole || ' ' || admin_option FROM pg_auth_members"
+            f" WHERE roleid::regrole::text ~ '^{prefix}_[ab]' AND member::regrole::text ~ '^{prefix}_[ab]'"
+        )
+        assert cluster.query(query) == [(f"{prefix}_b {prefix}_a false",)]
+        with temporary_cluster() as other:
+            Scribe(other, "copy", scribe.archive).run("scribe-restore", "-d", "copy")
+            assert other.query(query) == [(f"{prefix}_b {prefix}_a false",)]
+        with temporary_cluster() as other:
+            there = Scribe(other, "copy", scribe.archive)
+            psql_globals(scribe, other)
+            there.restore_with_psql("copy")
+            assert other.query(query) == [(f"{prefix}_b {prefix}_a false",)]
+    finally:
+        scribe.close()
+        for name in ("_a", "_b", ""):
+            cluster.psql(f"DROP ROLE {prefix}{name}")

@@ -181,7 +181,7 @@ BEGIN
             FROM made AS m WHERE m.granted IS NOT NULL AND m.was IS NOT NULL
         UNION ALL SELECT 6, m.role, 'GRANT ROLE', scribe.if_role_made(m.name, CASE
                 WHEN strpos(m.is_now, ', SET ') > 0 THEN  -- an older server knows no options
-                    format('BEGIN EXECUTE %L; EXCEPTION WHEN OTHERS THEN GRANT %I TO %I%s; END',
+                    format('BEGIN EXECUTE %L; EXCEPTION WHEN syntax_error THEN GRANT %I TO %I%s; END',
                         format('GRANT %I TO %I%s', m.granted, m.name, m.is_now), m.granted, m.name,
                         CASE WHEN strpos(m.is_now, 'ADMIN TRUE') > 0 THEN ' WITH ADMIN OPTION' ELSE '' END)
                 ELSE format('GRANT %I TO %I%s', m.granted, m.name, m.is_now) END)
