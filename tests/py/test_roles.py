@@ -48,6 +48,20 @@ def test_missing_roles_are_created_and_those_that_are_there_left_alone(target: T
         target.cluster.psql(f"DROP ROLE {made}; DROP ROLE {there}")
 
 
+def test_an_empty_database_of_another_owner_is_said(target: Target) -> None:
+    """Who owns the database decides about the schema public, and a GRANT of somebody else's is no error."""
+    target.cluster.createdb(target.name)
+    target.archive.base(TABLES, globals_sql=f"CREATE ROLE {target.name}_owner;\n", owner=f"{target.name}_owner")
+    try:
+        (warning,) = [line for line in target.run().stderr.splitlines() if "warning" in line]
+        assert f'belongs to "postgres", and on the source to "{target.name}_owner"' in warning
+        target.cluster.dropdb(target.name)
+        assert "warning" not in target.run().stderr
+    finally:
+        target.cluster.dropdb(target.name)
+        target.cluster.psql(f"DROP ROLE {target.name}_owner")
+
+
 def test_names_of_roles_that_look_like_statements_are_names(target: Target) -> None:
     """Whoever may create roles on the source must not be able to run anything on the target."""
     if target.cluster.version_num >= 190000:

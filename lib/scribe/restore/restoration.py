@@ -237,6 +237,8 @@ class Restore:
                 hint = "Name a new database, or go on with --resume if it is an interrupted restore of this archive."
                 raise ScribeError(f'database "{self.name}" is not empty: it has {found}', hint)
             server.check_encoding(conn, server.read_meta(way.base))
+            if self.options.owners:
+                server.warn_of_owner(conn, server.read_meta(way.base), self.talk.warn)
         return None
 
     def _check_resume(self, conn: psycopg.Connection[Any], way: Way) -> int | None:

@@ -192,6 +192,25 @@ def check_encoding(conn: psycopg.Connection[Any], meta: Mapping[str, Any]) -> No
         )
 
 
+def warn_of_owner(conn: psycopg.Connection[Any], meta: Mapping[str, Any], warn: Callable[[str], None]) -> None:
+    """Warn of an empty database that was there and is another's than the source was; meta: a base's.
+
+    It is the owner who decides about the schema public: what the source's did there fails, or its GRANT does nothing.
+    """
+    name, here = conn.execute(_OWNER).fetchone() or ("", "")
+    if here != meta["owner"] and not fetch_value(conn, _IS_SUPERUSER, [meta["owner"]]):
+        warn(
+            f'database "{name}" belongs to "{here}", and on the source to "{meta["owner"]}", whose GRANT ON SCHEMA public'
+            " and the like may fail or be missing: let scribe-restore create the database, or give it that owner first"
+        )
+
+
+_OWNER = """
+SELECT datname, pg_catalog.pg_get_userbyid(datdba) FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+"""
+_IS_SUPERUSER = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s AND rolsuper)"
+
+
 def read_position(conn: psycopg.Connection[Any]) -> tuple[int, bool] | None:
     """Return where the database stands and whether psql was cut off inside a segment; None: it was not restored."""
     if not has_table(conn, "position"):
