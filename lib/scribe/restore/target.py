@@ -200,13 +200,14 @@ def warn_of_owner(conn: psycopg.Connection[Any], meta: Mapping[str, Any], warn: 
     name, here = conn.execute(_OWNER).fetchone() or ("", "")
     if here != meta["owner"] and not fetch_value(conn, _IS_SUPERUSER, [meta["owner"]]):
         warn(
-            f'database "{name}" belongs to "{here}", and on the source to "{meta["owner"]}", whose GRANT ON SCHEMA public'
-            " and the like may fail or be missing: let scribe-restore create the database, or give it that owner first"
+            f'database "{name}" belongs to "{here}", and on the source to "{meta["owner"]}", whose GRANT ON SCHEMA'
+            " public and the like may fail or be missing: let scribe-restore create it, or change its owner first"
         )
 
 
 _OWNER = """
-SELECT datname, pg_catalog.pg_get_userbyid(datdba) FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()
+SELECT datname, pg_catalog.pg_get_userbyid(datdba) FROM pg_catalog.pg_database
+WHERE datname = pg_catalog.current_database()
 """
 _IS_SUPERUSER = "SELECT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s AND rolsuper)"
 
