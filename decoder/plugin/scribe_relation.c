@@ -614,12 +614,14 @@ append_checks_switch(StringInfo out, const char *checks, const char *schema, con
 	StringInfoData body;
 
 	initStringInfo(&body);
-	appendStringInfo(&body, "BEGIN UPDATE pg_catalog.pg_class AS c SET relchecks = %s FROM pg_catalog.pg_namespace AS n"
+	/* only a superuser writes to the catalog; for anybody else they are looked at as rows come */
+	appendStringInfo(&body, "BEGIN IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) THEN"
+					 " UPDATE pg_catalog.pg_class AS c SET relchecks = %s FROM pg_catalog.pg_namespace AS n"
 					 " WHERE n.oid = c.relnamespace AND n.nspname = ", checks);
 	append_literal(&body, schema, strlen(schema));
 	appendStringInfoString(&body, " AND c.relname = ");
 	append_literal(&body, table, strlen(table));
-	appendStringInfoString(&body, "; END");
+	appendStringInfoString(&body, "; END IF; END");
 	appendStringInfoString(out, "DO LANGUAGE plpgsql ");
 	append_literal(out, body.data, body.len);
 	appendStringInfoString(out, ";\n");

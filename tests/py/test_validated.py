@@ -67,5 +67,5 @@ def test_only_what_is_a_copy_gets_lines_around_it() -> None:
         before, after = dump.split(copy.removesuffix(b"\n"))
         assert before.startswith(body + other) and after.endswith(body)
         assert before.count(b"relchecks = 0") == 1 and after.count(b"relchecks = (SELECT count(*)") == 1
-        assert b"'public.\"a\nb\"'::pg_catalog.regclass" in before
+        assert b"''public.\"a\nb\"''::pg_catalog.regclass" in before
         assert dump.count(b"UPDATE ") == 2

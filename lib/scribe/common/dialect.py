@@ -319,13 +319,19 @@ CHECKS_THAT_CHANGE = """k.contype = 'c' AND k.conrelid <> 0 AND (
 # How many CHECKs a table has. Nothing else says whether there are any to look at; ALTER TABLE has no word for it.
 # c: pg_class
 ALL_CHECKS = "(SELECT count(*) FROM pg_catalog.pg_constraint AS k WHERE k.conrelid = c.oid AND k.contype = 'c')"
+# Only a superuser writes to the catalog. For anybody else CHECKs are looked at as rows come, as they are without this.
+IF_SUPERUSER = "IF (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) THEN"
 # Between the sections of a dump in directory format.
 CHECKS_OFF = (
+    f"DO LANGUAGE plpgsql $scribe$ BEGIN {IF_SUPERUSER}\n"
     "UPDATE pg_catalog.pg_class AS c SET relchecks = 0 WHERE c.oid IN (\n"
     f"  SELECT k.conrelid FROM pg_catalog.pg_constraint AS k WHERE {CHECKS_THAT_CHANGE});\n"
+    "END IF; END $scribe$;\n"
 )
 CHECKS_ON = (
+    f"DO LANGUAGE plpgsql $scribe$ BEGIN {IF_SUPERUSER}\n"
     f"UPDATE pg_catalog.pg_class AS c SET relchecks = {ALL_CHECKS} WHERE c.relchecks = 0 AND {ALL_CHECKS} > 0;\n"
+    "END IF; END $scribe$;\n"
 )
 
 # Roles that globals.sql made carry a mark (scribe.source.globals_text): it goes from them into the restored database.

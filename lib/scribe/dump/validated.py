@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 import psycopg
 
 from scribe.archive.segments import CopyData, CopyEnd, CopyStart, Reader
-from scribe.common.dialect import ALL_CHECKS, CHECKS_THAT_CHANGE
+from scribe.common.dialect import ALL_CHECKS, CHECKS_THAT_CHANGE, IF_SUPERUSER
 from scribe.common.sqltext import quoting_after
 
 _BLOCK = 64 << 10  # bytes that are given out at once, at least
@@ -40,14 +40,16 @@ FROM checked JOIN pg_catalog.pg_class AS c ON c.oid = checked.relid
 WHERE n.nspname <> 'scribe'
 """
 _SWITCH = (
-    b"UPDATE pg_catalog.pg_class AS c SET relchecks = %b\n"
-    b"  WHERE c.oid = %b::pg_catalog.regclass OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%b));\n"
+    IF_SUPERUSER.encode() + b" UPDATE pg_catalog.pg_class AS c SET relchecks = %b\n"
+    b"  WHERE c.oid = %b::pg_catalog.regclass OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%b)); END IF;"
 )
 # Those of partitions of the table that is referred to, too.
 _VALID = (
-    b"WITH RECURSIVE k (id) AS (SELECT oid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND conname = %b"
-    b" AND conrelid = %b::pg_catalog.regclass UNION ALL SELECT c.oid FROM k JOIN pg_catalog.pg_constraint AS c"
-    b" ON c.conparentid = k.id) UPDATE pg_catalog.pg_constraint SET convalidated = true FROM k WHERE oid = k.id;\n"
+    IF_SUPERUSER.encode() + b" WITH RECURSIVE k (id) AS (SELECT oid FROM pg_catalog.pg_constraint WHERE contype = 'f'"
+    b" AND conname = %b AND conrelid = %b::pg_catalog.regclass UNION ALL SELECT c.oid FROM k"
+    b" JOIN pg_catalog.pg_constraint AS c ON c.conparentid = k.id) UPDATE pg_catalog.pg_constraint"
+    b" SET convalidated = true FROM k WHERE oid = k.id;"
+    b" ELSE ALTER TABLE ONLY %b VALIDATE CONSTRAINT %b; END IF;"
 )
 
 Names = frozenset[tuple[bytes, bytes]]
@@ -93,7 +95,7 @@ def _parts(reader: Reader, tables: Names, keys: bool) -> Iterator[bytes]:
             line = reader.take_line()
             if key := _FOREIGN_KEY.match(line):
                 yield line[: -len(b";\n")] + b" NOT VALID;\n"
-                yield _VALID % (_literal(_plain(key[1])), _literal(altered[1]))
+                yield _block(_VALID % (_literal(_plain(key[1])), _literal(altered[1]), altered[1], key[1]))
                 continue
         copying = not within and line.startswith(b"COPY ")
         within = quoting_after(line, within)
@@ -109,9 +111,9 @@ def _parts(reader: Reader, tables: Names, keys: bool) -> Iterator[bytes]:
             continue
         table = _literal(match[1] + b"." + match[2])
         yield b"-- pg_scribe: its CHECKs are at rest, since the source took the rows\n"
-        yield _SWITCH % (b"0", table, table)
+        yield _block(_SWITCH % (b"0", table, table))
         yield from _copy_block(reader, line)
-        yield _SWITCH % (ALL_CHECKS.encode(), table, table)
+        yield _block(_SWITCH % (ALL_CHECKS.encode(), table, table))
 
 
 def _copy_block(reader: Reader, line: bytes) -> Iterator[bytes]:
@@ -123,6 +125,10 @@ def _copy_block(reader: Reader, line: bytes) -> Iterator[bytes]:
                 yield data
             case CopyEnd():
                 yield b"\\.\n"
+
+
+def _block(body: bytes) -> bytes:
+    return b"DO LANGUAGE plpgsql " + _literal(b"BEGIN " + body + b" END") + b";\n"
 
 
 def _literal(text: bytes) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scribe.common.dialect import ALL_CHECKS
+from scribe.common.dialect import ALL_CHECKS, IF_SUPERUSER
 from scribe.decoders.pgmessages import MISSING, Relation, Row, Value
 from scribe.decoders.rows.builtins import TYPES, WORDS
 
@@ -64,9 +64,11 @@ def quote_value(value: bytes) -> bytes:
 
 def switch_checks(schema: str, name: str, *, on: bool) -> bytes:
     """Return the line that lets a table's CHECKs be looked at, or not."""
-    body = b"BEGIN UPDATE pg_catalog.pg_class AS c SET relchecks = " + (ALL_CHECKS.encode() if on else b"0")
+    body = b"BEGIN " + IF_SUPERUSER.encode() + b" UPDATE pg_catalog.pg_class AS c SET relchecks = "
+    body += ALL_CHECKS.encode() if on else b"0"
     body += b" FROM pg_catalog.pg_namespace AS n WHERE n.oid = c.relnamespace AND n.nspname = "
-    body += quote_value(schema.encode(CARRIER)) + b" AND c.relname = " + quote_value(name.encode(CARRIER)) + b"; END"
+    body += quote_value(schema.encode(CARRIER)) + b" AND c.relname = " + quote_value(name.encode(CARRIER))
+    body += b"; END IF; END"
     return b"DO LANGUAGE plpgsql " + quote_value(body) + b";\n"
 
 
