@@ -149,7 +149,10 @@ SELECT pg_catalog.pg_get_userbyid(n.nspowner), pg_catalog.obj_description(n.oid,
            min(a.place) AS place
          FROM pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner)))
            WITH ORDINALITY AS a (grantor, grantee, privilege_type, is_grantable, place)
-         GROUP BY 1, 3) AS g)
+         GROUP BY 1, 3) AS g),
+  n.nspowner = 10 AND n.nspacl IS NOT DISTINCT FROM (SELECT i.initprivs FROM pg_catalog.pg_init_privs AS i
+      WHERE i.classoid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND i.objoid = n.oid)
+    AND pg_catalog.obj_description(n.oid, 'pg_namespace') = 'standard public schema'
 FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'public'
 """
 _SETTINGS = """
@@ -222,11 +225,13 @@ def database_acl(conn: psycopg.Connection[Any]) -> str:
 def public_schema(conn: psycopg.Connection[Any]) -> list[str]:
     """Return statements for the schema public, which every new database has and pg_dump therefore never makes or drops:
     that it is not there, or owner, privileges and comment, which pg_dump passes over before 15, whose defaults differ.
+
+    One that nobody has changed is left alone by a server of such a version: it is as the source's, whoever owns it.
     """
     row = conn.execute(_PUBLIC).fetchone()
     if row is None:
         return ["DROP SCHEMA IF EXISTS public"]
-    owner, comment, privileges = row
+    owner, comment, privileges, unchanged = row
     if conn.info.server_version >= 150000:
         return []
     name = quote_identifier(owner, force=True)
@@ -240,6 +245,9 @@ def public_schema(conn: psycopg.Connection[Any]) -> list[str]:
     for grantee, words, grantable in privileges or ():
         option = " WITH GRANT OPTION" if grantable else ""
         lines.append(_if_role(grantee, f"  GRANT {words} ON SCHEMA public TO {_holder(grantee)}{option};\n"))
+    if unchanged:
+        since = "pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 150000"
+        lines = [f"  IF {since} THEN\n", *lines, "  END IF;\n"]
     return [_block(lines)]
 
 
