@@ -405,6 +405,15 @@ class Reader:
         buffer.at = found + 4
         yield CopyEnd()
 
+    def copy_text(self, statement: bytes) -> Iterator[bytes]:
+        """The same as it stands there, in parts."""
+        for event in self.copy_block(statement):
+            match event:
+                case CopyStart(text) | CopyData(text):
+                    yield text
+                case CopyEnd():
+                    yield b"\\.\n"
+
     def _ddl(self, line: bytes) -> Ddl:
         text = self._buffer.take(self._buffer.find(_DDL_END) + 1)
         self._buffer.line()

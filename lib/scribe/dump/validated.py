@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 
 import psycopg
 
-from scribe.archive.segments import CopyData, CopyEnd, CopyStart, Reader
+from scribe.archive.segments import Reader
 from scribe.common.dialect import ALL_CHECKS, CHECKS_THAT_CHANGE, IF_SUPERUSER
 from scribe.common.sqltext import quoting_after
 
@@ -107,24 +107,13 @@ def _parts(reader: Reader, tables: Names, keys: bool) -> Iterator[bytes]:
             continue
         match = _COPY.match(line)
         if match is None or (_plain(match[1]), _plain(match[2])) not in tables:
-            yield from _copy_block(reader, line)
+            yield from reader.copy_text(line)
             continue
         table = _literal(match[1] + b"." + match[2])
         yield b"-- pg_scribe: its CHECKs are at rest, since the source took the rows\n"
         yield _block(_SWITCH % (b"0", table, table))
-        yield from _copy_block(reader, line)
+        yield from reader.copy_text(line)
         yield _block(_SWITCH % (ALL_CHECKS.encode(), table, table))
-
-
-def _copy_block(reader: Reader, line: bytes) -> Iterator[bytes]:
-    for event in reader.copy_block(line):
-        match event:
-            case CopyStart(text):
-                yield text
-            case CopyData(data):
-                yield data
-            case CopyEnd():
-                yield b"\\.\n"
 
 
 def _block(body: bytes) -> bytes:

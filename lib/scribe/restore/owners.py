@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
-from scribe.archive.segments import CopyData, CopyEnd, CopyStart, Reader
+from scribe.archive.segments import Reader
 from scribe.common.sqltext import quoting_after
 
 _OWNER = re.compile(rb"ALTER [^\n]* OWNER TO [^\n]*;\n\Z")
@@ -31,7 +31,7 @@ def without_owners(
     while line := reader.take_line():
         if not within and not dropping:
             if _COPY.match(line):
-                yield from _copy_block(reader, line)
+                yield from reader.copy_text(line)
                 continue
             if not owners and _OWNER.match(line) and line.endswith(ending) and not quoting_after(line, b""):
                 yield b"\n"  # so that psql's numbers of lines stay right
@@ -40,14 +40,3 @@ def without_owners(
         within = quoting_after(line, within)
         yield b"\n" if dropping else line
         dropping = dropping and (within != b"" or not line.endswith(b";\n"))
-
-
-def _copy_block(reader: Reader, line: bytes) -> Iterator[bytes]:
-    for event in reader.copy_block(line):
-        match event:
-            case CopyStart(text):
-                yield text
-            case CopyData(data):
-                yield data
-            case CopyEnd():
-                yield b"\\.\n"
