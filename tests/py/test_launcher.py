@@ -20,7 +20,7 @@ from scribe.restore.launcher import Launched
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root: cannot start a program as another user")
 OTHER = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-# What a column's CHECK tries when the row comes to the copy, as the copy's superuser; it reads what COPY sends.
+# What a domain's CHECK tries when the row comes to the copy, as the copy's superuser; it reads what COPY sends.
 DOORS = """
 CREATE FUNCTION door(v text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -30,7 +30,8 @@ BEGIN
     END IF;
     RETURN true;
 END $$;
-CREATE TABLE public.visited (v text CHECK (public.door(v)));
+CREATE DOMAIN public.visit AS text CHECK (public.door(VALUE));
+CREATE TABLE public.visited (v public.visit);
 INSERT INTO public.visited VALUES ('x');
 """
 
