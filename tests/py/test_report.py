@@ -62,7 +62,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
             changes = [when | {"tag": "CREATE TABLE", "names": [table]}]
             changes.append(when | {"tag": "DO", "names": [], "text": f"DO $$ BEGIN {HOSTILE}"})
             tables = [table | {"inserted": day * 1000, "updated": day}]
-            change(path, counts=counts, tables=tables, schema_changes=changes)
+            none: dict[str, list[Any]] = {"truncates": [], "marks": [], "largest_deletes": []}
+            change(path, counts=counts, tables=tables, schema_changes=changes, **none)
         archive.start_chain(9)
         (archive.path / "rehearsal.json").write_text('{"time": "2026-11-24T04:00:00Z", "ok": false, "faults": ["x"]}')
         (archive.path / "verify.json").write_text('{"time": "soon", "ok": true}')  # no time: as if it were not there
