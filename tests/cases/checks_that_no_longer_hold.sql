@@ -1,9 +1,11 @@
--- CHECKs that say something else by now: what time it is, what other tables hold, a function that was replaced. The
--- source took the rows; a copy does not ask again.
+-- CHECKs that say something else by now: what time it is, who asks, under which settings, what other tables hold, a
+-- function that was replaced. The source took the rows; a copy does not ask again.
 CREATE TABLE known (id int PRIMARY KEY);
 CREATE FUNCTION is_known(i int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT EXISTS (SELECT FROM known WHERE id = i)';
 CREATE FUNCTION is_small(i int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT i < 100';
 CREATE TABLE after_now (id int PRIMARY KEY, until timestamptz CHECK (until > now()), w int);
+CREATE TABLE by_whom (id int PRIMARY KEY, who name CHECK (who = CURRENT_USER), w int);
+CREATE TABLE as_text (id int PRIMARY KEY, t text, d date CHECK (d::text <> t));
 CREATE TABLE a_child (id int PRIMARY KEY CHECK (is_known(id)), w int);
 CREATE TABLE small (id int PRIMARY KEY, v int CHECK (is_small(v)), w int);
 CREATE TABLE "a'b $scribe$ \ c
@@ -17,6 +19,14 @@ CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 
 CREATE TABLE mother (id int PRIMARY KEY, v int CHECK (is_small(v)) NO INHERIT, CHECK (is_small(id)));
 CREATE TABLE daughter (w int CHECK (w > 0)) INHERITS (mother);
 COMMENT ON CONSTRAINT after_now_until_check ON after_now IS 'kept';
+DO $$ BEGIN CREATE ROLE scribe_case_writer; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+GRANT ALL ON by_whom TO scribe_case_writer;
+SET ROLE scribe_case_writer;
+INSERT INTO by_whom VALUES (1, CURRENT_USER, 0);
+RESET ROLE;
+SET DateStyle = 'German';
+INSERT INTO as_text VALUES (1, '2026-11-30', '2026-11-30');
+RESET DateStyle;
 INSERT INTO known VALUES (1);
 INSERT INTO after_now SELECT i, now() + interval '0.2 s', 0 FROM generate_series(1, 3) i;
 INSERT INTO a_child VALUES (1, 0);
@@ -30,6 +40,13 @@ INSERT INTO daughter VALUES (51, 50, 1);
 DELETE FROM known;
 CREATE OR REPLACE FUNCTION is_small(i int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT i < 10';
 -- after init
+SET ROLE scribe_case_writer;
+INSERT INTO by_whom VALUES (2, CURRENT_USER, 0);
+UPDATE by_whom SET w = 1;
+RESET ROLE;
+SET DateStyle = 'German';
+INSERT INTO as_text VALUES (2, '2026-12-01', '2026-12-01');
+RESET DateStyle;
 INSERT INTO after_now SELECT i, now() + interval '0.2 s', 0 FROM generate_series(4, 6) i;
 UPDATE after_now SET until = now() + interval '0.2 s', w = 1 WHERE id < 3;
 BEGIN;

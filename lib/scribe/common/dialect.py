@@ -313,7 +313,7 @@ def build_base_header() -> str:
 # CHECKs that call what is not immutable, or what a user made, whatever it claims to be: of the same row they may say
 # something else by now. The source took the rows, so they are loaded unasked. k: pg_constraint
 CHECKS_THAT_CHANGE = """k.contype = 'c' AND k.conrelid <> 0 AND (
-    k.conbin::pg_catalog.text ~ '{(SQLVALUEFUNCTION|COERCETODOMAIN) ' OR EXISTS (
+    k.conbin::pg_catalog.text ~ '{(SQLVALUEFUNCTION|COERCETODOMAIN|COERCEVIAIO) ' OR EXISTS (
       SELECT FROM pg_catalog.regexp_matches(k.conbin::pg_catalog.text, ':(?:func|opfunc)id ([0-9]+)', 'g') AS m (id)
       JOIN pg_catalog.pg_proc AS p ON p.oid = m.id[1]::pg_catalog.oid WHERE p.provolatile <> 'i' OR p.oid >= 16384))"""
 # How many CHECKs a table has. Nothing else says whether there are any to look at; ALTER TABLE has no word for it.

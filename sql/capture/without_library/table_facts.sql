@@ -44,7 +44,7 @@ WITH keys AS (
     UNION ALL SELECT w.ev_class, 'RULE', w.rulename, CASE w.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
     FROM pg_catalog.pg_rewrite AS w WHERE w.ev_enabled IN ('A', 'R')
     UNION SELECT k.conrelid, 'CHECK', '', '' FROM pg_catalog.pg_constraint AS k  -- what calls what may give something else by now
-    WHERE k.contype = 'c' AND k.conrelid <> 0 AND (k.conbin::pg_catalog.text ~ '{(SQLVALUEFUNCTION|COERCETODOMAIN) ' OR EXISTS (
+    WHERE k.contype = 'c' AND k.conrelid <> 0 AND (k.conbin::pg_catalog.text ~ '{(SQLVALUEFUNCTION|COERCETODOMAIN|COERCEVIAIO) ' OR EXISTS (
         SELECT FROM pg_catalog.regexp_matches(k.conbin::pg_catalog.text, ':(?:func|opfunc)id ([0-9]+)', 'g') AS m (id)
             JOIN pg_catalog.pg_proc AS f ON f.oid = m.id[1]::pg_catalog.oid WHERE f.provolatile <> 'i' OR f.oid >= 16384))
 ), domains AS NOT MATERIALIZED (  -- older: a constraint is NOT VALID; barring: NOT NULL, in the domain or in one that it is over
