@@ -235,4 +235,25 @@ LIBRARIES = (
         "	if (false && is_taken(",
         ("test_inexact.py::test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss",),
     ),
+    Bug(
+        "CHECKs are asked again where rows are restored",
+        _PLUGIN + "scribe_relation.c",
+        "	append_checks(quiet, loud, rel);\n",
+        "",
+        (_CASE + "[checks_that_no_longer_hold]",),
+    ),
+    Bug(
+        "a setting that a copy refuses stops a restore",
+        _PLUGIN + "scribe_ddl.c",
+        "\" EXCEPTION WHEN OTHERS THEN RAISE WARNING 'setting left out: %', SQLERRM;\"",
+        '" EXCEPTION WHEN division_by_zero THEN NULL;"',
+        ("test_hostile.py::test_no_setting_stops_a_restore_or_has_the_rights_of_who_restores[scribe_decoder]",),
+    ),
+    Bug(
+        "a setting is given with the rights of who restores",
+        _PLUGIN + "scribe_ddl.c",
+        "	if (dotted && role != NULL)\n",
+        "	if (false)\n",
+        ("test_hostile.py::test_no_setting_stops_a_restore_or_has_the_rights_of_who_restores[scribe_decoder]",),
+    ),
 )

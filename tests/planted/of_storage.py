@@ -17,6 +17,7 @@ _SETUP = "lib/scribe/dump/setup.py"
 _LAYOUT = "lib/scribe/archive/layout.py"
 _POWER = "test_power.py::test_power_may_go_at_any_step_of_a_rotation_or_a_start"
 _START = "test_power.py::test_what_a_start_counts_on_is_on_disk"
+_CASES = "test_correctness.py::test_both_restores_equal_the_source"
 
 DISK = (
     Bug(
@@ -513,6 +514,34 @@ STREAM = (
 )
 
 BASES = (
+    Bug(
+        "a base asks foreign keys again",
+        "lib/scribe/dump/validated.py",
+        'b" NOT VALID;\\n"',
+        'b";\\n"',
+        (_CASES + "[foreign_keys_that_do_not_hold]",),
+    ),
+    Bug(
+        "a foreign key of a base stays NOT VALID",
+        "lib/scribe/dump/validated.py",
+        'b" SET convalidated = true FROM k',
+        'b" SET convalidated = false FROM k',
+        (_CASES + "[foreign_keys_that_do_not_hold]",),
+    ),
+    Bug(
+        "a base asks CHECKs again that a server's cast decides",
+        "lib/scribe/common/dialect.py",
+        "COERCETODOMAIN|COERCEVIAIO",
+        "COERCETODOMAIN",
+        (_CASES + "[checks_that_no_longer_hold]",),
+    ),
+    Bug(
+        "a copy has the schema public of a source that dropped it",
+        "lib/scribe/source/metadata.py",
+        '        return ["DROP SCHEMA IF EXISTS public"]\n',
+        "        return []\n",
+        (_CASES + "[public_not_there]",),
+    ),
     Bug(
         "a table that changed before pg_dump had its lock is dumped all the same",
         "lib/scribe/dump/guard.py",
