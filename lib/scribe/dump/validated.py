@@ -73,8 +73,8 @@ def find_checked(conn: psycopg.Connection[Any]) -> Names:
 def without_validation(dump: Iterator[bytes], tables: Names = frozenset(), *, keys: bool = True) -> Iterator[bytes]:
     """Yield a plain dump with lines around the COPYs of tables, and foreign keys that take all rows (keys), in blocks.
 
-    What is a statement is told from a line in a function's body that looks like one. Before PostgreSQL 18 a foreign key
-    of a partitioned table can only be made valid, and stays as it is. Raises ScribeError.
+    A line in a function's body that only looks like such a statement stays as it is, and so does a foreign key of a
+    partitioned table, which older servers cannot make NOT VALID. Raises ScribeError.
     """
     held: list[bytes] = []
     size = 0

@@ -193,10 +193,8 @@ class Table:
                 loud += switch_checks(*name, on=True)
                 continue
             only = b"ONLY " if partitioned else b""  # a partition's copy of a trigger may be enabled otherwise
-            head, tail = (
-                b"ALTER TABLE " + only + quote_qualified(*name),
-                what.encode() + b" " + quote_name(trigger) + b";\n",
-            )
+            head = b"ALTER TABLE " + only + quote_qualified(*name)
+            tail = what.encode() + b" " + quote_name(trigger) + b";\n"
             quiet += head + b" DISABLE " + tail
             loud += head + b" ENABLE " + mode.encode() + b" " + tail
         self.quiet, self.loud = quiet, loud
