@@ -15,6 +15,9 @@
 SET standard_conforming_strings = on;
 \set ON_ERROR_STOP on
 SET search_path = pg_catalog, pg_temp;
+SELECT 'DO $$BEGIN RAISE EXCEPTION USING MESSAGE = ''roles_restore.sql needs PostgreSQL 15 or newer'', HINT ='
+    ' ''Before 15 only a superuser may set session_replication_role: restore as one.''; END$$'
+WHERE pg_catalog.current_setting('server_version_num')::integer < 150000 \gexec
 \if :{?restore}
 \else
     \set restore scribe_restore

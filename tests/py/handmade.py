@@ -34,6 +34,7 @@ class Handmade:
         self.system_identifier = system_identifier
         self.lsn = START
         self.xid = 700
+        self.major = 15  # of the source
         self.previous: str | None = None
         for name in (".", "spool", "base", "incremental", "globals"):
             (path / name).mkdir(mode=0o700, exist_ok=True, parents=True)
@@ -73,8 +74,8 @@ class Handmade:
             "locale_provider": "libc",
             "locale": None,
             "icu_rules": None,
-            "server_version": "15.18",
-            "server_version_num": 150018,
+            "server_version": f"{self.major}.18",
+            "server_version_num": self.major * 10000 + 18,
             "system_identifier": self.system_identifier,
             **more,
         }
@@ -98,7 +99,7 @@ class Handmade:
             "consistent_point_lsn": format_lsn(self.lsn),
             "snapshot": "00000003-1",
             "format": "plain",
-            "server_version": "15.18",
+            "server_version": f"{self.major}.18",
             "timeline": 1,
             "tools": {},
             "started": _stamp(when),
@@ -185,7 +186,7 @@ class Handmade:
             "chain_start": chain_start,
             "sequences": None,
             "decoder": "scribe_decoder 1.0",
-            "server_version": "15.18",
+            "server_version": f"{self.major}.18",
             "timeline": 1,
             "closed": _stamp(closed),
             "warnings": [],

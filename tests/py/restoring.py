@@ -37,6 +37,7 @@ class Target:
     def __init__(self, cluster: Cluster, path: Path) -> None:
         self.cluster, self.path = cluster, path
         self.archive = Handmade(path)
+        self.archive.major = min(15, cluster.version_num // 10000)  # a target may not be older
         self.name = f"copy{next(_numbers)}"
 
     def command(self, *arguments: str) -> list[str]:

@@ -29,6 +29,7 @@ DIFFERENCES = (
     (re.compile(rb"(?<=[a-z] )pg_catalog\.(?=text[,)])"), rb""),
 )
 ROLE = '"scribe vector"'
+COMMENT = b" -- here"
 
 
 def frames(scribe: Scribe) -> bytes:
@@ -50,6 +51,7 @@ def test_both_writers_write_the_vectors(scribe: Scribe, decoder: str, request: p
     cluster, database = scribe.cluster, scribe.dbname
     if cluster.version_num >= 190000:
         pytest.skip("server version: some vectors have strings that 19 does not take")
+    comment = b"" if cluster.version_num < 150000 else COMMENT  # psql sends such comments from 15 on
     cluster.psql(f"DROP ROLE IF EXISTS {ROLE}; CREATE ROLE {ROLE} VALID UNTIL '2031-02-01'")
     request.addfinalizer(lambda: cluster.psql(f"DROP ROLE {ROLE}"))
     request.addfinalizer(lambda: cluster.psql(f"DROP OWNED BY {ROLE}", database))
@@ -67,7 +69,7 @@ def test_both_writers_write_the_vectors(scribe: Scribe, decoder: str, request: p
         segment = path.with_suffix(".segment")
         if os.environ.get("SCRIBE_WRITE_VECTORS") and decoder == "scribe_decoder":
             segment.write_bytes(found)
-        assert found == expected(segment.read_bytes(), decoder), path.stem
+        assert found == expected(segment.read_bytes(), decoder).replace(COMMENT, comment), path.stem
 
 
 @pytest.mark.parametrize("standard", ["on", "off"])

@@ -172,7 +172,7 @@ def connect(
         parameters["dbname"] = dbname
     if replication:
         parameters["replication"] = "database"
-    parameters["options"] = server_options("" if replication else PINNED, options)
+    parameters["options"] = server_options(PINNED, options)  # before 15 a walsender loads libraries, too
     try:
         conn = psycopg.connect("", autocommit=True, **parameters)
         if not replication:
