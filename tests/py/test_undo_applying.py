@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from cluster import Cluster, poll
+from cluster import ROOT, Cluster, poll
+from compare import assert_equal
+from starting import run_program
+from undoing import Undone
 
 from scribe.common.errors import ScribeError
 from scribe.restore.applying import apply
 from scribe.restore.constraints import read_constraints
-from scribe.restore.dropped import Piece
+from scribe.restore.dropped import Piece, split_dump
 from scribe.restore.undo import Plan, Step
 
 TABLES = """
@@ -169,3 +173,74 @@ def test_a_server_that_goes_away_is_tried_again_unless_it_may_have_committed(app
             applied.apply(*steps)
         assert caught.value.status == status
     assert (applied.count("s.other"), applied.count("s.quiet")) == (0, 0)
+
+
+# What may hold an expression: to read a constant of a domain's array runs the domain's CHECKs, as whoever reads it.
+SHOUTS = """
+CREATE SCHEMA s; ALTER SCHEMA s OWNER TO {role};
+CREATE FUNCTION s.shout(v int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
+  $$ BEGIN RAISE LOG 'shout at % as %', current_database(), current_user; RETURN true; END $$;
+CREATE DOMAIN s.d AS int CHECK (s.shout(VALUE)); ALTER DOMAIN s.d OWNER TO {role};
+CREATE SCHEMA gone; GRANT CREATE, USAGE ON SCHEMA gone TO {role};
+CREATE FUNCTION gone.f(a boolean DEFAULT {lit}) RETURNS boolean LANGUAGE sql BEGIN ATOMIC SELECT {lit}; END;
+CREATE FUNCTION gone.add(s.d, int) RETURNS s.d LANGUAGE sql AS 'SELECT $1';
+CREATE AGGREGATE gone.agg (int) (SFUNC = gone.add, STYPE = s.d, INITCOND = '1');
+CREATE DOMAIN gone.d AS int DEFAULT 1 CHECK (VALUE = ANY ({array}));
+CREATE TABLE gone.t (a int, b boolean DEFAULT {lit}, d gone.d, g boolean GENERATED ALWAYS AS ({lit}) STORED,
+  CHECK (a = ANY ({array})), EXCLUDE USING btree (a WITH =) WHERE ({lit}));
+INSERT INTO gone.t (a, d) VALUES (1, 1);
+CREATE INDEX i ON gone.t (a) WHERE {lit};
+CREATE STATISTICS gone.st ON (a = ANY ({array})), a FROM gone.t;
+CREATE POLICY p ON gone.t USING ({lit});
+CREATE RULE r AS ON DELETE TO gone.t WHERE {lit} DO ALSO NOTHING;
+CREATE TRIGGER g BEFORE INSERT ON gone.t FOR EACH ROW WHEN ({lit})
+  EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger();
+CREATE VIEW gone.v AS SELECT {lit} AS x FROM gone.t;
+CREATE MATERIALIZED VIEW gone.m AS SELECT {lit} AS x;
+CREATE TABLE gone.p (a s.d) PARTITION BY LIST (a);
+CREATE TABLE gone.p1 PARTITION OF gone.p FOR VALUES IN (1);
+COMMENT ON TABLE gone.t IS 'hers'; GRANT SELECT ON gone.t TO PUBLIC;
+"""
+OWNED = ("FUNCTION f(boolean)", "FUNCTION add(s.d, int)", "AGGREGATE agg(int)", "DOMAIN d", "TABLE t", "STATISTICS st")
+OWNED += ("VIEW v", "MATERIALIZED VIEW m", "TABLE p", "TABLE p1")
+
+
+def test_what_was_dropped_is_made_again_with_its_owners_rights(undone: Undone, cluster: Cluster) -> None:
+    role = f"{undone.name}_role"
+    array = "'{1}'::s.d[]::int[]"
+    text = SHOUTS.replace("{role}", role).replace("{lit}", f"(1 = ANY ({array}))").replace("{array}", array)
+    owned = "".join(f"ALTER {what.replace(' ', ' gone.', 1)} OWNER TO {role};\n" for what in OWNED)
+    owned = owned.replace("MATERIALIZED gone.VIEW ", "MATERIALIZED VIEW gone.")
+    undone.begin(text + owned, role)
+    undone.archive.segment(["-- ddl DROP SCHEMA\nDROP SCHEMA gone CASCADE\n;\n-- ddl end\n-- rows 1 ddl\n"])
+    undone.run("--target-xid", "701", "--target-exclusive")
+    wanted = cluster.dump(undone.name)
+    cluster.dropdb(undone.name)
+    undone.run()
+    before = cluster.log.stat().st_size
+    program = [str(ROOT / "bin/scribe-undo"), "--archive", str(undone.path)]
+    run = run_program([*program, "--xid", "701", "--apply", "-d", undone.name], cluster.env)
+    assert run.returncode == 0, run.stderr
+    heard = cluster.log.read_text(errors="replace")[before:]
+    assert set(re.findall(f"shout at {undone.name} as (\\S+)", heard)) == {role}
+    assert_equal(cluster.dump(undone.name), wanted, ("undone", "wanted"))
+
+
+@pytest.mark.unit
+def test_a_dump_is_cut_where_another_role_has_to_make_what_follows() -> None:
+    """Settings that hold for several objects go with each; what only looks like a heading, in a body, does not."""
+    heading = "--\n-- TOC entry {} (class 1259 OID {})\n-- Name: t; Type: TABLE; Schema: s; Owner: x\n--\n\n"
+    body = "CREATE FUNCTION s.f() RETURNS void LANGUAGE sql AS $$\n-- TOC entry 3 (class 1259 OID 22)\n$$;\n\n"
+    text = (
+        "SET statement_timeout = 0;\nSET default_tablespace = space;\n\n"
+        + heading.format(1, 21)
+        + body
+        + "SET default_table_access_method = heap;\n\n"
+        + heading.format(2, 22)
+        + "CREATE TABLE s.t ();\n\n\n-- Completed on today\n\n--\n-- PostgreSQL database dump complete\n--\n\n"
+    )
+    first, second = split_dump(text.encode(), {(1259, 21): "one", (1259, 22): "two"})
+    assert (first.owner, first.maker, second.maker) == ("", "one", "two")
+    assert body in first.text and first.text.startswith("SET default_tablespace = space;\n")
+    assert second.text.startswith("SET default_tablespace = space;\nSET default_table_access_method = heap;\n--\n")
+    assert second.text.endswith("CREATE TABLE s.t ();\n\n\n\n") and "statement_timeout" not in first.text

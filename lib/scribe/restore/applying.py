@@ -89,9 +89,9 @@ class _Application:
             self._run(piece)
 
     def _with_owner(self, piece: Piece) -> Piece:
-        """A piece with the present owner of its table, who may be another than the archive's."""
+        """A piece with the present owner of its table, who may be another than the archive's, or who makes it."""
         known = self._known.get(piece.tables[0]) if piece.tables else None
-        return replace(piece, owner=known[1]) if known else piece
+        return replace(piece, owner=known[1] if known else piece.owner or piece.maker)
 
     def _run(self, piece: Piece) -> None:
         if not piece.owner:

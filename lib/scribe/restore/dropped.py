@@ -9,7 +9,7 @@ import io
 import itertools
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import psycopg
 
 from scribe.common.dialect import quote_identifier, quote_literal, quote_name
 from scribe.common.errors import ScribeError
+from scribe.common.sqltext import quoting_after
 from scribe.dump.source_record import digest_schema
 from scribe.restore.constraints import Table, sql_name
 from scribe.restore.copies import Copy
@@ -42,6 +43,24 @@ _RELATIONS = (
 _OURS = f"""
 SELECT pg_catalog.concat_ws(' ', t.tableoid::pg_catalog.int8, t.oid) FROM pg_catalog.pg_trigger AS t
 WHERE t.tgfoid = pg_catalog.to_regprocedure('{SCHEMA}.note()')
+"""
+# Whose is what may hold expressions, by the numbers that pg_restore gives an entry. The rest of what DROP takes holds
+# none: schemas, types other than domains, comments, privileges and so on.
+_MAKERS = f"""
+SELECT o.tableoid::pg_catalog.int8, o.oid::pg_catalog.int8, pg_catalog.pg_get_userbyid(o.owner) FROM (
+  SELECT tableoid, oid, relowner AS owner FROM pg_catalog.pg_class
+  UNION ALL SELECT tableoid, oid, proowner FROM pg_catalog.pg_proc
+  UNION ALL SELECT tableoid, oid, typowner FROM pg_catalog.pg_type WHERE typtype = 'd'
+  UNION ALL SELECT tableoid, oid, stxowner FROM pg_catalog.pg_statistic_ext
+  UNION ALL SELECT k.tableoid, k.oid, t.typowner FROM pg_catalog.pg_constraint AS k
+    JOIN pg_catalog.pg_type AS t ON t.oid = k.contypid
+  UNION ALL SELECT p.tableoid, p.oid, c.relowner FROM pg_catalog.pg_class AS c JOIN (
+    SELECT tableoid, oid, conrelid AS relid FROM pg_catalog.pg_constraint
+    UNION ALL SELECT tableoid, oid, ev_class FROM pg_catalog.pg_rewrite
+    UNION ALL SELECT tableoid, oid, tgrelid FROM pg_catalog.pg_trigger
+    UNION ALL SELECT tableoid, oid, polrelid FROM pg_catalog.pg_policy
+    UNION ALL SELECT tableoid, oid, adrelid FROM pg_catalog.pg_attrdef) AS p ON p.relid = c.oid) AS o
+WHERE o.oid >= 16384 AND pg_catalog.pg_get_userbyid(o.owner) <> '{ROLE}'
 """
 _ATTACHED = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_catalog.pg_inherits"
 # These run or plan what belongs to the table's owner: functions of CHECKs, domains and indexes.
@@ -86,12 +105,14 @@ class Shot:
 class Piece:
     """Some SQL. owner: with whose rights it is to run, empty for those of the caller.
 
-    tables: that it names; the first is the owner's.
+    tables: that it names; the first is the owner's. maker: with whose rights it makes objects in a database that is in
+    use, where to read a constant of a domain's array runs the domain's CHECKs.
     """
 
     owner: str
     text: str
     tables: tuple[Table, ...] = ()
+    maker: str = ""
 
 
 @dataclass
@@ -186,6 +207,8 @@ def give_back(copy: Copy, before: Shot, after: Shot, what: str) -> Given:
     relids = before.relids - after.relids
     given = Given([_name(entry) for entry in gone], relids=relids)
     detached = [relid for relid, parent in before.attached if (relid, parent) not in after.attached]
+    with copy.connected() as conn:
+        makers = {(tableoid, oid): name for tableoid, oid, name in conn.execute(_MAKERS.encode()).fetchall()}
     for kind, entries in itertools.groupby(gone, _kind):
         if kind == "TABLE ATTACH":
             given.before += _own_pieces(copy, _ATTACH, detached)
@@ -195,9 +218,9 @@ def give_back(copy: Copy, before: Shot, after: Shot, what: str) -> Given:
         else:
             listing = before.path.with_suffix(".list")
             listing.write_text("".join(f"{entry}\n" for entry in entries))
-            base = [copy.cluster.find_program("pg_restore"), "--file=-", f"--use-list={listing}"]
-            given.before += _statements(_run(copy, [*base, "--section=pre-data", str(before.path)]))
-            given.after += _statements(_run(copy, [*base, "--section=post-data", str(before.path)]))
+            base = [copy.cluster.find_program("pg_restore"), "--verbose", "--file=-", f"--use-list={listing}"]
+            given.before += split_dump(_run(copy, [*base, "--section=pre-data", str(before.path)]), makers)
+            given.after += split_dump(_run(copy, [*base, "--section=post-data", str(before.path)]), makers)
     given.after += _own_pieces(copy, _REFRESH, sorted(relids))
     for piece, count in read_rows(copy, relids):
         given.rows.append(piece)
@@ -213,13 +236,16 @@ def _own_pieces(copy: Copy, query: str, oids: Sequence[int]) -> list[Piece]:
         return [Piece(owner, text) for owner, text in conn.execute(query.encode(), [list(oids)]).fetchall()]
 
 
-_KIND = re.compile(r"\d+; \d+ \d+ (TABLE ATTACH|FK CONSTRAINT) ")
+_KIND = re.compile(r"\d+; \d+ \d+ (TABLE ATTACH|FK CONSTRAINT|(?:ACL - )?SCHEMA)(?: |$)")
 
 
 def _kind(entry: str) -> str:
-    """The kind of an entry if it is one of those that are run with their table's owner's rights."""
+    """The kind of an entry if it is one of those that are made by themselves.
+
+    The privileges on a schema, which pg_restore puts after all objects, are what their owners make them by.
+    """
     found = _KIND.match(entry)
-    return found[1] if found else ""
+    return found[1].removeprefix("ACL - ") if found else ""
 
 
 def _identity(entry: str) -> str:
@@ -232,11 +258,30 @@ def _name(entry: str) -> str:
     return _identity(entry).split(" ", 2)[2].rpartition(" ")[0]
 
 
-def _statements(text: bytes) -> list[Piece]:
-    """What pg_restore wrote between the settings at its beginning and the line at its end."""
-    first, last = text.find(b"\n-- Name: "), text.rfind(b"\n--\n-- PostgreSQL database dump complete")
-    if first < 0:
-        return []
+_ENTRY = re.compile(rb"-- TOC entry \d+ \(class (\d+) OID (\d+)\)\n\Z")
+_OF_VERBOSE = re.compile(rb"-- (?:TOC entry|Dependencies:|Completed on) ")
+_STORAGE = re.compile(rb"SET (default_tablespace|default_table_access_method) = ")
+
+
+def split_dump(text: bytes, makers: Mapping[tuple[int, int], str]) -> list[Piece]:
+    """What pg_restore wrote (--verbose) between the settings at its beginning and the line at its end.
+
+    makers: who has the rights to make an entry's object, by the numbers of the entry.
+    """
+    last = text.rfind(b"\n--\n-- PostgreSQL database dump complete")
     # What had no owner in the archive gets none here either.
-    lines = without_owners(io.BytesIO(text[first + 1 : last].strip(b"\n") + b"\n\n"), "the schema's dump", ROLE)
-    return [Piece("", b"".join(lines).decode())]
+    stream = io.BytesIO(text[: last + 1])
+    pieces: list[tuple[str, list[bytes]]] = []
+    storage: dict[bytes, bytes] = {}  # what pg_restore has set for the objects that follow; a piece sets it anew
+    within = b""
+    for line in without_owners(stream, "the schema's dump", ROLE):
+        if not within and (entry := _ENTRY.match(line)):
+            maker = makers.get((int(entry[1]), int(entry[2])), "")
+            if not pieces or pieces[-1][0] != maker:
+                pieces.append((maker, [*storage.values(), b"--\n"]))
+        elif not within and (found := _STORAGE.match(line)):
+            storage[found[1]] = line
+        if pieces and (within or not _OF_VERBOSE.match(line)):
+            pieces[-1][1].append(line)
+        within = quoting_after(line, within)
+    return [Piece("", b"".join(lines).decode(), maker=maker) for maker, lines in pieces]

@@ -625,8 +625,8 @@ def pieces(plan: Plan) -> Iterator[Piece]:
 
 
 def joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Put pieces of one owner that follow each other together."""
-    for owner, group in itertools.groupby(pieces, lambda piece: piece.owner):
+    """Put pieces of one owner that follow each other together; not those that make tables and those that name them."""
+    for (owner, _), group in itertools.groupby(pieces, lambda piece: (piece.owner, bool(piece.tables))):
         while some := list(itertools.islice(group, _TOGETHER)):
             tables = dict.fromkeys(table for piece in some for table in piece.tables)
             yield Piece(owner, "".join(piece.text for piece in some), tuple(tables))
