@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cases import assert_both_restores_equal
 from cluster import Cluster
+from compare import assert_equal
 from source import Scribe
 
 SCRIPT = """
@@ -17,6 +18,7 @@ CREATE TYPE case_kind AS ENUM ('a', 'b');
 CREATE TABLE case_config (id int PRIMARY KEY, v text);
 INSERT INTO case_config VALUES (1, 'of the script');
 SELECT pg_catalog.pg_extension_config_dump('case_config', 'WHERE id > 1');
+CREATE VIEW case_view AS SELECT id, v FROM case_config;
 CREATE FUNCTION case_fired() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
 CREATE EVENT TRIGGER case_on_end ON ddl_command_end EXECUTE FUNCTION case_fired();
 CREATE INDEX case_v ON case_config (v);
@@ -28,6 +30,31 @@ UPDATE = (
     "ALTER TYPE case_kind ADD VALUE 'aa' AFTER 'a'; ALTER TABLE case_config ADD COLUMN n int;"
     "ALTER EVENT TRIGGER case_on_end ENABLE ALWAYS; CREATE FUNCTION case_more() RETURNS int LANGUAGE sql AS 'SELECT 1';"
 )
+# What somebody may hang on what belongs to an extension; names and texts that have to be quoted.
+HUNG = r"""
+CREATE TABLE referred (id int PRIMARY KEY); INSERT INTO referred VALUES (1), (2);
+CREATE FUNCTION hung() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE INDEX "it's \x $scribe$" ON case_config (lower(v)) WHERE v <> E'it''s \\';
+COMMENT ON INDEX "it's \x $scribe$" IS E'it''s an index\\';
+CREATE UNIQUE INDEX full_key ON case_config (id, v) INCLUDE (v);
+ALTER TABLE case_config CLUSTER ON full_key, SET (fillfactor = 60, autovacuum_enabled = off);
+ALTER TABLE case_config ADD CONSTRAINT positive CHECK (id > 0), ADD CONSTRAINT "of one" UNIQUE (id, v),
+    ADD CONSTRAINT known FOREIGN KEY (id) REFERENCES referred ON DELETE CASCADE NOT VALID,
+    ADD CONSTRAINT apart EXCLUDE (id WITH =), ALTER v SET DEFAULT 'it''s', ALTER v SET NOT NULL,
+    ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE TRIGGER before_it BEFORE UPDATE OF v ON case_config FOR EACH ROW WHEN (old.v <> new.v) EXECUTE FUNCTION hung();
+CREATE TRIGGER "off" AFTER INSERT ON case_config FOR EACH ROW EXECUTE FUNCTION hung();
+ALTER TABLE case_config DISABLE TRIGGER "off", ENABLE ALWAYS TRIGGER before_it;
+COMMENT ON TRIGGER "off" ON case_config IS 'off';
+CREATE TRIGGER instead INSTEAD OF INSERT ON case_view FOR EACH ROW EXECUTE FUNCTION hung();
+CREATE RULE "a rule" AS ON DELETE TO case_config WHERE old.v = 'kept' DO INSTEAD NOTHING;
+CREATE POLICY "some" ON case_config AS RESTRICTIVE FOR UPDATE TO "case reader" USING (id > 1) WITH CHECK (v <> '');
+CREATE POLICY "all" ON case_config;
+CREATE STATISTICS "both of it" ON id, v FROM case_config;
+COMMENT ON TABLE case_config IS 'it''s ours'; COMMENT ON COLUMN case_config.v IS 'a column';
+COMMENT ON VIEW case_view IS 'a view';
+ALTER TABLE case_config REPLICA IDENTITY FULL;
+"""
 LOG = """
 CREATE TABLE log (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tag text);
 CREATE FUNCTION log_event() RETURNS event_trigger LANGUAGE plpgsql SET search_path = public AS
@@ -84,6 +111,48 @@ def test_a_first_statement_that_creates_an_extension(scribe: Scribe, targets: tu
     scribe.cluster.psql(f"ALTER EXTENSION {extension} UPDATE TO '2'", scribe.dbname)
     scribe.run("scribe-rotate", "--wait-lsn", "current")
     assert_both_restores_equal(scribe, targets)
+
+
+@pytest.mark.parametrize("form", ["plain", "directory"])
+def test_what_somebody_hangs_on_an_extensions_tables_is_in_a_base(
+    scribe: Scribe, targets: tuple[str, str], extension: str, form: str
+) -> None:
+    """pg_dump has none of it, on either side."""
+    cluster = scribe.cluster
+
+    def described(database: str) -> str:
+        command = [f"{cluster.bindir}/psql", "-Xq", "-d", database]
+        for words in (r"\d+ case_config", r"\d+ case_view", r"\dd"):
+            command += ["-c", words]
+        for words in ("indisclustered FROM pg_index WHERE indrelid", "convalidated FROM pg_constraint WHERE conrelid"):
+            command += ["-c", f"SELECT {words} = 'case_config'::regclass ORDER BY 1"]
+        return subprocess.run(command, env=cluster.env, capture_output=True, text=True, check=True).stdout
+
+    scribe.settings["SCRIBE_DUMP_FORMAT"] = form
+    cluster.psql(f"CREATE EXTENSION {extension}", scribe.dbname)
+    plain = described(scribe.dbname)
+    cluster.psql('CREATE ROLE "case reader"', scribe.dbname)
+    try:
+        cluster.psql(f"INSERT INTO case_config VALUES (2, 'of the user'); {HUNG}", scribe.dbname)
+        scribe.run("scribe-init")
+        scribe.start_stream()
+        cluster.psql("UPDATE case_config SET v = v || '.'", scribe.dbname)
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+        expected = described(scribe.dbname)
+        assert expected.count("\n") > plain.count("\n") + 10
+        scribe.run("scribe-restore", "-d", targets[0], "--no-globals")
+        copies = targets[:1]
+        if form == "plain":
+            scribe.restore_with_psql(targets[1])
+            copies = targets
+        for copy in copies:
+            assert described(copy) == expected
+            assert_equal(cluster.dump(scribe.dbname), cluster.dump(copy), ("source", copy))
+        scribe.stop_stream()
+    finally:
+        for database in (scribe.dbname, *targets):
+            cluster.psql('DROP OWNED BY "case reader"', database, check=False)
+        cluster.psql('DROP ROLE "case reader"')
 
 
 def test_what_somebody_adds_to_an_extensions_objects_is_reported(scribe: Scribe, extension: str) -> None:

@@ -45,6 +45,7 @@ from scribe.common.process import die_with
 from scribe.decoders.registry import decoder_of
 from scribe.dump.config_rows import build_config_rows
 from scribe.dump.contents import read_roots
+from scribe.dump.extension_tables import on_extensions_tables
 from scribe.dump.gate import SHARE, Gate, NoGate
 from scribe.dump.guard import Guard, MovedError, Table, in_snapshot, read_tables
 from scribe.dump.validated import find_checked, without_validation
@@ -361,6 +362,7 @@ def _fill(
         before = read_tables(reader)
         config_rows = build_config_rows(reader)
         commands = [*_drop_publications(reader), *_detach(reader), *public_schema(reader)]
+        commands += on_extensions_tables(reader)
         # from 16 on pg_dump sees to that by itself, but for enums within arrays, rows and ranges
         request = replace(request, by_root=bool(read_roots(reader)), checked=find_checked(reader))
     talk.note(f"dumping {len(before)} tables at {format_lsn(export.consistent_point)}")

@@ -1,0 +1,206 @@
+"""What somebody hung on the tables and views of an extension, for the end of a base.
+
+An index, a constraint, a trigger, a rule, a policy, extended statistics, options, defaults and comments there are no
+members of the extension, and pg_dump has of its tables nothing but CREATE EXTENSION. The catalog does not tell who made
+them, the extension's scripts or somebody later: so the base names those that another transaction made than the one that
+made the table, or updated the extension last, and makes what the copy lacks, if its extension has the same version.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import psycopg
+
+from scribe.common.dialect import IF_SUPERUSER, quote_literal
+
+# The oldest row of pg_attribute is of the transaction that made the table; nothing changes it.
+_MEMBERS = """
+WITH member AS MATERIALIZED (
+  SELECT e.extname, e.extversion, c.oid, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
+    ARRAY[e.xmin::text, (SELECT a.xmin::text FROM pg_catalog.pg_attribute AS a
+                         WHERE a.attrelid = c.oid ORDER BY a.attnum LIMIT 1)] AS scripts
+  FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+    JOIN pg_catalog.pg_class AS c ON c.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND d.deptype = 'e'
+    AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
+    -- in a copy it belongs to whoever restores, with whose rights a CREATE INDEX would run the functions of its owner
+    AND (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.oid = c.relowner)
+)
+"""
+# Each: the extension, its version, an order, where it has to be missing, what makes it. %L and %s quote once for the
+# statement; of a name that is looked up in the copy, the table's is a literal of its own.
+_ITEMS = """
+SELECT m.extname, m.extversion, 1 AS turn, x.relname::text AS item,
+  pg_catalog.format('pg_catalog.to_regclass(%L) IS NULL', pg_catalog.format('%I.%I', n.nspname, x.relname)) AS missing,
+  pg_catalog.pg_get_indexdef(x.oid) AS command, 'INDEX ' || pg_catalog.format('%I.%I', n.nspname, x.relname) AS object,
+  pg_catalog.obj_description(x.oid, 'pg_class') AS comment
+FROM member AS m JOIN pg_catalog.pg_index AS i ON i.indrelid = m.oid
+  JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = x.relnamespace
+WHERE i.indisvalid AND NOT x.relispartition AND i.xmin::text <> ALL (m.scripts)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
+                  WHERE k.conindid = i.indexrelid AND k.conrelid = m.oid AND k.contype IN ('p', 'u', 'x'))
+UNION ALL
+SELECT m.extname, m.extversion, CASE k.contype WHEN 'f' THEN 3 ELSE 2 END, k.conname::text,
+  pg_catalog.format('NOT EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = %L::pg_catalog.regclass'
+                    ' AND conname = %L)', m.name, k.conname),
+  -- what the source has taken is not asked again
+  pg_catalog.format('ALTER TABLE %s ADD CONSTRAINT %I %s', m.name, k.conname, pg_catalog.pg_get_constraintdef(k.oid))
+  || CASE WHEN k.contype IN ('c', 'f') AND k.convalidated AND m.relkind = 'r' THEN pg_catalog.format(
+       E' NOT VALID;\\nUPDATE pg_catalog.pg_constraint SET convalidated = true WHERE conrelid = %L::pg_catalog.regclass'
+       ' AND conname = %L', m.name, k.conname) ELSE '' END,
+  pg_catalog.format('CONSTRAINT %I ON %s', k.conname, m.name), pg_catalog.obj_description(k.oid, 'pg_constraint')
+FROM member AS m JOIN pg_catalog.pg_constraint AS k ON k.conrelid = m.oid
+WHERE k.contype IN ('p', 'u', 'x', 'c', 'f') AND k.conparentid = 0 AND k.conislocal AND k.xmin::text <> ALL (m.scripts)
+UNION ALL
+SELECT m.extname, m.extversion, 4, t.tgname::text,
+  pg_catalog.format('NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = %L::pg_catalog.regclass'
+                    ' AND tgname = %L)', m.name, t.tgname),
+  pg_catalog.pg_get_triggerdef(t.oid), pg_catalog.format('TRIGGER %I ON %s', t.tgname, m.name),
+  pg_catalog.obj_description(t.oid, 'pg_trigger')
+FROM member AS m JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = m.oid
+WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.xmin::text <> ALL (m.scripts)
+UNION ALL
+SELECT m.extname, m.extversion, 5, t.tgname::text,
+  pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = %L::pg_catalog.regclass AND tgname = %L'
+                    ' AND tgenabled <> %L)', m.name, t.tgname, t.tgenabled),
+  pg_catalog.format('ALTER TABLE %s %s TRIGGER %I', m.name, CASE t.tgenabled WHEN 'D' THEN 'DISABLE'
+    WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE' END, t.tgname), NULL, NULL
+FROM member AS m JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = m.oid
+WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.xmin::text <> ALL (m.scripts) AND m.relkind <> 'v'
+UNION ALL
+SELECT m.extname, m.extversion, 4, r.rulename::text,
+  pg_catalog.format('NOT EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = %L::pg_catalog.regclass'
+                    ' AND rulename = %L)', m.name, r.rulename),
+  pg_catalog.rtrim(pg_catalog.pg_get_ruledef(r.oid), ';'), pg_catalog.format('RULE %I ON %s', r.rulename, m.name),
+  pg_catalog.obj_description(r.oid, 'pg_rewrite')
+FROM member AS m JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = m.oid
+WHERE r.rulename <> '_RETURN' AND r.xmin::text <> ALL (m.scripts)
+UNION ALL
+SELECT m.extname, m.extversion, 5, r.rulename::text,
+  pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = %L::pg_catalog.regclass'
+                    ' AND rulename = %L AND ev_enabled <> %L)', m.name, r.rulename, r.ev_enabled),
+  pg_catalog.format('ALTER TABLE %s %s RULE %I', m.name, CASE r.ev_enabled WHEN 'D' THEN 'DISABLE'
+    WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE' END, r.rulename), NULL, NULL
+FROM member AS m JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = m.oid
+WHERE r.rulename <> '_RETURN' AND r.xmin::text <> ALL (m.scripts) AND m.relkind = 'r'
+UNION ALL
+SELECT m.extname, m.extversion, 4, p.polname::text,
+  pg_catalog.format('NOT EXISTS (SELECT FROM pg_catalog.pg_policy WHERE polrelid = %L::pg_catalog.regclass'
+                    ' AND polname = %L)', m.name, p.polname),
+  pg_catalog.format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', p.polname, m.name,
+    CASE WHEN p.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+    CASE p.polcmd WHEN '*' THEN 'ALL' WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE'
+      ELSE 'DELETE' END,
+    (SELECT pg_catalog.string_agg(CASE u.oid WHEN 0 THEN 'PUBLIC'
+       ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(u.oid)) END, ', ')
+     FROM pg_catalog.unnest(p.polroles) AS u (oid)))
+  || coalesce(' USING (' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')', '')
+  || coalesce(' WITH CHECK (' || pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) || ')', ''),
+  pg_catalog.format('POLICY %I ON %s', p.polname, m.name), pg_catalog.obj_description(p.oid, 'pg_policy')
+FROM member AS m JOIN pg_catalog.pg_policy AS p ON p.polrelid = m.oid WHERE p.xmin::text <> ALL (m.scripts)
+UNION ALL
+SELECT m.extname, m.extversion, 4, s.stxname::text,
+  pg_catalog.format('NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext AS s JOIN pg_catalog.pg_namespace AS n'
+                    ' ON n.oid = s.stxnamespace WHERE s.stxname = %L AND n.nspname = %L)', s.stxname, n.nspname),
+  pg_catalog.pg_get_statisticsobjdef(s.oid), pg_catalog.format('STATISTICS %I.%I', n.nspname, s.stxname),
+  pg_catalog.obj_description(s.oid, 'pg_statistic_ext')
+FROM member AS m JOIN pg_catalog.pg_statistic_ext AS s ON s.stxrelid = m.oid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = s.stxnamespace WHERE s.xmin::text <> ALL (m.scripts)
+UNION ALL
+SELECT m.extname, m.extversion, 6, 'row security',
+  pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = %L::pg_catalog.regclass AND (relrowsecurity,'
+                    ' relforcerowsecurity) <> (%L, %L))', m.name, c.relrowsecurity, c.relforcerowsecurity),
+  pg_catalog.format('ALTER TABLE %s %s ROW LEVEL SECURITY, %s ROW LEVEL SECURITY', m.name,
+    CASE WHEN c.relrowsecurity THEN 'ENABLE' ELSE 'DISABLE' END,
+    CASE WHEN c.relforcerowsecurity THEN 'FORCE' ELSE 'NO FORCE' END), NULL, NULL
+FROM member AS m JOIN pg_catalog.pg_class AS c ON c.oid = m.oid
+WHERE c.relrowsecurity OR c.relforcerowsecurity
+UNION ALL
+SELECT m.extname, m.extversion, 6, 'options',
+  pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = %L::pg_catalog.regclass'
+                    ' AND reloptions IS DISTINCT FROM %L)', m.name, c.reloptions),
+  pg_catalog.format('ALTER TABLE %s SET (%s)', m.name, (SELECT pg_catalog.string_agg(pg_catalog.format('%I=%L',
+    pg_catalog.split_part(o.entry, '=', 1), pg_catalog.substr(o.entry, pg_catalog.strpos(o.entry, '=') + 1)), ', ')
+    FROM pg_catalog.unnest(c.reloptions) AS o (entry))), NULL, NULL
+FROM member AS m JOIN pg_catalog.pg_class AS c ON c.oid = m.oid WHERE c.reloptions <> '{}' AND c.relkind IN ('r', 'm')
+UNION ALL
+SELECT m.extname, m.extversion, 6, 'identity',
+  pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = %L::pg_catalog.regclass'
+                    ' AND relreplident <> %L)', m.name, c.relreplident),
+  pg_catalog.format('ALTER TABLE %s REPLICA IDENTITY %s', m.name, CASE c.relreplident WHEN 'f' THEN 'FULL'
+    WHEN 'n' THEN 'NOTHING' ELSE (SELECT pg_catalog.format('USING INDEX %I', x.relname) FROM pg_catalog.pg_index AS i
+      JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid
+      WHERE i.indrelid = c.oid AND i.indisreplident) END), NULL, NULL
+FROM member AS m JOIN pg_catalog.pg_class AS c ON c.oid = m.oid
+WHERE c.relkind IN ('r', 'p') AND (c.relreplident IN ('f', 'n') OR EXISTS (SELECT FROM pg_catalog.pg_index AS i
+  WHERE i.indrelid = c.oid AND i.indisreplident AND c.relreplident = 'i'))
+UNION ALL
+SELECT m.extname, m.extversion, 6, 'cluster',
+  pg_catalog.format('NOT (SELECT indisclustered FROM pg_catalog.pg_index'
+                    ' WHERE indexrelid = pg_catalog.to_regclass(%L))',
+                    pg_catalog.format('%I.%I', n.nspname, x.relname)),
+  pg_catalog.format('ALTER TABLE %s CLUSTER ON %I', m.name, x.relname), NULL, NULL
+FROM member AS m JOIN pg_catalog.pg_index AS i ON i.indrelid = m.oid
+  JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = x.relnamespace WHERE i.indisclustered AND i.xmin::text <> ALL (m.scripts)
+UNION ALL
+SELECT m.extname, m.extversion, 0, a.attname::text,
+  pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_attribute AS a LEFT JOIN pg_catalog.pg_attrdef AS d'
+    ' ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = %L::pg_catalog.regclass AND a.attname = %L'
+    ' AND NOT a.attisdropped AND pg_catalog.pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM %L)',
+    m.name, a.attname, pg_catalog.pg_get_expr(d.adbin, d.adrelid)),
+  pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I %s', m.name, a.attname,
+    coalesce('SET DEFAULT ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid), 'DROP DEFAULT')), NULL, NULL
+FROM member AS m JOIN pg_catalog.pg_attribute AS a ON a.attrelid = m.oid
+  LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity = ''
+  AND (a.xmin::text <> ALL (m.scripts) OR d.xmin::text <> ALL (m.scripts))
+UNION ALL
+SELECT m.extname, m.extversion, 0, a.attname::text,
+  pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = %L::pg_catalog.regclass'
+    ' AND attname = %L AND NOT attisdropped AND attnotnull <> %L)', m.name, a.attname, a.attnotnull),
+  pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I %s NOT NULL', m.name, a.attname,
+    CASE WHEN a.attnotnull THEN 'SET' ELSE 'DROP' END), NULL, NULL
+FROM member AS m JOIN pg_catalog.pg_attribute AS a ON a.attrelid = m.oid
+WHERE a.attnum > 0 AND NOT a.attisdropped AND m.relkind IN ('r', 'p', 'f') AND a.xmin::text <> ALL (m.scripts)
+UNION ALL
+SELECT m.extname, m.extversion, 7, pg_catalog.format('comment %s', d.objsubid),
+  pg_catalog.format(CASE WHEN d.objsubid = 0
+    THEN 'pg_catalog.obj_description(%L::pg_catalog.regclass, ''pg_class'') IS DISTINCT FROM %L'
+    ELSE 'EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = %1$L::pg_catalog.regclass AND attname = %3$L'
+      ' AND NOT attisdropped AND pg_catalog.col_description(attrelid, attnum) IS DISTINCT FROM %2$L)' END,
+    m.name, d.description, a.attname),
+  pg_catalog.format('COMMENT ON %s %s%s IS %L', CASE WHEN d.objsubid > 0 THEN 'COLUMN' WHEN m.relkind = 'v' THEN 'VIEW'
+    WHEN m.relkind = 'm' THEN 'MATERIALIZED VIEW' WHEN m.relkind = 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END,
+    m.name, coalesce('.' || pg_catalog.quote_ident(a.attname), ''), d.description), NULL, NULL
+FROM member AS m JOIN pg_catalog.pg_description AS d
+    ON d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objoid = m.oid
+  LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = m.oid AND a.attnum = d.objsubid AND d.objsubid > 0
+WHERE d.xmin::text <> ALL (m.scripts)
+ORDER BY extname, turn, item, object
+"""
+
+
+def on_extensions_tables(conn: psycopg.Connection[Any]) -> list[str]:
+    """Return commands that give a copy what it lacks on extensions' tables; conn: in the base's snapshot.
+
+    They take a superuser: what a trusted extension has made is the one of the source's who owns its server.
+    """
+    commands = []
+    rows = conn.execute((_MEMBERS + _ITEMS).encode()).fetchall()
+    for (extension, version), items in groupby(rows, key=lambda row: (row[0], row[1])):
+        same = f"extname = {quote_literal(extension)} AND extversion = {quote_literal(version)}"
+        lines = [f"  IF {row[4]} THEN\n    {_command(*row[5:])};\n  END IF;\n" for row in items]
+        there = f"IF EXISTS (SELECT FROM pg_catalog.pg_extension WHERE {same}) THEN\n"
+        body = f"BEGIN\n{IF_SUPERUSER} {there}" + "".join(lines) + "END IF; END IF;\nEND"
+        commands.append(f"DO LANGUAGE plpgsql {quote_literal(body)}")
+    return commands
+
+
+def _command(command: str, name: str | None, comment: str | None) -> str:
+    if name is None or comment is None:
+        return command
+    return f"{command};\n    COMMENT ON {name} IS {quote_literal(comment)}"
