@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from cluster import Cluster
+from restoring import TABLES, Target, insert
 from source import Scribe
 
 from scribe.common.errors import UsageError
@@ -137,3 +139,30 @@ def test_a_restore_does_not_resume_in_a_database_whose_position_is_a_strangers(
         assert shouts(cluster) == before
     finally:
         cluster.dropdb(target)
+
+
+def test_nobody_has_a_part_in_what_a_restore_keeps_in_the_copy(cluster: Cluster, target: Target) -> None:
+    """Who may write there names roles to be changed, or has a trigger act when the position is moved."""
+    cluster.psql(
+        "DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;"
+        "GRANT pg_read_all_data, pg_write_all_data TO mallory"
+    )
+    given = "ALTER DEFAULT PRIVILEGES FOR ROLE postgres GRANT ALL ON {} TO {};\n"
+    pairs = [(kind, to) for kind in ("SCHEMAS", "TABLES", "FUNCTIONS") for to in ("mallory", "PUBLIC")]
+    target.archive.base("".join(given.format(*pair) for pair in pairs) + TABLES)
+    target.archive.segment([insert(2)])
+    try:
+        target.run()
+        others = (
+            "SELECT o.name FROM (SELECT nspname AS name, nspacl AS acl FROM pg_namespace WHERE nspname = 'scribe'"
+            " UNION ALL SELECT relname, relacl FROM pg_class WHERE relnamespace = 'scribe'::regnamespace) AS o,"
+            " aclexplode(o.acl) AS a WHERE a.grantee <> 'postgres'::regrole"
+        )
+        assert target.rows(others) == []
+        with cluster.connect(target.name, user="mallory") as conn:
+            with pytest.raises(psycopg.Error, match="only a restore writes into scribe.made"):
+                conn.execute("INSERT INTO scribe.made VALUES ('role', 'postgres')")
+            with pytest.raises(psycopg.Error, match="permission denied for table position"):
+                conn.execute("CREATE TRIGGER t BEFORE UPDATE ON scribe.position EXECUTE FUNCTION pg_catalog.now()")
+    finally:
+        cluster.psql("REVOKE pg_read_all_data, pg_write_all_data FROM mallory")

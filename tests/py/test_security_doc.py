@@ -53,11 +53,13 @@ SHOWN = {
     "cannot have what it planted in a schema `scribe` run by a file": "planted:"
     "test_a_file_that_a_superuser_runs_by_hand_touches_nothing_that_was_planted",
     # others
-    "has none on what is in": "planted:test_default_privileges_give_nobody_a_right_on_what_is_ours",
+    "has none on what is in": "planted:test_default_privileges_give_nobody_a_right_on_what_is_ours"
+    " ownership:test_nobody_has_a_part_in_what_a_restore_keeps_in_the_copy",
     "can read the texts": "privileges:test_password_hashes_are_in_the_globals_alone",
     "cannot hide anything with what it reads": "hostile:test_who_reads_every_table_hides_nothing",
     "cannot write into the tables": "forgery:test_who_may_write_all_data_writes_no_history"
     " forgery:test_no_subscription_writes_history",
+    "cannot name a role in a copy": "ownership:test_nobody_has_a_part_in_what_a_restore_keeps_in_the_copy",
     "can read every change, and drop": "confirmation:test_a_slot_made_anew_under_the_same_name_breaks_the_chain",
     "cannot run anything by the name of a role": "roles:test_names_of_roles_that_look_like_statements_are_names",
     "cannot get the rights of the roles below": "planted:test_a_role_that_somebody_made_first_gets_no_rights",

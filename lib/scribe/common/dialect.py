@@ -199,6 +199,19 @@ _ENABLE = (
     "    EXECUTE pg_catalog.format('ALTER EVENT TRIGGER %I ENABLE %s', found.name,"
     " CASE found.mode WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END);\n"
 )
+# What is in the schema is called and written with the rights of who restores: default privileges give nobody a part.
+_KEEP_TO_OURSELVES = """\
+  FOR found IN SELECT DISTINCT o.what, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE r.rolname::text END AS who, a.grantee
+    FROM (SELECT 'SCHEMA scribe' AS what, n.nspowner AS owner, n.nspacl AS acl FROM pg_catalog.pg_namespace AS n
+        WHERE n.nspname = 'scribe'
+      UNION ALL SELECT 'TABLE scribe.' || c.relname::text, c.relowner, c.relacl FROM pg_catalog.pg_class AS c
+        WHERE c.relnamespace = pg_catalog.to_regnamespace('scribe') AND c.relkind = 'r') AS o,
+      pg_catalog.aclexplode(o.acl) AS a LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+    WHERE a.grantee <> o.owner LOOP
+    EXECUTE pg_catalog.format(CASE found.grantee WHEN 0 THEN 'REVOKE ALL ON %s FROM PUBLIC'
+      ELSE 'REVOKE ALL ON %s FROM %I' END, found.what, found.who);
+  END LOOP;
+"""
 QUIET = (
     "DO LANGUAGE plpgsql $scribe$\n"
     "DECLARE\n"
@@ -227,8 +240,7 @@ QUIET = (
         " ON CONFLICT (name) DO UPDATE SET mode = EXCLUDED.mode;"
     )
     + "END\n"
-    "$function$;\n"
-    "END\n"
+    "$function$;\n" + _KEEP_TO_OURSELVES + "END\n"
     "$scribe$;\n"
 )
 WAKE = "SELECT scribe.fire_event_triggers(true);\n"
@@ -352,6 +364,23 @@ TAKE_MARKS = (
 )
 
 
+# Roles that are named there are changed by what follows. A member of pg_write_all_data could name others.
+_MADE_BY_US = """\
+  CREATE FUNCTION scribe.refuse_write() RETURNS trigger LANGUAGE plpgsql AS $function$
+BEGIN
+  IF NOT pg_catalog.has_table_privilege(current_user, tg_relid, 'TRIGGER') THEN
+    RAISE EXCEPTION 'only a restore writes into %', tg_relid::pg_catalog.regclass
+      USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NULL;
+END
+$function$;
+  CREATE TRIGGER only_a_restore AFTER INSERT OR UPDATE OR DELETE ON scribe.made
+    FOR EACH ROW EXECUTE FUNCTION scribe.refuse_write();
+  ALTER TABLE scribe.made ENABLE ALWAYS TRIGGER only_a_restore;
+"""
+
+
 def build_epilogue(consistent_point: int, commands: Iterable[str] = ()) -> str:
     """Return what ends a base: the capture objects go, the position in the stream comes.
 
@@ -382,7 +411,9 @@ def build_epilogue(consistent_point: int, commands: Iterable[str] = ()) -> str:
         "  CREATE TABLE scribe.made (kind text, name text, PRIMARY KEY (kind, name));\n"
         "  COMMENT ON TABLE scribe.made IS"
         " 'roles and tablespaces that this restore made, and its files may change; all others stay as they are';\n"
-        "  FOR found IN SELECT m.* FROM unnest(names, modes) AS m (name, mode)"
+        + _MADE_BY_US
+        + _KEEP_TO_OURSELVES
+        + "  FOR found IN SELECT m.* FROM unnest(names, modes) AS m (name, mode)"
         " JOIN pg_catalog.pg_event_trigger AS e ON e.evtname = m.name LOOP\n" + _ENABLE + "  END LOOP;\n"
         "END\n"
         "$scribe$;\n" + TAKE_MARKS + "RESET session_replication_role;\n" + end_of_epilogue(consistent_point)

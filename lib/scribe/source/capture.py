@@ -154,7 +154,7 @@ def install(
         conn.execute(_AT_REST)
         if is_restored(conn) and not is_installed(conn):
             conn.execute("DROP TABLE IF EXISTS scribe.position, scribe.made, scribe.quieted, scribe.skipped")
-            conn.execute("DROP FUNCTION IF EXISTS scribe.fire_event_triggers(boolean)")
+            conn.execute("DROP FUNCTION IF EXISTS scribe.fire_event_triggers(boolean), scribe.refuse_write()")
             _drop_empty_schema(conn)
         try:
             with conn.transaction():
