@@ -13,6 +13,7 @@ busy with something else moves both sides. The report goes to stdout, --json FIL
     keep     whether stream and rotation keep up with 10,000 row changes a second, with scribe_decoder and with pgoutput
     restore  scribe-restore, and psql with the same files, beside the source's own time, COPY of the rows, and peers
     parts    scribe-restore --table, scribe-peek and scribe-undo of a table with 1 % of the data, beside all of it
+    moving   from the last write on the old server to the first on the new one (PG_CONFIG_NEW), beside pg_dump into psql
     offsite  to and from an object store beside the library alone, and a restore from one that is 20 ms away
     search   MB of plain SQL that scribe-log searches per second of CPU, beside zstdgrep; questions to 10,000 manifests
 
@@ -40,6 +41,7 @@ from copying import find_version
 from draining import measure_decoding, measure_memory, report_decoding, report_memory
 from keeping import measure_keeping, report_keeping
 from losing import measure_losing, report_losing
+from moving import measure_moving, report_moving
 from overhead import measure_overhead, report_overhead
 from parting import measure_parts, report_parts
 from place import MB, Bench, allow_plugins
@@ -62,6 +64,7 @@ MEASURES: dict[str, tuple[Callable[[Bench], None], Callable[[Any], list[str]]]] 
     "restore": (measure_restore, report_restore),
     "parts": (measure_parts, report_parts),
     "search": (measure_searching, report_searching),
+    "moving": (measure_moving, report_moving),
     "offsite": (measure_offsite, report_offsite),
 }
 

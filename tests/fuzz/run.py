@@ -272,7 +272,8 @@ class Round:
             states = []
             for base in (source, derived):
                 self.cluster.dropdb(self.copies[0])
-                self._run("scribe-restore", "-d", self.copies[0], "--no-globals", "--base", base.name)
+                # with globals: the stream may have dropped a role since, of this very cluster
+                self._run("scribe-restore", "-d", self.copies[0], "--base", base.name)
                 states.append(self._dump(self.copies[0]))
             for name in ("scribe-restore", "psql alone"):
                 try:
@@ -281,6 +282,7 @@ class Round:
                     raise Failure(f"derived differs: {_kind(str(error))}", f"{name}: {error}") from None
                 if name == "scribe-restore":
                     self._createdb(self.copies[1])
+                    self.cluster.psql((derived / "globals.sql").read_text(), "postgres", check=False)
                     self.scribe.run_files_with_psql(self.copies[1], derived)
                     states[1] = self._dump(self.copies[1])
                     self.cluster.dropdb(self.copies[1])
