@@ -319,10 +319,29 @@ append_executed_grant(Writer *writer, const Fact *fact, bool grantor)
 }
 
 /*
+ * What an older server gives, which knows no options: there a member may always
+ * act as the group.  Who may not on the source, nor give himself the right to,
+ * gets nothing.
+ */
+static void
+append_plain_grant(Writer *writer, const Fact *fact)
+{
+	StringInfo	body = &writer->body;
+
+	if (strstr(fact->value, "SET FALSE") == NULL || strstr(fact->value, "ADMIN TRUE") != NULL)
+	{
+		append_grant(writer, body, fact, false, false);
+		return;
+	}
+	appendStringInfoString(body, "RAISE WARNING 'left out, since this server would give more than the source: %', ");
+	append_name(body, psprintf("membership of %s in %s %s", fact_name(writer->now, FACT_ROLE, fact->b),
+							   fact_name(writer->now, FACT_ROLE, fact->a), fact->value));
+}
+
+/*
  * A membership is the member's.  The grantor need not have the right on the
  * target, where another role may be the server's first superuser: then that
  * one gives it, with the same options, since without them it could be more.
- * An older server knows no options.
  *
  * Where roles are already as they are on the source now, what was granted once
  * may be the other way round, and no server has both: that one stays as it is.
@@ -343,7 +362,7 @@ write_member(Writer *writer, const Fact *fact)
 		appendStringInfoString(body, "      EXCEPTION WHEN OTHERS THEN\n        BEGIN\n          ");
 		append_executed_grant(writer, fact, false);
 		appendStringInfoString(body, "        EXCEPTION WHEN syntax_error THEN\n          ");
-		append_grant(writer, body, fact, false, false);
+		append_plain_grant(writer, fact);
 		appendStringInfoString(body, ";\n        END;\n      END;\n");
 	}
 	else

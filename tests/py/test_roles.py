@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 
@@ -170,6 +171,22 @@ def test_a_restore_on_another_server_brings_the_roles_as_they_are_now(changed: t
         assert_equal(source, other.dump("copy"), ("source", by))
 
 
+def give_as_an_older_server(scribe: Scribe, member: str) -> None:
+    """Run what gives a membership as a server reads it that knows no options: it may give no more than the source."""
+    cluster, text = scribe.cluster, subprocess.check_output(["zstdcat", *scribe.segments()], text=True)
+    blocks = re.findall(r"DO LANGUAGE plpgsql \$scribe\$\n.*?\n\$scribe\$;\n", text, re.DOTALL)
+    (block,) = [each for each in blocks if f" TO {member} " in each]
+    member_of = f"SELECT count(*) FROM pg_auth_members WHERE member = '{member}'::regrole"
+    group = cluster.value(f"SELECT roleid::regrole::text FROM pg_auth_members WHERE member = '{member}'::regrole")
+    name = f"{scribe.dbname}_older"
+    cluster.createdb(name)
+    cluster.psql(f"CREATE SCHEMA scribe; CREATE TABLE scribe.made AS SELECT 'role' AS kind, '{member}' AS name", name)
+    cluster.psql(f"REVOKE {group} FROM {member}")
+    cluster.psql(block.replace(" WITH ADMIN ", " WITH NO ADMIN "), name)
+    assert cluster.value(member_of) == 0, block
+    cluster.dropdb(name)
+
+
 def test_memberships_are_those_of_the_source_on_a_server_of_another_superuser(scribe: Scribe) -> None:
     """The source's first superuser has given them, who is not that of a throw-away server, nor of many a target."""
     cluster, prefix = scribe.cluster, f"{scribe.dbname}_m"
@@ -197,6 +214,8 @@ def test_memberships_are_those_of_the_source_on_a_server_of_another_superuser(sc
         found = scribe.run("scribe-peek", "-c", query, "--", "-At").stdout.split()
         assert found == [line for (line,) in cluster.query(query)]
         assert len(found) == 3
+        if options:
+            give_as_an_older_server(scribe, f"{prefix}_late")
     finally:
         scribe.close()
         for name in ("team", "early", "gone", "left", "late"):

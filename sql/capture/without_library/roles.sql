@@ -180,10 +180,13 @@ BEGIN
         UNION ALL SELECT 5, m.role, 'REVOKE ROLE', scribe.if_role_made(m.name, format('REVOKE %I FROM %I', m.granted, m.name))
             FROM made AS m WHERE m.granted IS NOT NULL AND m.was IS NOT NULL
         UNION ALL SELECT 6, m.role, 'GRANT ROLE', scribe.if_role_made(m.name, CASE
-                WHEN strpos(m.is_now, ', SET ') > 0 THEN  -- an older server knows no options
-                    format('BEGIN EXECUTE %L; EXCEPTION WHEN syntax_error THEN GRANT %I TO %I%s; END',
-                        format('GRANT %I TO %I%s', m.granted, m.name, m.is_now), m.granted, m.name,
-                        CASE WHEN strpos(m.is_now, 'ADMIN TRUE') > 0 THEN ' WITH ADMIN OPTION' ELSE '' END)
+                WHEN strpos(m.is_now, ', SET ') > 0 THEN  -- an older server knows no options: there a member may always act as the group
+                    format('BEGIN EXECUTE %L; EXCEPTION WHEN syntax_error THEN %s; END', format('GRANT %I TO %I%s', m.granted, m.name, m.is_now),
+                        CASE WHEN strpos(m.is_now, 'ADMIN TRUE') > 0 THEN format('GRANT %I TO %I WITH ADMIN OPTION', m.granted, m.name)
+                            WHEN strpos(m.is_now, 'SET FALSE') > 0 THEN
+                                format('RAISE WARNING ''left out, since this server would give more than the source: %%'', %L',
+                                    format('membership of %s in %s%s', m.name, m.granted, m.is_now))
+                            ELSE format('GRANT %I TO %I', m.granted, m.name) END)
                 ELSE format('GRANT %I TO %I%s', m.granted, m.name, m.is_now) END)
             FROM made AS m WHERE m.granted IS NOT NULL AND m.is_now IS NOT NULL
         UNION ALL SELECT 7, m.role, 'ALTER ROLE', scribe.if_role_made(m.name, CASE
