@@ -161,6 +161,23 @@ def test_what_was_checked_at_the_end_still_holds_at_commit(applied: Applied) -> 
         assert "a row of s.child would refer to no row of s.parent" in said.result(30)
 
 
+def test_who_keeps_a_lock_is_named_and_nobody_waits_behind_us(
+    applied: Applied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    for name in ("PGHOST", "PGPORT", "PGUSER"):
+        monkeypatch.setenv(name, applied.cluster.env[name])
+    with applied.cluster.connect(applied.name) as other, applied.cluster.connect(applied.name) as conn:
+        other.execute("BEGIN")
+        other.execute("INSERT INTO s.mine VALUES ('x')")
+        with pytest.raises(ScribeError, match=f"process {other.info.backend_pid} .* is in the way") as caught:
+            apply(conn, Plan([], [step("s", "mine")]), wait=1, tell=said.append)
+        assert caught.value.status == 75 and len(said) == 1
+        other.execute("COMMIT")
+        apply(conn, Plan([], [step("s", "mine")]), wait=1)
+    assert applied.count("s.mine") == 2
+
+
 def test_a_server_that_goes_away_is_tried_again_unless_it_may_have_committed(applied: Applied) -> None:
     applied.add(DEFERRED.replace("PERFORM public.who('', '{one}')", "PERFORM pg_terminate_backend(pg_backend_pid())"))
     end = Step(Piece("", "SELECT pg_catalog.pg_terminate_backend(pg_catalog.pg_backend_pid());\n"), ())

@@ -180,7 +180,7 @@ def apply_to(target: str, plan: Plan, talk: Talk) -> int:
     """Run the plan on a database."""
     export_connection({"dbname": target})
     with connect(options=WRITING) as conn:
-        apply(conn, plan)
+        apply(conn, plan, tell=talk.info)
     talk.info("done")
     return 0
 

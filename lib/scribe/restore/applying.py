@@ -8,6 +8,7 @@ can also give a table's name to another table, if the schema is its owner's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,10 @@ from scribe.common.errors import ScribeError, TryAgainError
 from scribe.restore.constraints import Table
 from scribe.restore.dropped import Piece
 from scribe.restore.undo import Plan, check_function, joined, lock, pieces, settings
+from scribe.source import brief_locks
+from scribe.source.brief_locks import run_briefly
+
+LOCK_WAIT = 60.0  # seconds for others to end, as long as they keep the locks that are needed
 
 # Both functions are there for one owner's statements alone: code of another owner's could call or replace them.
 _RUN = sql.SQL("""
@@ -51,23 +56,43 @@ _LACKING = (
 _LATER = 'Run "scribe-rotate --wait-lsn current", then try again: the archive knows more then.'
 
 
-def apply(conn: psycopg.Connection[Any], plan: Plan) -> None:
-    """Run a plan in one transaction. Raises ScribeError, which says if it is not known whether anything was changed."""
+def apply(
+    conn: psycopg.Connection[Any],
+    plan: Plan,
+    *,
+    wait: float = LOCK_WAIT,
+    tell: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Run a plan in one transaction. Raises ScribeError, which says if it is not known whether anything was changed.
+
+    Whoever may write to a table, or only read it, can keep a lock of it for ever, and everybody who comes later would
+    wait behind us. wait: seconds in which the locks are asked for, briefly and again; tell: gets who is in the way.
+    """
     conn.prepare_threshold = None  # an owner's code could put a statement of its own under the name of a prepared one
     whole = False
+
+    def work() -> None:
+        nonlocal whole
+        whole = False
+        _Application(conn, plan).run()
+        whole = True
+
     try:
-        with conn.transaction():
-            _Application(conn, plan).run()
-            whole = True
+        run_briefly(conn, work, "take it back", wait=wait, tell=tell, limited=False)
     except psycopg.Error as error:
         said = error.diag.message_primary or str(error).strip()
         if conn.broken and whole:
             hint = "Look at the rows before you run it again."
             raise ScribeError(f"lost the server at COMMIT; it may have been taken back, or not: {said}", hint) from None
-        if conn.broken or isinstance(error, psycopg.errors.DeadlockDetected):
+        if conn.broken:
             raise TryAgainError(f"could not take it back: {said}", "Nothing was changed. Run it again.") from None
         hint = _LACKING if isinstance(error, psycopg.errors.InsufficientPrivilege) else _LATER
         raise _refusal(f"could not take it back: {said}", hint) from None
+
+
+def _pinned() -> str:
+    """Return what pins the meaning of the statements, and bounds how long they wait for a lock."""
+    return f"{settings()}SET LOCAL lock_timeout = {brief_locks.LOCK_WAIT * 1000:.0f};\n"
 
 
 def _refusal(message: str, hint: str) -> ScribeError:
@@ -83,7 +108,7 @@ class _Application:
 
     def run(self) -> None:
         """Run it."""
-        self._conn.execute((settings() + lock(self._plan)).encode())
+        self._conn.execute((_pinned() + lock(self._plan)).encode())
         self._known = {table: self._look_up(table) for table in self._plan.tables}
         for piece in joined(map(self._with_owner, pieces(self._plan))):
             self._run(piece)
@@ -103,7 +128,7 @@ class _Application:
                 raise _refusal(f"{'.'.join(table)} is no longer the table that it was", "Look what has renamed it.")
         self._conn.execute(check_function().encode())
         self._conn.execute(_RUN.format(owner=sql.Identifier(piece.owner), text=sql.Literal(piece.text)))
-        self._conn.execute(settings().encode())
+        self._conn.execute(_pinned().encode())
         self._conn.execute(_CLEAN)
         if (found := self._conn.execute(_DEFERRED).fetchone()) is not None:
             hint = "Let its owner disable it, or print the SQL and run it with psql."
