@@ -29,14 +29,27 @@ _RELATIONS = """
     ORDER BY 1"""
 # pg_dump never says whether public is there.
 _SCHEMAS = "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'scribe' ORDER BY 1"
-# pg_dump puts the columns that a table inherits first, in its parents' order.
-_HEIRS = """
-    SELECT c.oid::pg_catalog.regclass::text,
-      pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attname)
-    FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
-    WHERE c.relkind = 'r' AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
-      AND c.oid IN (SELECT inhrelid FROM pg_catalog.pg_inherits)
-    GROUP BY c.oid"""
+# What pg_dump says of neither of two databases: how columns that a table inherits are placed, which triggers of
+# constraints are switched off, what a range type's functions are called.
+_UNSAID = {
+    "order of columns": """
+        SELECT c.oid::pg_catalog.regclass, pg_catalog.string_agg(a.attname, ', ' ORDER BY a.attnum)
+        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid
+        WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
+          AND c.relnamespace::pg_catalog.regnamespace::text !~ '^(pg_.*|information_schema|scribe)$'
+        GROUP BY 1""",
+    "triggers of constraints": """
+        SELECT t.tgrelid::pg_catalog.regclass, t.tgfoid::pg_catalog.regproc,
+          t.tgconstrrelid::pg_catalog.regclass, t.tgenabled
+        FROM pg_catalog.pg_trigger AS t WHERE t.tgisinternal AND t.tgenabled <> 'O'""",
+    "comments on constraint triggers": """
+        SELECT k.conrelid::pg_catalog.regclass, k.conname, d.description
+        FROM pg_catalog.pg_description AS d JOIN pg_catalog.pg_constraint AS k ON k.oid = d.objoid AND k.contype = 't'
+        WHERE d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass""",
+    "constructors": """
+        SELECT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_proc AS p
+        WHERE p.prosrc ~ '^(multi)?range_constructor' AND p.oid >= 16384""",
+}
 _LARGE_OBJECTS = """
     SELECT oid, lomowner::pg_catalog.regrole, pg_catalog.md5(pg_catalog.lo_get(oid))
     FROM pg_catalog.pg_largeobject_metadata ORDER BY 1"""
@@ -46,6 +59,7 @@ _UNLOGGED = """
 
 _OURS = r'--\n-- Name: ((EVENT TRIGGER|PUBLICATION) )?"?!?scribe_[^;]*; Type: (EVENT TRIGGER|COMMENT|PUBLICATION)'
 _OUR_TRIGGER = re.compile(_OURS)
+_NUMBERED = re.compile(r'"((?:RI|Unique)_ConstraintTrigger_(?:[ac]_)?)\d+"')
 _NOISE = re.compile(r"^(--.*)?$|^\\(un)?restrict |^SET |^SELECT pg_catalog.set_config")
 
 
@@ -56,14 +70,14 @@ def dump_state(conn: psycopg.Connection[Any], pg_dump: str, env: Mapping[str, st
     """
     state: State = {"schema": _dump_schema(pg_dump, env)}
     state["schemas"] = [str(name) for (name,) in conn.execute(_SCHEMAS).fetchall()]
+    state |= {name: sorted(map(str, conn.execute(query).fetchall())) for name, query in _UNSAID.items()}
     roots = read_roots(conn)
-    heirs = dict(conn.execute(_HEIRS).fetchall())
     for relation, kind, name in conn.execute(_RELATIONS).fetchall():
         if kind == "S":
             row = conn.execute(f"SELECT last_value, is_called FROM {relation}").fetchone()
             state[f"sequence {relation}"] = [str(row)]
         elif name not in roots:
-            state[f"rows of {relation}"] = _dump_rows(conn, f"ONLY {relation}", heirs.get(relation, "*"))
+            state[f"rows of {relation}"] = _dump_rows(conn, f"ONLY {relation}")
     for root in set(roots.values()):  # in a copy, a row may lie in another partition
         state[f"rows of {root}"] = _dump_rows(conn, root.removesuffix(" (all partitions)"))
     for oid, owner, digest in conn.execute(_LARGE_OBJECTS).fetchall():
@@ -84,10 +98,10 @@ def _dump_schema(pg_dump: str, env: Mapping[str, str]) -> list[str]:
     dumped = subprocess.run(command, env=env, capture_output=True, text=True, errors="backslashreplace", check=True)
     text = dumped.stdout
     blocks = [block for block in re.split(r"(?m)^(?=--\n-- Name: )", text) if not _OUR_TRIGGER.match(block)]
-    return [line for line in "".join(blocks).splitlines() if not _NOISE.match(line)]
+    return [_NUMBERED.sub(r"\1", line) for line in "".join(blocks).splitlines() if not _NOISE.match(line)]
 
 
-def _dump_rows(conn: psycopg.Connection[Any], relation: str, columns: str = "*") -> list[str]:
+def _dump_rows(conn: psycopg.Connection[Any], relation: str) -> list[str]:
     """Return a table's rows as sorted text, or, for a large one, their number and a digest that ignores their order."""
     (count,) = conn.execute(f"SELECT count(*) FROM {relation}").fetchall()[0]
     if count > ROWS_COMPARED_AS_TEXT:
@@ -96,7 +110,7 @@ def _dump_rows(conn: psycopg.Connection[Any], relation: str, columns: str = "*")
         return [f"{count} rows, digest {digest}"]
     # unconverted where the database may hold bytes that are no characters
     encoding = "SQL_ASCII" if conn.info.parameter_status("server_encoding") == "SQL_ASCII" else "UTF8"
-    with conn.cursor().copy(f"COPY (SELECT {columns} FROM {relation}) TO STDOUT (ENCODING '{encoding}')") as copy:
+    with conn.cursor().copy(f"COPY (SELECT * FROM {relation}) TO STDOUT (ENCODING '{encoding}')") as copy:
         text = b"".join(bytes(block) for block in copy)
     return sorted(line.decode(errors="backslashreplace") for line in text.split(b"\n")[:-1])
 

@@ -43,6 +43,7 @@ from scribe.common.postgres import (
 )
 from scribe.common.process import die_with
 from scribe.decoders.registry import decoder_of
+from scribe.dump.as_made import AsMade, find_as_made, made_alike
 from scribe.dump.config_rows import build_config_rows
 from scribe.dump.contents import read_roots
 from scribe.dump.extension_tables import on_extensions_tables
@@ -63,6 +64,7 @@ from scribe.source.ownership import has_table
 from scribe.source.server import inspect
 from scribe.source.slot import Export, create_slot
 from scribe.source.unrestorable import find_absent
+from scribe.source.unsaid import never_said
 from scribe.spool.contents import Spool
 from scribe.stream.recovery import followed_timeline
 
@@ -107,6 +109,7 @@ class Request:
     gaps: tuple[str, ...] = ()  # names of what the decoder loses, for the manifest
     by_root: bool = False  # partitions' rows are loaded through their roots
     checked: frozenset[tuple[bytes, bytes]] = frozenset()  # tables into which rows go without their CHECKs
+    made: AsMade = AsMade()  # what pg_dump makes otherwise than it is
     without_rows: tuple[Table, ...] = ()  # tables of which nothing but the definition is dumped
     without_schema: bool = False  # the schema scribe is left out: in a copy it holds nothing that a base has
 
@@ -223,7 +226,8 @@ def _pump(process: subprocess.Popen[bytes], request: Request, directory: Path, e
     assert process.stdout is not None
     sink.write(build_base_header().encode())
     try:
-        for block in without_validation(_read_dump(process.stdout), request.checked):
+        dump = _read_dump(process.stdout)
+        for block in without_validation(made_alike(dump, request.made) if request.made else dump, request.checked):
             sink.write(block)
     except ScribeError:
         if process.wait() == 0:
@@ -362,11 +366,13 @@ def _fill(
         before = read_tables(reader)
         config_rows = build_config_rows(reader)
         commands = [*_drop_publications(reader), *_detach(reader), *public_schema(reader)]
-        commands += on_extensions_tables(reader)
+        commands += [*on_extensions_tables(reader), *never_said(reader)]
         # from 16 on pg_dump sees to that by itself, but for enums within arrays, rows and ranges
-        request = replace(request, by_root=bool(read_roots(reader)), checked=find_checked(reader))
+        by_root, checked = bool(read_roots(reader)), find_checked(reader)
+        request = replace(request, by_root=by_root, checked=checked, made=find_as_made(reader))
     talk.note(f"dumping {len(before)} tables at {format_lsn(export.consistent_point)}")
     warnings = [*known.warnings, *hidden_contents(conn)]
+    warnings += [text for text, _ in request.made.warnings(request.format)]
     # pg_dump's output is in the database's own encoding
     acl = "SET client_encoding = 'UTF8';\n" + known.acl()
     epilogue = "\n" + acl + config_rows + build_epilogue(export.consistent_point, commands)

@@ -13,6 +13,7 @@ from scribe.common.dialect import quote_identifier
 from scribe.common.errors import ScribeError
 from scribe.common.postgres import levels_for_decoding, program_version
 from scribe.decoders.registry import plugin_of
+from scribe.dump.as_made import find_as_made
 from scribe.health.facts import Survey
 from scribe.health.findings import Finding, Limit, State, Value, count_text, worst
 from scribe.source.capture import GENERATED_KEYS, WITHOUT_IDENTITY, triggers_of
@@ -200,6 +201,8 @@ def check_ddl(survey: Survey, limit: Limit) -> Finding:
     if not rows and (absent := find_absent(survey.conn)):
         text = f"{absent[0].text} ({count_text(len(absent), 'part')})"
         return Finding("ddl", State.WARNING, text, f"{absent[0].remedy}.", values)
+    if not rows and (made := find_as_made(survey.conn).warnings(survey.base.manifest["format"])):
+        return Finding("ddl", State.WARNING, *made[0], values)
     if not rows and (columns := find_absent_values(survey.conn)):
         return Finding("ddl", State.WARNING, columns[0].text, f"{columns[0].remedy}, then take a new base.", values)
     if not rows:
