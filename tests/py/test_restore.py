@@ -239,3 +239,19 @@ def test_a_terminal_is_shown_progress_with_rate_and_remaining_time(target: Targe
     assert re.search(rb"\rscribe-restore: segments: \d+ %, \d+ of \d+ MB, [\d.]+ MB/s, \d+:\d\d min left\x1b\[K", shown)
     assert b"\r\x1b[Kscribe-restore: restored database" in shown
     assert b"min left" not in target.run("--resume").stderr.encode()
+
+
+def test_a_setting_that_only_the_sources_host_knows_is_left_out_and_said(target: Target) -> None:
+    """A locale, a time zone, a tablespace: whoever changes the schema chooses it, and would stop every restore."""
+    target.archive.base(TABLES)
+    settings = (
+        "SET LOCAL lc_monetary = 'xx_XX';\nSET LOCAL TimeZone = E'No/\\where';\n"
+        "SET LOCAL default_tablespace = 'no';\nSET LOCAL DateStyle = 'SQL, DMY';\n"
+    )
+    block = DDL.format("ALTER TABLE t ADD w text DEFAULT current_setting('DateStyle')").partition("\n")
+    target.archive.segment([f"{block[0]}\n{settings}{block[2]}"])
+    said = target.run().stderr
+    for name, value in (("lc_monetary", "xx_XX"), ("TimeZone", "No/where"), ("default_tablespace", "no")):
+        left = f'warning: setting left out: invalid value for parameter "{name}": "{value}"'
+        assert said.count(left) == 1, said
+    assert target.rows("SELECT w FROM public.t") == [("SQL, DMY",)]

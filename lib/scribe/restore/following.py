@@ -161,6 +161,7 @@ class Following(Restore):
     def _open_target(self) -> Iterator[Replayer]:
         """Connect to the target and find out where it stands."""
         with self._connect() as conn:
+            conn.add_notice_handler(self.hear)
             server.lock_target(conn)
             server.quiet_session(conn)
             self._check_followed(conn)

@@ -646,6 +646,22 @@ def _inwards(line: bytes) -> int:
     return 2 if line.startswith(_ROLE) else 1 if line.startswith(_PATH) else 0
 
 
+LEFT_OUT = ("setting left out: ", "left out, since ")  # how warnings of our own lines begin
+_OF_THE_HOST = re.compile(rb"SET LOCAL (?i:lc_monetary|TimeZone|default_tablespace) = ")
+_TRY = b"$scribe_try$"
+
+
+def tried(line: bytes) -> bytes:
+    """Return a line so that a value which this server does not have is left out with a warning.
+
+    A locale, a time zone, a tablespace: anybody may choose one that the source has, and stop every other's restore.
+    """
+    if not _OF_THE_HOST.match(line) or _TRY in line:
+        return line
+    body = line.rstrip(b"\n") + b" EXCEPTION WHEN OTHERS THEN RAISE WARNING 'setting left out: %', SQLERRM;"
+    return b"DO LANGUAGE plpgsql " + _TRY + b"BEGIN " + body + b" END" + _TRY + b";\n"
+
+
 def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:
     """Cut the text of a DDL block into the settings before it and the rest: a setting may change how the rest is read.
 
@@ -656,7 +672,7 @@ def split_ddl(text: bytes, *, owners: bool) -> list[bytes]:
     last = len(lines)
     while last > first and lines[last - 1].startswith((b"RESET ", *_AROUND)):
         last -= 1
-    before = sorted(lines[:first], key=_inwards)
+    before = [tried(line) for line in sorted(lines[:first], key=_inwards)]
     after = sorted(lines[last:], key=_inwards, reverse=True)
     if not owners:
         before = [line for line in before if not line.startswith((*_ROLE, _LOAN))]

@@ -39,11 +39,13 @@ from scribe.restore.extensions import compare_extensions
 from scribe.restore.narrow import Rows
 from scribe.restore.plan import build_plan
 from scribe.restore.refused import STANDARD_STRINGS_ONLY, check_function_settings, check_names
-from scribe.restore.replay import Replayer, Totals
+from scribe.restore.replay import LEFT_OUT, Replayer, Totals
 from scribe.restore.sequences import ADVANCE
 from scribe.restore.session import Session
 from scribe.restore.spool_tail import count_bytes, open_transactions, session_settings
 from scribe.restore.target import Options
+
+_MESSAGES, _LONGEST = 100, 500  # of what was left out; characters of one
 
 
 def _begin_session(replayer: Replayer, encoding: str) -> None:
@@ -95,6 +97,7 @@ class Restore:
         self.takes_up: bool = arguments.resume  # what an earlier run has left
         self.checked = False  # all files have been
         self.passed: list[str] = []  # segments of which nothing is restored
+        self._heard: set[str] = set()
         self.began = time.monotonic()
         self.progress = Progress(talk.program, quiet=arguments.quiet)
 
@@ -300,6 +303,7 @@ class Restore:
     def _replay(self, way: Way, resumed: int | None) -> dict[str, Any]:
         """Segments, sequences, settings, ANALYZE. Raises ScribeError."""
         with connect(dbname=self.name, options=f"{WRITING} -c synchronous_commit=off") as conn:
+            conn.add_notice_handler(self.hear)
             server.lock_target(conn)
             server.quiet_session(conn)
             state = server.read_position(conn)
@@ -327,6 +331,13 @@ class Restore:
         if self.lasting:
             server.finish(self.name, self.talk.warn)
         return self._report(way, replayer.position, replayer.totals)
+
+    def hear(self, said: psycopg.errors.Diagnostic) -> None:
+        """Pass on what lines of ours say that they have left out; whoever wrote what is replayed may say that, too."""
+        text = (said.message_primary or "")[:_LONGEST]
+        if text.startswith(LEFT_OUT) and text not in self._heard and len(self._heard) < _MESSAGES:
+            self._heard.add(text)
+            self.talk.warn(text)
 
     def _apply(self, replayer: Replayer, way: Way, *, resumed: bool) -> None:
         # A resumed run repeats the footer of the segment it stands at the end of: it may have been missed.
