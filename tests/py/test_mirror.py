@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import pty
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 
 import pytest
 from aged import Aged
+from cluster import ROOT
 from fleet import run_alone
 
 from scribe.archive.layout import Archive
@@ -274,6 +278,33 @@ def test_why_nothing_can_be_kept_or_decrypted_is_told(archive, url, tmp_path, mo
     with pytest.raises(OSError, match="No space left") as caught:
         mirror.fetch(data(mirror)[:1])
     assert str(caught.value.filename) == str(data(mirror)[0])
+
+
+DECRYPT = """
+import sys; from pathlib import Path; from scribe.offsite.encryption import decrypt
+print(b"".join(decrypt([b""], Path(sys.argv[1]))).decode())
+"""
+
+
+def test_nobody_is_asked_for_the_passphrase_of_a_key_and_it_is_kept_from_others(tmp_path, monkeypatch):
+    key, age = tmp_path / "key", tmp_path / "age"
+    key.write_text("")
+    key.chmod(0o604)
+    with pytest.raises(UsageError, match="everybody may read the secret keys"):
+        list(decrypt([b""], key))
+    key.chmod(0o640)
+    age.write_text("#!/bin/sh\nif (: </dev/tty) 2>/dev/null; then echo asks; else echo cannot; fi\n")
+    age.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", DECRYPT, str(key)])
+    said = b""
+    with contextlib.suppress(OSError):  # as a terminal ends
+        while block := os.read(terminal, 1000):
+            said += block
+    assert os.waitpid(pid, 0)[1] == 0 and said.strip() == b"cannot", said
 
 
 @pytest.mark.skipif(shutil.which("age") is None, reason="place: there is no age on this machine")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,8 @@ def encrypt(blocks: Iterable[bytes], recipients: Iterable[str]) -> Iterator[byte
 def decrypt(blocks: Iterable[bytes], keys: Path) -> Iterator[bytes]:
     """Yield what encrypted blocks hold. Raises ScribeError if the key does not fit, or something was changed."""
     _refuse_unreadable(keys)
+    if keys.stat().st_mode & stat.S_IROTH:
+        raise UsageError(f'everybody may read the secret keys in "{keys}"', f"Run \"chmod o= '{keys}'\".")
     yield from _through_age(["--decrypt", "-i", str(keys)], blocks)
 
 
@@ -51,7 +54,12 @@ def _through_age(arguments: list[str], blocks: Iterable[bytes]) -> Iterator[byte
         raise UsageError("could not find the program age", 'Install it, for instance with "apt-get install age".')
     failed: list[BaseException] = []
     with subprocess.Popen(
-        [program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        [program, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,  # without a terminal, at which it would ask for a key's passphrase, for each file
     ) as age:
         assert age.stdin is not None and age.stdout is not None and age.stderr is not None
         feeder = threading.Thread(target=_feed, args=(age, blocks, failed), daemon=True)
