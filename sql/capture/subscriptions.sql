@@ -33,10 +33,11 @@ BEGIN
             WHERE f.oid = (known->>'subserver')::oid), format('CONNECTION %L', subscription.subconninfo));
         SELECT string_agg(quote_ident(p), ', ') INTO publications FROM unnest(subscription.subpublications) AS p;
         made := ARRAY[format('CREATE SUBSCRIPTION %I %s PUBLICATION %s WITH (connect = false, slot_name = %s, '
-                'binary = %s, synchronous_commit = %L, streaming = %s%s)', subscription.subname, origin, publications, coalesce(quote_literal(subscription.subslotname), 'NONE'),
+                'binary = %s, synchronous_commit = %L, streaming = %s%s%s)', subscription.subname, origin, publications, coalesce(quote_literal(subscription.subslotname), 'NONE'),
                 CASE WHEN subscription.subbinary THEN 'true' ELSE 'false' END,
                 subscription.subsynccommit,
                 CASE subscription.substream::text WHEN 'p' THEN 'parallel' WHEN 't' THEN 'on' WHEN 'true' THEN 'on' ELSE 'off' END,
+                CASE WHEN known->>'subtwophasestate' <> 'd' THEN ', two_phase = true' END,
                 (SELECT string_agg(format(', %s = %L', o.option, known->>o.name), '')
                 FROM (VALUES ('disable_on_error', 'subdisableonerr', 'false'), ('password_required', 'subpasswordrequired', 'true'),
                     ('run_as_owner', 'subrunasowner', 'false'), ('origin', 'suborigin', 'any'), ('failover', 'subfailover', 'false'),

@@ -17,3 +17,8 @@ ALTER SUBSCRIPTION scribe_case_sub ADD PUBLICATION q WITH (refresh = false)\; IN
 /* not at its beginning */ ALTER SUBSCRIPTION scribe_case_sub RENAME TO scribe_case_kept;
 ALTER SUBSCRIPTION scribe_case_kept SET (slot_name = NONE);
 ALTER SUBSCRIPTION scribe_case_kept OWNER TO CURRENT_USER;
+SELECT current_setting('server_version_num')::int >= 150000 AS two_phase \gset
+\if :two_phase
+CREATE SUBSCRIPTION scribe_case_two CONNECTION 'host=nowhere.invalid dbname=x' PUBLICATION other WITH (connect = false, slot_name = NONE, two_phase = true, streaming = true, disable_on_error = true);
+ALTER SUBSCRIPTION scribe_case_two SET (slot_name = 'odd_slot');
+\endif
