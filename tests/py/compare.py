@@ -46,6 +46,24 @@ _UNSAID = {
         SELECT k.conrelid::pg_catalog.regclass, k.conname, d.description
         FROM pg_catalog.pg_description AS d JOIN pg_catalog.pg_constraint AS k ON k.oid = d.objoid AND k.contype = 't'
         WHERE d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass""",
+    "text search": """
+        SELECT m.mapcfg::pg_catalog.regconfig, m.maptokentype, m.mapseqno, m.mapdict::pg_catalog.regdictionary
+        FROM pg_catalog.pg_ts_config_map AS m""",
+    "members of the server's operator families": """
+        SELECT amopfamily, amopstrategy, amopopr::pg_catalog.regoperator::text FROM pg_catalog.pg_amop
+        WHERE oid >= 16384 AND amopfamily < 16384
+        UNION ALL SELECT amprocfamily, amprocnum, amproc::pg_catalog.regprocedure::text FROM pg_catalog.pg_amproc
+        WHERE oid >= 16384 AND amprocfamily < 16384""",
+    "comments on the server's objects": """
+        SELECT classoid, objoid, objsubid, description FROM pg_catalog.pg_description WHERE objoid < 16384""",
+    "privileges on the server's objects": """
+        SELECT oid::pg_catalog.regclass::text, relowner, relacl::text FROM pg_catalog.pg_class
+        WHERE oid < 16384 AND relkind IN ('r', 'v') AND relnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+        UNION ALL SELECT lanname, lanowner, lanacl::text FROM pg_catalog.pg_language WHERE oid < 16384
+        UNION ALL SELECT nspname, nspowner, nspacl::text FROM pg_catalog.pg_namespace
+        WHERE nspname = 'information_schema'
+        UNION ALL SELECT typname, typowner, '' FROM pg_catalog.pg_type WHERE oid < 16384
+        UNION ALL SELECT proname, proowner, proconfig::text FROM pg_catalog.pg_proc WHERE oid < 16384""",
     "constructors": """
         SELECT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_proc AS p
         WHERE p.prosrc ~ '^(multi)?range_constructor' AND p.oid >= 16384""",

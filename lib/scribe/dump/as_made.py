@@ -19,6 +19,7 @@ from scribe.archive.segments import Reader
 from scribe.common.dialect import quote_identifier
 from scribe.common.sqltext import quoting_after
 from scribe.dump.validated import in_blocks, plain_name, read_dump
+from scribe.source.unsaid import text_search
 
 _HELPER = "!scribe_columns"  # the other parent
 _QUOTED = rb'(?:[a-z_][a-z0-9_]*|"(?:[^"]|"")*")'
@@ -81,16 +82,18 @@ class AsMade:
     """Statements that pg_dump lacks, by the name that it gives a type or table, in the database's encoding.
 
     ranges: for after a range type; heirs: for before a table, its further parent, for after it; unordered: tables whose
-    columns come in another order in any base; held: tables of whose row type there are values.
+    columns come in another order in any base; held: tables of whose row type there are values; before_rows: for before
+    the first rows, with which generated columns are computed.
     """
 
     ranges: Mapping[Name, bytes] = field(default_factory=dict)
     heirs: Mapping[Name, tuple[bytes, bytes, bytes]] = field(default_factory=dict)
     unordered: tuple[Name, ...] = ()
     held: frozenset[Name] = frozenset()
+    before_rows: bytes = b""
 
     def __bool__(self) -> bool:
-        return bool(self.ranges or self.heirs)
+        return bool(self.ranges or self.heirs or self.before_rows)
 
     def warnings(self, form: str) -> list[tuple[str, str]]:
         """Return what a base of that format (plain or directory) does to values, and what to do about it."""
@@ -106,6 +109,9 @@ class AsMade:
                 text = f"the columns of {_shown(name)}, which inherits some, come in another order in a restore"
                 hint = _PLAIN if name in self.heirs else "Keep rows of that table as jsonb, or in a type of their own."
                 said.append((f"{text}, where values of its row type are read into other columns", hint))
+        if self.before_rows and not plain:
+            text = "the server's own text search configurations were changed, which this base does after the rows"
+            said.append((f"{text}: columns generated with them may differ in a restore", _PLAIN))
         return said
 
 
@@ -138,7 +144,8 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
         else:
             before, parent, after = map(encode, _ordering(columns, helper))
             heirs[key] = before, parent, after
-    return AsMade(ranges, heirs, tuple(unordered), frozenset(held))
+    before = b"".join(encode(f"{line};\n") for line in text_search(conn))
+    return AsMade(ranges, heirs, tuple(unordered), frozenset(held), before)
 
 
 def _shown(name: Name) -> str:
@@ -204,6 +211,16 @@ def made_alike(dump: Iterator[bytes], made: AsMade) -> Iterator[bytes]:
 
 
 def _parts(reader: Reader, made: AsMade) -> Iterator[bytes]:
+    before_rows = made.before_rows
+    for part in _as_made(reader, made):
+        if part.startswith(b"COPY ") and part.endswith(b" FROM stdin;\n"):
+            yield before_rows
+            before_rows = b""
+        yield part
+    yield before_rows
+
+
+def _as_made(reader: Reader, made: AsMade) -> Iterator[bytes]:
     within = b""
     while line := reader.take_line():
         first = not within

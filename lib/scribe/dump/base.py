@@ -64,7 +64,7 @@ from scribe.source.ownership import has_table
 from scribe.source.server import inspect
 from scribe.source.slot import Export, create_slot
 from scribe.source.unrestorable import find_absent
-from scribe.source.unsaid import never_said
+from scribe.source.unsaid import never_said, text_search
 from scribe.spool.contents import Spool
 from scribe.stream.recovery import followed_timeline
 
@@ -367,6 +367,7 @@ def _fill(
         config_rows = build_config_rows(reader)
         commands = [*_drop_publications(reader), *_detach(reader), *public_schema(reader)]
         commands += [*on_extensions_tables(reader), *never_said(reader)]
+        commands += text_search(reader) if request.format == "directory" else []
         # from 16 on pg_dump sees to that by itself, but for enums within arrays, rows and ranges
         by_root, checked = bool(read_roots(reader)), find_checked(reader)
         request = replace(request, by_root=by_root, checked=checked, made=find_as_made(reader))

@@ -202,7 +202,8 @@ def _block(lines: Iterable[str]) -> str:
     return f"DO LANGUAGE plpgsql ${tag}$\nBEGIN\n{body}END\n${tag}$;\n"
 
 
-def _holder(grantee: str | None) -> str:
+def holder(grantee: str | None) -> str:
+    """Return a role as GRANT names it; None is everybody."""
     return "PUBLIC" if grantee is None else quote_identifier(grantee, force=True)
 
 
@@ -217,8 +218,8 @@ def database_acl(conn: psycopg.Connection[Any]) -> str:
     lines.append(_if_role(row[1], _on_database("REVOKE ALL ON DATABASE", f"FROM {owner}")))
     for grantee, privileges, grantable in conn.execute(_ACL).fetchall():
         option = " WITH GRANT OPTION" if grantable else ""
-        holder = _holder(grantee)
-        lines.append(_if_role(grantee, _on_database(f"GRANT {privileges} ON DATABASE", f"TO {holder}{option}")))
+        whom = f"TO {holder(grantee)}{option}"
+        lines.append(_if_role(grantee, _on_database(f"GRANT {privileges} ON DATABASE", whom)))
     return _block(lines)
 
 
@@ -241,10 +242,10 @@ def public_schema(conn: psycopg.Connection[Any]) -> list[str]:
     lines = [f"  COMMENT ON SCHEMA public IS {text};\n"]
     lines += [f"  IF EXISTS (SELECT {found}) THEN\n    ALTER SCHEMA public OWNER TO {name};\n  END IF;\n"]
     for grantee in dict.fromkeys([None, owner, *(grantee for grantee, _, _ in privileges or ())]):
-        lines.append(_if_role(grantee, f"  REVOKE ALL ON SCHEMA public FROM {_holder(grantee)};\n"))
+        lines.append(_if_role(grantee, f"  REVOKE ALL ON SCHEMA public FROM {holder(grantee)};\n"))
     for grantee, words, grantable in privileges or ():
         option = " WITH GRANT OPTION" if grantable else ""
-        lines.append(_if_role(grantee, f"  GRANT {words} ON SCHEMA public TO {_holder(grantee)}{option};\n"))
+        lines.append(_if_role(grantee, f"  GRANT {words} ON SCHEMA public TO {holder(grantee)}{option};\n"))
     if unchanged:
         since = "pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 150000"
         lines = [f"  IF {since} THEN\n", *lines, "  END IF;\n"]
@@ -256,7 +257,8 @@ def split_list(value: str) -> list[str]:
     return [quoted.replace('""', '"') if quoted else bare for quoted, bare in _LIST_ENTRY.findall(value)]
 
 
-def _setting_clause(entry: str) -> str:
+def setting_clause(entry: str) -> str:
+    """Return SET ... TO ... for an entry of pg_db_role_setting or of a function's settings."""
     name, _, value = entry.partition("=")
     quoted = ".".join(quote_identifier(part, force=True) for part in name.split("."))
     if name in _LISTS:
@@ -277,7 +279,7 @@ def database_sql(conn: psycopg.Connection[Any]) -> str:
         words = f"SECURITY LABEL FOR {quote_identifier(provider, force=True)} ON DATABASE"
         lines.append(_on_database(words, f"IS {quote_literal(label)}"))
     for role, entry in conn.execute(_SETTINGS).fetchall():
-        clause = _setting_clause(entry)
+        clause = setting_clause(entry)
         if role is None:
             lines.append(_if_possible(clause, _on_database("ALTER DATABASE", clause)))
         else:

@@ -75,6 +75,8 @@ SELECT i.type, i.identity
 FROM (
     SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typnamespace
       FROM pg_catalog.pg_type WHERE typrelid = 0 AND typcategory <> 'A'
+    UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relnamespace
+      FROM pg_catalog.pg_class WHERE relkind NOT IN ('i', 'I')
     UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, pronamespace FROM pg_catalog.pg_proc
     UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprnamespace FROM pg_catalog.pg_operator
     UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, oid, opcnamespace FROM pg_catalog.pg_opclass

@@ -1,16 +1,22 @@
 """What pg_dump never says, although the source has it, as statements for the end of a base.
 
 A trigger that a constraint made may be switched off or fire always (DISABLE TRIGGER ALL); a comment may be on the
-constraint of a constraint trigger; a foreign table has the compression of the columns that it inherits.
+constraint of a constraint trigger; a foreign table has the compression of the columns that it inherits. What the server
+itself brought may have another owner, other privileges (those in pg_catalog are in a dump, no others), settings or
+comments, and users' operators in its families. What tells these changes is that they came after initdb's transactions,
+of which making plpgsql was the last.
 """
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import psycopg
 
-from scribe.common.dialect import IF_SUPERUSER, quote_literal
+from scribe.common.dialect import IF_SUPERUSER, quote_identifier, quote_literal
+from scribe.common.postgres import fetch_value
+from scribe.source.metadata import holder, setting_clause
 
 # Their names are made of numbers. A constraint that came to a partition with its parent's has a name by chance.
 _TRIGGERS = """
@@ -39,6 +45,103 @@ FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.att
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind = 'f' AND a.attcompression <> '' AND NOT a.attisdropped ORDER BY 1
 """
+# The last of initdb's transactions; a database's rows come from its template. Numbers are not reused within reach.
+_SINCE = """
+SELECT coalesce((SELECT p.xmin::text::bigint FROM pg_catalog.pg_proc AS p
+    WHERE p.proname = 'plpgsql_validator' AND p.oid < 16384),
+  (SELECT pg_catalog.percentile_disc(0.9) WITHIN GROUP (ORDER BY c.xmin::text::bigint) + 8 FROM pg_catalog.pg_class AS c
+    WHERE c.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'information_schema')))
+"""
+_OWNERS = """
+SELECT pg_catalog.format('ALTER %s %s OWNER TO %I', pg_catalog.upper(i.type), i.identity,
+  pg_catalog.pg_get_userbyid(o.owner))
+FROM (
+    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, oid, relowner
+      FROM pg_catalog.pg_class WHERE relkind IN ('r', 'v')
+    UNION ALL SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass, oid, proowner FROM pg_catalog.pg_proc
+    UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, oid, typowner
+      FROM pg_catalog.pg_type WHERE typrelid = 0 AND typcategory <> 'A'
+    UNION ALL SELECT 'pg_catalog.pg_namespace'::pg_catalog.regclass, oid, nspowner
+      FROM pg_catalog.pg_namespace WHERE nspname = 'information_schema'
+    UNION ALL SELECT 'pg_catalog.pg_language'::pg_catalog.regclass, oid, lanowner FROM pg_catalog.pg_language
+    UNION ALL SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, oid, collowner FROM pg_catalog.pg_collation
+    UNION ALL SELECT 'pg_catalog.pg_operator'::pg_catalog.regclass, oid, oprowner FROM pg_catalog.pg_operator
+    UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, oid, cfgowner FROM pg_catalog.pg_ts_config
+    UNION ALL SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, oid, dictowner FROM pg_catalog.pg_ts_dict
+  ) AS o (class, oid, owner), LATERAL pg_catalog.pg_identify_object(o.class, o.oid, 0) AS i
+WHERE o.oid < 16384 AND o.owner <> 10 ORDER BY 1
+"""
+# Those of pg_catalog, but for languages, are in a dump; plpgsql's are, too.
+_PRIVILEGES = """
+SELECT o.kind || ' ' || o.name, (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
+    CASE a.grantee WHEN 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee) END, a.privilege_type, a.is_grantable)
+  ORDER BY a.place) FROM pg_catalog.aclexplode(o.acl)
+    WITH ORDINALITY AS a (grantor, grantee, privilege_type, is_grantable, place))
+FROM (
+    SELECT 'TABLE', c.oid::pg_catalog.regclass::text, c.relacl, c.xmin FROM pg_catalog.pg_class AS c
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = 'information_schema'
+      WHERE c.oid < 16384 AND c.relkind IN ('r', 'v')
+    UNION ALL SELECT 'FUNCTION', p.oid::pg_catalog.regprocedure::text, p.proacl, p.xmin FROM pg_catalog.pg_proc AS p
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace AND n.nspname = 'information_schema'
+      WHERE p.oid < 16384
+    UNION ALL SELECT 'SCHEMA', nspname, nspacl, xmin FROM pg_catalog.pg_namespace WHERE nspname = 'information_schema'
+    UNION ALL SELECT 'LANGUAGE', pg_catalog.quote_ident(lanname), lanacl, xmin FROM pg_catalog.pg_language
+      WHERE oid < 16384 AND lanpltrusted AND lanname <> 'plpgsql'
+  ) AS o (kind, name, acl, xmin)
+WHERE o.xmin::text::bigint > %(since)s AND o.acl IS NOT NULL ORDER BY 1
+"""
+_SETTINGS = """
+SELECT p.oid::pg_catalog.regprocedure::text, p.proconfig FROM pg_catalog.pg_proc AS p
+WHERE p.oid < 16384 AND p.proconfig IS NOT NULL AND p.xmin::text::bigint > %(since)s ORDER BY 1
+"""
+_BUILT_IN_COMMENTS = """
+SELECT pg_catalog.format('COMMENT ON %%s %%s IS %%L', CASE WHEN i.type LIKE '%% column' THEN 'COLUMN'
+    ELSE pg_catalog.upper(i.type) END, i.identity, d.description)
+FROM pg_catalog.pg_description AS d, LATERAL pg_catalog.pg_identify_object(d.classoid, d.objoid, d.objsubid) AS i
+WHERE d.objoid < 16384 AND d.xmin::text::bigint > %(since)s AND i.identity <> 'public' ORDER BY 1
+"""
+# Members of an operator family by themselves, not of an operator class.
+_MEMBERS = """
+WITH loose (class, oid) AS (
+  SELECT m.* FROM (
+      SELECT 'pg_catalog.pg_amop'::pg_catalog.regclass, oid FROM pg_catalog.pg_amop WHERE amopfamily < 16384
+      UNION ALL SELECT 'pg_catalog.pg_amproc'::pg_catalog.regclass, oid FROM pg_catalog.pg_amproc
+        WHERE amprocfamily < 16384) AS m (class, oid)
+  WHERE m.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
+    WHERE d.classid = m.class AND d.objid = m.oid AND (d.deptype = 'e'
+      OR d.refclassid = 'pg_catalog.pg_opclass'::pg_catalog.regclass)))
+SELECT pg_catalog.format('ALTER OPERATOR FAMILY %%s ADD OPERATOR %%s %%s%%s', f.identity, m.amopstrategy,
+  m.amopopr::pg_catalog.regoperator, CASE WHEN m.amoppurpose = 'o' THEN pg_catalog.format(' FOR ORDER BY %%I.%%I',
+    sn.nspname, s.opfname) ELSE '' END)
+FROM loose AS l JOIN pg_catalog.pg_amop AS m ON m.oid = l.oid AND l.class = 'pg_catalog.pg_amop'::pg_catalog.regclass
+  LEFT JOIN pg_catalog.pg_opfamily AS s ON s.oid = m.amopsortfamily
+  LEFT JOIN pg_catalog.pg_namespace AS sn ON sn.oid = s.opfnamespace,
+  LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_opfamily'::pg_catalog.regclass, m.amopfamily, 0) AS f
+UNION ALL
+SELECT pg_catalog.format('ALTER OPERATOR FAMILY %%s ADD FUNCTION %%s (%%s, %%s) %%s', f.identity, m.amprocnum,
+  pg_catalog.format_type(m.amproclefttype, NULL), pg_catalog.format_type(m.amprocrighttype, NULL),
+  m.amproc::pg_catalog.regprocedure)
+FROM loose AS l JOIN pg_catalog.pg_amproc AS m ON m.oid = l.oid
+    AND l.class = 'pg_catalog.pg_amproc'::pg_catalog.regclass,
+  LATERAL pg_catalog.pg_identify_object('pg_catalog.pg_opfamily'::pg_catalog.regclass, m.amprocfamily, 0) AS f
+ORDER BY 1
+"""
+_DICTIONARIES = """
+SELECT pg_catalog.format('ALTER TEXT SEARCH DICTIONARY pg_catalog.%%I (%%s)', dictname, dictinitoption)
+FROM pg_catalog.pg_ts_dict WHERE oid < 16384 AND xmin::text::bigint > %(since)s AND dictinitoption <> '' ORDER BY 1
+"""
+# A mapping that was dropped leaves nothing behind: then there are fewer of them than the parser has words for.
+_MAPPINGS = """
+SELECT pg_catalog.format('pg_catalog.%%I', c.cfgname), t.alias, (SELECT pg_catalog.string_agg(
+    pg_catalog.format('%%I.%%I', n.nspname, d.dictname), ', ' ORDER BY m.mapseqno)
+  FROM pg_catalog.pg_ts_config_map AS m JOIN pg_catalog.pg_ts_dict AS d ON d.oid = m.mapdict
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = d.dictnamespace WHERE m.mapcfg = c.oid AND m.maptokentype = t.tokid)
+FROM pg_catalog.pg_ts_config AS c, LATERAL pg_catalog.ts_token_type(c.cfgparser) AS t
+WHERE c.oid < 16384 AND (EXISTS (SELECT FROM pg_catalog.pg_ts_config_map AS m
+    WHERE m.mapcfg = c.oid AND m.xmin::text::bigint > %(since)s)
+  OR (SELECT count(DISTINCT m.maptokentype) FROM pg_catalog.pg_ts_config_map AS m WHERE m.mapcfg = c.oid) < 19)
+ORDER BY 1, t.tokid
+"""
 
 
 def never_said(conn: psycopg.Connection[Any]) -> list[str]:
@@ -51,11 +154,48 @@ def never_said(conn: psycopg.Connection[Any]) -> list[str]:
         by_table.setdefault((table, mode), []).append(f"({' AND '.join(found)})")
     lines = [_switch(table, mode, found) for (table, mode), found in by_table.items()]
     for query in (_COMMENTS, _COMPRESSION):
-        lines += [f"  {row[0]};" for row in conn.execute(query).fetchall()]
-    return [
-        f"DO LANGUAGE plpgsql {quote_literal(f'DECLARE found record; BEGIN {IF_SUPERUSER} {line} END IF; END')}"
-        for line in lines
-    ]
+        lines += [f"{row[0]};" for row in conn.execute(query).fetchall()]
+    return [*map(_by_a_superuser, [*lines, *(_tried(line) for line in _built_in(conn))])]
+
+
+def text_search(conn: psycopg.Connection[Any]) -> list[str]:
+    """Return statements that change the server's own configurations as the source has them, as they go before rows."""
+    since = {"since": fetch_value(conn, _SINCE)}
+    lines = [row[0] for row in conn.execute(_DICTIONARIES, since).fetchall()]
+    for name, mappings in groupby(conn.execute(_MAPPINGS, since).fetchall(), key=lambda row: str(row[0])):
+        for _, alias, dictionaries in mappings:
+            change = f"ALTER TEXT SEARCH CONFIGURATION {name}"
+            lines.append(f"{change} DROP MAPPING IF EXISTS FOR {quote_identifier(alias)}")
+            if dictionaries:
+                lines.append(f"{change} ADD MAPPING FOR {quote_identifier(alias)} WITH {dictionaries}")
+    return [_by_a_superuser(_tried(line)) for line in lines]
+
+
+def _built_in(conn: psycopg.Connection[Any]) -> list[str]:
+    """Return what gives the server's own objects what the source's have."""
+    since = {"since": fetch_value(conn, _SINCE)}
+    lines = [row[0] for row in conn.execute(_OWNERS).fetchall()]
+    for name, privileges in conn.execute(_PRIVILEGES, since).fetchall():
+        for name_of in dict.fromkeys(["PUBLIC", *(holder(row[0]) for row in privileges)]):
+            lines.append(f"REVOKE ALL ON {name} FROM {name_of}")
+        for grantee, privilege, grantable in privileges:
+            option = " WITH GRANT OPTION" if grantable else ""
+            lines.append(f"GRANT {privilege} ON {name} TO {holder(grantee)}{option}")
+    for function, entries in conn.execute(_SETTINGS, since).fetchall():
+        lines += [f"ALTER FUNCTION {function} {setting_clause(entry)}" for entry in entries]
+    for query in (_BUILT_IN_COMMENTS, _MEMBERS):
+        lines += [row[0] for row in conn.execute(query, since).fetchall()]
+    return lines
+
+
+def _by_a_superuser(line: str) -> str:
+    body = f"DECLARE found record; BEGIN {IF_SUPERUSER} {line} END IF; END"
+    return f"DO LANGUAGE plpgsql {quote_literal(body)}"
+
+
+def _tried(line: str) -> str:
+    """Return plpgsql for a statement about what another version's server, or one without the globals, may not have."""
+    return f"BEGIN {line}; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END;"
 
 
 def _relation(name: str) -> str:

@@ -1,0 +1,31 @@
+-- Owners, privileges, settings, comments and text search of the server's own objects, which no dump has.
+DO $$ BEGIN CREATE ROLE scribe_case_fay; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+CREATE TEXT SEARCH DICTIONARY own (TEMPLATE = simple, STOPWORDS = 'english');
+CREATE TEXT SEARCH DICTIONARY "own 2" (TEMPLATE = simple, ACCEPT = false);
+ALTER TEXT SEARCH CONFIGURATION pg_catalog.english ALTER MAPPING FOR asciiword WITH "own 2", own;
+ALTER TEXT SEARCH CONFIGURATION pg_catalog.english DROP MAPPING FOR email;
+ALTER TEXT SEARCH CONFIGURATION pg_catalog.german DROP MAPPING FOR word;
+ALTER TEXT SEARCH DICTIONARY pg_catalog.simple (STOPWORDS = 'english');
+CREATE TABLE doc (id int PRIMARY KEY, t text, v tsvector GENERATED ALWAYS AS (to_tsvector('english'::regconfig, t)) STORED);
+INSERT INTO doc VALUES (1, 'the running dogs of me@example.com'), (2, 'wörter');
+CREATE INDEX ON doc USING gin (to_tsvector('pg_catalog.german', t));
+REVOKE SELECT ON information_schema.tables FROM PUBLIC;
+GRANT SELECT ON information_schema.tables TO scribe_case_fay WITH GRANT OPTION;
+REVOKE USAGE ON LANGUAGE sql FROM PUBLIC;
+ALTER LANGUAGE plpgsql OWNER TO scribe_case_fay;
+ALTER TYPE money OWNER TO scribe_case_fay;
+ALTER FUNCTION pg_catalog.upper(text) SET work_mem = '1MB';
+COMMENT ON FUNCTION pg_catalog.upper(text) IS 'louder, isn''t it';
+COMMENT ON COLUMN information_schema.tables.table_name IS 'its name';
+COMMENT ON EXTENSION plpgsql IS 'another comment';
+CREATE FUNCTION before(int, text) RETURNS boolean LANGUAGE internal IMMUTABLE AS 'int4lt';
+CREATE FUNCTION compares(int, text) RETURNS int LANGUAGE internal IMMUTABLE AS 'btint4cmp';
+CREATE OPERATOR <~ (LEFTARG = int, RIGHTARG = text, FUNCTION = before);
+ALTER OPERATOR FAMILY pg_catalog.integer_ops USING btree ADD OPERATOR 1 <~ (int4, text), FUNCTION 1 (int4, text) compares(int, text);
+-- after init
+INSERT INTO doc VALUES (3, 'the running dogs');
+ALTER TEXT SEARCH CONFIGURATION pg_catalog.english ALTER MAPPING FOR numword WITH own;
+COMMENT ON FUNCTION pg_catalog.lower(text) IS 'softer';
+ALTER SCHEMA information_schema OWNER TO scribe_case_fay;
+REVOKE USAGE ON SCHEMA information_schema FROM PUBLIC;
+INSERT INTO doc VALUES (4, 'the running dogs a1b2');
