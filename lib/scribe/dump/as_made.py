@@ -1,9 +1,10 @@
-"""What pg_dump makes otherwise than the source has it: ranges' functions, and the order of inherited columns.
+"""What pg_dump makes otherwise than the source has it: ranges' functions, the order of inherited columns, extensions.
 
 A range type that was renamed or moved keeps its constructors where they were, while a new type has them beside it: what
 calls them could not be made. CREATE TABLE ... INHERITS puts its parents' columns first, also one that came to them
 later: a value of the table's row type would be read into other columns, and SELECT * would give another order. Another
-parent for the length of a statement, with the columns in their order, sees to that.
+parent for the length of a statement, with the columns in their order, sees to that. CREATE EXTENSION makes neither the
+values that somebody added to an enum of the extension nor the columns of its tables, which rows may need.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import psycopg
 
 from scribe.archive.segments import Reader
-from scribe.common.dialect import quote_identifier
+from scribe.common.dialect import IF_SUPERUSER, quote_identifier, quote_literal
 from scribe.common.sqltext import quoting_after
 from scribe.dump.validated import in_blocks, plain_name, read_dump
 from scribe.source.unsaid import text_search
@@ -26,7 +28,8 @@ _QUOTED = rb'(?:[a-z_][a-z0-9_]*|"(?:[^"]|"")*")'
 _NAME = rb"(" + _QUOTED + rb")\.(" + _QUOTED + rb")"
 _RANGE = re.compile(rb"\ACREATE TYPE " + _NAME + rb" AS RANGE \(\n\Z")
 _TABLE = re.compile(rb"\ACREATE (?:UNLOGGED |FOREIGN )?TABLE " + _NAME + rb" \(\n\Z")
-_STARTS = (b"CREATE TYPE ", b"CREATE TABLE ", b"CREATE UNLOGGED TABLE ", b"CREATE FOREIGN TABLE ")
+_EXTENSION = re.compile(rb"\ACREATE EXTENSION IF NOT EXISTS (" + _QUOTED + rb")(?: WITH SCHEMA [^\n]*)?;\n\Z")
+_STARTS = (b"CREATE EXTENSION ", b"CREATE TYPE ", b"CREATE TABLE ", b"CREATE UNLOGGED TABLE ", b"CREATE FOREIGN TABLE ")
 
 # Constructors belong to their type as nothing else does. Those of a multirange are made in its range's schema.
 _CONSTRUCTORS = """
@@ -69,6 +72,31 @@ SELECT t.typrelid::bigint FROM pg_catalog.pg_type AS t WHERE t.typrelid = ANY (%
   WHERE a.atttypid IN (t.oid, t.typarray) AND a.attrelid <> t.typrelid AND NOT a.attisdropped)
 """
 _TAKEN = "SELECT typname FROM pg_catalog.pg_type WHERE typname ~ '^!scribe_columns'"  # tables have a type of their name
+# What one transaction made has one xmin; what the last update of an extension made has the extension's.
+_VALUES = """
+SELECT e.extname, e.extversion, pg_catalog.format('%I.%I', n.nspname, t.typname), v.enumlabel::text, v.xmin <> e.xmin
+  AND v.xmin <> (SELECT f.xmin FROM pg_catalog.pg_enum AS f WHERE f.enumtypid = t.oid ORDER BY f.oid LIMIT 1)
+FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+  JOIN pg_catalog.pg_type AS t ON t.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+  JOIN pg_catalog.pg_enum AS v ON v.enumtypid = t.oid
+WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.deptype = 'e'
+  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass ORDER BY 1, 3, v.enumsortorder
+"""
+# The types that are there when the extension is: the server's, and its own. It is the first that a dump makes.
+_ADDED_COLUMNS = """
+SELECT e.extname, e.extversion, pg_catalog.format('%I.%I', n.nspname, c.relname), a.attname::text,
+  CASE WHEN a.attgenerated = '' AND a.attidentity = '' AND (coalesce(nullif(t.typelem, 0), t.oid) < 16384 OR EXISTS (
+      SELECT FROM pg_catalog.pg_depend AS o WHERE o.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+        AND o.objid = coalesce(nullif(t.typelem, 0), t.oid) AND o.deptype = 'e' AND o.refobjid = e.oid))
+    AND a.attcollation IN (0, t.typcollation) THEN pg_catalog.format_type(a.atttypid, a.atttypmod) END
+FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+  JOIN pg_catalog.pg_class AS c ON c.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+  JOIN pg_catalog.pg_attribute AS f ON f.attrelid = c.oid AND f.attname = 'ctid'
+WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND d.deptype = 'e' AND c.relkind = 'r'
+  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped
+  AND a.xmin <> f.xmin AND a.xmin <> e.xmin ORDER BY 1, 3, a.attnum
+"""
 _STORAGE = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
 _COMPRESSION = {"p": "pglz", "l": "lz4"}
 
@@ -83,7 +111,8 @@ class AsMade:
 
     ranges: for after a range type; heirs: for before a table, its further parent, for after it; unordered: tables whose
     columns come in another order in any base; held: tables of whose row type there are values; before_rows: for before
-    the first rows, with which generated columns are computed.
+    the first rows, with which generated columns are computed; members: for after an extension; added: what that is, for
+    people; lost: such things that are in no base.
     """
 
     ranges: Mapping[Name, bytes] = field(default_factory=dict)
@@ -91,14 +120,20 @@ class AsMade:
     unordered: tuple[Name, ...] = ()
     held: frozenset[Name] = frozenset()
     before_rows: bytes = b""
+    members: Mapping[bytes, bytes] = field(default_factory=dict)
+    added: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.ranges or self.heirs or self.before_rows)
+        return bool(self.ranges or self.heirs or self.before_rows or self.members)
 
     def warnings(self, form: str) -> list[tuple[str, str]]:
         """Return what a base of that format (plain or directory) does to values, and what to do about it."""
         plain = form == "plain"
         said = []
+        for what in self.lost if plain else [*self.lost, *self.added]:
+            hint = "Rehearse the archive: rows may need that." if what in self.lost else _PLAIN
+            said.append((f"{what} is in no such base, as pg_dump has nothing of an extension but its creation", hint))
         for name in () if plain else self.ranges:
             text = (
                 f"the constructors of range type {_shown(name)} have another name or schema than it, which only a base"
@@ -145,7 +180,42 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
             before, parent, after = map(encode, _ordering(columns, helper))
             heirs[key] = before, parent, after
     before = b"".join(encode(f"{line};\n") for line in text_search(conn))
-    return AsMade(ranges, heirs, tuple(unordered), frozenset(held), before)
+    members, added, lost = _find_added(conn)
+    encoded = {encode(name): encode(text) for name, text in members.items()}
+    return AsMade(ranges, heirs, tuple(unordered), frozenset(held), before, encoded, tuple(added), tuple(lost))
+
+
+def _find_added(conn: psycopg.Connection[Any]) -> tuple[dict[str, str], list[str], list[str]]:
+    """Return what gives extensions, by their names, the values and columns they were given; what it is; the rest."""
+    versions: dict[str, str] = {}
+    statements: dict[str, list[str]] = {}
+    added: list[str] = []
+    lost: list[str] = []
+    for (extension, version, kind), rows in groupby(conn.execute(_VALUES).fetchall(), key=lambda row: row[:3]):
+        values = [(str(label), bool(new)) for *_, label, new in rows]
+        scripts = [label for label, new in values if not new]
+        for (label, new), before in zip(values, [None, *(label for label, _ in values)], strict=False):
+            if new:
+                place = f" AFTER {quote_literal(before)}" if before else f" BEFORE {quote_literal(scripts[0])}"
+                statement = f"ALTER TYPE {kind} ADD VALUE IF NOT EXISTS {quote_literal(label)}{place}"
+                versions[extension] = version
+                statements.setdefault(extension, []).append(statement)
+                added.append(f"value {quote_literal(label)} of type {kind}")
+    for extension, version, table, column, kind in conn.execute(_ADDED_COLUMNS).fetchall():
+        (added if kind else lost).append(f"column {quote_identifier(column)} of table {table}")
+        if kind:
+            versions[extension] = version
+            statement = f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote_identifier(column)} {kind}"
+            statements.setdefault(extension, []).append(statement)
+    return {name: _if_same(name, versions[name], found) for name, found in statements.items()}, added, lost
+
+
+def _if_same(extension: str, version: str, statements: list[str]) -> str:
+    """Return what runs statements for a superuser, if the extension is of that version."""
+    same = f"extname = {quote_literal(extension)} AND extversion = {quote_literal(version)}"
+    body = f"BEGIN {IF_SUPERUSER} IF EXISTS (SELECT FROM pg_catalog.pg_extension WHERE {same}) THEN\n"
+    body += "".join(f"  {statement};\n" for statement in statements) + "END IF; END IF; END"
+    return f"-- pg_scribe: what was added to it\nDO LANGUAGE plpgsql {quote_literal(body)};\n"
 
 
 def _shown(name: Name) -> str:
@@ -238,6 +308,9 @@ def _as_made(reader: Reader, made: AsMade) -> Iterator[bytes]:
             elif (kind := _RANGE.match(line)) and (name := _name(kind)) in made.ranges:
                 yield from _statement(reader, line)
                 yield made.ranges[name]
+            elif (made_of := _EXTENSION.match(line)) and (extension := plain_name(made_of[1])) in made.members:
+                yield line
+                yield made.members[extension]
             elif (table := _TABLE.match(line)) and (name := _name(table)) in made.heirs:
                 before, parent, after = made.heirs[name]
                 yield before

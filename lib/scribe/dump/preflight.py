@@ -23,6 +23,7 @@ from scribe.common.postgres import (
 )
 from scribe.common.printable import printable
 from scribe.decoders.decoder_raw import trial as gaps
+from scribe.dump.as_made import find_as_made
 from scribe.dump.contents import read_roots
 from scribe.source import capture
 from scribe.source import slot as slots
@@ -71,23 +72,6 @@ JOIN pg_catalog.pg_class AS c ON c.oid = d.objid JOIN pg_catalog.pg_namespace AS
 WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'e' AND c.relkind = 'r'
   AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND c.oid <> ALL (coalesce(e.extconfig, '{}'))
 ORDER BY 1, 2
-"""
-
-# What rows may need of an extension's objects, and its script has not made: values of enums, columns of tables that
-# have rows in a dump. What one transaction made has one xmin; what the last update made has the xmin of the extension.
-_ALTERED_MEMBERS = """
-SELECT t.oid::pg_catalog.regtype::text || ' (value ' || pg_catalog.quote_literal(n.enumlabel) || ')'
-  FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
-  JOIN pg_catalog.pg_type AS t ON t.oid = d.objid JOIN pg_catalog.pg_enum AS n ON n.enumtypid = t.oid
- WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.deptype = 'e'
-   AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND n.xmin <> e.xmin
-   AND n.xmin <> (SELECT f.xmin FROM pg_catalog.pg_enum AS f WHERE f.enumtypid = t.oid ORDER BY f.oid LIMIT 1)
-UNION ALL
-SELECT a.attrelid::pg_catalog.regclass::text || ' (column ' || pg_catalog.quote_ident(a.attname) || ')'
-  FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_attribute AS a ON a.attrelid = ANY (e.extconfig)
-  JOIN pg_catalog.pg_attribute AS f ON f.attrelid = a.attrelid AND f.attname = 'ctid'
- WHERE a.attnum > 0 AND NOT a.attisdropped AND a.xmin <> f.xmin AND a.xmin <> e.xmin
-ORDER BY 1
 """
 
 
@@ -454,11 +438,9 @@ def check_extensions(conn: psycopg.Connection[Any], wanted: Wanted) -> Check:
             f"{len(rows)} tables of extensions whose rows no dump has, but this decoder's stream: {_names(rows, conn)}"
         )
         return Check("extensions", "warning", text, "use SCRIBE_DECODER=scribe_decoder if their rows are ever changed")
-    altered = [str(row[0]) for row in conn.execute(_ALTERED_MEMBERS).fetchall()]
-    if altered:
-        text = "changed since their script ran, which no base has, since pg_dump leaves it out: "
-        text += ", ".join(altered[:_SHOWN])
-        text += f" and {len(altered) - _SHOWN} more" if len(altered) > _SHOWN else ""
+    if lost := find_as_made(conn).lost:
+        text = f"added to what belongs to one, which no base has: {', '.join(lost[:_SHOWN])}"
+        text += f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
         return Check("extensions", "warning", text, "a base may not restore if rows need that: rehearse it")
     return ok("extensions", f"{len(names)}, none that is known not to work")
 

@@ -1,7 +1,8 @@
 """What pg_dump never says, although the source has it, as statements for the end of a base.
 
 A trigger that a constraint made may be switched off or fire always (DISABLE TRIGGER ALL); a comment may be on the
-constraint of a constraint trigger; a foreign table has the compression of the columns that it inherits. What the server
+constraint of a constraint trigger; a foreign table has the compression of the columns that it inherits; the sequence
+of an identity column may be of another type than the column (CREATE TABLE ... LIKE makes it a bigint). What the server
 itself brought may have another owner, other privileges (those in pg_catalog are in a dump, no others), settings or
 comments, and users' operators in its families. What tells these changes is that they came after initdb's transactions,
 of which making plpgsql was the last.
@@ -44,6 +45,16 @@ SELECT pg_catalog.format('UPDATE pg_catalog.pg_attribute SET attcompression = %L
 FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind = 'f' AND a.attcompression <> '' AND NOT a.attisdropped ORDER BY 1
+"""
+_SEQUENCES = """
+SELECT pg_catalog.format('ALTER SEQUENCE %I.%I AS %s MINVALUE %s MAXVALUE %s', n.nspname, c.relname,
+    pg_catalog.format_type(s.seqtypid, NULL), s.seqmin, s.seqmax)
+FROM pg_catalog.pg_sequence AS s JOIN pg_catalog.pg_class AS c ON c.oid = s.seqrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'i'
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+WHERE a.attidentity <> '' AND s.seqtypid <> a.atttypid AND n.nspname <> 'scribe' ORDER BY 1
 """
 # The last of initdb's transactions; a database's rows come from its template. Numbers are not reused within reach.
 _SINCE = """
@@ -153,7 +164,7 @@ def never_said(conn: psycopg.Connection[Any]) -> list[str]:
         found.append(f"k.conname = {quote_literal(constraint)}" if constraint else "k.conparentid <> 0")
         by_table.setdefault((table, mode), []).append(f"({' AND '.join(found)})")
     lines = [_switch(table, mode, found) for (table, mode), found in by_table.items()]
-    for query in (_COMMENTS, _COMPRESSION):
+    for query in (_COMMENTS, _COMPRESSION, _SEQUENCES):
         lines += [f"{row[0]};" for row in conn.execute(query).fetchall()]
     return [*map(_by_a_superuser, [*lines, *(_tried(line) for line in _built_in(conn))])]
 
