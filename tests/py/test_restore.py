@@ -18,6 +18,7 @@ from cluster import poll
 from handmade import START
 from restoring import DDL, LONG, TABLES, Target, insert, small_archive
 
+from scribe.common.dialect import build_base_header
 from scribe.common.lsn import format_lsn
 
 
@@ -255,3 +256,21 @@ def test_a_setting_that_only_the_sources_host_knows_is_left_out_and_said(target:
         left = f'warning: setting left out: invalid value for parameter "{name}": "{value}"'
         assert said.count(left) == 1, said
     assert target.rows("SELECT w FROM public.t") == [("SQL, DMY",)]
+
+
+def test_a_databases_owner_stops_no_restore_by_its_settings(target: Target) -> None:
+    """Views are refused to everybody there, and what PL/pgSQL only warns of is an error."""
+    view = "CREATE VIEW public.seen AS SELECT id FROM public.t;\nCREATE MATERIALIZED VIEW public.kept AS"
+    body = "DECLARE a int; BEGIN SELECT 1, 2 INTO a; RETURN a; END"
+    function = f"CREATE FUNCTION public.f() RETURNS int LANGUAGE plpgsql AS '{body}'"
+    target.archive.base(
+        f"{build_base_header()}{TABLES}{view} SELECT * FROM public.seen WITH NO DATA;\n{function};\n"
+        "REFRESH MATERIALIZED VIEW public.kept;\n"
+    )
+    refresh = "REFRESH MATERIALIZED VIEW public.kept\n;\nCREATE TABLE public.made AS SELECT public.f()"
+    target.archive.segment([insert(2), DDL.format(refresh)])
+    target.cluster.createdb(target.name)
+    for setting in ("restrict_nonsystem_relation_kind = 'view'", "plpgsql.extra_errors = 'all'"):
+        target.cluster.psql(f"LOAD 'plpgsql'; ALTER DATABASE {target.name} SET {setting}")
+    target.run()
+    assert target.rows("TABLE public.kept") == [(1,), (2,)]

@@ -181,7 +181,11 @@ def _check_counts(changed: int) -> str:
 
 # No event trigger of the database's own fires while a file is read. From 17 on a setting sees to that; before, those
 # that are ENABLE ALWAYS or REPLICA are disabled, and set back by fire_event_triggers(true).
+# A database's owner may have views refused to everybody: then nothing could be refreshed that reads one.
 _SWITCH_OFF = """\
+  IF pg_catalog.current_setting('restrict_nonsystem_relation_kind', true) <> '' THEN
+    PERFORM pg_catalog.set_config('restrict_nonsystem_relation_kind', '', false);
+  END IF;
   IF EXISTS (SELECT FROM pg_catalog.pg_settings WHERE name = 'event_triggers')
     AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = CURRENT_USER) THEN
     PERFORM pg_catalog.set_config('event_triggers', 'off', false);

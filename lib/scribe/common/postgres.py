@@ -147,6 +147,7 @@ WRITING = " ".join(
         "statement_timeout=0",
         "lock_timeout=0",
         "idle_in_transaction_session_timeout=0",
+        "plpgsql.extra_errors=none",
     )
 )
 
