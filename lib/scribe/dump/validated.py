@@ -21,7 +21,7 @@ _BLOCK = 64 << 10  # bytes that are given out at once, at least
 _NAME = rb'(?:[a-z_][a-z0-9_]*|"(?:[^"]|"")*")'
 _ALTER = re.compile(rb"\AALTER TABLE ONLY ((?:" + _NAME + rb")\.(?:" + _NAME + rb"))\n\Z")
 _FOREIGN_KEY = re.compile(
-    rb"\A    ADD CONSTRAINT (" + _NAME + rb") FOREIGN KEY \([^\n]*(?<! NOT VALID)(?<! NOT ENFORCED);\n\Z"
+    rb"\A    ADD CONSTRAINT (" + _NAME + rb") FOREIGN KEY \(.*(?<! NOT VALID)(?<! NOT ENFORCED);\n\Z", re.DOTALL
 )
 # What pg_dump says and no server takes: the compression that a foreign table inherits, and the name that the trigger of
 # a partition's constraint has on the source. What they are for comes at a base's end (scribe.source.unsaid).
@@ -107,13 +107,15 @@ def without_validation(dump: Iterator[bytes], tables: Names = frozenset(), *, ke
 def _parts(reader: Reader, tables: Names, keys: bool) -> Iterator[bytes]:
     within = b""
     while line := reader.take_line():
-        if keys and not within and (altered := _ALTER.match(line)):
-            yield line
-            line = reader.take_line()
-            if key := _FOREIGN_KEY.match(line):
-                yield line[: -len(b";\n")] + b" NOT VALID;\n"
-                yield _block(_VALID % (_literal(plain_name(key[1])), _literal(altered[1]), altered[1], key[1]))
-                continue
+        if keys and not within and line.startswith(b"ALTER TABLE ONLY "):
+            line = _whole(reader, line)
+            if altered := _ALTER.match(line):
+                yield line
+                line = _whole(reader, reader.take_line())
+                if key := _FOREIGN_KEY.match(line):
+                    yield line[: -len(b";\n")] + b" NOT VALID;\n"
+                    yield _block(_VALID % (_literal(plain_name(key[1])), _literal(altered[1]), altered[1], key[1]))
+                    continue
         if not within and _REFUSED.match(line):
             continue
         copying = not within and line.startswith(b"COPY ")
@@ -133,6 +135,15 @@ def _parts(reader: Reader, tables: Names, keys: bool) -> Iterator[bytes]:
         yield _block(_SWITCH % (b"0", table, table))
         yield from reader.copy_text(line)
         yield _block(_SWITCH % (ALL_CHECKS.encode(), table, table))
+
+
+def _whole(reader: Reader, line: bytes) -> bytes:
+    """Return a line with those after it, as far as something quoted goes on: a line break in a name."""
+    within = quoting_after(line, b"")
+    while within and (more := reader.take_line()):
+        line += more
+        within = quoting_after(more, within)
+    return line
 
 
 def _block(body: bytes) -> bytes:
