@@ -33,7 +33,8 @@ BEGIN
         FROM pg_index AS i JOIN pg_class AS t ON t.oid = i.indrelid AND t.relreplident = 'i'
             JOIN pg_class AS x ON x.oid = i.indexrelid
         WHERE i.indisreplident AND t.relpersistence = 'p' AND (query ~* '\mU&"'
-            OR query ~* ('(^|[^\w$])' || regexp_replace(replace(x.relname, '"', '""'), '(\W)', '\\\1', 'g') || '($|[^\w$])'))
+            OR query ~* ('(^|[^\w$])' || regexp_replace(replace(x.relname, '"', '""'), '(\W)', '\\\1', 'g')
+                || CASE WHEN octet_length(x.relname::text) < 60 THEN '($|[^\w$])' ELSE '' END))  -- a longer name is cut to that one
         LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'index % is the replica identity of table %: dropping it concurrently could crash the server',
