@@ -101,9 +101,9 @@ def test_an_identity_index_is_not_dropped_concurrently(guarded: psycopg.Connecti
         'ALTER TABLE t REPLICA IDENTITY USING INDEX "Odd ""index"" é"'
     )
     name = '"Odd ""index"" é"'
-    for name in (f"public . {name}", f"/* no */ IF EXISTS {name}", name):
+    for written in (name, f"public . {name}", f"/* no */ IF EXISTS {name}"):
         with pytest.raises(psycopg.Error, match="dropping it concurrently could crash the server"):
-            guarded.execute(f"DROP INDEX CONCURRENTLY {name}")  # type: ignore[arg-type]
+            guarded.execute(f"DROP INDEX CONCURRENTLY {written}")  # type: ignore[arg-type]
     guarded.execute("DROP INDEX CONCURRENTLY other")
     for long in ("x" * 63, "x" + "é" * 31):  # the server cuts names at 63 bytes, and between characters
         guarded.execute(f"ALTER INDEX {name} RENAME TO {long}")  # type: ignore[arg-type]
