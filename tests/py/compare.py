@@ -65,6 +65,8 @@ _UNSAID = {
         UNION ALL SELECT typname, typowner, '' FROM pg_catalog.pg_type WHERE oid < 16384
         UNION ALL SELECT proname, proowner, proconfig::text FROM pg_catalog.pg_proc WHERE oid < 16384""",
     "sequences": "SELECT seqrelid::pg_catalog.regclass, seqtypid::pg_catalog.regtype FROM pg_catalog.pg_sequence",
+    "names of foreign keys": """
+        SELECT conrelid::pg_catalog.regclass, conname FROM pg_catalog.pg_constraint WHERE contype = 'f'""",
     "constructors": """
         SELECT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_proc AS p
         WHERE p.prosrc ~ '^(multi)?range_constructor' AND p.oid >= 16384""",

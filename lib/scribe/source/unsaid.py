@@ -2,10 +2,11 @@
 
 A trigger that a constraint made may be switched off or fire always (DISABLE TRIGGER ALL); a comment may be on the
 constraint of a constraint trigger; a foreign table has the compression of the columns that it inherits; the sequence
-of an identity column may be of another type than the column (CREATE TABLE ... LIKE makes it a bigint). What the server
-itself brought may have another owner, other privileges (those in pg_catalog are in a dump, no others), settings or
-comments, and users' operators in its families. What tells these changes is that they came after initdb's transactions,
-of which making plpgsql was the last.
+of an identity column may be of another type than the column (CREATE TABLE ... LIKE makes it a bigint); a partition that
+was attached has its own names for its parent's foreign keys, by which they are dropped once it is detached. What the
+server itself brought may have another owner, other privileges (those in pg_catalog are in a dump, no others), settings
+or comments, and users' operators in its families. What tells these changes is that they came after initdb's
+transactions, of which making plpgsql was the last.
 """
 
 from __future__ import annotations
@@ -55,6 +56,31 @@ FROM pg_catalog.pg_sequence AS s JOIN pg_catalog.pg_class AS c ON c.oid = s.seqr
     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'i'
   JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE a.attidentity <> '' AND s.seqtypid <> a.atttypid AND n.nspname <> 'scribe' ORDER BY 1
+"""
+# A partition that was attached has its own name for its parent's foreign key; parents come first.
+_KEYS = """
+WITH RECURSIVE keys AS (
+  SELECT oid, conname, conrelid, confrelid, conparentid, 0 AS depth FROM pg_catalog.pg_constraint
+    WHERE contype = 'f' AND conparentid = 0
+  UNION ALL SELECT k.oid, k.conname, k.conrelid, k.confrelid, k.conparentid, p.depth + 1
+    FROM keys AS p JOIN pg_catalog.pg_constraint AS k ON k.conparentid = p.oid),
+named AS (SELECT c.oid, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
+  FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace)
+SELECT c.name, f.name, pc.name, p.conname, k.conname
+FROM keys AS k JOIN keys AS p ON p.oid = k.conparentid
+  JOIN named AS c ON c.oid = k.conrelid JOIN named AS f ON f.oid = k.confrelid JOIN named AS pc ON pc.oid = p.conrelid
+WHERE k.conname <> p.conname AND k.conrelid <> p.conrelid ORDER BY k.depth, 1, 2, 5
+"""
+# A NOT NULL of a parent that is not valid there comes to an heir once more, as its own.
+_NOT_NULLS = """
+SELECT pg_catalog.format('UPDATE pg_catalog.pg_constraint SET conislocal = false WHERE conname = %L AND contype = %L'
+    ' AND conrelid = pg_catalog.to_regclass(%L) AND coninhcount > 0', k.conname, k.contype,
+    pg_catalog.format('%I.%I', n.nspname, c.relname))
+FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE k.contype = 'n' AND NOT k.conislocal AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i
+    JOIN pg_catalog.pg_constraint AS p ON p.conrelid = i.inhparent AND p.contype = 'n' AND p.conname = k.conname
+  WHERE i.inhrelid = k.conrelid AND NOT p.convalidated) ORDER BY 1
 """
 # The last of initdb's transactions; a database's rows come from its template. Numbers are not reused within reach.
 _SINCE = """
@@ -164,9 +190,31 @@ def never_said(conn: psycopg.Connection[Any]) -> list[str]:
         found.append(f"k.conname = {quote_literal(constraint)}" if constraint else "k.conparentid <> 0")
         by_table.setdefault((table, mode), []).append(f"({' AND '.join(found)})")
     lines = [_switch(table, mode, found) for (table, mode), found in by_table.items()]
-    for query in (_COMMENTS, _COMPRESSION, _SEQUENCES):
+    for query in (_COMMENTS, _COMPRESSION, _SEQUENCES, _NOT_NULLS):
         lines += [f"{row[0]};" for row in conn.execute(query).fetchall()]
+    lines += _name_keys(conn)
     return [*map(_by_a_superuser, [*lines, *(_tried(line) for line in _built_in(conn))])]
+
+
+def _name_keys(conn: psycopg.Connection[Any]) -> list[str]:
+    """Return what names partitions' foreign keys; no ALTER TABLE does. Two of a table may have exchanged names."""
+    found = conn.execute(_KEYS).fetchall()
+    passing = {(table, name): f"!scribe_key_{number}" for number, (table, _, _, _, name) in enumerate(found)}
+    first, then = [], []
+    for table, referred, parent, parents_name, name in found:
+        of_parent = quote_literal(passing.get((parent, parents_name), parents_name))
+        within = f"contype = 'f' AND conrelid = {_relation(table)}"
+        passed = quote_literal(passing[table, name])
+        first.append(
+            f"UPDATE pg_catalog.pg_constraint SET conname = {passed} WHERE {within}"
+            f" AND confrelid = {_relation(referred)} AND conparentid IN (SELECT oid FROM pg_catalog.pg_constraint"
+            f" WHERE contype = 'f' AND conrelid = {_relation(parent)} AND conname = {of_parent});"
+        )
+        then.append(
+            f"UPDATE pg_catalog.pg_constraint SET conname = {quote_literal(name)}"
+            f" WHERE {within} AND conname = {passed};"
+        )
+    return first + then
 
 
 def text_search(conn: psycopg.Connection[Any]) -> list[str]:
