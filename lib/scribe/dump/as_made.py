@@ -65,6 +65,15 @@ FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.att
   LEFT JOIN pg_catalog.pg_attrdef AS f ON f.adrelid = a.attrelid AND f.adnum = a.attnum AND a.attgenerated <> ''
 WHERE a.attrelid = ANY (%s::pg_catalog.oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum
 """
+# Before 18 an heir could be rid of its parent's NOT NULL, or be without it from the beginning (ALTER TABLE ONLY).
+_NULLABLE = """
+SELECT n.nspname, c.relname, a.attname FROM pg_catalog.pg_attribute AS a
+  JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'f') AND NOT c.relispartition AND NOT a.attnotnull AND NOT a.attisdropped
+  AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_attribute AS p ON p.attrelid = i.inhparent
+    WHERE i.inhrelid = c.oid AND p.attname = a.attname AND p.attnotnull AND NOT p.attisdropped)
+ORDER BY 1, 2, a.attnum
+"""
 # Tables of whose row type another relation has a column.
 _HELD = """
 SELECT t.typrelid::bigint FROM pg_catalog.pg_type AS t WHERE t.typrelid = ANY (%s::pg_catalog.oid[]) AND EXISTS (
@@ -109,10 +118,10 @@ Name = tuple[bytes, bytes]  # schema and name
 class AsMade:
     """Statements that pg_dump lacks, by the name that it gives a type or table, in the database's encoding.
 
-    ranges: for after a range type; heirs: for before a table, its further parent, for after it; unordered: tables whose
-    columns come in another order in any base; held: tables of whose row type there are values; before_rows: for before
-    the first rows, with which generated columns are computed; members: for after an extension; added: what that is, for
-    people; lost: such things that are in no base.
+    ranges: for after a range type; heirs: for before a table, its further parent, for after it; nullable: for after a
+    table, too; unordered: tables whose columns come in another order in any base; held: tables of whose row type there
+    are values; before_rows: for before the first rows, with which generated columns are computed; members: for after an
+    extension; added: what that is, for people; lost: such things that are in no base.
     """
 
     ranges: Mapping[Name, bytes] = field(default_factory=dict)
@@ -123,9 +132,10 @@ class AsMade:
     members: Mapping[bytes, bytes] = field(default_factory=dict)
     added: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    nullable: Mapping[Name, bytes] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.ranges or self.heirs or self.before_rows or self.members)
+        return bool(self.ranges or self.heirs or self.nullable or self.before_rows or self.members)
 
     def warnings(self, form: str) -> list[tuple[str, str]]:
         """Return what a base of that format (plain or directory) does to values, and what to do about it."""
@@ -139,6 +149,9 @@ class AsMade:
                 f"the constructors of range type {_shown(name)} have another name or schema than it, which only a base"
             )
             said.append((f"{text} in plain format keeps: a restore stops at what calls them", _PLAIN))
+        for name in () if plain else self.nullable:
+            text = f"{_shown(name)} may have NULL where a table that it inherits from may not"
+            said.append((f"{text}, which only a base in plain format keeps: a restore stops at such a row", _PLAIN))
         for name in self.unordered if plain else [*self.heirs, *self.unordered]:
             if name in self.held:
                 text = f"the columns of {_shown(name)}, which inherits some, come in another order in a restore"
@@ -179,10 +192,16 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
         else:
             before, parent, after = map(encode, _ordering(columns, helper))
             heirs[key] = before, parent, after
+    nullable: dict[Name, bytes] = {}
+    if conn.info.server_version < 180000:
+        for schema, name, column in conn.execute(_NULLABLE).fetchall():
+            key = encode(schema), encode(name)
+            nullable[key] = nullable.get(key, b"") + encode(_without_not_null(_qualified(schema, name), column))
     before = b"".join(encode(f"{line};\n") for line in text_search(conn))
     members, added, lost = _find_added(conn)
     encoded = {encode(name): encode(text) for name, text in members.items()}
-    return AsMade(ranges, heirs, tuple(unordered), frozenset(held), before, encoded, tuple(added), tuple(lost))
+    unmade = tuple(unordered), frozenset(held)
+    return AsMade(ranges, heirs, *unmade, before, encoded, tuple(added), tuple(lost), nullable)
 
 
 def _find_added(conn: psycopg.Connection[Any]) -> tuple[dict[str, str], list[str], list[str]]:
@@ -230,6 +249,13 @@ def _rename(made_in: str, made_as: str, schema: str, name: str, arguments: str) 
     if schema != made_in:
         lines += f"ALTER FUNCTION {_qualified(made_in, name)}({arguments}) SET SCHEMA {quote_identifier(schema)};\n"
     return lines
+
+
+def _without_not_null(table: str, column: str) -> str:
+    """Return a statement for a column that its table's parents have as NOT NULL; servers from 18 on refuse that."""
+    change = f"ALTER TABLE ONLY {table} ALTER COLUMN {quote_identifier(column)} DROP NOT NULL"
+    older = "pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 180000"
+    return f"DO LANGUAGE plpgsql {quote_literal(f'BEGIN IF {older} THEN {change}; END IF; END')};\n"
 
 
 def _qualified(schema: str, name: str) -> str:
@@ -311,12 +337,13 @@ def _as_made(reader: Reader, made: AsMade) -> Iterator[bytes]:
             elif (made_of := _EXTENSION.match(line)) and (extension := plain_name(made_of[1])) in made.members:
                 yield line
                 yield made.members[extension]
-            elif (table := _TABLE.match(line)) and (name := _name(table)) in made.heirs:
-                before, parent, after = made.heirs[name]
+            elif (table := _TABLE.match(line)) and _name(table) in {*made.heirs, *made.nullable}:
+                before, parent, after = made.heirs.get(_name(table), (b"", b"", b""))
+                begun = b"INHERITS (" + parent + b", " if parent else b"INHERITS ("
                 yield before
                 for part in _statement(reader, line):
-                    yield part.replace(b"INHERITS (", b"INHERITS (" + parent + b", ", 1) if _inherits(part) else part
-                yield after
+                    yield part.replace(b"INHERITS (", begun, 1) if _inherits(part) else part
+                yield after + made.nullable.get(_name(table), b"")
             else:
                 yield line
         else:
