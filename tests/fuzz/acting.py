@@ -6,9 +6,17 @@ from catalog import quote
 from draw import Draw, Kind, NothingToDo
 
 EXTENSION = "scribe_fuzz"
+CONTROL = f"{EXTENSION}.control"
+
+
+def control(version: str) -> str:
+    """Return a control file for the extension that offers a version."""
+    return f"default_version = '{version}'\nrelocatable = true\n"
+
+
 # The extension's files: a table that a dump has in part, and an update that changes rows. Written by the runner.
 FILES = {
-    f"{EXTENSION}.control": "default_version = '1'\nrelocatable = true\n",
+    CONTROL: control("1"),
     f"{EXTENSION}--1.sql": """
         CREATE TABLE fuzz_config (id int PRIMARY KEY, v text);
         INSERT INTO fuzz_config SELECT i, 'of the script' FROM generate_series(1, 5) AS i;

@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "py"))
@@ -262,8 +262,22 @@ class Round:
     def _derive(self) -> None:
         """A base made from the archive, and one of the source's beside it; nothing changes in between."""
         self._run("scribe-rotate", "--record")
-        self._run("scribe-dump", "--from-archive", "--no-prune")
+        with self._offering(max((self.scribe.archive / "base").iterdir())):
+            self._run("scribe-dump", "--from-archive", "--no-prune")
         self._run("scribe-dump", "--no-prune")
+
+    @contextlib.contextmanager
+    def _offering(self, base: Path) -> Iterator[None]:
+        """Have the server offer the version of the extension that a base is of: CREATE EXTENSION makes no other."""
+        entries = json.loads((base / "meta.json").read_text())["extensions"]
+        version = next((entry["version"] for entry in entries if entry["name"] == acting.EXTENSION), "1")
+        share = subprocess.check_output([self.cluster.pg_config, "--sharedir"], text=True).strip()
+        path = Path(share) / "extension" / acting.CONTROL
+        path.write_text(acting.control(version))
+        try:
+            yield
+        finally:
+            path.write_text(acting.control("1"))
 
     def _check_derived(self) -> None:
         """From both bases of each pair leads the same to the end: as with pg_dump, materialized views are refreshed."""
@@ -273,7 +287,8 @@ class Round:
             for base in (source, derived):
                 self.cluster.dropdb(self.copies[0])
                 # with globals: the stream may have dropped a role since, of this very cluster
-                self._run("scribe-restore", "-d", self.copies[0], "--base", base.name)
+                with self._offering(base):
+                    self._run("scribe-restore", "-d", self.copies[0], "--base", base.name)
                 states.append(self._dump(self.copies[0]))
             for name in ("scribe-restore", "psql alone"):
                 try:
@@ -283,7 +298,8 @@ class Round:
                 if name == "scribe-restore":
                     self._createdb(self.copies[1])
                     self.cluster.psql((derived / "globals.sql").read_text(), "postgres", check=False)
-                    self.scribe.run_files_with_psql(self.copies[1], derived)
+                    with self._offering(derived):
+                        self.scribe.run_files_with_psql(self.copies[1], derived)
                     states[1] = self._dump(self.copies[1])
                     self.cluster.dropdb(self.copies[1])
 

@@ -157,10 +157,11 @@ def test_what_somebody_hangs_on_an_extensions_tables_is_in_a_base(
 
 ADDED = r"""
 ALTER TYPE case_kind ADD VALUE 'c'; ALTER TYPE case_kind ADD VALUE E'it''s \\ "first"' BEFORE 'a';
-ALTER TYPE case_kind ADD VALUE 'between' AFTER 'a'; ALTER TYPE case_kind ADD VALUE 'after it' AFTER 'between';
+ALTER TYPE case_kind RENAME VALUE 'b' TO 'B''s'; ALTER TYPE case_kind ADD VALUE 'between' AFTER 'a';
+ALTER TYPE case_kind ADD VALUE 'after it' AFTER 'between';
 ALTER TABLE case_config ADD COLUMN kind case_kind DEFAULT 'c', ADD COLUMN "it's" varchar(9)[] NOT NULL DEFAULT '{}';
 CREATE TABLE of_kinds (id int PRIMARY KEY, kind case_kind DEFAULT 'between', CHECK (kind <> 'after it'));
-INSERT INTO of_kinds VALUES (1, E'it''s \\ "first"'), (2, 'c'), (3, 'between');
+INSERT INTO of_kinds VALUES (1, E'it''s \\ "first"'), (2, 'c'), (3, 'between'), (5, 'B''s');
 INSERT INTO case_config VALUES (2, 'of the user', 'c', '{a,b}');
 """
 

@@ -8,13 +8,17 @@ import pytest
 from cases import assert_both_restores_equal
 from source import Scribe
 
-TABLES = """
-CREATE TYPE mood AS ENUM ('sad', 'ok', 'glad', 'wild', 'calm');
+# So many values, of numbers by chance, that each partition has some.
+TABLES = f"""
+CREATE TYPE mood AS ENUM ('sad', 'ok', {", ".join(f"'mood {n}'" for n in range(12))});
 CREATE TABLE moods (m mood, n int, v text) PARTITION BY HASH (m);
 CREATE TABLE moods0 PARTITION OF moods FOR VALUES WITH (MODULUS 2, REMAINDER 0);
 CREATE TABLE moods1 PARTITION OF moods FOR VALUES WITH (MODULUS 2, REMAINDER 1);
 """
-FILL = "INSERT INTO moods SELECT m, n, 'x' FROM unnest(enum_range(NULL::mood)) AS m, generate_series(1, 10) AS n;"
+FILL = (
+    "INSERT INTO moods SELECT m, n, 'x' FROM unnest(enum_range(NULL::mood)) AS m, generate_series(1, 10) AS n"
+    " ORDER BY m, n;"
+)
 
 
 def streamed(scribe: Scribe, script: str) -> tuple[str, list[str]]:

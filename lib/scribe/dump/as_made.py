@@ -81,15 +81,35 @@ SELECT t.typrelid::bigint FROM pg_catalog.pg_type AS t WHERE t.typrelid = ANY (%
   WHERE a.atttypid IN (t.oid, t.typarray) AND a.attrelid <> t.typrelid AND NOT a.attisdropped)
 """
 _TAKEN = "SELECT typname FROM pg_catalog.pg_type WHERE typname ~ '^!scribe_columns'"  # tables have a type of their name
-# What one transaction made has one xmin; what the last update of an extension made has the extension's.
+# A member has the xmin of the transaction that made it one, and what the last update made has the extension's.
 _VALUES = """
-SELECT e.extname, e.extversion, pg_catalog.format('%I.%I', n.nspname, t.typname), v.enumlabel::text, v.xmin <> e.xmin
-  AND v.xmin <> (SELECT f.xmin FROM pg_catalog.pg_enum AS f WHERE f.enumtypid = t.oid ORDER BY f.oid LIMIT 1)
+SELECT e.extname, e.extversion, pg_catalog.format('%I.%I', n.nspname, t.typname), v.enumlabel::text,
+  v.xmin NOT IN (e.xmin, d.xmin)
 FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
   JOIN pg_catalog.pg_type AS t ON t.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
   JOIN pg_catalog.pg_enum AS v ON v.enumtypid = t.oid
 WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.deptype = 'e'
   AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass ORDER BY 1, 3, v.enumsortorder
+"""
+# A value that is there and not wanted was renamed on the source: values are never dropped.
+_SET_VALUES = """\
+  kind := {kind};
+  wanted := ARRAY[{wanted}];
+  there := ARRAY(SELECT enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = kind::pg_catalog.regtype
+    ORDER BY enumsortorder);
+  at := 1;
+  FOR n IN 1 .. pg_catalog.cardinality(wanted) LOOP
+    IF wanted[n] = there[at] THEN
+      at := at + 1;
+    ELSIF at <= pg_catalog.cardinality(there) AND there[at] <> ALL (wanted) THEN
+      EXECUTE pg_catalog.format('ALTER TYPE %s RENAME VALUE %L TO %L', kind, there[at], wanted[n]);
+      at := at + 1;
+    ELSIF n > 1 THEN
+      EXECUTE pg_catalog.format('ALTER TYPE %s ADD VALUE IF NOT EXISTS %L AFTER %L', kind, wanted[n], wanted[n - 1]);
+    ELSE
+      EXECUTE pg_catalog.format('ALTER TYPE %s ADD VALUE IF NOT EXISTS %L BEFORE %L', kind, wanted[n], there[at]);
+    END IF;
+  END LOOP;
 """
 # The types that are there when the extension is: the server's, and its own. It is the first that a dump makes.
 _ADDED_COLUMNS = """
@@ -212,19 +232,16 @@ def _find_added(conn: psycopg.Connection[Any]) -> tuple[dict[str, str], list[str
     lost: list[str] = []
     for (extension, version, kind), rows in groupby(conn.execute(_VALUES).fetchall(), key=lambda row: row[:3]):
         values = [(str(label), bool(new)) for *_, label, new in rows]
-        scripts = [label for label, new in values if not new]
-        for (label, new), before in zip(values, [None, *(label for label, _ in values)], strict=False):
-            if new:
-                place = f" AFTER {quote_literal(before)}" if before else f" BEFORE {quote_literal(scripts[0])}"
-                statement = f"ALTER TYPE {kind} ADD VALUE IF NOT EXISTS {quote_literal(label)}{place}"
-                versions[extension] = version
-                statements.setdefault(extension, []).append(statement)
-                added.append(f"value {quote_literal(label)} of type {kind}")
+        if any(new for _, new in values):
+            versions[extension] = version
+            wanted = ", ".join(quote_literal(label) for label, _ in values)
+            statements.setdefault(extension, []).append(_SET_VALUES.format(kind=quote_literal(kind), wanted=wanted))
+            added += [f"value {quote_literal(label)} of type {kind}" for label, new in values if new]
     for extension, version, table, column, kind in conn.execute(_ADDED_COLUMNS).fetchall():
         (added if kind else lost).append(f"column {quote_identifier(column)} of table {table}")
         if kind:
             versions[extension] = version
-            statement = f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote_identifier(column)} {kind}"
+            statement = f"  ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote_identifier(column)} {kind};\n"
             statements.setdefault(extension, []).append(statement)
     return {name: _if_same(name, versions[name], found) for name, found in statements.items()}, added, lost
 
@@ -232,8 +249,9 @@ def _find_added(conn: psycopg.Connection[Any]) -> tuple[dict[str, str], list[str
 def _if_same(extension: str, version: str, statements: list[str]) -> str:
     """Return what runs statements for a superuser, if the extension is of that version."""
     same = f"extname = {quote_literal(extension)} AND extversion = {quote_literal(version)}"
-    body = f"BEGIN {IF_SUPERUSER} IF EXISTS (SELECT FROM pg_catalog.pg_extension WHERE {same}) THEN\n"
-    body += "".join(f"  {statement};\n" for statement in statements) + "END IF; END IF; END"
+    body = "DECLARE wanted text[]; there text[]; kind text; at int; n int;\n"
+    body += f"BEGIN {IF_SUPERUSER} IF EXISTS (SELECT FROM pg_catalog.pg_extension WHERE {same}) THEN\n"
+    body += "".join(statements) + "END IF; END IF; END"
     return f"-- pg_scribe: what was added to it\nDO LANGUAGE plpgsql {quote_literal(body)};\n"
 
 
