@@ -62,9 +62,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     FROM parts AS p JOIN pg_depend AS d ON d.classid = p.user_class AND d.objid = p.user_object AND CASE
             WHEN p.user_part > 0 THEN d.objsubid = p.user_part AND d.deptype = 'a'  -- of a column's, only a generated one's
             ELSE p.user_class <> 'pg_class'::regclass OR d.objsubid = 0 OR d.deptype = 'n' END
-        LEFT JOIN scribe.left_out AS l ON l.classid = d.refclassid AND l.objid = d.refobjid,
+        LEFT JOIN scribe.left_out AS l ON l.classid = d.refclassid AND l.objid = d.refobjid
+        LEFT JOIN pg_attribute AS t ON d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND t.attrelid = d.refobjid
+            AND t.attnum = d.refobjsubid,
         LATERAL pg_identify_object(d.refclassid, d.refobjid, 0) AS i
-    WHERE d.refobjid >= 16384 AND d.deptype IN ('n', 'a') AND (scribe.is_foreign(i.schema) OR l.objid IS NOT NULL)
+    WHERE d.refobjid >= 16384 AND d.deptype IN ('n', 'a')
+        AND (scribe.is_foreign(i.schema) OR l.objid IS NOT NULL OR scribe.is_foreign_type(t.atttypid))  -- a column that no copy has
         AND (d.refclassid, d.refobjid) <> (p.class, p.object)
         AND NOT EXISTS (SELECT FROM scribe.left_out AS o WHERE (o.classid, o.objid) = (p.class, p.object) AND NOT p.whole)
     GROUP BY p.class, p.object, d.objsubid - p.user_part, p.whole AND (d.objsubid = 0 OR p.class <> 'pg_class'::regclass)
@@ -109,12 +112,19 @@ BEGIN
             OR concat(statement, current_setting('scribe.path', true)) ~* 'scribe|pg_toast') THEN
         RETURN false;
     ELSIF tag IN ('GRANT', 'REVOKE') THEN
+        -- a name is written with its quotes doubled, longer than it is (it is cut at 63 bytes), or by code points
         SELECT min(i.identity) AS identity INTO parts FROM (SELECT l.* FROM scribe.left_out AS l WHERE EXISTS (SELECT FROM pg_depend AS d
             WHERE d.classid = l.classid AND d.objid = l.objid OFFSET 0)) AS l, LATERAL pg_identify_object(l.classid, l.objid, 0) AS i,
-            LATERAL pg_identify_object_as_address(l.classid, l.objid, 0) AS a
+            LATERAL pg_identify_object_as_address(l.classid, l.objid, 0) AS a,
+            LATERAL (SELECT a.object_names[cardinality(a.object_names)]) AS n (name)
             WHERE l.classid NOT IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass)
-                AND statement ~* format('(?<![\w$])%s(?![\w$])',
-                    regexp_replace(a.object_names[cardinality(a.object_names)], '([^\w])', '\\\1', 'g'));
+                AND (statement ~* '\mU&"' OR statement ~* format('(?<![\w$])%s%s', regexp_replace(replace(n.name, '"', '""'), '([^\w])', '\\\1', 'g'),
+                    CASE WHEN octet_length(n.name) < 60 THEN '(?![\w$])' END));
+        IF parts.identity IS NULL THEN
+            SELECT min(pg_describe_object('pg_class'::regclass, a.attrelid, a.attnum)) AS identity INTO parts
+                FROM pg_type AS t JOIN pg_attribute AS a ON a.atttypid = t.oid
+                WHERE scribe.is_foreign_type(t.oid) AND a.attacl IS NOT NULL AND NOT a.attisdropped AND scribe.is_ours(a.xmin);
+        END IF;
         IF parts.identity IS NULL THEN
             RETURN false;
         END IF;
@@ -130,6 +140,10 @@ BEGIN
     END IF;
     INSERT INTO scribe.left_out SELECT DISTINCT f.class, f.object FROM scribe.foreign_parts(classes, objects) AS f
         WHERE f.part = 0 OR f.class <> 'pg_class'::regclass ON CONFLICT DO NOTHING;
+    -- whatever uses a column of such a type later, in any session, is looked at as well
+    INSERT INTO scribe.left_out SELECT DISTINCT 'pg_type'::regclass::oid, a.atttypid FROM pg_attribute AS a
+        WHERE parts.columns > 0 AND a.attrelid IN (SELECT f.object FROM scribe.foreign_parts(classes, objects) AS f WHERE f.class = 'pg_class'::regclass)
+            AND a.attnum > 0 AND scribe.is_foreign_type(a.atttypid) ON CONFLICT DO NOTHING;
     IF parts.whole > 0 AND NOT (parts.all_of_it AND NOT EXISTS (SELECT FROM pg_class WHERE oid = ANY (relids) AND relkind IN ('r', 'p', 'f'))) THEN
         rest := NULL;
     ELSIF parts.whole > 0 THEN

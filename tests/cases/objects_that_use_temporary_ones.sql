@@ -62,6 +62,20 @@ UPDATE before SET m = 'b';
 CREATE PROCEDURE proc(INOUT a pg_temp.mood) LANGUAGE sql AS 'SELECT $1';
 CREATE FUNCTION p(int DEFAULT pg_temp.f()) RETURNS int LANGUAGE sql AS 'SELECT 1';
 GRANT SELECT ON p1 TO PUBLIC;
+-- what uses a column that no copy has
+CREATE TABLE p6 (a int PRIMARY KEY, m pg_temp.mood UNIQUE, d pg_temp.dom REFERENCES before, CHECK (m <> 'b' OR a > 0),
+    EXCLUDE USING btree (d WITH =), g int GENERATED ALWAYS AS (d + 1) STORED);
+INSERT INTO p6 VALUES (1, 'a', 1);
+CREATE INDEX p6_m ON p6 (a, m);
+CREATE STATISTICS p6_s ON a, d FROM p6;
+CREATE POLICY pol ON p6 USING (d > 1);
+CREATE RULE r AS ON DELETE TO p6 WHERE old.d > 9 DO ALSO SELECT 1;
+CREATE TRIGGER t BEFORE UPDATE OF d ON p6 FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+GRANT SELECT (d) ON p6 TO PUBLIC;
+CREATE TABLE "p""7" (m pg_temp.mood PRIMARY KEY, a int);
+GRANT SELECT (m) ON "p""7" TO PUBLIC;
+CREATE FUNCTION "takes "" too"(pg_temp.mood) RETURNS int LANGUAGE sql AS 'SELECT 1';
+GRANT EXECUTE ON FUNCTION "takes "" too" TO PUBLIC;
 -- values that name something temporary
 CREATE TABLE names (a int PRIMARY KEY, c regclass, p regproc, t regtype, ca regclass[]);
 INSERT INTO names (a, c) VALUES (1, 'tt'), (2, 'names'), (3, 0), (4, 99999);
@@ -79,4 +93,6 @@ INSERT INTO p4 VALUES (2);
 INSERT INTO p5 VALUES (2, 2, 3, 4);
 INSERT INTO before VALUES (2);
 INSERT INTO pgen VALUES (2);
+INSERT INTO p6 VALUES (2);
+INSERT INTO "p""7" VALUES (2);
 CREATE VIEW pv AS SELECT 2 AS a;
