@@ -29,7 +29,19 @@ _NAME = rb"(" + _QUOTED + rb")\.(" + _QUOTED + rb")"
 _RANGE = re.compile(rb"\ACREATE TYPE " + _NAME + rb" AS RANGE \(\n\Z")
 _TABLE = re.compile(rb"\ACREATE (?:UNLOGGED |FOREIGN )?TABLE " + _NAME + rb" \(\n\Z")
 _EXTENSION = re.compile(rb"\ACREATE EXTENSION IF NOT EXISTS (" + _QUOTED + rb")(?: WITH SCHEMA [^\n]*)?;\n\Z")
-_STARTS = (b"CREATE EXTENSION ", b"CREATE TYPE ", b"CREATE TABLE ", b"CREATE UNLOGGED TABLE ", b"CREATE FOREIGN TABLE ")
+_IDENTITY = re.compile(
+    rb"\AALTER TABLE " + _NAME + rb" ALTER COLUMN (" + _QUOTED + rb") ADD GENERATED (?:ALWAYS|BY DEFAULT) AS IDENTITY"
+    rb" \(\n\Z"
+)
+_RANGE_OF_SEQUENCE = re.compile(rb"\A    (?:START WITH|INCREMENT BY|(?:NO )?MINVALUE|(?:NO )?MAXVALUE)\b")
+_STARTS = (
+    b"ALTER TABLE ",
+    b"CREATE EXTENSION ",
+    b"CREATE TYPE ",
+    b"CREATE TABLE ",
+    b"CREATE UNLOGGED TABLE ",
+    b"CREATE FOREIGN TABLE ",
+)
 
 # Constructors belong to their type as nothing else does. Those of a multirange are made in its range's schema.
 _CONSTRUCTORS = """
@@ -73,6 +85,19 @@ WHERE c.relkind IN ('r', 'f') AND NOT c.relispartition AND NOT a.attnotnull AND 
   AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_attribute AS p ON p.attrelid = i.inhparent
     WHERE i.inhrelid = c.oid AND p.attname = a.attname AND p.attnotnull AND NOT p.attisdropped)
 ORDER BY 1, 2, a.attnum
+"""
+# pg_dump gives an identity column's sequence its range, but the column's type, where it may not fit.
+_IDENTITIES = """
+SELECT n.nspname, c.relname, a.attname, pg_catalog.format('ALTER SEQUENCE %I.%I AS %s INCREMENT %s MINVALUE %s'
+    ' MAXVALUE %s START %s RESTART %s', qn.nspname, q.relname, pg_catalog.format_type(s.seqtypid, NULL), s.seqincrement,
+    s.seqmin, s.seqmax, s.seqstart, s.seqstart)
+FROM pg_catalog.pg_sequence AS s JOIN pg_catalog.pg_class AS q ON q.oid = s.seqrelid
+  JOIN pg_catalog.pg_namespace AS qn ON qn.oid = q.relnamespace
+  JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = q.oid
+    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'i'
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+  JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE a.attidentity <> '' AND s.seqtypid <> a.atttypid ORDER BY 1, 2, 3
 """
 # Tables of whose row type another relation has a column.
 _HELD = """
@@ -141,7 +166,8 @@ class AsMade:
     ranges: for after a range type; heirs: for before a table, its further parent, for after it; nullable: for after a
     table, too; unordered: tables whose columns come in another order in any base; held: tables of whose row type there
     are values; before_rows: for before the first rows, with which generated columns are computed; members: for after an
-    extension; added: what that is, for people; lost: such things that are in no base.
+    extension; added: what that is, for people; lost: such things that are in no base; identities: for after a column's
+    identity, whose sequence gets its range there.
     """
 
     ranges: Mapping[Name, bytes] = field(default_factory=dict)
@@ -153,9 +179,11 @@ class AsMade:
     added: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     nullable: Mapping[Name, bytes] = field(default_factory=dict)
+    identities: Mapping[tuple[bytes, bytes, bytes], bytes] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.ranges or self.heirs or self.nullable or self.before_rows or self.members)
+        tables = self.heirs or self.nullable or self.identities
+        return bool(self.ranges or tables or self.before_rows or self.members)
 
     def warnings(self, form: str) -> list[tuple[str, str]]:
         """Return what a base of that format (plain or directory) does to values, and what to do about it."""
@@ -220,8 +248,12 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
     before = b"".join(encode(f"{line};\n") for line in text_search(conn))
     members, added, lost = _find_added(conn)
     encoded = {encode(name): encode(text) for name, text in members.items()}
+    identities = {
+        (encode(schema), encode(name), encode(column)): encode(f"{text};\n")
+        for schema, name, column, text in conn.execute(_IDENTITIES).fetchall()
+    }
     unmade = tuple(unordered), frozenset(held)
-    return AsMade(ranges, heirs, *unmade, before, encoded, tuple(added), tuple(lost), nullable)
+    return AsMade(ranges, heirs, *unmade, before, encoded, tuple(added), tuple(lost), nullable, identities)
 
 
 def _find_added(conn: psycopg.Connection[Any]) -> tuple[dict[str, str], list[str], list[str]]:
@@ -352,6 +384,10 @@ def _as_made(reader: Reader, made: AsMade) -> Iterator[bytes]:
             elif (kind := _RANGE.match(line)) and (name := _name(kind)) in made.ranges:
                 yield from _statement(reader, line)
                 yield made.ranges[name]
+            elif (column := _IDENTITY.match(line)) and (*_name(column), plain_name(column[3])) in made.identities:
+                for part in _statement(reader, line):
+                    yield b"" if _RANGE_OF_SEQUENCE.match(part) else part
+                yield made.identities[*_name(column), plain_name(column[3])]
             elif (made_of := _EXTENSION.match(line)) and (extension := plain_name(made_of[1])) in made.members:
                 yield line
                 yield made.members[extension]
