@@ -113,9 +113,9 @@ def test_a_first_statement_that_creates_an_extension(scribe: Scribe, targets: tu
     assert_both_restores_equal(scribe, targets)
 
 
-@pytest.mark.parametrize("form", ["plain", "directory"])
+@pytest.mark.parametrize(("form", "at_once"), [("plain", False), ("directory", True)])
 def test_what_somebody_hangs_on_an_extensions_tables_is_in_a_base(
-    scribe: Scribe, targets: tuple[str, str], extension: str, form: str
+    scribe: Scribe, targets: tuple[str, str], extension: str, form: str, at_once: bool
 ) -> None:
     """pg_dump has none of it, on either side."""
     cluster = scribe.cluster
@@ -129,11 +129,14 @@ def test_what_somebody_hangs_on_an_extensions_tables_is_in_a_base(
         return subprocess.run(command, env=cluster.env, capture_output=True, text=True, check=True).stdout
 
     scribe.settings["SCRIBE_DUMP_FORMAT"] = form
-    cluster.psql(f"CREATE EXTENSION {extension}", scribe.dbname)
+    create = f"CREATE EXTENSION {extension};"
+    cluster.psql(create, scribe.dbname)
     plain = described(scribe.dbname)
     cluster.psql('CREATE ROLE "case reader"', scribe.dbname)
     try:
-        cluster.psql(f"INSERT INTO case_config VALUES (2, 'of the user'); {HUNG}", scribe.dbname)
+        row = "INSERT INTO case_config VALUES (2, 'of the user');"
+        one = f"DROP EXTENSION {extension}; BEGIN; {create} {row} {HUNG} COMMIT"
+        cluster.psql(one if at_once else row + HUNG, scribe.dbname)
         scribe.run("scribe-init")
         scribe.start_stream()
         cluster.psql("UPDATE case_config SET v = v || '.'", scribe.dbname)

@@ -106,10 +106,13 @@ SELECT t.typrelid::bigint FROM pg_catalog.pg_type AS t WHERE t.typrelid = ANY (%
   WHERE a.atttypid IN (t.oid, t.typarray) AND a.attrelid <> t.typrelid AND NOT a.attisdropped)
 """
 _TAKEN = "SELECT typname FROM pg_catalog.pg_type WHERE typname ~ '^!scribe_columns'"  # tables have a type of their name
-# A member has the xmin of the transaction that made it one, and what the last update made has the extension's.
+# A member has the xmin of the transaction that made it one, and what the last update made has the extension's. What
+# comes later in that transaction has a greater cmin than the last member.
 _VALUES = """
 SELECT e.extname, e.extversion, pg_catalog.format('%I.%I', n.nspname, t.typname), v.enumlabel::text,
-  v.xmin NOT IN (e.xmin, d.xmin)
+  v.xmin NOT IN (e.xmin, d.xmin) OR v.xmin = d.xmin AND v.cmin::text::bigint > (
+    SELECT pg_catalog.max(o.cmin::text::bigint) FROM pg_catalog.pg_depend AS o
+    WHERE o.refclassid = d.refclassid AND o.refobjid = d.refobjid AND o.deptype = 'e' AND o.xmin = d.xmin)
 FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
   JOIN pg_catalog.pg_type AS t ON t.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
   JOIN pg_catalog.pg_enum AS v ON v.enumtypid = t.oid
@@ -146,10 +149,12 @@ SELECT e.extname, e.extversion, pg_catalog.format('%I.%I', n.nspname, c.relname)
 FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
   JOIN pg_catalog.pg_class AS c ON c.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
   JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-  JOIN pg_catalog.pg_attribute AS f ON f.attrelid = c.oid AND f.attname = 'ctid'
 WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND d.deptype = 'e' AND c.relkind = 'r'
   AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped
-  AND a.xmin <> f.xmin AND a.xmin <> e.xmin ORDER BY 1, 3, a.attnum
+  AND (a.xmin NOT IN (e.xmin, d.xmin) OR a.xmin = d.xmin AND a.cmin::text::bigint > (
+    SELECT pg_catalog.max(o.cmin::text::bigint) FROM pg_catalog.pg_depend AS o
+    WHERE o.refclassid = d.refclassid AND o.refobjid = d.refobjid AND o.deptype = 'e' AND o.xmin = d.xmin))
+ORDER BY 1, 3, a.attnum
 """
 _STORAGE = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
 _COMPRESSION = {"p": "pglz", "l": "lz4"}

@@ -8,6 +8,7 @@ made the table, or updated the extension last, and makes what the copy lacks, if
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from typing import Any
 
@@ -15,12 +16,14 @@ import psycopg
 
 from scribe.common.dialect import IF_SUPERUSER, quote_literal
 
-# The oldest row of pg_attribute is of the transaction that made the table; nothing changes it.
+# Nothing changes the row that makes a member, nor its xmin. What comes later in that transaction has a greater cmin
+# than the last of these; so may have what the script itself makes at its end, which is then there in the copy.
 _MEMBERS = """
 WITH member AS MATERIALIZED (
   SELECT e.extname, e.extversion, c.oid, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
-    ARRAY[e.xmin::text, (SELECT a.xmin::text FROM pg_catalog.pg_attribute AS a
-                         WHERE a.attrelid = c.oid ORDER BY a.attnum LIMIT 1)] AS scripts
+    e.xmin AS updated, d.xmin AS made,
+    (SELECT pg_catalog.max(o.cmin::text::bigint) FROM pg_catalog.pg_depend AS o WHERE o.refclassid = d.refclassid
+       AND o.refobjid = d.refobjid AND o.deptype = 'e' AND o.xmin = d.xmin) AS last
   FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
     JOIN pg_catalog.pg_class AS c ON c.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
   WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND d.deptype = 'e'
@@ -39,7 +42,7 @@ SELECT m.extname, m.extversion, 1 AS turn, x.relname::text AS item,
 FROM member AS m JOIN pg_catalog.pg_index AS i ON i.indrelid = m.oid
   JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = x.relnamespace
-WHERE i.indisvalid AND NOT x.relispartition AND i.xmin::text <> ALL (m.scripts)
+WHERE i.indisvalid AND NOT x.relispartition AND LATER(i)
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
                   WHERE k.conindid = i.indexrelid AND k.conrelid = m.oid AND k.contype IN ('p', 'u', 'x'))
 UNION ALL
@@ -53,7 +56,7 @@ SELECT m.extname, m.extversion, CASE k.contype WHEN 'f' THEN 3 ELSE 2 END, k.con
        ' AND conname = %L', m.name, k.conname) ELSE '' END,
   pg_catalog.format('CONSTRAINT %I ON %s', k.conname, m.name), pg_catalog.obj_description(k.oid, 'pg_constraint')
 FROM member AS m JOIN pg_catalog.pg_constraint AS k ON k.conrelid = m.oid
-WHERE k.contype IN ('p', 'u', 'x', 'c', 'f') AND k.conparentid = 0 AND k.conislocal AND k.xmin::text <> ALL (m.scripts)
+WHERE k.contype IN ('p', 'u', 'x', 'c', 'f') AND k.conparentid = 0 AND k.conislocal AND LATER(k)
 UNION ALL
 SELECT m.extname, m.extversion, 4, t.tgname::text,
   pg_catalog.format('NOT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = %L::pg_catalog.regclass'
@@ -61,7 +64,7 @@ SELECT m.extname, m.extversion, 4, t.tgname::text,
   pg_catalog.pg_get_triggerdef(t.oid), pg_catalog.format('TRIGGER %I ON %s', t.tgname, m.name),
   pg_catalog.obj_description(t.oid, 'pg_trigger')
 FROM member AS m JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = m.oid
-WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.xmin::text <> ALL (m.scripts)
+WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND LATER(t)
 UNION ALL
 SELECT m.extname, m.extversion, 5, t.tgname::text,
   pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = %L::pg_catalog.regclass AND tgname = %L'
@@ -69,7 +72,7 @@ SELECT m.extname, m.extversion, 5, t.tgname::text,
   pg_catalog.format('ALTER TABLE %s %s TRIGGER %I', m.name, CASE t.tgenabled WHEN 'D' THEN 'DISABLE'
     WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE' END, t.tgname), NULL, NULL
 FROM member AS m JOIN pg_catalog.pg_trigger AS t ON t.tgrelid = m.oid
-WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND t.xmin::text <> ALL (m.scripts) AND m.relkind <> 'v'
+WHERE NOT t.tgisinternal AND t.tgparentid = 0 AND LATER(t) AND m.relkind <> 'v'
 UNION ALL
 SELECT m.extname, m.extversion, 4, r.rulename::text,
   pg_catalog.format('NOT EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = %L::pg_catalog.regclass'
@@ -77,7 +80,7 @@ SELECT m.extname, m.extversion, 4, r.rulename::text,
   pg_catalog.rtrim(pg_catalog.pg_get_ruledef(r.oid), ';'), pg_catalog.format('RULE %I ON %s', r.rulename, m.name),
   pg_catalog.obj_description(r.oid, 'pg_rewrite')
 FROM member AS m JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = m.oid
-WHERE r.rulename <> '_RETURN' AND r.xmin::text <> ALL (m.scripts)
+WHERE r.rulename <> '_RETURN' AND LATER(r)
 UNION ALL
 SELECT m.extname, m.extversion, 5, r.rulename::text,
   pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = %L::pg_catalog.regclass'
@@ -85,7 +88,7 @@ SELECT m.extname, m.extversion, 5, r.rulename::text,
   pg_catalog.format('ALTER TABLE %s %s RULE %I', m.name, CASE r.ev_enabled WHEN 'D' THEN 'DISABLE'
     WHEN 'A' THEN 'ENABLE ALWAYS' WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE' END, r.rulename), NULL, NULL
 FROM member AS m JOIN pg_catalog.pg_rewrite AS r ON r.ev_class = m.oid
-WHERE r.rulename <> '_RETURN' AND r.xmin::text <> ALL (m.scripts) AND m.relkind = 'r'
+WHERE r.rulename <> '_RETURN' AND LATER(r) AND m.relkind = 'r'
 UNION ALL
 SELECT m.extname, m.extversion, 4, p.polname::text,
   pg_catalog.format('NOT EXISTS (SELECT FROM pg_catalog.pg_policy WHERE polrelid = %L::pg_catalog.regclass'
@@ -100,7 +103,7 @@ SELECT m.extname, m.extversion, 4, p.polname::text,
   || coalesce(' USING (' || pg_catalog.pg_get_expr(p.polqual, p.polrelid) || ')', '')
   || coalesce(' WITH CHECK (' || pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) || ')', ''),
   pg_catalog.format('POLICY %I ON %s', p.polname, m.name), pg_catalog.obj_description(p.oid, 'pg_policy')
-FROM member AS m JOIN pg_catalog.pg_policy AS p ON p.polrelid = m.oid WHERE p.xmin::text <> ALL (m.scripts)
+FROM member AS m JOIN pg_catalog.pg_policy AS p ON p.polrelid = m.oid WHERE LATER(p)
 UNION ALL
 SELECT m.extname, m.extversion, 4, s.stxname::text,
   pg_catalog.format('NOT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext AS s JOIN pg_catalog.pg_namespace AS n'
@@ -108,7 +111,7 @@ SELECT m.extname, m.extversion, 4, s.stxname::text,
   pg_catalog.pg_get_statisticsobjdef(s.oid), pg_catalog.format('STATISTICS %I.%I', n.nspname, s.stxname),
   pg_catalog.obj_description(s.oid, 'pg_statistic_ext')
 FROM member AS m JOIN pg_catalog.pg_statistic_ext AS s ON s.stxrelid = m.oid
-  JOIN pg_catalog.pg_namespace AS n ON n.oid = s.stxnamespace WHERE s.xmin::text <> ALL (m.scripts)
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = s.stxnamespace WHERE LATER(s)
 UNION ALL
 SELECT m.extname, m.extversion, 6, 'row security',
   pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = %L::pg_catalog.regclass AND (relrowsecurity,'
@@ -145,7 +148,7 @@ SELECT m.extname, m.extversion, 6, 'cluster',
   pg_catalog.format('ALTER TABLE %s CLUSTER ON %I', m.name, x.relname), NULL, NULL
 FROM member AS m JOIN pg_catalog.pg_index AS i ON i.indrelid = m.oid
   JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid
-  JOIN pg_catalog.pg_namespace AS n ON n.oid = x.relnamespace WHERE i.indisclustered AND i.xmin::text <> ALL (m.scripts)
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = x.relnamespace WHERE i.indisclustered AND LATER(i)
 UNION ALL
 SELECT m.extname, m.extversion, 0, a.attname::text,
   pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_attribute AS a LEFT JOIN pg_catalog.pg_attrdef AS d'
@@ -157,7 +160,7 @@ SELECT m.extname, m.extversion, 0, a.attname::text,
 FROM member AS m JOIN pg_catalog.pg_attribute AS a ON a.attrelid = m.oid
   LEFT JOIN pg_catalog.pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity = ''
-  AND (a.xmin::text <> ALL (m.scripts) OR d.xmin::text <> ALL (m.scripts))
+  AND (LATER(a) OR LATER(d))
 UNION ALL
 SELECT m.extname, m.extversion, 0, a.attname::text,
   pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid = %L::pg_catalog.regclass'
@@ -165,7 +168,7 @@ SELECT m.extname, m.extversion, 0, a.attname::text,
   pg_catalog.format('ALTER TABLE %s ALTER COLUMN %I %s NOT NULL', m.name, a.attname,
     CASE WHEN a.attnotnull THEN 'SET' ELSE 'DROP' END), NULL, NULL
 FROM member AS m JOIN pg_catalog.pg_attribute AS a ON a.attrelid = m.oid
-WHERE a.attnum > 0 AND NOT a.attisdropped AND m.relkind IN ('r', 'p', 'f') AND a.xmin::text <> ALL (m.scripts)
+WHERE a.attnum > 0 AND NOT a.attisdropped AND m.relkind IN ('r', 'p', 'f') AND LATER(a)
 UNION ALL
 SELECT m.extname, m.extversion, 7, pg_catalog.format('comment %s', d.objsubid),
   pg_catalog.format(CASE WHEN d.objsubid = 0
@@ -179,9 +182,11 @@ SELECT m.extname, m.extversion, 7, pg_catalog.format('comment %s', d.objsubid),
 FROM member AS m JOIN pg_catalog.pg_description AS d
     ON d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objoid = m.oid
   LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = m.oid AND a.attnum = d.objsubid AND d.objsubid > 0
-WHERE d.xmin::text <> ALL (m.scripts)
+WHERE LATER(d)
 ORDER BY extname, turn, item, object
 """
+_LATER = r"(\1.xmin <> m.made AND \1.xmin <> m.updated OR \1.xmin = m.made AND \1.cmin::text::bigint > m.last)"
+_QUERY = _MEMBERS + re.sub(r"LATER\((\w)\)", _LATER, _ITEMS)
 
 
 def on_extensions_tables(conn: psycopg.Connection[Any]) -> list[str]:
@@ -190,7 +195,7 @@ def on_extensions_tables(conn: psycopg.Connection[Any]) -> list[str]:
     They take a superuser: what a trusted extension has made is the one of the source's who owns its server.
     """
     commands = []
-    rows = conn.execute((_MEMBERS + _ITEMS).encode()).fetchall()
+    rows = conn.execute(_QUERY.encode()).fetchall()
     for (extension, version), items in groupby(rows, key=lambda row: (row[0], row[1])):
         same = f"extname = {quote_literal(extension)} AND extversion = {quote_literal(version)}"
         lines = [f"  IF {row[4]} THEN\n    {_command(*row[5:])};\n  END IF;\n" for row in items]
