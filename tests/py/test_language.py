@@ -120,4 +120,5 @@ def test_sqlstates_decide_whether_to_try_again() -> None:
 @pytest.mark.unit
 def test_a_dump_that_fails_in_another_language_is_taken_again() -> None:
     assert base._MOVED.search('pg_dump: error: query failed: FEHLER:  Relation "public.gone" existiert nicht')
+    assert base._MOVED.search("pg_dump: error: query failed: ERROR:  deadlock detected")
     assert not base._MOVED.search("pg_dump: error: query failed: ERROR:  permission denied for table secret")
