@@ -79,8 +79,8 @@ _FROM = re.compile(rb"(?m)^-- Dumped from database version (\d+)")
 # speaks a language that our role may not change: whatever it says is worth another attempt.
 _MOVED = re.compile(
     r"query failed: (?!ERROR:)|"
-    r"does not exist|cache lookup failed|could not obtain lock|due to lock timeout|deadlock detected|appears to be empty"
-    r"|could not open relation|could not find|invalid snapshot identifier|canceling statement"
+    r"does not exist|cache lookup failed|could not obtain lock|due to lock timeout|appears to be empty"
+    r"|deadlock detected|could not open relation|could not find|invalid snapshot identifier|canceling statement"
 )
 
 
