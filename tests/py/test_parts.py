@@ -17,6 +17,8 @@ import pytest
 from cluster import Cluster
 from compare import assert_equal
 from restoring import Target, insert
+from starting import run_program
+from undoing import Undone
 
 from scribe.archive import skips
 from scribe.common.dialect import Sequence
@@ -189,6 +191,22 @@ def test_tables_are_printed_as_sql_that_psql_runs_without_any_server_named(targe
         ("log_2026", "may again"),
     ]
     assert target.rows("SELECT * FROM child") == [(1, 2)]
+
+
+def test_who_owns_the_schema_may_run_what_is_printed(undone: Undone, cluster: Cluster) -> None:
+    """So that code of his in a domain or a generated column has his rights, and not those of a superuser."""
+    role = f"{undone.name}_owner"
+    undone.begin(
+        f"CREATE SCHEMA s;\nALTER SCHEMA s OWNER TO {role};\nCREATE TABLE s.t (a int PRIMARY KEY);\n"
+        f"ALTER TABLE s.t OWNER TO {role};\nINSERT INTO s.t VALUES (1);\n",
+        role,
+    )
+    printed = run_program(undone.command("--stdout", "--table", "s.t"), cluster.env).stdout
+    cluster.createdb(undone.name)
+    cluster.psql(f"CREATE ROLE {role} LOGIN; CREATE SCHEMA s AUTHORIZATION {role}", undone.name)
+    psql = [f"{cluster.bindir}/psql", "-Xq", "-v", "ON_ERROR_STOP=1", "-U", role, "-d", undone.name]
+    subprocess.run(psql, input=printed, env=cluster.env, text=True, check=True)
+    assert undone.rows("TABLE s.t") == [(1,)]
 
 
 def test_a_partition_alone_becomes_a_table_and_a_name_that_is_nowhere_is_refused(target: Target) -> None:

@@ -21,7 +21,7 @@ import psycopg
 from scribe.archive.chains import Way, find_chains
 from scribe.archive.layout import Archive
 from scribe.common.cli import Talk
-from scribe.common.dialect import quote_identifier
+from scribe.common.dialect import quote_identifier, quote_literal
 from scribe.common.encodings import python_codec
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.postgres import connect, is_superuser, major_of_server
@@ -241,7 +241,11 @@ class PartRestore:
     def _text(self, dumps: list[Path], homes: list[str], version: int) -> Iterator[bytes]:
         """The dumps, after the schemas it needs; what had no owner in the archive gets none here either."""
         for home in homes:
-            yield f"CREATE SCHEMA IF NOT EXISTS {quote_identifier(home, force=True)};\n".encode()
+            # IF NOT EXISTS wants the right to make schemas even of who owns the one that is there
+            name = quote_identifier(home, force=True)
+            missing = f"pg_catalog.to_regnamespace({quote_literal(name)}) IS NULL"
+            body = f"BEGIN IF {missing} THEN CREATE SCHEMA {name}; END IF; END"
+            yield f"DO LANGUAGE plpgsql {quote_literal(body)};\n".encode()
         for dump in dumps:
             with dump.open("rb") as stream:
                 text = server.known_settings(without_owners(stream, "the dump", ROLE), version)
