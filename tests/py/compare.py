@@ -64,7 +64,10 @@ _UNSAID = {
         WHERE nspname = 'information_schema'
         UNION ALL SELECT typname, typowner, '' FROM pg_catalog.pg_type WHERE oid < 16384
         UNION ALL SELECT proname, proowner, proconfig::text FROM pg_catalog.pg_proc WHERE oid < 16384""",
-    "sequences": "SELECT seqrelid::pg_catalog.regclass, seqtypid::pg_catalog.regtype FROM pg_catalog.pg_sequence",
+    "sequences": """
+        SELECT s.seqrelid::pg_catalog.regclass, s.seqtypid::pg_catalog.regtype
+        FROM pg_catalog.pg_sequence AS s JOIN pg_catalog.pg_class AS c ON c.oid = s.seqrelid
+        WHERE c.relnamespace IS DISTINCT FROM pg_catalog.to_regnamespace('scribe')""",
     "names of foreign keys": """
         SELECT conrelid::pg_catalog.regclass, conname FROM pg_catalog.pg_constraint WHERE contype = 'f'""",
     "constructors": """
