@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,21 @@ def test_an_archive_of_each_format_is_restored_by_psql_alone(kept: Path, cluster
     cluster.psql((base / "globals.sql").read_text().replace("CREATE ROLE postgres;", ""))
     Scribe(cluster, "kept", kept).restore_with_psql("kept_copy", base)
     assert_as_recorded(cluster, kept, "at the end", database=False)
+
+
+def test_an_archive_of_each_format_is_restored_from_joined_segments(
+    kept: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    archive = tmp_path / "archive"
+    shutil.copytree(kept, archive)
+    before = len(list((archive / "incremental").glob("*.json")))
+    env = cluster.env | {"SCRIBE_KEEP_EXACT_DAYS": "0"}
+    command = [str(ROOT / "bin/scribe-compact"), "--archive", str(archive)]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert len(list((archive / "incremental").glob("*.json"))) < before, result.stderr
+    restore(cluster, archive)
+    assert_as_recorded(cluster, archive, "at the end")
 
 
 @pytest.mark.unit
