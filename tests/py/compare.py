@@ -103,7 +103,11 @@ def dump_state(conn: psycopg.Connection[Any], pg_dump: str, env: Mapping[str, st
     state: State = {"schema": _dump_schema(pg_dump, env)}
     state["schemas"] = [str(name) for (name,) in conn.execute(_SCHEMAS).fetchall()]
     state[_VERSION] = [str(conn.info.server_version // 10000)]
+    encoding = conn.info.parameter_status("client_encoding")
+    if conn.info.parameter_status("server_encoding") == "SQL_ASCII":
+        conn.execute("SET client_encoding = SQL_ASCII")  # bytes of names may be no characters
     state |= {name: sorted(map(str, conn.execute(query).fetchall())) for name, query in _UNSAID.items()}
+    conn.execute(f"SET client_encoding = {encoding}")
     roots = read_roots(conn)
     for relation, kind, name in conn.execute(_RELATIONS).fetchall():
         if kind == "S":
