@@ -45,6 +45,20 @@ def test_a_base_in_directory_format_takes_the_rows_too(
         assert cluster.query(CHECKS, target) == [("plain", 1), ("until_now", 1)]
 
 
+def test_what_a_base_in_directory_format_cannot_have_is_named(scribe: Scribe, cluster: Cluster) -> None:
+    cluster.psql(
+        "CREATE TABLE fits (id int GENERATED ALWAYS AS IDENTITY); CREATE TABLE like_it (LIKE fits INCLUDING ALL);"
+        "CREATE TABLE wide (id int GENERATED ALWAYS AS IDENTITY); ALTER SEQUENCE wide_id_seq AS bigint",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init", env={"SCRIBE_DUMP_FORMAT": "directory"})
+    scribe.start_stream()
+    said = scribe.run("scribe-check", "--only", "ddl", check=False).stdout
+    assert "identity column public.wide.id has a range beyond the column's" in said, said
+    scribe.run("scribe-dump", "--no-prune", env={"SCRIBE_DUMP_FORMAT": "plain"})
+    assert scribe.run("scribe-check", "--only", "ddl").stdout.startswith("SCRIBE OK")
+
+
 def test_one_table_out_of_the_archive_takes_its_rows_too(
     scribe: Scribe, cluster: Cluster, targets: tuple[str, str]
 ) -> None:

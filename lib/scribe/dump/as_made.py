@@ -90,7 +90,9 @@ ORDER BY 1, 2, a.attnum
 _IDENTITIES = """
 SELECT n.nspname, c.relname, a.attname, pg_catalog.format('ALTER SEQUENCE %I.%I AS %s INCREMENT %s MINVALUE %s'
     ' MAXVALUE %s START %s RESTART %s', qn.nspname, q.relname, pg_catalog.format_type(s.seqtypid, NULL), s.seqincrement,
-    s.seqmin, s.seqmax, s.seqstart, s.seqstart)
+    s.seqmin, s.seqmax, s.seqstart, s.seqstart),
+  CASE a.atttypid WHEN 21 THEN s.seqmin < -32768 OR s.seqmax > 32767
+    WHEN 23 THEN s.seqmin < -2147483648 OR s.seqmax > 2147483647 ELSE false END
 FROM pg_catalog.pg_sequence AS s JOIN pg_catalog.pg_class AS q ON q.oid = s.seqrelid
   JOIN pg_catalog.pg_namespace AS qn ON qn.oid = q.relnamespace
   JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = q.oid
@@ -172,7 +174,7 @@ class AsMade:
     table, too; unordered: tables whose columns come in another order in any base; held: tables of whose row type there
     are values; before_rows: for before the first rows, with which generated columns are computed; members: for after an
     extension; added: what that is, for people; lost: such things that are in no base; identities: for after a column's
-    identity, whose sequence gets its range there.
+    identity, whose sequence gets its range there; beyond: columns whose sequence has a range that their type has not.
     """
 
     ranges: Mapping[Name, bytes] = field(default_factory=dict)
@@ -185,6 +187,7 @@ class AsMade:
     lost: tuple[str, ...] = ()
     nullable: Mapping[Name, bytes] = field(default_factory=dict)
     identities: Mapping[tuple[bytes, bytes, bytes], bytes] = field(default_factory=dict)
+    beyond: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         tables = self.heirs or self.nullable or self.identities
@@ -205,6 +208,9 @@ class AsMade:
         for name in () if plain else self.nullable:
             text = f"{_shown(name)} may have NULL where a table that it inherits from may not"
             said.append((f"{text}, which only a base in plain format keeps: a restore stops at such a row", _PLAIN))
+        for column in () if plain else self.beyond:
+            text = f"the sequence of identity column {column} has a range beyond the column's, which only a base"
+            said.append((f"{text} in plain format keeps: a restore stops there", _PLAIN))
         for name in self.unordered if plain else [*self.heirs, *self.unordered]:
             if name in self.held:
                 text = f"the columns of {_shown(name)}, which inherits some, come in another order in a restore"
@@ -253,12 +259,18 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
     before = b"".join(encode(f"{line};\n") for line in text_search(conn))
     members, added, lost = _find_added(conn)
     encoded = {encode(name): encode(text) for name, text in members.items()}
+    sequences = conn.execute(_IDENTITIES).fetchall()
     identities = {
         (encode(schema), encode(name), encode(column)): encode(f"{text};\n")
-        for schema, name, column, text in conn.execute(_IDENTITIES).fetchall()
+        for schema, name, column, text, _ in sequences
     }
+    beyond = tuple(
+        f"{_qualified(schema, name)}.{quote_identifier(column)}"
+        for schema, name, column, _, misfit in sequences
+        if misfit
+    )
     unmade = tuple(unordered), frozenset(held)
-    return AsMade(ranges, heirs, *unmade, before, encoded, tuple(added), tuple(lost), nullable, identities)
+    return AsMade(ranges, heirs, *unmade, before, encoded, tuple(added), tuple(lost), nullable, identities, beyond)
 
 
 def _find_added(conn: psycopg.Connection[Any]) -> tuple[dict[str, str], list[str], list[str]]:
