@@ -41,7 +41,7 @@ _UNSAID = {
     "triggers of constraints": """
         SELECT t.tgrelid::pg_catalog.regclass, t.tgfoid::pg_catalog.regproc,
           t.tgconstrrelid::pg_catalog.regclass, t.tgenabled
-        FROM pg_catalog.pg_trigger AS t WHERE t.tgisinternal AND t.tgenabled <> 'O'""",
+        FROM pg_catalog.pg_trigger AS t WHERE t.tgisinternal AND t.tgenabled <> 'O' AND t.tgconstraint <> 0""",
     "comments on constraint triggers": """
         SELECT k.conrelid::pg_catalog.regclass, k.conname, d.description
         FROM pg_catalog.pg_description AS d JOIN pg_catalog.pg_constraint AS k ON k.oid = d.objoid AND k.contype = 't'
@@ -69,7 +69,9 @@ _UNSAID = {
         FROM pg_catalog.pg_sequence AS s JOIN pg_catalog.pg_class AS c ON c.oid = s.seqrelid
         WHERE c.relnamespace IS DISTINCT FROM pg_catalog.to_regnamespace('scribe')""",
     "names of foreign keys": """
-        SELECT conrelid::pg_catalog.regclass, conname FROM pg_catalog.pg_constraint WHERE contype = 'f'""",
+        SELECT k.conrelid::pg_catalog.regclass, k.conname FROM pg_catalog.pg_constraint AS k
+        WHERE k.contype = 'f' AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS p  -- the server's own name
+            WHERE p.oid = k.conparentid AND p.conrelid = k.conrelid)""",
     "constructors": """
         SELECT p.oid::pg_catalog.regprocedure FROM pg_catalog.pg_proc AS p
         WHERE p.prosrc ~ '^(multi)?range_constructor' AND p.oid >= 16384""",
@@ -91,7 +93,8 @@ _UNLOGGED = """
 
 _OURS = r'--\n-- Name: ((EVENT TRIGGER|PUBLICATION) )?"?!?scribe_[^;]*; Type: (EVENT TRIGGER|COMMENT|PUBLICATION)'
 _OUR_TRIGGER = re.compile(_OURS)
-_NUMBERED = re.compile(r'"((?:RI|Unique)_ConstraintTrigger_(?:[ac]_)?)\d+"')
+# Of older servers pg_dump does not say it, and with numbers in the names; _UNSAID has these triggers.
+_NUMBERED = re.compile(r'ALTER TABLE .* TRIGGER "(RI|Unique)_ConstraintTrigger_([ac]_)?\d+";')
 _NOISE = re.compile(r"^(--.*)?$|^\\(un)?restrict |^SET |^SELECT pg_catalog.set_config")
 
 
@@ -135,7 +138,8 @@ def _dump_schema(pg_dump: str, env: Mapping[str, str]) -> list[str]:
     dumped = subprocess.run(command, env=env, capture_output=True, text=True, errors="backslashreplace", check=True)
     text = dumped.stdout
     blocks = [block for block in re.split(r"(?m)^(?=--\n-- Name: )", text) if not _OUR_TRIGGER.match(block)]
-    return [_NUMBERED.sub(r"\1", line) for line in "".join(blocks).splitlines() if not _NOISE.match(line)]
+    lines = "".join(blocks).splitlines()
+    return [line for line in lines if not _NOISE.match(line) and not _NUMBERED.fullmatch(line)]
 
 
 def _dump_rows(conn: psycopg.Connection[Any], relation: str) -> list[str]:
