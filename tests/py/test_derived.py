@@ -128,7 +128,9 @@ def restore(scribe: Scribe, target: str, *arguments: str) -> State:
 
 def test_a_base_from_the_archive_is_as_one_of_the_source(scribe: Scribe, targets: tuple[str, str], role: str) -> None:
     cluster = scribe.cluster
-    begin(scribe)
+    if in_place := cluster.version_num >= 150000:  # a tablespace as developers have them
+        cluster.psql(f"SET allow_in_place_tablespaces = on; CREATE TABLESPACE {role}_space LOCATION ''")
+    begin(scribe, SETUP + (f"CREATE TABLE in_place (id int PRIMARY KEY) TABLESPACE {role}_space;" if in_place else ""))
     first = next((scribe.archive / "base").iterdir())
     cluster.psql(WORK.format(role=role, database=scribe.dbname), scribe.dbname)
     scribe.run("scribe-rotate", "--record")
@@ -174,6 +176,10 @@ def test_a_base_from_the_archive_is_as_one_of_the_source(scribe: Scribe, targets
     assert meta.keys() == other.keys()
     run = scribe.run("scribe-check", "--only", "base", check=False)
     assert run.returncode == 0, run.stdout
+    if in_place:
+        for database in (scribe.dbname, *targets):
+            cluster.psql("DROP TABLE in_place", database)
+        cluster.query(f"DROP TABLESPACE {role}_space")
 
 
 def check(scribe: Scribe) -> tuple[int, str]:

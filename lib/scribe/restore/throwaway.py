@@ -37,6 +37,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 # What a server is given of our environment: code of the source's users reads it there, and who starts us may have the
 # keys of an object store in it, or passwords of whatever else he works with.
 _FOR_SERVER = re.compile(r"PATH|TZ|(?:LD|ASAN|LSAN|UBSAN)_[A-Z_]+")
+IN_PLACE_SINCE = 15  # major version
 _SOCKET_PATH = 90  # bytes a socket's directory may have
 SETTINGS = {
     "listen_addresses": "",
@@ -227,6 +228,8 @@ def _start(cluster: Cluster, preloads: Preloads) -> subprocess.Popen[bytes]:
         options = [f"--{name}={value}" for name, value in SETTINGS.items()]
         options += [f"--unix_socket_directories={cluster.sockets}", *preloads.options()]
         options += ["--unix_socket_permissions=0770"] if cluster.shared else []
+        # developers have tablespaces within the server's directory
+        options += ["--allow_in_place_tablespaces=on"] if major_of(cluster.bindir) >= IN_PLACE_SINCE else []
         options += ["--event_triggers=off"] if major_of(cluster.bindir) >= EVENT_TRIGGERS_SINCE else []
         with cluster.log.open("ab") as log:
             server = cluster.popen([str(cluster.bindir / "postgres"), "-D", str(cluster.data), *options], log.fileno())
