@@ -47,6 +47,7 @@ static LogicalDecodingContext *decoding = NULL;
 
 /* of a transaction that is older: what is committed when it ends; NULL for all others */
 static Snapshot at_end = NULL;
+static Snapshot others = NULL;	/* snapshot_of_others() of the transaction that is decoded */
 static ReorderBufferTXN *ending = NULL;
 
 static void
@@ -140,6 +141,7 @@ relations_init(ScribeState *state)
 	decoding = state->ctx;
 	schemas_changed_at = InvalidXLogRecPtr;
 	at_end = NULL;
+	others = NULL;
 	gone = MemoryContextAllocZero(relations_cxt, sizeof(MemoryContextCallback));
 	gone->func = relations_gone;
 	gone->arg = relations;
@@ -163,6 +165,12 @@ relations_begin(ReorderBufferTXN *txn)
 {
 	at_end = NULL;
 	ending = txn;
+	if (others != NULL)
+	{
+		pfree(others->xip);
+		pfree(others);
+		others = NULL;
+	}
 	if (txn->first_lsn >= schemas_changed_at)
 		return;
 	at_end = present_snapshot(decoding->snapshot_builder, txn->xid);
@@ -213,53 +221,82 @@ schema_name(Oid schema)
 	return name;
 }
 
+/* An object of which values may tell.  own: the row of the catalog is this transaction's. */
+typedef struct Named
+{
+	bool		found;
+	bool		own;
+	Oid			schema;
+	char	   *name;
+} Named;
+
+static Named
+look_up(Relation catalog, Oid index, Snapshot snapshot, Oid oid)
+{
+	Named		named = {0};
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		isnull;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	scan = systable_beginscan(catalog, index, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		named.found = true;
+		named.own = is_own(HeapTupleHeaderGetXmin(tuple->t_data));
+		named.name = pstrdup(NameStr(*DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(catalog), &isnull))));
+		if (RelationGetRelid(catalog) != NamespaceRelationId)
+			named.schema = DatumGetObjectId(heap_getattr(tuple, 3, RelationGetDescr(catalog), &isnull));
+	}
+	systable_endscan(scan);
+	return named;
+}
+
+/* The catalog when the transaction ends, as if it had changed nothing itself. */
+static Snapshot
+snapshot_of_others(Snapshot at_the_end)
+{
+	if (others == NULL)
+	{
+		others = MemoryContextAlloc(relations_cxt, sizeof(SnapshotData));
+		*others = *at_the_end;
+		others->xip = MemoryContextAlloc(relations_cxt, sizeof(TransactionId) * Max(at_the_end->xcnt, 1));
+		others->xcnt = 0;
+		for (uint32 i = 0; i < at_the_end->xcnt; i++)
+			if (!is_own(at_the_end->xip[i]))
+				others->xip[others->xcnt++] = at_the_end->xip[i];
+	}
+	return others;
+}
+
 /*
  * The name and schema of an object when the transaction ends, as others that are replayed before it have changed them; false: it
- * is gone by then.  catalog: one whose first columns are OID, name and schema; schemas have none.  differs: set if they are others
- * than this transaction sees.
+ * is gone by then.  What the transaction drops itself is there at its statements before that.  catalog: one whose first columns
+ * are OID, name and schema; schemas have none.  differs: set if they are others than this transaction sees.
  */
 bool
 names_at_end(Oid catalog, Oid index, Oid oid, char **schema, char **name, bool *differs)
 {
 	Snapshot	snapshot = present_snapshot(decoding->snapshot_builder, ending->xid);
 	Relation	rel = table_open(catalog, AccessShareLock);
-	ScanKeyData key;
-	bool		found[2];
-	Oid			schemas[2] = {InvalidOid, InvalidOid};
-	char	   *names[2] = {NULL, NULL};
-	bool		own = false;
+	Named		end = look_up(rel, index, snapshot, oid);
+	Named		now = look_up(rel, index, NULL, oid);
 	char	   *seen;
 
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
-	for (int i = 0; i < 2; i++)
-	{
-		SysScanDesc scan = systable_beginscan(rel, index, true, i == 0 ? snapshot : NULL, 1, &key);
-		HeapTuple	tuple = systable_getnext(scan);
-		bool		isnull;
-
-		found[i] = HeapTupleIsValid(tuple);
-		if (found[i])
-		{
-			names[i] = pstrdup(NameStr(*DatumGetName(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull))));
-			if (catalog != NamespaceRelationId)
-				schemas[i] = DatumGetObjectId(heap_getattr(tuple, 3, RelationGetDescr(rel), &isnull));
-			own |= i == 0 && is_own(HeapTupleHeaderGetXmin(tuple->t_data));
-		}
-		systable_endscan(scan);
-	}
+	if (!end.found && now.found)
+		end = now.own ? now : look_up(rel, index, snapshot_of_others(snapshot), oid);
 	table_close(rel, AccessShareLock);
-	if (!found[0])
+	if (!end.found)
 		return false;
-	if (own && found[1])
-	{
-		names[0] = names[1];
-		schemas[0] = schemas[1];
-	}
-	*name = names[0];
-	*schema = OidIsValid(schemas[0]) ? schema_name(schemas[0]) : NULL;
-	if (found[1] && (strcmp(names[0], names[1]) != 0 || schemas[0] != schemas[1]))
+	if (end.own && now.found)
+		end = now;
+	*name = end.name;
+	*schema = OidIsValid(end.schema) ? schema_name(end.schema) : NULL;
+	if (now.found && (strcmp(end.name, now.name) != 0 || end.schema != now.schema))
 		*differs = true;
-	seen = OidIsValid(schemas[0]) ? get_namespace_name(schemas[0]) : NULL;
+	seen = OidIsValid(end.schema) ? get_namespace_name(end.schema) : NULL;
 	if (*schema != NULL && seen != NULL && strcmp(*schema, seen) != 0)
 		*differs = true;
 	return true;
