@@ -14,6 +14,10 @@ CREATE TABLE second (sec int, sec2 text);
 ALTER TABLE two ADD COLUMN sec int, ADD COLUMN sec2 text;
 ALTER TABLE two INHERIT second;
 CREATE TABLE last (z int, own int GENERATED ALWAYS AS (z * 2) STORED) INHERITS (chi2);
+CREATE TABLE computes (a int, g int GENERATED ALWAYS AS (z * 2) STORED, z int);
+CREATE TABLE computes_first (g int GENERATED ALWAYS AS (z * 2) STORED, b int, a int, z int, c int);
+ALTER TABLE computes_first INHERIT computes;
+INSERT INTO computes_first (a, b, z) VALUES (1, 2, 3);
 CREATE UNLOGGED TABLE unlogged_heir (w int) INHERITS (par);
 ALTER TABLE par ADD COLUMN later text;
 ALTER TABLE last DROP COLUMN own, ADD COLUMN own int GENERATED ALWAYS AS (z * 2) STORED;
@@ -43,6 +47,11 @@ CREATE TABLE refers (id int REFERENCES referred, b int REFERENCES referred,
     CONSTRAINT third FOREIGN KEY (id) REFERENCES referred (other));
 ALTER TABLE refers DISABLE TRIGGER ALL;
 ALTER TABLE referred DISABLE TRIGGER ALL;
+-- a trigger of a user's that is called like one of a constraint
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER "RI_ConstraintTrigger_c_16000" AFTER INSERT ON refers FOR EACH ROW EXECUTE FUNCTION nothing();
+CREATE TRIGGER "RI_ConstraintTrigger_16001" AFTER INSERT ON refers FOR EACH ROW EXECUTE FUNCTION nothing();
+ALTER TABLE refers DISABLE TRIGGER "RI_ConstraintTrigger_c_16000", ENABLE ALWAYS TRIGGER "RI_ConstraintTrigger_16001";
 CREATE TABLE parts (id int REFERENCES referred, k int, UNIQUE (id, k) DEFERRABLE) PARTITION BY LIST (id);
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1);
 CREATE TABLE keyed_parts (id int, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (id);
@@ -50,7 +59,6 @@ CREATE TABLE keyed_1 PARTITION OF keyed_parts FOR VALUES IN (1);
 CREATE TABLE refers_parts (a int, b int, FOREIGN KEY (a, b) REFERENCES keyed_parts);
 ALTER TABLE parts_1 DISABLE TRIGGER ALL;
 ALTER TABLE keyed_1 DISABLE TRIGGER ALL;
-CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE CONSTRAINT TRIGGER watch AFTER INSERT ON refers FOR EACH ROW EXECUTE FUNCTION nothing();
 COMMENT ON CONSTRAINT watch ON refers IS 'it''s \commented';
 -- the sequence that LIKE makes is a bigint, with the bounds of the other

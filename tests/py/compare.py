@@ -42,6 +42,9 @@ _UNSAID = {
         SELECT t.tgrelid::pg_catalog.regclass, t.tgfoid::pg_catalog.regproc,
           t.tgconstrrelid::pg_catalog.regclass, t.tgenabled
         FROM pg_catalog.pg_trigger AS t WHERE t.tgisinternal AND t.tgenabled <> 'O' AND t.tgconstraint <> 0""",
+    "triggers that are called like theirs": """
+        SELECT t.tgrelid::pg_catalog.regclass, t.tgname, t.tgenabled
+        FROM pg_catalog.pg_trigger AS t WHERE NOT t.tgisinternal AND t.tgname ~ '_ConstraintTrigger_'""",
     "comments on constraint triggers": """
         SELECT k.conrelid::pg_catalog.regclass, k.conname, d.description
         FROM pg_catalog.pg_description AS d JOIN pg_catalog.pg_constraint AS k ON k.oid = d.objoid AND k.contype = 't'

@@ -18,6 +18,8 @@ CREATE TYPE case_kind AS ENUM ('a', 'b');
 CREATE TABLE case_config (id int PRIMARY KEY, v text);
 INSERT INTO case_config VALUES (1, 'of the script');
 SELECT pg_catalog.pg_extension_config_dump('case_config', 'WHERE id > 1');
+CREATE TABLE case_own (id int PRIMARY KEY, v text);
+INSERT INTO case_own VALUES (1, NULL);
 CREATE VIEW case_view AS SELECT id, v FROM case_config;
 CREATE FUNCTION case_fired() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
 CREATE EVENT TRIGGER case_on_end ON ddl_command_end EXECUTE FUNCTION case_fired();
@@ -46,6 +48,7 @@ CREATE TRIGGER before_it BEFORE UPDATE OF v ON case_config FOR EACH ROW WHEN (ol
 CREATE TRIGGER "off" AFTER INSERT ON case_config FOR EACH ROW EXECUTE FUNCTION hung();
 ALTER TABLE case_config DISABLE TRIGGER "off", ENABLE ALWAYS TRIGGER before_it;
 COMMENT ON TRIGGER "off" ON case_config IS 'off';
+ALTER VIEW case_view SET (security_barrier);
 CREATE TRIGGER instead INSTEAD OF INSERT ON case_view FOR EACH ROW EXECUTE FUNCTION hung();
 CREATE RULE "a rule" AS ON DELETE TO case_config WHERE old.v = 'kept' DO INSTEAD NOTHING;
 CREATE POLICY "some" ON case_config AS RESTRICTIVE FOR UPDATE TO "case reader" USING (id > 1) WITH CHECK (v <> '');
@@ -156,6 +159,24 @@ def test_what_somebody_hangs_on_an_extensions_tables_is_in_a_base(
         for database in (scribe.dbname, *targets):
             cluster.psql('DROP OWNED BY "case reader"', database, check=False)
         cluster.psql('DROP ROLE "case reader"')
+
+
+@pytest.mark.parametrize("form", ["plain", "directory"])
+def test_what_a_copy_refuses_there_is_left_out_with_a_warning(
+    scribe: Scribe, targets: tuple[str, str], extension: str, form: str
+) -> None:
+    """Rows of a table that the extension has not registered are in no dump, so its own are there."""
+    cluster = scribe.cluster
+    cluster.psql(
+        f"CREATE EXTENSION {extension}; UPDATE case_own SET v = 'x'; ALTER TABLE case_own ALTER v SET NOT NULL;"
+        "CREATE INDEX hung ON case_own (v)",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init", env={"SCRIBE_DUMP_FORMAT": form})
+    said = scribe.run("scribe-restore", "-d", targets[0], "--no-globals").stderr
+    (line,) = (line for line in said.splitlines() if "left out, since " in line)
+    assert line.startswith("scribe-restore: warning: ") and "ALTER COLUMN v SET NOT NULL" in line
+    assert cluster.query("SELECT to_regclass('hung') IS NOT NULL", targets[0]) == [(True,)]
 
 
 ADDED = r"""

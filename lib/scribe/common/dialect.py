@@ -368,6 +368,15 @@ TAKE_MARKS = (
 )
 
 
+LEFT_OUT = ("setting left out: ", "left out, since ")  # how warnings of our own lines begin
+
+
+def or_left_out(statement: str) -> str:
+    """Return plpgsql for a statement that a copy may refuse: it is left out with a warning then."""
+    shown = quote_literal(" ".join(statement.split())[:200])
+    return f"BEGIN {statement}; EXCEPTION WHEN OTHERS THEN RAISE WARNING 'left out, since %: %', SQLERRM, {shown}; END;"
+
+
 # Roles that are named there are changed by what follows. A member of pg_write_all_data could name others.
 _MADE_BY_US = """\
   CREATE FUNCTION scribe.refuse_write() RETURNS trigger LANGUAGE plpgsql AS $function$

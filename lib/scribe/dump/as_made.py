@@ -12,16 +12,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import psycopg
 
 from scribe.archive.segments import Reader
-from scribe.common.dialect import IF_SUPERUSER, quote_identifier, quote_literal
+from scribe.common.dialect import quote_identifier, quote_literal
 from scribe.common.sqltext import quoting_after
+from scribe.dump.extension_additions import find_added
 from scribe.dump.validated import in_blocks, plain_name, read_dump
-from scribe.source.unsaid import text_search
+from scribe.source.unsaid import odd_sequences, text_search
 
 _HELPER = "!scribe_columns"  # the other parent
 _QUOTED = rb'(?:[a-z_][a-z0-9_]*|"(?:[^"]|"")*")'
@@ -69,7 +69,9 @@ _COLUMNS = """
 SELECT a.attrelid::bigint, n.nspname, c.relname, a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod),
   CASE WHEN a.attcollation <> t.typcollation THEN pg_catalog.format('%%I.%%I', ln.nspname, l.collname) END,
   a.attstorage::text, a.attcompression::text, a.attgenerated::text, pg_catalog.pg_get_expr(f.adbin, f.adrelid),
-  a.attislocal
+  a.attislocal, ARRAY(SELECT u.attname FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_attribute AS u
+      ON u.attrelid = d.refobjid AND u.attnum = d.refobjsubid
+    WHERE d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND d.objid = f.oid AND d.refobjid = a.attrelid)
 FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
   LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = a.attcollation
@@ -86,21 +88,6 @@ WHERE c.relkind IN ('r', 'f') AND NOT c.relispartition AND NOT a.attnotnull AND 
     WHERE i.inhrelid = c.oid AND p.attname = a.attname AND p.attnotnull AND NOT p.attisdropped)
 ORDER BY 1, 2, a.attnum
 """
-# pg_dump gives an identity column's sequence its range, but the column's type, where it may not fit.
-_IDENTITIES = """
-SELECT n.nspname, c.relname, a.attname, pg_catalog.format('ALTER SEQUENCE %I.%I AS %s INCREMENT %s MINVALUE %s'
-    ' MAXVALUE %s START %s RESTART %s', qn.nspname, q.relname, pg_catalog.format_type(s.seqtypid, NULL), s.seqincrement,
-    s.seqmin, s.seqmax, s.seqstart, s.seqstart),
-  CASE a.atttypid WHEN 21 THEN s.seqmin < -32768 OR s.seqmax > 32767
-    WHEN 23 THEN s.seqmin < -2147483648 OR s.seqmax > 2147483647 ELSE false END
-FROM pg_catalog.pg_sequence AS s JOIN pg_catalog.pg_class AS q ON q.oid = s.seqrelid
-  JOIN pg_catalog.pg_namespace AS qn ON qn.oid = q.relnamespace
-  JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = q.oid
-    AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'i'
-  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-  JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE a.attidentity <> '' AND s.seqtypid <> a.atttypid ORDER BY 1, 2, 3
-"""
 # Tables of whose row type another relation has a column.
 _HELD = """
 SELECT t.typrelid::bigint FROM pg_catalog.pg_type AS t WHERE t.typrelid = ANY (%s::pg_catalog.oid[]) AND EXISTS (
@@ -108,56 +95,6 @@ SELECT t.typrelid::bigint FROM pg_catalog.pg_type AS t WHERE t.typrelid = ANY (%
   WHERE a.atttypid IN (t.oid, t.typarray) AND a.attrelid <> t.typrelid AND NOT a.attisdropped)
 """
 _TAKEN = "SELECT typname FROM pg_catalog.pg_type WHERE typname ~ '^!scribe_columns'"  # tables have a type of their name
-# A member has the xmin of the transaction that made it one, and what the last update made has the extension's. What
-# comes later in that transaction has a greater cmin than the last member.
-_VALUES = """
-SELECT e.extname, e.extversion, pg_catalog.format('%I.%I', n.nspname, t.typname), v.enumlabel::text,
-  v.xmin NOT IN (e.xmin, d.xmin) OR v.xmin = d.xmin AND v.cmin::text::bigint > (
-    SELECT pg_catalog.max(o.cmin::text::bigint) FROM pg_catalog.pg_depend AS o
-    WHERE o.refclassid = d.refclassid AND o.refobjid = d.refobjid AND o.deptype = 'e' AND o.xmin = d.xmin)
-FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
-  JOIN pg_catalog.pg_type AS t ON t.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
-  JOIN pg_catalog.pg_enum AS v ON v.enumtypid = t.oid
-WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.deptype = 'e'
-  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass ORDER BY 1, 3, v.enumsortorder
-"""
-# A value that is there and not wanted was renamed on the source: values are never dropped.
-_SET_VALUES = """\
-  kind := {kind};
-  wanted := ARRAY[{wanted}];
-  there := ARRAY(SELECT enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = kind::pg_catalog.regtype
-    ORDER BY enumsortorder);
-  at := 1;
-  FOR n IN 1 .. pg_catalog.cardinality(wanted) LOOP
-    IF wanted[n] = there[at] THEN
-      at := at + 1;
-    ELSIF at <= pg_catalog.cardinality(there) AND there[at] <> ALL (wanted) THEN
-      EXECUTE pg_catalog.format('ALTER TYPE %s RENAME VALUE %L TO %L', kind, there[at], wanted[n]);
-      at := at + 1;
-    ELSIF n > 1 THEN
-      EXECUTE pg_catalog.format('ALTER TYPE %s ADD VALUE IF NOT EXISTS %L AFTER %L', kind, wanted[n], wanted[n - 1]);
-    ELSE
-      EXECUTE pg_catalog.format('ALTER TYPE %s ADD VALUE IF NOT EXISTS %L BEFORE %L', kind, wanted[n], there[at]);
-    END IF;
-  END LOOP;
-"""
-# The types that are there when the extension is: the server's, and its own. It is the first that a dump makes.
-_ADDED_COLUMNS = """
-SELECT e.extname, e.extversion, pg_catalog.format('%I.%I', n.nspname, c.relname), a.attname::text,
-  CASE WHEN a.attgenerated = '' AND a.attidentity = '' AND (coalesce(nullif(t.typelem, 0), t.oid) < 16384 OR EXISTS (
-      SELECT FROM pg_catalog.pg_depend AS o WHERE o.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
-        AND o.objid = coalesce(nullif(t.typelem, 0), t.oid) AND o.deptype = 'e' AND o.refobjid = e.oid))
-    AND a.attcollation IN (0, t.typcollation) THEN pg_catalog.format_type(a.atttypid, a.atttypmod) END
-FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
-  JOIN pg_catalog.pg_class AS c ON c.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND d.deptype = 'e' AND c.relkind = 'r'
-  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped
-  AND (a.xmin NOT IN (e.xmin, d.xmin) OR a.xmin = d.xmin AND a.cmin::text::bigint > (
-    SELECT pg_catalog.max(o.cmin::text::bigint) FROM pg_catalog.pg_depend AS o
-    WHERE o.refclassid = d.refclassid AND o.refobjid = d.refobjid AND o.deptype = 'e' AND o.xmin = d.xmin))
-ORDER BY 1, 3, a.attnum
-"""
 _STORAGE = {"p": "PLAIN", "e": "EXTERNAL", "m": "MAIN", "x": "EXTENDED"}
 _COMPRESSION = {"p": "pglz", "l": "lz4"}
 
@@ -246,7 +183,7 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
         key = encode(columns[0][0]), encode(columns[0][1])
         if relid in rows:
             held.append(key)
-        if conn.info.server_version < 160000 and any(local and generated for *_, generated, _, local in columns):
+        if conn.info.server_version < 160000 and any(local and generated for *_, generated, _, local, _ in columns):
             unordered.append(key)  # such a column may not be a parent's, too
         else:
             before, parent, after = map(encode, _ordering(columns, helper))
@@ -257,51 +194,20 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
             key = encode(schema), encode(name)
             nullable[key] = nullable.get(key, b"") + encode(_without_not_null(_qualified(schema, name), column))
     before = b"".join(encode(f"{line};\n") for line in text_search(conn))
-    members, added, lost = _find_added(conn)
+    members, added, lost = find_added(conn)
     encoded = {encode(name): encode(text) for name, text in members.items()}
-    sequences = conn.execute(_IDENTITIES).fetchall()
+    odd = odd_sequences(conn)
     identities = {
-        (encode(schema), encode(name), encode(column)): encode(f"{text};\n")
-        for schema, name, column, text, _ in sequences
+        (encode(each.schema), encode(each.table), encode(each.column)): encode(
+            f"{each.typed} INCREMENT {each.increment} START {each.start} RESTART {each.start};\n"
+        )
+        for each in odd
     }
     beyond = tuple(
-        f"{_qualified(schema, name)}.{quote_identifier(column)}"
-        for schema, name, column, _, misfit in sequences
-        if misfit
+        f"{_qualified(each.schema, each.table)}.{quote_identifier(each.column)}" for each in odd if each.misfit
     )
     unmade = tuple(unordered), frozenset(held)
     return AsMade(ranges, heirs, *unmade, before, encoded, tuple(added), tuple(lost), nullable, identities, beyond)
-
-
-def _find_added(conn: psycopg.Connection[Any]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Return what gives extensions, by their names, the values and columns they were given; what it is; the rest."""
-    versions: dict[str, str] = {}
-    statements: dict[str, list[str]] = {}
-    added: list[str] = []
-    lost: list[str] = []
-    for (extension, version, kind), rows in groupby(conn.execute(_VALUES).fetchall(), key=lambda row: row[:3]):
-        values = [(str(label), bool(new)) for *_, label, new in rows]
-        if any(new for _, new in values):
-            versions[extension] = version
-            wanted = ", ".join(quote_literal(label) for label, _ in values)
-            statements.setdefault(extension, []).append(_SET_VALUES.format(kind=quote_literal(kind), wanted=wanted))
-            added += [f"value {quote_literal(label)} of type {kind}" for label, new in values if new]
-    for extension, version, table, column, kind in conn.execute(_ADDED_COLUMNS).fetchall():
-        (added if kind else lost).append(f"column {quote_identifier(column)} of table {table}")
-        if kind:
-            versions[extension] = version
-            statement = f"  ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote_identifier(column)} {kind};\n"
-            statements.setdefault(extension, []).append(statement)
-    return {name: _if_same(name, versions[name], found) for name, found in statements.items()}, added, lost
-
-
-def _if_same(extension: str, version: str, statements: list[str]) -> str:
-    """Return what runs statements for a superuser, if the extension is of that version."""
-    same = f"extname = {quote_literal(extension)} AND extversion = {quote_literal(version)}"
-    body = "DECLARE wanted text[]; there text[]; kind text; at int; n int;\n"
-    body += f"BEGIN {IF_SUPERUSER} IF EXISTS (SELECT FROM pg_catalog.pg_extension WHERE {same}) THEN\n"
-    body += "".join(statements) + "END IF; END IF; END"
-    return f"-- pg_scribe: what was added to it\nDO LANGUAGE plpgsql {quote_literal(body)};\n"
 
 
 def _shown(name: Name) -> str:
@@ -343,7 +249,16 @@ def _find_heirs(conn: psycopg.Connection[Any]) -> Iterator[tuple[int, list[tuple
         # as few columns as will do
         first = next(n for n in range(len(order) + 1) if order == list(dict.fromkeys(order[:n] + inherited + order)))
         if first:
-            yield relid, columns[relid][:first]
+            yield relid, _with_used(columns[relid], first)
+
+
+def _with_used(columns: list[tuple[Any, ...]], first: int) -> list[tuple[Any, ...]]:
+    """Return a table's first columns, and as many more as expressions of generated ones among them use."""
+    places = {column[2]: place for place, column in enumerate(columns, 1)}
+    for place, (*_, used) in enumerate(columns, 1):
+        if place <= first:  # which grows on the way
+            first = max([first, *(places[name] for name in used)])
+    return columns[:first]
 
 
 def _ordering(columns: list[tuple[Any, ...]], helper_name: str) -> tuple[str, str, str]:
@@ -351,7 +266,7 @@ def _ordering(columns: list[tuple[Any, ...]], helper_name: str) -> tuple[str, st
     schema, table = columns[0][:2]
     helper = _qualified(schema, helper_name)
     defined, altered = [], ""
-    for _, _, column, kind, collation, storage, compression, generated, expression, _ in columns:
+    for _, _, column, kind, collation, storage, compression, generated, expression, *_ in columns:
         name = quote_identifier(column)
         collate = f" COLLATE {collation}" if collation else ""
         computed = f" GENERATED ALWAYS AS ({expression})" if generated else ""

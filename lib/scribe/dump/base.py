@@ -46,7 +46,7 @@ from scribe.decoders.registry import decoder_of
 from scribe.dump.as_made import AsMade, find_as_made, made_alike
 from scribe.dump.config_rows import build_config_rows
 from scribe.dump.contents import read_roots
-from scribe.dump.extension_tables import on_extensions_tables
+from scribe.dump.extension_additions import on_extensions_tables
 from scribe.dump.gate import SHARE, Gate, NoGate
 from scribe.dump.guard import Guard, MovedError, Table, in_snapshot, read_tables
 from scribe.dump.validated import find_checked, without_validation
@@ -366,7 +366,7 @@ def _fill(
         before = read_tables(reader)
         config_rows = build_config_rows(reader)
         commands = [*_drop_publications(reader), *_detach(reader), *public_schema(reader)]
-        commands += [*on_extensions_tables(reader), *never_said(reader)]
+        commands += [*on_extensions_tables(reader), *never_said(reader, request.format)]
         commands += text_search(reader) if request.format == "directory" else []
         # from 16 on pg_dump sees to that by itself, but for enums within arrays, rows and ranges
         by_root, checked = bool(read_roots(reader)), find_checked(reader)

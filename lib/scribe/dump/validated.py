@@ -27,7 +27,7 @@ _FOREIGN_KEY = re.compile(
 # a partition's constraint has on the source. What they are for comes at a base's end (scribe.source.unsaid).
 _REFUSED = re.compile(
     rb"\AALTER FOREIGN TABLE ONLY .* SET COMPRESSION [a-z0-9]+;\n\Z"
-    rb'|\AALTER TABLE .* (?:DISABLE|ENABLE(?: ALWAYS| REPLICA)?)'
+    rb"|\AALTER TABLE .* (?:DISABLE|ENABLE(?: ALWAYS| REPLICA)?)"
     rb' TRIGGER "(?:RI|Unique)_ConstraintTrigger_(?:[ac]_)?\d+";\n\Z'
 )
 _COPY = re.compile(rb"\ACOPY (" + _NAME + rb")\.(" + _NAME + rb")(?: \(.*\))? FROM stdin;\n\Z", re.DOTALL)

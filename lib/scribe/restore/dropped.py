@@ -272,7 +272,7 @@ def split_dump(text: bytes, makers: Mapping[tuple[int, int], str]) -> list[Piece
     # What had no owner in the archive gets none here either.
     stream = io.BytesIO(text[: last + 1])
     pieces: list[tuple[str, list[bytes]]] = []
-    storage: dict[bytes, bytes] = {}  # what pg_restore has set for the objects that follow; a piece sets it anew
+    storage: dict[bytes, bytes] = {}  # what pg_restore has set for the objects that follow; each piece sets it again
     within = b""
     for line in without_owners(stream, "the schema's dump", ROLE):
         if not within and (entry := _ENTRY.match(line)):

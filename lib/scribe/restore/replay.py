@@ -646,7 +646,6 @@ def _inwards(line: bytes) -> int:
     return 2 if line.startswith(_ROLE) else 1 if line.startswith(_PATH) else 0
 
 
-LEFT_OUT = ("setting left out: ", "left out, since ")  # how warnings of our own lines begin
 _OF_THE_HOST = re.compile(rb"SET LOCAL (?i:lc_monetary|TimeZone|default_tablespace) = ")
 _TRY = b"$scribe_try$"
 

@@ -28,7 +28,7 @@ from scribe.archive.chains import (
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Event, Reader, open_plain
 from scribe.common.cli import Talk
-from scribe.common.dialect import QUIET, WAKE, Sequence, build_footer, quote_identifier
+from scribe.common.dialect import LEFT_OUT, QUIET, WAKE, Sequence, build_footer, quote_identifier
 from scribe.common.errors import ScribeError, UsageError
 from scribe.common.lsn import format_lsn
 from scribe.common.postgres import WRITING, connect, export_connection, is_superuser
@@ -39,7 +39,7 @@ from scribe.restore.extensions import compare_extensions
 from scribe.restore.narrow import Rows
 from scribe.restore.plan import build_plan
 from scribe.restore.refused import STANDARD_STRINGS_ONLY, check_function_settings, check_names
-from scribe.restore.replay import LEFT_OUT, Replayer, Totals
+from scribe.restore.replay import Replayer, Totals
 from scribe.restore.sequences import ADVANCE
 from scribe.restore.session import Session
 from scribe.restore.spool_tail import count_bytes, open_transactions, session_settings
@@ -287,12 +287,14 @@ class Restore:
             self._bring_base(way)  # it may have made room for others since
         self.progress.start("base", 0)
         try:
-            server.restore_base(way, self.name, self.options, conn.info.server_version, self.progress.add)
+            left_out = server.restore_base(way, self.name, self.options, conn.info.server_version, self.progress.add)
         except KeyboardInterrupt:
             drop = f'drop it ("DROP DATABASE {quote_identifier(self.name)}"), then run the same command again'
             how = drop if exists else "--resume begins with it again"
             self.talk.info(f'database "{self.name}" holds a part of its base; {how}')
             raise
+        for text in left_out:
+            self.talk.warn(text)
         self._end_base(conn, way)
 
     def _end_base(self, conn: psycopg.Connection[Any], way: Way) -> None:

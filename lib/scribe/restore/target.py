@@ -26,6 +26,7 @@ from scribe.archive.skips import Skippable
 from scribe.common.dialect import (
     CHECKS_OFF,
     CHECKS_ON,
+    LEFT_OUT,
     TIMEOUT_SINCE,
     build_base_header,
     drop_transaction_timeout,
@@ -454,21 +455,30 @@ def _nowhere(_held: int) -> bool:
     return False
 
 
-def restore_base(way: Way, name: str, options: Options, version: int, tick: Callable[[int], None]) -> None:
+def restore_base(
+    way: Way,
+    name: str,
+    options: Options,
+    version: int,
+    tick: Callable[[int], None],
+) -> list[str]:
     """Restore a base into an empty database; version: the server's number; tick gets the bytes of SQL sent.
 
-    Raises ScribeError.
+    Returns what lines of ours say that they have left out. Raises ScribeError.
     """
+    messages: list[str] = []
     if way.base.manifest["format"] == "directory":
         with tempfile.TemporaryFile() as said:
             header = [build_base_header().encode()]
             dump = _sections_as_sql(way.base, options, said, version)
-            _feed_base(name, chain(header, dump), "what pg_restore wrote", options, tick)
-        run_file(way.base.path / "epilogue.sql", name)
+            messages += _feed_base(name, chain(header, dump), "what pg_restore wrote", options, tick)
+        messages += run_file(way.base.path / "epilogue.sql", name)
     else:
         with Skippable(way.base_file, way.base_bytes, way.base_skips) as stream:
             text = known_settings(_plain_base(stream, way.base_file.name, options), version)
-            _feed_base(name, text, str(way.base_file), options, tick, jump=stream.jump if options.owners else _nowhere)
+            jump = stream.jump if options.owners else _nowhere
+            messages += _feed_base(name, text, str(way.base_file), options, tick, jump=jump)
+    return [message for message in messages if message.startswith(LEFT_OUT)]
 
 
 def _feed_base(
@@ -479,13 +489,13 @@ def _feed_base(
     tick: Callable[[int], None],
     *,
     jump: Jump = _nowhere,
-) -> None:
+) -> list[str]:
     def counted() -> Iterator[bytes]:
         for block in text:
             tick(len(block))
             yield block
 
-    feed(name, counted(), what=what, stop=True, hint=_BASE, jobs=options.jobs, takes=options.takes, jump=jump)
+    return feed(name, counted(), what=what, stop=True, hint=_BASE, jobs=options.jobs, takes=options.takes, jump=jump)
 
 
 def known_settings(chunks: Iterator[bytes], version: int) -> Iterator[bytes]:

@@ -12,11 +12,11 @@ transactions, of which making plpgsql was the last.
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
-from scribe.common.dialect import IF_SUPERUSER, quote_identifier, quote_literal
+from scribe.common.dialect import IF_SUPERUSER, or_left_out, quote_identifier, quote_literal
 from scribe.common.postgres import fetch_value
 from scribe.source.metadata import holder, setting_clause
 
@@ -31,6 +31,15 @@ FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrel
   LEFT JOIN pg_catalog.pg_class AS r ON r.oid = t.tgconstrrelid
   LEFT JOIN pg_catalog.pg_namespace AS rn ON rn.oid = r.relnamespace
 WHERE t.tgisinternal AND t.tgenabled <> 'O' AND n.nspname <> 'scribe' ORDER BY 2, 1, 3, 5
+"""
+# What pg_dump says of triggers with such names is left out of a base (scribe.dump.validated); some are users' own.
+_NAMESAKES = """
+SELECT pg_catalog.format('ALTER TABLE ONLY %I.%I %s TRIGGER %I', n.nspname, c.relname, CASE t.tgenabled WHEN 'D' THEN
+    'DISABLE' WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE REPLICA' END, t.tgname)
+FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE NOT t.tgisinternal AND t.tgenabled <> 'O' AND t.tgname ~ '^(RI|Unique)_ConstraintTrigger_([ac]_)?[0-9]+$'
+ORDER BY 1
 """
 _MODES = {"D": "DISABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
 _COMMENTS = """
@@ -47,15 +56,19 @@ FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_class AS c ON c.oid = a.att
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind = 'f' AND a.attcompression <> '' AND NOT a.attisdropped ORDER BY 1
 """
+# pg_dump gives such a sequence its range without its type; misfit: the range is beyond that of the column's type.
 _SEQUENCES = """
-SELECT pg_catalog.format('ALTER SEQUENCE %I.%I AS %s MINVALUE %s MAXVALUE %s', n.nspname, c.relname,
-    pg_catalog.format_type(s.seqtypid, NULL), s.seqmin, s.seqmax)
-FROM pg_catalog.pg_sequence AS s JOIN pg_catalog.pg_class AS c ON c.oid = s.seqrelid
-  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
+SELECT n.nspname, c.relname, a.attname, pg_catalog.format('%I.%I', qn.nspname, q.relname),
+  pg_catalog.format_type(s.seqtypid, NULL), s.seqincrement, s.seqmin, s.seqmax, s.seqstart,
+  CASE a.atttypid WHEN 21 THEN s.seqmin < -32768 OR s.seqmax > 32767
+    WHEN 23 THEN s.seqmin < -2147483648 OR s.seqmax > 2147483647 ELSE false END AS misfit
+FROM pg_catalog.pg_sequence AS s JOIN pg_catalog.pg_class AS q ON q.oid = s.seqrelid
+  JOIN pg_catalog.pg_namespace AS qn ON qn.oid = q.relnamespace
+  JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = q.oid
     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.deptype = 'i'
   JOIN pg_catalog.pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-WHERE a.attidentity <> '' AND s.seqtypid <> a.atttypid AND n.nspname <> 'scribe' ORDER BY 1
+  JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE a.attidentity <> '' AND s.seqtypid <> a.atttypid AND n.nspname <> 'scribe' ORDER BY 1, 2, 3
 """
 # A partition that was attached has its own name for its parent's foreign key; parents come first.
 _KEYS = """
@@ -181,8 +194,36 @@ ORDER BY 1, t.tokid
 """
 
 
-def never_said(conn: psycopg.Connection[Any]) -> list[str]:
-    """Return the statements; each does nothing for a role that is no superuser. conn has an empty search_path."""
+class OddSequence(NamedTuple):
+    """The sequence of an identity column of another type; misfit: its range is beyond that of the column's type."""
+
+    schema: str
+    table: str
+    column: str
+    name: str
+    type: str
+    increment: int
+    low: int
+    high: int
+    start: int
+    misfit: bool
+
+    @property
+    def typed(self) -> str:
+        """What gives a sequence the type and the range."""
+        return f"ALTER SEQUENCE {self.name} AS {self.type} MINVALUE {self.low} MAXVALUE {self.high}"
+
+
+def odd_sequences(conn: psycopg.Connection[Any]) -> list[OddSequence]:
+    """Return the sequences of identity columns whose type is not the column's; conn has an empty search_path."""
+    return [OddSequence(*row) for row in conn.execute(_SEQUENCES).fetchall()]
+
+
+def never_said(conn: psycopg.Connection[Any], form: str) -> list[str]:
+    """Return the statements; each does nothing for a role that is no superuser. conn has an empty search_path.
+
+    form: of the base, plain or directory; a plain one gives a sequence its type as it makes it (scribe.dump.as_made).
+    """
     by_table: dict[tuple[str, str], list[str]] = {}
     for mode, table, function, other, constraint in conn.execute(_TRIGGERS).fetchall():
         found = [f"t.tgfoid = {quote_literal(function)}::pg_catalog.regproc"]
@@ -190,10 +231,12 @@ def never_said(conn: psycopg.Connection[Any]) -> list[str]:
         found.append(f"k.conname = {quote_literal(constraint)}" if constraint else "k.conparentid <> 0")
         by_table.setdefault((table, mode), []).append(f"({' AND '.join(found)})")
     lines = [_switch(table, mode, found) for (table, mode), found in by_table.items()]
-    for query in (_COMMENTS, _COMPRESSION, _SEQUENCES, _NOT_NULLS):
-        lines += [f"{row[0]};" for row in conn.execute(query).fetchall()]
+    for query in (_NAMESAKES, _COMMENTS, _COMPRESSION, _NOT_NULLS):
+        lines += [or_left_out(row[0]) for row in conn.execute(query).fetchall()]
+    if form == "directory":
+        lines += [or_left_out(sequence.typed) for sequence in odd_sequences(conn)]
     lines += _name_keys(conn)
-    return [*map(_by_a_superuser, [*lines, *(_tried(line) for line in _built_in(conn))])]
+    return [*map(_by_a_superuser, [*lines, *(or_left_out(line) for line in _built_in(conn))])]
 
 
 def _name_keys(conn: psycopg.Connection[Any]) -> list[str]:
@@ -227,7 +270,7 @@ def text_search(conn: psycopg.Connection[Any]) -> list[str]:
             lines.append(f"{change} DROP MAPPING IF EXISTS FOR {quote_identifier(alias)}")
             if dictionaries:
                 lines.append(f"{change} ADD MAPPING FOR {quote_identifier(alias)} WITH {dictionaries}")
-    return [_by_a_superuser(_tried(line)) for line in lines]
+    return [_by_a_superuser(or_left_out(line)) for line in lines]
 
 
 def _built_in(conn: psycopg.Connection[Any]) -> list[str]:
@@ -252,13 +295,8 @@ def _by_a_superuser(line: str) -> str:
     return f"DO LANGUAGE plpgsql {quote_literal(body)}"
 
 
-def _tried(line: str) -> str:
-    """Return plpgsql for a statement about what another version's server, or one without the globals, may not have."""
-    return f"BEGIN {line}; EXCEPTION WHEN OTHERS THEN RAISE WARNING '%', SQLERRM; END;"
-
-
 def _relation(name: str) -> str:
-    return f"{quote_literal(name)}::pg_catalog.regclass"
+    return f"pg_catalog.to_regclass({quote_literal(name)})"
 
 
 def _switch(table: str, mode: str, triggers: list[str]) -> str:

@@ -1,9 +1,13 @@
-"""What somebody hung on the tables and views of an extension, for the end of a base.
+"""What somebody added to what belongs to an extension: to its types and tables, and hung on its tables and views.
+
+Rows may need values that were added to an enum, or columns: they come right after CREATE EXTENSION. The rest is for the
+end of a base.
 
 An index, a constraint, a trigger, a rule, a policy, extended statistics, options, defaults and comments there are no
 members of the extension, and pg_dump has of its tables nothing but CREATE EXTENSION. The catalog does not tell who made
 them, the extension's scripts or somebody later: so the base names those that another transaction made than the one that
-made the table, or updated the extension last, and makes what the copy lacks, if its extension has the same version.
+made the table, or updated the extension last, or that one after its script, and makes what the copy lacks, if its
+extension has the same version.
 """
 
 from __future__ import annotations
@@ -14,16 +18,74 @@ from typing import Any
 
 import psycopg
 
-from scribe.common.dialect import IF_SUPERUSER, quote_literal
+from scribe.common.dialect import IF_SUPERUSER, or_left_out, quote_identifier, quote_literal
 
-# Nothing changes the row that makes a member, nor its xmin. What comes later in that transaction has a greater cmin
-# than the last of these; so may have what the script itself makes at its end, which is then there in the copy.
+# Nothing changes the row of pg_depend, d, that makes a member, nor its xmin. What comes later in that transaction has a
+# greater cmin than the last of them; so may have what the script itself makes at its end, which is then there in the
+# copy. What the last update of an extension, e, has made has its xmin.
+_LAST = """(SELECT pg_catalog.max(o.cmin::text::bigint) FROM pg_catalog.pg_depend AS o
+    WHERE o.refclassid = d.refclassid AND o.refobjid = d.refobjid AND o.deptype = 'e' AND o.xmin = d.xmin)"""
+
+
+def _with_later(query: str, updated: str = "e.xmin", made: str = "d.xmin", last: str = _LAST) -> str:
+    """Return a query in which LATER(x) says that a row, x, is of none of an extension's scripts."""
+    later = rf"(\1.xmin NOT IN ({made}, {updated}) OR \1.xmin = {made} AND \1.cmin::text::bigint > {last})"
+    return re.sub(r"LATER\((\w)\)", later, query)
+
+
+_VALUES = _with_later(
+    """
+SELECT e.extname, e.extversion, pg_catalog.format('%I.%I', n.nspname, t.typname), v.enumlabel::text,
+  LATER(v)
+FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+  JOIN pg_catalog.pg_type AS t ON t.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+  JOIN pg_catalog.pg_enum AS v ON v.enumtypid = t.oid
+WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.deptype = 'e'
+  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass ORDER BY 1, 3, v.enumsortorder
+"""
+)
+# A value that is there and not wanted was renamed on the source: values are never dropped.
+_SET_VALUES = """\
+  kind := {kind};
+  wanted := ARRAY[{wanted}];
+  there := ARRAY(SELECT enumlabel::text FROM pg_catalog.pg_enum WHERE enumtypid = kind::pg_catalog.regtype
+    ORDER BY enumsortorder);
+  at := 1;
+  FOR n IN 1 .. pg_catalog.cardinality(wanted) LOOP
+    IF wanted[n] = there[at] THEN
+      at := at + 1;
+    ELSIF at <= pg_catalog.cardinality(there) AND there[at] <> ALL (wanted) THEN
+      EXECUTE pg_catalog.format('ALTER TYPE %s RENAME VALUE %L TO %L', kind, there[at], wanted[n]);
+      at := at + 1;
+    ELSIF n > 1 THEN
+      EXECUTE pg_catalog.format('ALTER TYPE %s ADD VALUE IF NOT EXISTS %L AFTER %L', kind, wanted[n], wanted[n - 1]);
+    ELSE
+      EXECUTE pg_catalog.format('ALTER TYPE %s ADD VALUE IF NOT EXISTS %L BEFORE %L', kind, wanted[n], there[at]);
+    END IF;
+  END LOOP;
+"""
+# The types that are there when the extension is: the server's, and its own. It is the first that a dump makes.
+_ADDED_COLUMNS = _with_later(
+    """
+SELECT e.extname, e.extversion, pg_catalog.format('%I.%I', n.nspname, c.relname), a.attname::text,
+  CASE WHEN a.attgenerated = '' AND a.attidentity = '' AND (coalesce(nullif(t.typelem, 0), t.oid) < 16384 OR EXISTS (
+      SELECT FROM pg_catalog.pg_depend AS o WHERE o.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+        AND o.objid = coalesce(nullif(t.typelem, 0), t.oid) AND o.deptype = 'e' AND o.refobjid = e.oid))
+    AND a.attcollation IN (0, t.typcollation) THEN pg_catalog.format_type(a.atttypid, a.atttypmod) END
+FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
+  JOIN pg_catalog.pg_class AS c ON c.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND d.deptype = 'e' AND c.relkind = 'r'
+  AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND a.attnum > 0 AND NOT a.attisdropped
+  AND LATER(a)
+ORDER BY 1, 3, a.attnum
+"""
+)
 _MEMBERS = """
 WITH member AS MATERIALIZED (
   SELECT e.extname, e.extversion, c.oid, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
     e.xmin AS updated, d.xmin AS made,
-    (SELECT pg_catalog.max(o.cmin::text::bigint) FROM pg_catalog.pg_depend AS o WHERE o.refclassid = d.refclassid
-       AND o.refobjid = d.refobjid AND o.deptype = 'e' AND o.xmin = d.xmin) AS last
+    LAST AS last
   FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
     JOIN pg_catalog.pg_class AS c ON c.oid = d.objid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
   WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid = 0 AND d.deptype = 'e'
@@ -128,7 +190,8 @@ SELECT m.extname, m.extversion, 6, 'options',
   pg_catalog.format('ALTER TABLE %s SET (%s)', m.name, (SELECT pg_catalog.string_agg(pg_catalog.format('%I=%L',
     pg_catalog.split_part(o.entry, '=', 1), pg_catalog.substr(o.entry, pg_catalog.strpos(o.entry, '=') + 1)), ', ')
     FROM pg_catalog.unnest(c.reloptions) AS o (entry))), NULL, NULL
-FROM member AS m JOIN pg_catalog.pg_class AS c ON c.oid = m.oid WHERE c.reloptions <> '{}' AND c.relkind IN ('r', 'm')
+FROM member AS m JOIN pg_catalog.pg_class AS c ON c.oid = m.oid
+WHERE c.reloptions <> '{}' AND c.relkind IN ('r', 'm', 'v')
 UNION ALL
 SELECT m.extname, m.extversion, 6, 'identity',
   pg_catalog.format('EXISTS (SELECT FROM pg_catalog.pg_class WHERE oid = %L::pg_catalog.regclass'
@@ -185,8 +248,38 @@ FROM member AS m JOIN pg_catalog.pg_description AS d
 WHERE LATER(d)
 ORDER BY extname, turn, item, object
 """
-_LATER = r"(\1.xmin <> m.made AND \1.xmin <> m.updated OR \1.xmin = m.made AND \1.cmin::text::bigint > m.last)"
-_QUERY = _MEMBERS + re.sub(r"LATER\((\w)\)", _LATER, _ITEMS)
+_QUERY = _MEMBERS.replace("LAST AS", f"{_LAST} AS") + _with_later(_ITEMS, "m.updated", "m.made", "m.last")
+
+
+def find_added(conn: psycopg.Connection[Any]) -> tuple[dict[str, str], list[str], list[str]]:
+    """Return what gives extensions, by their names, the values and columns they were given; what it is; the rest."""
+    versions: dict[str, str] = {}
+    statements: dict[str, list[str]] = {}
+    added: list[str] = []
+    lost: list[str] = []
+    for (extension, version, kind), rows in groupby(conn.execute(_VALUES).fetchall(), key=lambda row: row[:3]):
+        values = [(str(label), bool(new)) for *_, label, new in rows]
+        if any(new for _, new in values):
+            versions[extension] = version
+            wanted = ", ".join(quote_literal(label) for label, _ in values)
+            statements.setdefault(extension, []).append(_SET_VALUES.format(kind=quote_literal(kind), wanted=wanted))
+            added += [f"value {quote_literal(label)} of type {kind}" for label, new in values if new]
+    for extension, version, table, column, kind in conn.execute(_ADDED_COLUMNS).fetchall():
+        (added if kind else lost).append(f"column {quote_identifier(column)} of table {table}")
+        if kind:
+            versions[extension] = version
+            statement = f"  ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote_identifier(column)} {kind};\n"
+            statements.setdefault(extension, []).append(statement)
+    return {name: _if_same(name, versions[name], found) for name, found in statements.items()}, added, lost
+
+
+def _if_same(extension: str, version: str, statements: list[str]) -> str:
+    """Return what runs statements for a superuser, if the extension is of that version."""
+    same = f"extname = {quote_literal(extension)} AND extversion = {quote_literal(version)}"
+    body = "DECLARE wanted text[]; there text[]; kind text; at int; n int;\n"
+    body += f"BEGIN {IF_SUPERUSER} IF EXISTS (SELECT FROM pg_catalog.pg_extension WHERE {same}) THEN\n"
+    body += "".join(statements) + "END IF; END IF; END"
+    return f"-- pg_scribe: what was added to it\nDO LANGUAGE plpgsql {quote_literal(body)};\n"
 
 
 def on_extensions_tables(conn: psycopg.Connection[Any]) -> list[str]:
@@ -198,7 +291,7 @@ def on_extensions_tables(conn: psycopg.Connection[Any]) -> list[str]:
     rows = conn.execute(_QUERY.encode()).fetchall()
     for (extension, version), items in groupby(rows, key=lambda row: (row[0], row[1])):
         same = f"extname = {quote_literal(extension)} AND extversion = {quote_literal(version)}"
-        lines = [f"  IF {row[4]} THEN\n    {_command(*row[5:])};\n  END IF;\n" for row in items]
+        lines = [f"  IF {row[4]} THEN\n    {or_left_out(_command(*row[5:]))}\n  END IF;\n" for row in items]
         there = f"IF EXISTS (SELECT FROM pg_catalog.pg_extension WHERE {same}) THEN\n"
         body = f"BEGIN\n{IF_SUPERUSER} {there}" + "".join(lines) + "END IF; END IF;\nEND"
         commands.append(f"DO LANGUAGE plpgsql {quote_literal(body)}")
