@@ -353,9 +353,23 @@ COPIES = (
     Bug(
         "segments are joined across a base's point",
         _JOINING,
-        "alike = (day, base.stamp if base else None, *_circumstances(segment))",
-        "alike = (day, *_circumstances(segment))",
+        "alike = (period, base.stamp if base else None, *_circumstances(segment))",
+        "alike = (period, *_circumstances(segment))",
         ("test_compact.py::test_whole_days_are_joined_and_never_across_the_point_of_a_base",),
+    ),
+    Bug(
+        "a month is joined while some of it is younger",
+        _JOINING,
+        "young_months = {time.strftime(_MONTH) for time in times if time > daily}",
+        "young_months: set[str] = set()",
+        ("test_compact.py::test_months_are_joined_once_all_of_them_is_older",),
+    ),
+    Bug(
+        "rows that were joined before are read by the wrong columns",
+        "lib/scribe/restore/net.py",
+        "        or types != [table.types.get(unquoted(column)) for column in columns]\n",
+        "",
+        ("test_net.py::test_what_is_not_proved_is_sent_as_it_stands",),
     ),
     Bug(
         "segments are joined across a gap",

@@ -1,4 +1,4 @@
-"""Segments joined into one for each day: restored to the same by both ways, in one step, and only if that is proved."""
+"""Segments joined into one for each day, then month: in one step, and only if that is proved to restore to the same."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from source import Scribe
 from starting import run_program
 
 from scribe.archive import chains
-from scribe.archive.joining import ASIDE, Plan, check_still, list_steps, make_plan
+from scribe.archive.joining import ASIDE, Ages, Plan, Run, check_still, list_steps, make_plan
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.retention import Policy, read_contents
 from scribe.archive.segments import open_plain
@@ -28,7 +28,7 @@ from scribe.archive.verification import Verification
 from scribe.common import files
 from scribe.common.errors import TryAgainError
 from scribe.common.lsn import format_lsn
-from scribe.common.settings import load_settings
+from scribe.common.settings import Settings, load_settings
 from scribe.health.facts import Survey
 from scribe.health.findings import Limit, State
 from scribe.health.probes_archive import check_chain
@@ -117,6 +117,36 @@ def test_a_day_of_work_is_joined_and_restores_to_the_same(scribe: Scribe, target
     assert_history_is_read(Archive(scribe.archive))
     assert_both_restores_equal(scribe, targets)
     assert_what_is_given_up_is_told(scribe, joined, before)
+    for name in targets:
+        scribe.cluster.dropdb(name)
+    assert_what_was_joined_is_joined_further(scribe)
+    assert_history_is_read(Archive(scribe.archive))
+    assert_both_restores_equal(scribe, targets)
+
+
+def assert_what_was_joined_is_joined_further(scribe: Scribe) -> None:
+    """The day once more, then the month: set-based statements meet the changes after them."""
+    for word, daily in (("second", 365), ("third", 0)):
+        number = segments(scribe)[0].joined["segments"] + len(segments(scribe)) - 1  # type: ignore[index]
+        scribe.cluster.psql(
+            f"UPDATE t SET v = '{word} ' || id WHERE id <= 5; DELETE FROM two WHERE a IN (SELECT a FROM two LIMIT 3);"
+            f"INSERT INTO two VALUES (-1, '{word}'), (-2, '{word}'), (-3, '{word}')",
+            scribe.dbname,
+        )
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+        last = segments(scribe)[-1].path.name[:16]
+        poll(lambda last=last: Archive(scribe.archive).closing_stamp() > last, 10, "another second")  # type: ignore[misc]
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+        (run,) = json.loads(scribe.run("scribe-compact", "--json", env={"SCRIBE_KEEP_DAILY_DAYS": str(daily)}).stdout)[
+            "runs"
+        ]
+        joined, _ = segments(scribe)
+        assert joined.joined is not None
+        assert joined.joined["segments"] == number + 1
+        assert run["month" if daily == 0 else "day"] == joined.manifest["closed"][: 7 if daily == 0 else 10]
+    with open_plain(joined.data) as stream:
+        text = stream.read()
+    assert text.count(b"'third 3'") == 1 and b"'second 3'" not in text
 
 
 def assert_what_is_given_up_is_told(scribe: Scribe, joined: Segment, before: list[Segment]) -> None:
@@ -164,8 +194,9 @@ def made(tmp_path: Path) -> Aged:
     return archive
 
 
-def plan_of(made: Aged, days: int = 7, unsent: Collection[str] = ()) -> Plan:
-    return make_plan(made.archive, read_contents(made.archive, made.archive.identity()), days, unsent)
+def plan_of(made: Aged, days: int = 7, unsent: Collection[str] = (), daily: int = 365) -> Plan:
+    contents = read_contents(made.archive, made.archive.identity())
+    return make_plan(made.archive, contents, Ages(days, daily), unsent)
 
 
 def numbers(made: Aged, plan: Plan) -> list[list[int]]:
@@ -178,11 +209,25 @@ def numbers(made: Aged, plan: Plan) -> list[list[int]]:
 def test_whole_days_are_joined_and_never_across_the_point_of_a_base(made: Aged) -> None:
     plan = plan_of(made)
     assert numbers(made, plan) == [[0, 1, 2], [3, 4], [5, 6, 7]]
-    assert [run.day for run in plan.runs] == ["2026-11-22", "2026-11-23", "2026-11-23"]
+    assert [run.period for run in plan.runs] == ["2026-11-22", "2026-11-23", "2026-11-23"]
     assert [run.base for run in plan.runs] == [made.archive.bases()[0]] * 2 + [made.archive.bases()[1]]
     assert numbers(made, plan_of(made, 8)) == [[0, 1, 2]]
     assert numbers(made, plan_of(made, 9)) == []
     assert plan_of(made, 0).left[-1].reason.startswith("the newest segment")
+
+
+@pytest.mark.unit
+def test_months_are_joined_once_all_of_them_is_older(made: Aged) -> None:
+    """Days 0 to 8 are November's, 9 and 12 December's, and 45 is in January."""
+    for day in (12, 45):
+        made.add_segment(day)
+    plan = plan_of(made, daily=34)
+    assert numbers(made, plan) == [[0, 1, 2, 3, 4], [5, 6, 7]], "no base's point lies within"
+    assert [run.period for run in plan.runs] == ["2026-11", "2026-11"]
+    assert [run.period for run in plan_of(made, daily=44).runs] == ["2026-11-22", "2026-11-23", "2026-11-23"]
+    plan = plan_of(made, daily=0)
+    assert [(run.period, len(run.segments)) for run in plan.runs][2:] == [("2026-12", 2)]
+    assert plan_of(made, 60, daily=0).runs == (), "days that stay as they are are no part of a month"
 
 
 @pytest.mark.unit
@@ -228,9 +273,13 @@ def faults(archive: Archive) -> list[str]:
     return [str(fault) for fault in Verification(archive).run().faults]
 
 
+def settings_of(archive: Archive) -> Settings:
+    return load_settings(None, {"SCRIBE_ARCHIVE": str(archive.path)}, {})
+
+
 def is_whole_for_check(archive: Archive) -> bool:
     """Whether scribe-check finds nothing wrong with the end of the chain."""
-    survey = Survey(load_settings(None, {"SCRIBE_ARCHIVE": str(archive.path)}, {}), 5)
+    survey = Survey(settings_of(archive), 5)
     return check_chain(survey, Limit()).state == State.OK
 
 
@@ -250,7 +299,7 @@ def assert_every_step_is_whole(before: Path, segment: Segment, place: Path) -> N
     for done in range(steps + 1):
         shutil.copytree(before, place / f"killed{done}")
         again = Archive(place / f"killed{done}")
-        run = make_plan(again, read_contents(again, again.identity()), 7, []).runs[0]
+        run = make_plan(again, read_contents(again, again.identity()), Ages(7, 365), []).runs[0]
         files.make_directory(again.incremental / ASIDE)
         for path in (segment.data, segment.path):
             shutil.copy2(path, again.incremental / ASIDE)
@@ -338,27 +387,58 @@ def test_no_points_no_joining(made: Aged) -> None:
     assert "could not join segments of decoder_raw: it tells no exact points" in said
 
 
+def joined_by_hand(made: Aged, run: Run) -> Segment:
+    """What a run might become, aside."""
+    last = run.segments[-1]
+    manifest = last.manifest | {
+        "from_lsn": format_lsn(run.from_lsn),
+        "previous_sha256": run.segments[0].manifest["previous_sha256"],
+        "file": f"{run.stem}.sql.zst",
+        "joined": {
+            **{"segments": 3, "transactions": 9, "bytes": 1, "last_sha256": last.last_sha256},
+            **{"first_commit_lsn": "0/1", "last_commit_lsn": "0/2"},
+        },
+    }
+    files.make_directory(made.archive.incremental / ASIDE)
+    path = made.archive.incremental / ASIDE / f"{run.stem}.json"
+    shutil.copy2(last.data, path.with_name(manifest["file"]))
+    path.write_text(json.dumps(manifest))
+    return Segment(path, manifest)
+
+
+@pytest.mark.unit
+def test_a_month_takes_the_place_of_its_days_at_any_step(made: Aged, tmp_path: Path) -> None:
+    made.add_segment(45)
+    for run in plan_of(made).runs:
+        for step in list_steps(made.archive, run, joined_by_hand(made, run)):
+            step()
+    (run,) = plan_of(made, daily=0).runs
+    assert [segment.joined is not None for segment in run.segments] == [True, True]
+    end, ends = reached(made.archive)
+    for done in range(2 + 2 * 2 + 1):
+        shutil.copytree(made.path, tmp_path / str(done))
+        again = Archive(tmp_path / str(done))
+        (run,) = make_plan(again, read_contents(again, again.identity()), Ages(7, 0), []).runs
+        for step in list(list_steps(again, run, joined_by_hand(made, run)))[:done]:
+            step()
+        assert reached(again) == (end, ends if done < 2 else ends[1:]), done
+        assert is_whole_for_check(again)
+        counting = {m["file"] for _, m in Survey(settings_of(again), 5).tail.manifests}
+        assert counting == {segment.manifest["file"] for segment in again.segments()}, done
+        with alone(again):
+            clear(again)
+        assert reached(again) == (end, ends if done < 2 else ends[1:]), done
+
+
 @pytest.mark.unit
 def test_a_store_is_read_by_what_stands_for_the_others_and_pruned_of_them(made: Aged, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     url = f"file://{tmp_path}/store"
     assert sync(made.archive, [url])[0].fault is None
     run = plan_of(made).runs[0]
-    for segment in run.segments[:-1]:
-        for path in (segment.data, segment.path):
-            path.unlink()
-    joined = run.segments[-1].manifest | {
-        "from_lsn": format_lsn(run.from_lsn),
-        "previous_sha256": None,
-        "file": f"{run.stem}.sql.zst",
-        "joined": {
-            **{"segments": 3, "transactions": 9, "bytes": 1, "last_sha256": run.segments[-1].manifest["sha256"]},
-            **{"first_commit_lsn": "0/1", "last_commit_lsn": "0/2"},
-        },
-    }
-    run.segments[-1].data.rename(made.archive.incremental / joined["file"])
-    run.segments[-1].path.unlink()
-    (made.archive.incremental / f"{run.stem}.json").write_text(json.dumps(joined))
+    for step in list_steps(made.archive, run, joined_by_hand(made, run)):
+        step()
+    clear(made.archive)
     made.tidy()
     assert sync(made.archive, [url])[0].sent == 2
     mirror = open_mirror(url, Cache(tmp_path / "cache", 1 << 30), None)
@@ -380,10 +460,11 @@ if ALL:
     ) -> None:
         scribe.settings |= {"SCRIBE_KEEP_EXACT_DAYS": "0"}
         play_case(case, scribe)
-        for number in (1, 2):
-            scribe.cluster.psql(f"CREATE TABLE public.more{number} (id int)", scribe.dbname)
-            scribe.run("scribe-rotate", "--wait-lsn", "current")
-        scribe.run("scribe-compact")
-        assert [segment.joined is not None for segment in segments(scribe)] == [True, False]
+        for last in (2, 3):  # what was joined is joined further
+            for number in (last - 1, last):
+                scribe.cluster.psql(f"CREATE TABLE IF NOT EXISTS public.more{number} (id int)", scribe.dbname)
+                scribe.run("scribe-rotate", "--wait-lsn", "current")
+            scribe.run("scribe-compact")
+            assert [segment.joined is not None for segment in segments(scribe)] == [True, False]
         assert_history_is_read(Archive(scribe.archive))
         assert_both_restores_equal(scribe, targets)

@@ -82,7 +82,67 @@ def test_what_looks_like_a_statement_before_is_read_alike() -> None:
     assert b"('-1', NULL)" in text
 
 
+@pytest.mark.unit
+def test_what_was_joined_before_is_joined_further() -> None:
+    first = joined(
+        b"INSERT INTO public.t (id, v, w) VALUES (9, 'new', ') AS v (id');\n",
+        b"INSERT INTO public.t (id, v, w) VALUES (8, 'new', NULL);\n",
+        *(b"UPDATE public.t SET v = '%d', w = E'x\\\\''y' WHERE id = %d;\n" % (n, n) for n in range(3)),
+        *(b"DELETE FROM public.t WHERE id = '-%d';\n" % n for n in range(1, 4)),
+        *(b"UPDATE public.\"T 2\" SET v = 'good' WHERE \"Odd b\" = 'x' AND a = %d;\n" % n for n in range(3)),
+        *(b'DELETE FROM public."T 2" WHERE "Odd b" = \', \' AND a = %d;\n' % n for n in range(2)),
+    )
+    again = [b"%b; -- %d rows\n" % (text.removesuffix(b";\n"), count or 0) for text, count in first]
+    assert sum(b"VALUES\n" in text for text in again) == 4 and sum(b" IN (" in text for text in again) == 1
+    assert joined(*again) == first
+    assert joined(
+        *again,
+        b"UPDATE public.t SET v = 'later' WHERE id = 1;\n",
+        b"INSERT INTO public.t (id, v, w) VALUES ('-2', 'back', '');\n",
+        b"DELETE FROM public.t WHERE id = 8;\n",
+        b'DELETE FROM public."T 2" WHERE "Odd b" = \'x\' AND a = 2;\n',
+        b"INSERT INTO public.\"T 2\" (a, \"Odd b\", v) VALUES (1, ', ', 'bad');\n",
+    ) == [
+        (b"DELETE FROM ONLY public.t WHERE id IN ('-1', '-3', '-2');\n", 3),
+        (b"DELETE FROM ONLY public.t WHERE id = 8;\n", 0),
+        (
+            b"UPDATE ONLY public.t AS t SET v = v.v, w = v.w FROM (VALUES\n(0::pg_catalog.int4, '0'::pg_catalog.text, "
+            b"E'x\\\\''y'::pg_catalog.text),\n(1, 'later', E'x\\\\''y'),\n(2, '2', E'x\\\\''y')\n) AS v (id, v, w)"
+            b" WHERE t.id = v.id;\n",
+            3,
+        ),
+        (b"INSERT INTO public.t (id, v, w) VALUES\n(9, 'new', ') AS v (id'),\n('-2', 'back', '');\n", 2),
+        (
+            b"DELETE FROM ONLY public.\"T 2\" AS t USING (VALUES\n(', '::pg_catalog.text, 0::pg_catalog.int4),\n"
+            b'(\'x\', 2),\n(\', \', 1)\n) AS v ("Odd b", a) WHERE t."Odd b" = v."Odd b" AND t.a = v.a;\n',
+            3,
+        ),
+        (
+            b'UPDATE ONLY public."T 2" AS t SET v = v.v FROM (VALUES\n'
+            b"('x'::pg_catalog.text, 0::pg_catalog.int4, 'good'::s.mood),\n('x', 1, 'good')\n) AS v (\"Odd b\", a, v)"
+            b' WHERE t."Odd b" = v."Odd b" AND t.a = v.a;\n',
+            2,
+        ),
+        (b"INSERT INTO public.\"T 2\" (a, \"Odd b\", v) VALUES (1, ', ', 'bad');\n", 1),
+    ]
+
+
+ROWS_OF = (
+    b"UPDATE ONLY public.t AS t SET v = v.v FROM (VALUES\n(1::pg_catalog.int4, 'x'::pg_catalog.text),\n(2, 'y')\n)"
+)
 UNPROVED = [
+    ROWS_OF + b" AS v (id, w) WHERE t.id = v.id; -- 2 rows\n",
+    ROWS_OF + b" AS v (id, v) WHERE t.id = v.v; -- 2 rows\n",
+    ROWS_OF + b" AS v (id, v) WHERE t.id = v.id OR true; -- 2 rows\n",
+    ROWS_OF + b" AS v (id, v) WHERE t.id = v.id; -- 3 rows\n",
+    ROWS_OF + b" AS v (v, id) WHERE t.v = v.v; -- 2 rows\n",
+    ROWS_OF.replace(b"int4", b"int8") + b" AS v (id, v) WHERE t.id = v.id; -- 2 rows\n",
+    ROWS_OF.replace(b"pg_catalog.text", b"pg_catalog.int4") + b" AS v (id, v) WHERE t.id = v.id; -- 2 rows\n",
+    ROWS_OF.replace(b"'y'", b"'y', 3") + b" AS v (id, v) WHERE t.id = v.id; -- 2 rows\n",
+    ROWS_OF.replace(b"'y'", b"now()") + b" AS v (id, v) WHERE t.id = v.id; -- 2 rows\n",
+    b"UPDATE ONLY public.t SET v = 'x' WHERE id IN (1, 2); -- 2 rows\n",
+    b"DELETE FROM ONLY public.t WHERE id IN (1, 2) OR true; -- 2 rows\n",
+    b"DELETE FROM ONLY public.t WHERE v IN ('1', '2'); -- 2 rows\n",
     b"UPDATE public.t SET id = 2 WHERE id = 1;\n",
     b"UPDATE public.t SET v = (SELECT 'x') WHERE id = 1;\n",
     b"UPDATE public.t SET v = 'x' WHERE v = 'y';\n",

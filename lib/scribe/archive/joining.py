@@ -1,4 +1,4 @@
-"""Which segments may become one for each day, and how the one takes their place, safe against a crash at any step.
+"""Which segments may become one for each day, then month, and how it takes their place, safe against a crash anywhere.
 
 The joined segment ends where the last of them ends, and so does its name; it is written aside, and counts from the
 moment its manifest gets its name: from then on readers leave out what it stands for (Archive.segment_names). Those go
@@ -24,14 +24,15 @@ from scribe.common.errors import TryAgainError
 from scribe.common.lsn import file_lsn
 
 ASIDE = ".joining"  # in incremental/: where joined segments are until they are proved
+_DAY, _MONTH = "%Y-%m-%d", "%Y-%m"
 _STAMP = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
 class Run:
-    """Segments that follow each other and are to become one. day: as in 2026-11-22; base: which leads there."""
+    """Segments that follow each other and are to become one. period: 2026-11-22 or 2026-11; base: which leads there."""
 
-    day: str
+    period: str
     base: Base
     segments: tuple[Segment, ...]
     stem: str  # the new one's name, without its suffix
@@ -68,27 +69,33 @@ class Plan:
     left: tuple[Left, ...]
 
 
-def make_plan(archive: Archive, contents: Contents, days: int, unsent: Collection[str]) -> Plan:
-    """Choose what to join. days: how many, back from the newest file, stay as they are; unsent: files that have to be
-    sent first.
+@dataclass(frozen=True)
+class Ages:
+    """How many days, back from the newest file, segments stay as they are, and how many the ends of days stay."""
 
-    A day is joined once all of it is old enough.
+    exact: int
+    daily: int
+
+
+def make_plan(archive: Archive, contents: Contents, ages: Ages, unsent: Collection[str]) -> Plan:
+    """Choose what to join. unsent: files that have to be sent first.
+
+    A day, or a month, is joined once all of it is old enough.
     """
     limit = find_limit(archive, unsent)
-    cutoff = days_before(contents.newest, days)
-    young = {_day(time) for time in contents.segment_times if time > cutoff}
+    periods = _periods(contents, ages)
     groups: list[list[Segment]] = []
     left: list[Left] = []
     before: tuple[object, ...] | None = None
     for index, segment in enumerate(contents.segments):
-        day = _day(contents.segment_times[index])
+        period = periods[index]
         base = _base_of(contents, segment)
-        reason = None if day in young else _why_left(contents, index, base, limit)
-        if day in young or reason is not None:
+        reason = None if period is None else _why_left(contents, index, base, limit)
+        if period is None or reason is not None:
             left += [Left(segment, reason)] if reason is not None else []
             before = None
             continue
-        alike = (day, base.stamp if base else None, *_circumstances(segment))
+        alike = (period, base.stamp if base else None, *_circumstances(segment))
         if before == alike:  # one base leads to both: there is no gap between them
             groups[-1].append(segment)
         else:
@@ -96,7 +103,7 @@ def make_plan(archive: Archive, contents: Contents, days: int, unsent: Collectio
         before = alike
     runs = []
     for group in groups:
-        run = _make_run(contents, group)
+        run = _make_run(contents, group, str(periods[contents.segments.index(group[0])]))
         if isinstance(run, Run):
             runs.append(run)
         elif run is not None:
@@ -104,8 +111,17 @@ def make_plan(archive: Archive, contents: Contents, days: int, unsent: Collectio
     return Plan(tuple(runs), tuple(left))
 
 
-def _day(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d")
+def _periods(contents: Contents, ages: Ages) -> list[str | None]:
+    """Return the day or the month that each segment becomes a part of; None if it is too young."""
+    times = [time.astimezone(UTC) for time in contents.segment_times]
+    exact, daily = (days_before(contents.newest, days) for days in (ages.exact, max(ages.exact, ages.daily)))
+    young_days = {time.strftime(_DAY) for time in times if time > exact}
+    young_months = {time.strftime(_MONTH) for time in times if time > daily}
+    found: list[str | None] = []
+    for time in times:
+        day, month = time.strftime(_DAY), time.strftime(_MONTH)
+        found.append(None if day in young_days else day if month in young_months else month)
+    return found
 
 
 def _circumstances(segment: Segment) -> tuple[object, ...]:
@@ -149,7 +165,7 @@ def _has_marks(segment: Segment) -> bool:
         return any(isinstance(event, Mark) and not event.name.startswith(OWN_MARK) for event in reader.events())
 
 
-def _make_run(contents: Contents, group: Sequence[Segment]) -> Run | Left | None:
+def _make_run(contents: Contents, group: Sequence[Segment], period: str) -> Run | Left | None:
     """Return the run that a group is; None for a single segment, which there is nothing to join with."""
     if len(group) < 2:
         return None
@@ -161,8 +177,7 @@ def _make_run(contents: Contents, group: Sequence[Segment]) -> Run | Left | None
         return Left(group[-1], "its segments were closed within one second, and there is no name between them")
     base = _base_of(contents, group[0])
     assert base is not None
-    day = _day(contents.segment_times[at])
-    return Run(day, base, tuple(group), f"{stamp}-{file_lsn(group[-1].to_lsn)}")
+    return Run(period, base, tuple(group), f"{stamp}-{file_lsn(group[-1].to_lsn)}")
 
 
 # --- taking their place -----------------------------------------------------------------------------------------------
@@ -184,9 +199,9 @@ def check_still(archive: Archive, run: Run) -> None:
     """Raise TryAgainError if a run is no longer what it was when the plan was made."""
     now = {segment.path.name: segment.manifest for segment in archive.segments()}
     if any(now.get(segment.path.name) != segment.manifest for segment in run.segments):
-        raise TryAgainError(f"the segments of {run.day} have changed meanwhile", "Run it again.")
+        raise TryAgainError(f"the segments of {run.period} have changed meanwhile", "Run it again.")
     if any(run.from_lsn < base.consistent_point < run.to_lsn for base in archive.bases()):
-        raise TryAgainError(f"a base was taken within {run.day} meanwhile", "Run it again.")
+        raise TryAgainError(f"a base was taken within {run.period} meanwhile", "Run it again.")
 
 
 def find_unfinished(archive: Archive) -> list[Path]:

@@ -257,12 +257,14 @@ _DAMAGED = "Compare the file with its manifest's sha256; restore to a point befo
 class Reader:
     """A segment (or any stream of the decoder's transactions) as events. name: for messages.
 
-    comments: tell of comment lines, too. offset: where in the stream the text of the last event begins.
+    comments: tell of comment lines, too. small: bytes of a transaction that is handed over whole, if it may be.
+    offset: where in the stream the text of the last event begins.
     """
 
-    def __init__(self, stream: IO[bytes], name: str, *, comments: bool = False) -> None:
+    def __init__(self, stream: IO[bytes], name: str, *, comments: bool = False, small: int = SMALL) -> None:
         self.name = name
         self.offset = 0
+        self._most = small
         self._comments = comments
         self._buffer = Buffer(stream, name)
 
@@ -315,11 +317,11 @@ class Reader:
     def _transaction(self, begin: Begin) -> Iterator[Event]:
         buffer = self._buffer
         found = buffer.data.find(_COMMIT_FOUND, buffer.at - 1)
-        while found < 0 and len(buffer.data) - buffer.at < SMALL:
+        while found < 0 and len(buffer.data) - buffer.at < self._most:
             buffer.need()
             found = buffer.data.find(_COMMIT_FOUND, buffer.at - 1)
         start = buffer.at - 1
-        if found < 0 or found - start > SMALL or _NOT_SINGLE.search(buffer.data, start, found):
+        if found < 0 or found - start > self._most or _NOT_SINGLE.search(buffer.data, start, found):
             yield Start(begin)
             yield from self._parts()
             return

@@ -157,6 +157,7 @@ KEYS: dict[str, Key] = {
     "SCRIBE_LARGE_OBJECTS": Key(choice("capture", "refuse"), "capture"),
     "SCRIBE_KEEP_INCREMENTAL_DAYS": Key(parse_count, "7"),
     "SCRIBE_KEEP_EXACT_DAYS": Key(parse_count, "7"),
+    "SCRIBE_KEEP_DAILY_DAYS": Key(parse_count, "365"),
     "SCRIBE_KEEP_BASE_DAYS": Key(parse_count, "30"),
     "SCRIBE_KEEP_MONTHLY": Key(parse_count, "12"),
     "SCRIBE_PROOF_DAYS": Key(parse_count, "35"),

@@ -89,11 +89,15 @@ class NewestBase:
 
 def _counting(manifests: list[tuple[Path, dict[str, Any]]]) -> list[tuple[Path, dict[str, Any]]]:
     """Leave out what joined segments stand for, which a scribe-compact that died has left."""
-    joined = [(parse_lsn(m["from_lsn"]), parse_lsn(m["to_lsn"])) for _, m in manifests if "joined" in m]
+    ends = [(parse_lsn(m["from_lsn"]), parse_lsn(m["to_lsn"]), "joined" in m) for _, m in manifests]
+    joined = [(start, end) for start, end, is_joined in ends if is_joined]
     return [
-        (path, m)
-        for path, m in manifests
-        if "joined" in m or not any(start < parse_lsn(m["to_lsn"]) <= end for start, end in joined)
+        manifest
+        for manifest, (start, end, is_joined) in zip(manifests, ends, strict=True)
+        if not any(
+            first <= start and first < end <= last and not (is_joined and (start, end) == (first, last))
+            for first, last in joined
+        )
     ]
 
 

@@ -1,4 +1,4 @@
-"""scribe-compact: old segments joined into one for each day, proved to restore equal."""
+"""scribe-compact: old segments joined into one for each day, then month, proved to restore equal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from scribe.archive.joining import Plan, Run, make_plan
+from scribe.archive.joining import Ages, Plan, Run, make_plan
 from scribe.archive.layout import Archive
 from scribe.archive.retention import read_contents
 from scribe.archive.shipping import Outbox
@@ -26,12 +26,13 @@ EPILOG = """\
 Of each day (UTC) whose segments are all older than SCRIBE_KEEP_EXACT_DAYS days, the segments become one, in the same
 form, which psql alone runs as well: consecutive small transactions by their net effects, and what cannot be joined as
 it stands. Its ends stay points to restore to; those between are given up, and "scribe-restore --list" shows where.
-Days are counted back from the newest file.
+Months (UTC) all of which is older than SCRIBE_KEEP_DAILY_DAYS days become one in the same way. Days are counted back
+from the newest file.
 
 Three throw-away clusters are made, one after the other, with the base that leads there: in the first, the joined
 segments are written; the second is restored from the segments as they are, the third from the joined ones. If the two
-are not equal at the end of each day (rows, schema, sequences, large objects, roles), nothing takes the place of that
-day's segments, nor of those after it. Else the joined one does, in one step, and they are removed.
+are not equal at the end of each day or month (rows, schema, sequences, large objects, roles), nothing takes the place
+of its segments, nor of those after it. Else the joined one does, in one step, and they are removed.
 
 What stays as it is: the newest segment, what has not been sent yet (SCRIBE_REMOTE, SCRIBE_ARCHIVE_COMMAND), segments
 with a mark of an operator's, and what no base leads to. Nothing is joined across the point of a base or a gap.
@@ -43,7 +44,7 @@ configuration; 75 the archive is in use: try again later.
 
 def make_arguments() -> Parser:
     """Return the parser."""
-    parser = make_parser(PROGRAM, "Join old segments into one for each day.", EPILOG)
+    parser = make_parser(PROGRAM, "Join old segments into one for each day, then month.", EPILOG)
     parser.add_argument("--archive", metavar="DIR", help="the archive (default: $SCRIBE_ARCHIVE)")
     parser.add_argument("--directory", metavar="DIR", help="where throw-away clusters are made (default: $TMPDIR)")
     parser.add_argument(
@@ -87,7 +88,8 @@ def look(archive: Archive, settings: Settings) -> Plan:
         *unsent(archive, settings["SCRIBE_REMOTE"] or ()),
         *(Outbox(archive, command).waiting() if command else []),
     ]
-    return make_plan(archive, read_contents(archive, archive.identity()), settings["SCRIBE_KEEP_EXACT_DAYS"], waiting)
+    ages = Ages(settings["SCRIBE_KEEP_EXACT_DAYS"], settings["SCRIBE_KEEP_DAILY_DAYS"])
+    return make_plan(archive, read_contents(archive, archive.identity()), ages, waiting)
 
 
 def wanted(arguments: argparse.Namespace, settings: Settings) -> Wanted:
@@ -104,7 +106,7 @@ def wanted(arguments: argparse.Namespace, settings: Settings) -> Wanted:
 def describe(each: Run) -> dict[str, Any]:
     """Return what --json says of a run."""
     return {
-        "day": each.day,
+        "day" if each.period.count("-") == 2 else "month": each.period,
         "base": each.base.stamp,
         "segments": len(each.segments),
         "from_lsn": format_lsn(each.from_lsn),
@@ -117,6 +119,7 @@ def report(plan: Plan, done: Done | None, arguments: argparse.Namespace) -> None
     """Print what was joined, or would be, and what stays although it is old enough."""
     made = {each.stem: segment for each, segment in done.joined} if done else {}
     entries = [describe(each) for each in plan.runs]
+    periods = [each.period for each in plan.runs]
     for entry, each in zip(entries, plan.runs, strict=True):
         if each.stem in made:
             entry |= {"file": made[each.stem].data.name, "joined_bytes": made[each.stem].manifest["bytes"]}
@@ -124,8 +127,8 @@ def report(plan: Plan, done: Done | None, arguments: argparse.Namespace) -> None
     if arguments.json:
         print(json.dumps({"dry_run": done is None, "runs": entries, "left": left}, indent=2))
         return
-    for entry in entries:
-        what = f"{entry['day']}: {entry['segments']} segments of {_size(entry['bytes'])}"
+    for period, entry in zip(periods, entries, strict=True):
+        what = f"{period}: {entry['segments']} segments of {_size(entry['bytes'])}"
         if "file" in entry:
             print(f"joined {what} into {entry['file']} of {_size(entry['joined_bytes'])}")
         elif done is None:

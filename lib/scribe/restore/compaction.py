@@ -1,8 +1,8 @@
-"""Joining old segments into one for each day, and the proof that it restores to the same.
+"""Joining old segments into one for each day or month, and the proof that it restores to the same.
 
-All days that follow one base go together through three throw-away clusters: one is what the joined files are written
-by, one is restored from the segments as they are, and one from the joined ones. Where the latter two are not equal at
-the end of a day, that day and those after it stay as they are.
+All that follow one base go together through three throw-away clusters: one is what the joined files are written by,
+one is restored from the segments as they are, and one from the joined ones. Where the latter two are not equal at the
+end of a day or month, that one and those after it stay as they are.
 """
 
 from __future__ import annotations
@@ -37,14 +37,13 @@ from scribe.dump.contents import TEXT_OPTIONS, Contents, describe_difference, re
 from scribe.dump.guard import read_tables
 from scribe.dump.source_record import digest_schema
 from scribe.restore.copies import Copy, Source, some_cluster
-from scribe.restore.joined_file import JoinedFile
+from scribe.restore.joined_file import BATCH, JoinedFile
 from scribe.restore.rehearsal import Rehearsal, dump_schema
 from scribe.restore.replay import Replayer
 from scribe.restore.restoration import Restore
 from scribe.source import largeobjects
 from scribe.source.metadata import database_acl, database_sql
 
-BATCH = 32 << 20  # bytes of small transactions that become net effects together
 LOCK_WAIT = 60.0  # seconds for readers to end
 _SHOWN = 3  # differences in a message
 _SEQUENCES = """
@@ -266,20 +265,20 @@ class _Work:
                 check_files(Way(self.base, tuple(made), Stop()))
                 joined = self._restore(_replaced(self.segments, self.runs, made))
             except ScribeError as error:
-                done.faults.append(f"{self._days()}: what was joined could not be restored: {error.message}")
+                done.faults.append(f"{self._periods()}: what was joined could not be restored: {error.message}")
                 return
         for run, segment, before, after in zip(self.runs, made, plain, joined, strict=True):
             differences = list(before.differences(after))
             if differences:
                 more = f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
                 shown = "; ".join(differences[:_SHOWN])
-                done.faults.append(f"{run.day}: what was joined does not restore to the same: {shown}{more}")
+                done.faults.append(f"{run.period}: what was joined does not restore to the same: {shown}{more}")
                 return  # what comes after is compared on top of it
             self._put_in_place(run, segment)
             done.joined.append((run, Segment(self.archive.incremental / segment.path.name, segment.manifest)))
 
-    def _days(self) -> str:
-        first, last = self.runs[0].day, self.runs[-1].day
+    def _periods(self) -> str:
+        first, last = self.runs[0].period, self.runs[-1].period
         return first if first == last else f"{first} to {last}"
 
     @contextlib.contextmanager
@@ -301,7 +300,7 @@ class _Work:
         made = []
         with self._copy() as copy:
             for run in self.runs:
-                self.talk.note(f"joining {len(run.segments)} segments of {run.day}")
+                self.talk.note(f"joining {len(run.segments)} segments of {run.period}")
                 copy.source = self._source([s for s in self.segments if s.to_lsn <= run.from_lsn])
                 copy.bring_to()
                 copy.source = self._source([s for s in self.segments if s.to_lsn <= run.to_lsn])
@@ -327,7 +326,7 @@ class _Work:
             Outbox(self.archive, self.wanted.command).add(places)
             for step in list_steps(self.archive, run, joined):
                 step()
-        self.talk.note(f"joined {len(run.segments)} segments of {run.day} into {joined.data.name}")
+        self.talk.note(f"joined {len(run.segments)} segments of {run.period} into {joined.data.name}")
 
 
 def _replaced(segments: Sequence[Segment], runs: Sequence[Run], made: Sequence[Segment]) -> list[Segment]:

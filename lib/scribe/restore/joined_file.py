@@ -18,7 +18,7 @@ from scribe.archive.chains import within_joined
 from scribe.archive.joining import Run
 from scribe.archive.layout import Segment
 from scribe.archive.manifest import write_manifest
-from scribe.archive.segments import End, Event, Footer, LargeObjects, Mark, Reader, Small, Start, open_plain
+from scribe.archive.segments import SMALL, End, Event, Footer, LargeObjects, Mark, Reader, Small, Start, open_plain
 from scribe.archive.summary import OWN_MARK, count_rows
 from scribe.common.dialect import FOOTER_BEGIN, FOOTER_END, Begin, Sequence, build_footer
 from scribe.common.encodings import python_codec
@@ -28,6 +28,7 @@ from scribe.restore.net import Joined
 from scribe.stream.writer import Counter, Storage, storing
 
 LEVEL = 9  # of zstd: written once, and read seldom
+BATCH = 32 << 20  # bytes of small transactions that become net effects together
 _BLOCK = 512 << 10
 
 
@@ -71,7 +72,8 @@ class JoinedFile:
     def _read(self, segment: Segment) -> Iterator[Event]:
         size = segment.manifest["plain_bytes"]
         with open_plain(segment.data, size) as stream, open_plain(segment.data, size) as again:
-            reader = Reader(stream, segment.data.name)
+            # What was joined before is as large as a batch, and is joined further.
+            reader = Reader(stream, segment.data.name, small=SMALL if segment.joined is None else 2 * BATCH)
             settings = reader.read_header().settings
             verbatim = _Verbatim(again)
             if segment is self.run.segments[0]:

@@ -27,6 +27,14 @@ _COLUMN = re.compile(IDENTIFIER)
 _VALUE = re.compile(rb"(" + _LITERAL + rb")(, |\))")
 _PAIR = re.compile(rb"(" + IDENTIFIER + rb") = (" + _LITERAL + rb")(, | WHERE | AND |;\n)")
 _ROWS_END = re.compile(rb"(,\n\(|;\n|; -- [0-9]+ rows\n)")
+# What was joined before: rows as a table v, of which the first has the types of all.
+_SETS = re.compile(rb"AS t SET (" + IDENTIFIER + rb" = v\..*?) FROM \(VALUES\n\(", re.DOTALL)
+_USING = re.compile(rb"AS t USING \(VALUES\n\(")
+_ROWS_OF = re.compile(
+    rb"\n\) AS v \((" + IDENTIFIER + rb"(?:, " + IDENTIFIER + rb")*)\) WHERE (.*); -- [0-9]+ rows\n\Z", re.DOTALL
+)
+_TYPED = re.compile(rb"(" + _LITERAL + rb")::")
+_LISTED = re.compile(rb"WHERE (" + IDENTIFIER + rb") IN \(")
 _MOST = 1000  # rows of a statement
 _SHAPES = 8  # of the statements of one kind on one table that are remembered
 # Few keys are looked up in many rows: what the planner knows of a table that was filled a moment ago is nothing.
@@ -136,7 +144,7 @@ class Joiner:
             if name is not None and name in found:
                 table, changes = found[name]
                 try:
-                    some = self._read(statement, name) if table.keys else list(read_whole(statement, len(name)))
+                    some = self._read(statement, name, table) if table.keys else list(read_whole(statement, len(name)))
                     if len(some) != expected_rows(statement):
                         raise _Unproved
                     changes.extend(some)
@@ -144,13 +152,13 @@ class Joiner:
                     del found[name]
         return {name: each for name, each in found.items() if each[1]}
 
-    def _read(self, statement: bytes, name: bytes) -> list[Change]:
+    def _read(self, statement: bytes, name: bytes, table: Table) -> list[Change]:
         shapes = self._shapes.setdefault((statement[:1], name), [])
         for shape in shapes:
             match = shape.pattern.fullmatch(statement)
             if match is not None:
                 return [shape.read(match.groups())]
-        changes = list(read_changes(statement, len(name)))
+        changes = list(read_changes(statement, len(name), table))
         if len(changes) == 1 and len(shapes) < _SHAPES:
             shapes += _shapes_of(statement, name, changes[0])
         return changes
@@ -212,13 +220,18 @@ def read_whole(statement: bytes, name: int) -> Iterator[Change]:
     yield Change(b"I", {}, {b"": statement[match.end() + 1 : -3]}, statement[at : match.end() - 1])
 
 
-def read_changes(statement: bytes, name: int) -> Iterator[Change]:
+def read_changes(statement: bytes, name: int, table: Table) -> Iterator[Change]:
     """Yield the row changes of a statement whose table's name has so many bytes. Raises _Unproved."""
     if statement.startswith(b"INSERT INTO "):
         return _read_insert(statement, len(b"INSERT INTO ") + name + 1)
     at = statement.index(b" ") + 1 if statement.startswith(b"UPDATE") else len(b"DELETE FROM ")
     at += len(b"ONLY ") if statement.startswith(b"ONLY ", at) else 0
-    return _read_other(statement, at + name + 1)
+    at += name + 1
+    if statement.startswith(b"AS t ", at):
+        return _read_rows(statement, at, table)
+    if listed := _LISTED.match(statement, at):
+        return _read_list(statement, listed)
+    return _read_other(statement, at)
 
 
 def _read_insert(statement: bytes, at: int) -> Iterator[Change]:
@@ -231,15 +244,7 @@ def _read_insert(statement: bytes, at: int) -> Iterator[Change]:
     head = statement[at : match.end() - 1]
     at, end = match.end() + 1, len(statement)
     while True:
-        values: list[bytes] = []
-        while True:
-            value = _VALUE.match(statement, at)
-            if value is None:
-                raise _Unproved
-            values.append(value[1])
-            at = value.end()
-            if value[2] == b")":
-                break
+        values, at = _read_row(statement, at)
         if len(values) != len(columns):
             raise _Unproved
         yield Change(b"I", {}, dict(zip(columns, values, strict=True)), head)
@@ -264,6 +269,78 @@ def _read_other(statement: bytes, at: int) -> Iterator[Change]:
     if _read_pairs(statement, at, change.key, (b" AND ", b";\n")) != len(statement):
         raise _Unproved
     yield change
+
+
+def _read_list(statement: bytes, listed: re.Match[bytes]) -> Iterator[Change]:
+    """Yield what a DELETE of the keys in a list does."""
+    keys, at = _read_row(statement, listed.end())
+    after = _ROWS_END.match(statement, at)
+    if after is None or after.end() != len(statement) or not statement.startswith(b"DELETE "):
+        raise _Unproved
+    for key in keys:
+        yield Change(b"D", {listed[1]: key}, {})
+
+
+def _read_rows(statement: bytes, at: int, table: Table) -> Iterator[Change]:
+    """Yield what an UPDATE or DELETE of the rows of a table v does, as _update() and _delete() write it."""
+    head = (_SETS if statement.startswith(b"UPDATE ") else _USING).match(statement, at)
+    if head is None:
+        raise _Unproved
+    first, types, at = _read_first(statement, head.end(), table)
+    rows = [first]
+    while statement.startswith(b",\n(", at):
+        row, at = _read_row(statement, at + len(b",\n("))
+        rows.append(row)
+    rest = _ROWS_OF.match(statement, at)
+    if rest is None:
+        raise _Unproved
+    columns = tuple(_COLUMN.findall(rest[1]))
+    keys = rest[2].count(b" AND ") + 1
+    key, others = columns[:keys], columns[keys:]
+    sets = b", ".join(b"%b = v.%b" % (column, column) for column in others)
+    if (
+        rest[2] != _on(key)
+        or sets != (head[1] if head.re is _SETS else b"")
+        or types != [table.types.get(unquoted(column)) for column in columns]
+        or any(len(row) != len(columns) for row in rows)
+    ):
+        raise _Unproved
+    for row in rows:
+        yield Change(statement[:1], dict(zip(key, row, strict=False)), dict(zip(others, row[keys:], strict=True)))
+
+
+def _read_first(statement: bytes, at: int, table: Table) -> tuple[list[bytes], list[bytes | None], int]:
+    """Read the row that has types after its values; return both, and where it ends. Raises _Unproved."""
+    names = sorted(set(table.types.values()), key=len, reverse=True)
+    row: list[bytes] = []
+    types: list[bytes | None] = []
+    while True:
+        value = _TYPED.match(statement, at)
+        if value is None:
+            raise _Unproved
+        at = value.end()
+        name = next((name for name in names if statement.startswith((name + b", ", name + b")"), at)), None)
+        if name is None:
+            raise _Unproved
+        row.append(value[1])
+        types.append(name)
+        at += len(name)
+        if statement.startswith(b")", at):
+            return row, types, at + 1
+        at += len(b", ")
+
+
+def _read_row(statement: bytes, at: int) -> tuple[list[bytes], int]:
+    """Read a row's values up to its parenthesis; return them, and where it ends. Raises _Unproved."""
+    row: list[bytes] = []
+    while True:
+        value = _VALUE.match(statement, at)
+        if value is None:
+            raise _Unproved
+        row.append(value[1])
+        at = value.end()
+        if value[2] == b")":
+            return row, at
 
 
 def _read_pairs(statement: bytes, at: int, into: dict[bytes, bytes], ends: tuple[bytes, bytes]) -> int:
