@@ -30,6 +30,9 @@ WORKERS ?= $(shell expr $$(nproc) + 1)
 SPREAD = --dist loadfile --no-loadscope-reorder
 PY = $(VENV)/bin/python
 PYTEST = tools/with-scratch $(PY) -m pytest -n $(WORKERS) $(SPREAD)
+# With WRITE=1, what a suite has found goes into docs/versions.md. NOTED: a run of pytest, whatever its outcome.
+NOTE = $(if $(WRITE),@$(PY) tests/versions/results.py '$(1)' "$(PG_CONFIG)" '$(2)')
+NOTED = $(if $(WRITE),{ status=0; $(1) --junitxml=$(3) || status=$$?; $(PY) tests/versions/results.py $(2); [ $$status = 0 ]; },$(1))
 SHELL_FILES = $(shell grep -rlE --exclude='*.sql' '^.!/(usr/bin/env |bin/)(ba)?sh' bin tools .ci decoder bench tests etc 2>/dev/null) lib/scribe.sh
 
 # Other users (postgres) run what is built here, whatever the umask of the person who builds it.
@@ -72,10 +75,11 @@ lint: dev  ## shellcheck, ruff, mypy, and the licences of what the programs need
 .PHONY: check-decoder
 check-decoder:
 	@$(BUILD) --check
+	$(call NOTE,decoder,no difference)
 
 .PHONY: check-python
 check-python: dev
-	$(PYTEST)
+	$(call NOTED,$(PYTEST),python "$(PG_CONFIG)" build/python.xml,build/python.xml)
 
 .PHONY: check-bats
 check-bats:
@@ -169,11 +173,13 @@ check-diff: dev  ## random pairs of points compared both ways, and what comes of
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree; DECODER=
 	@$(BUILD)
 	@tools/with-scratch $(PY) tests/regress/run.py $(if $(DECODER),--decoder $(DECODER))
+	$(call NOTE,regress$(if $(DECODER), with $(DECODER)),no difference)
 
 .PHONY: check-isolation
 check-isolation: dev  ## PostgreSQL's own isolation suite: goes as without capture, and is restored; REGRESS_TREE and DECODER as above
 	@$(BUILD)
 	@tools/with-scratch $(PY) tests/regress/isolation.py $(if $(DECODER),--decoder $(DECODER))
+	$(call NOTE,isolation$(if $(DECODER), with $(DECODER)),no difference)
 
 .PHONY: check-apps
 check-apps: dev  ## migration histories of applications, restored and compared: APPS= a directory of their checkouts, NAMES=, SEED=
@@ -192,15 +198,13 @@ check-booted:  ## docs/install.md's installation on a booted system: ROOTFS name
 	@ROOTFS='$(ROOTFS)' BOOT='$(BOOT)' tests/booted/run
 
 .PHONY: check-versions
-check-versions: dev  ## the end-to-end tests once for each server in PG_CONFIGS="..."
+check-versions: dev  ## all tests once for each server in PG_CONFIGS="..."; WRITE=1 puts what is found into docs/versions.md
 	@test -n "$(PG_CONFIGS)" || { echo 'check-versions: error: PG_CONFIGS is not set' >&2; \
 	    echo 'check-versions: hint: Run "make check-versions PG_CONFIGS=\"/usr/lib/postgresql/17/bin/pg_config ...\"".' >&2; exit 2; }
 	@for pg_config in $(PG_CONFIGS); do \
 	    echo "== $$($$pg_config --version)"; \
 	    $(MAKE) build PG_CONFIG=$$pg_config && \
-	    $(MAKE) check-decoder PG_CONFIG=$$pg_config && \
-	    PG_CONFIG=$$pg_config $(PYTEST) -m 'not unit' && \
-	    $(MAKE) check-bats PG_CONFIG=$$pg_config || exit 1; \
+	    $(MAKE) check-decoder check-python check-bats PG_CONFIG=$$pg_config || exit 1; \
 	done
 
 # Compiled here: if Python may not write it (PYTHONDONTWRITEBYTECODE), each start of a program would take 0.2 s more.
@@ -211,8 +215,9 @@ check-upgrades: dev  ## every correctness case of each server in PG_CONFIGS="...
 	while [ $$# -gt 1 ]; do \
 	    old=$$1; shift; \
 	    echo "== $$($$old --version)"; \
-	    PG_SCRIBE_ALL_CASES=1 PG_CONFIG_OLD=$$old PG_CONFIGS_NEWER="$$*" PG_CONFIG=$$1 \
-	        $(PYTEST) tests/py/test_upgrade.py -k restores_equal || exit 1; \
+	    export PG_SCRIBE_ALL_CASES=1 PG_CONFIG_OLD=$$old PG_CONFIGS_NEWER="$$*" PG_CONFIG=$$1; \
+	    $(call NOTED,$(PYTEST) tests/py/test_upgrade.py -k restores_equal,upgrades "$$old" build/upgrades.xml "$$@",build/upgrades.xml) \
+	        || exit 1; \
 	done
 
 .PHONY: build
