@@ -371,9 +371,12 @@ TAKE_MARKS = (
 LEFT_OUT = ("setting left out: ", "left out, since ")  # how warnings of our own lines begin
 
 
-def or_left_out(statement: str) -> str:
-    """Return plpgsql for a statement that a copy may refuse: it is left out with a warning then."""
-    shown = quote_literal(" ".join(statement.split())[:200])
+def or_left_out(statement: str, what: str | None = None) -> str:
+    """Return plpgsql for a statement that a copy may refuse: it is left out with a warning then.
+
+    what: how the warning names it; the statement itself if None.
+    """
+    shown = quote_literal(" ".join((what or statement).split())[:200])
     return f"BEGIN {statement}; EXCEPTION WHEN OTHERS THEN RAISE WARNING 'left out, since %: %', SQLERRM, {shown}; END;"
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import psycopg
 
 from scribe.archive.segments import Reader
-from scribe.common.dialect import quote_identifier, quote_literal
+from scribe.common.dialect import quote_identifier, quote_literal, quote_name
 from scribe.common.sqltext import quoting_after
 from scribe.dump.extension_additions import find_added
 from scribe.dump.validated import in_blocks, plain_name, read_dump
@@ -204,7 +204,7 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
         for each in odd
     }
     beyond = tuple(
-        f"{_qualified(each.schema, each.table)}.{quote_identifier(each.column)}" for each in odd if each.misfit
+        ".".join(map(quote_identifier, (each.schema, each.table, each.column))) for each in odd if each.misfit
     )
     unmade = tuple(unordered), frozenset(held)
     return AsMade(ranges, heirs, *unmade, before, encoded, tuple(added), tuple(lost), nullable, identities, beyond)
@@ -218,21 +218,21 @@ def _rename(made_in: str, made_as: str, schema: str, name: str, arguments: str) 
     """Return the statements that give a constructor its name and schema."""
     lines = ""
     if name != made_as:
-        lines = f"ALTER FUNCTION {_qualified(made_in, made_as)}({arguments}) RENAME TO {quote_identifier(name)};\n"
+        lines = f"ALTER FUNCTION {_qualified(made_in, made_as)}({arguments}) RENAME TO {quote_name(name)};\n"
     if schema != made_in:
-        lines += f"ALTER FUNCTION {_qualified(made_in, name)}({arguments}) SET SCHEMA {quote_identifier(schema)};\n"
+        lines += f"ALTER FUNCTION {_qualified(made_in, name)}({arguments}) SET SCHEMA {quote_name(schema)};\n"
     return lines
 
 
 def _without_not_null(table: str, column: str) -> str:
     """Return a statement for a column that its table's parents have as NOT NULL; servers from 18 on refuse that."""
-    change = f"ALTER TABLE ONLY {table} ALTER COLUMN {quote_identifier(column)} DROP NOT NULL"
+    change = f"ALTER TABLE ONLY {table} ALTER COLUMN {quote_name(column)} DROP NOT NULL"
     older = "pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 180000"
     return f"DO LANGUAGE plpgsql {quote_literal(f'BEGIN IF {older} THEN {change}; END IF; END')};\n"
 
 
 def _qualified(schema: str, name: str) -> str:
-    return f"{quote_identifier(schema)}.{quote_identifier(name)}"
+    return f"{quote_name(schema)}.{quote_name(name)}"
 
 
 def _find_heirs(conn: psycopg.Connection[Any]) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
@@ -267,7 +267,7 @@ def _ordering(columns: list[tuple[Any, ...]], helper_name: str) -> tuple[str, st
     helper = _qualified(schema, helper_name)
     defined, altered = [], ""
     for _, _, column, kind, collation, storage, compression, generated, expression, *_ in columns:
-        name = quote_identifier(column)
+        name = quote_name(column)
         collate = f" COLLATE {collation}" if collation else ""
         computed = f" GENERATED ALWAYS AS ({expression})" if generated else ""
         defined.append(f"    {name} {kind}{collate}{computed}{' STORED' if generated == 's' else ''}")

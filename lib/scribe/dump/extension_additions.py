@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from scribe.common.dialect import IF_SUPERUSER, or_left_out, quote_identifier, quote_literal
+from scribe.common.dialect import IF_SUPERUSER, or_left_out, quote_identifier, quote_literal, quote_name
 
 # Nothing changes the row of pg_depend, d, that makes a member, nor its xmin. What comes later in that transaction has a
 # greater cmin than the last of them; so may have what the script itself makes at its end, which is then there in the
@@ -62,8 +62,7 @@ _SET_VALUES = """\
     ELSE
       EXECUTE pg_catalog.format('ALTER TYPE %s ADD VALUE IF NOT EXISTS %L BEFORE %L', kind, wanted[n], there[at]);
     END IF;
-  END LOOP;
-"""
+  END LOOP"""
 # The types that are there when the extension is: the server's, and its own. It is the first that a dump makes.
 _ADDED_COLUMNS = _with_later(
     """
@@ -262,14 +261,15 @@ def find_added(conn: psycopg.Connection[Any]) -> tuple[dict[str, str], list[str]
         if any(new for _, new in values):
             versions[extension] = version
             wanted = ", ".join(quote_literal(label) for label, _ in values)
-            statements.setdefault(extension, []).append(_SET_VALUES.format(kind=quote_literal(kind), wanted=wanted))
+            body = _SET_VALUES.format(kind=quote_literal(kind), wanted=wanted)
+            statements.setdefault(extension, []).append(f"  {or_left_out(body, f'the values of type {kind}')}\n")
             added += [f"value {quote_literal(label)} of type {kind}" for label, new in values if new]
     for extension, version, table, column, kind in conn.execute(_ADDED_COLUMNS).fetchall():
         (added if kind else lost).append(f"column {quote_identifier(column)} of table {table}")
         if kind:
             versions[extension] = version
-            statement = f"  ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote_identifier(column)} {kind};\n"
-            statements.setdefault(extension, []).append(statement)
+            statement = f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {quote_name(column)} {kind}"
+            statements.setdefault(extension, []).append(f"  {or_left_out(statement)}\n")
     return {name: _if_same(name, versions[name], found) for name, found in statements.items()}, added, lost
 
 
@@ -291,11 +291,16 @@ def on_extensions_tables(conn: psycopg.Connection[Any]) -> list[str]:
     rows = conn.execute(_QUERY.encode()).fetchall()
     for (extension, version), items in groupby(rows, key=lambda row: (row[0], row[1])):
         same = f"extname = {quote_literal(extension)} AND extversion = {quote_literal(version)}"
-        lines = [f"  IF {row[4]} THEN\n    {or_left_out(_command(*row[5:]))}\n  END IF;\n" for row in items]
+        lines = [f"  {_if_missing(row[4], _command(*row[5:]))}\n" for row in items]
         there = f"IF EXISTS (SELECT FROM pg_catalog.pg_extension WHERE {same}) THEN\n"
         body = f"BEGIN\n{IF_SUPERUSER} {there}" + "".join(lines) + "END IF; END IF;\nEND"
         commands.append(f"DO LANGUAGE plpgsql {quote_literal(body)}")
     return commands
+
+
+def _if_missing(missing: str, command: str) -> str:
+    """Return plpgsql; the condition fails, too, for a table that somebody added to the extension."""
+    return or_left_out(f"IF {missing} THEN\n    {command};\n  END IF", command)
 
 
 def _command(command: str, name: str | None, comment: str | None) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 
-from scribe.common.dialect import quote_identifier
+from scribe.common.dialect import quote_name
 
 # A function's text; of one that was parsed when it was made, that of its body.
 _BODY = """coalesce(pg_catalog.substring(CASE WHEN pg_catalog.to_jsonb(p) ->> 'prosqlbody' IS NOT NULL
@@ -127,7 +127,7 @@ class Unqualified:
         """The statement that cures it; empty if there is none."""
         if self.name is None or self.advice:
             return ""
-        return f"ALTER FUNCTION {self.function} SET search_path = {quote_identifier(self.schema)}, pg_temp"
+        return f"ALTER FUNCTION {self.function} SET search_path = {quote_name(self.schema)}, pg_temp"
 
     @property
     def hint(self) -> str:

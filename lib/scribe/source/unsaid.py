@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from scribe.common.dialect import IF_SUPERUSER, or_left_out, quote_identifier, quote_literal
+from scribe.common.dialect import IF_SUPERUSER, or_left_out, quote_literal, quote_name
 from scribe.common.postgres import fetch_value
 from scribe.source.metadata import holder, setting_clause
 
@@ -267,9 +267,9 @@ def text_search(conn: psycopg.Connection[Any]) -> list[str]:
     for name, mappings in groupby(conn.execute(_MAPPINGS, since).fetchall(), key=lambda row: str(row[0])):
         for _, alias, dictionaries in mappings:
             change = f"ALTER TEXT SEARCH CONFIGURATION {name}"
-            lines.append(f"{change} DROP MAPPING IF EXISTS FOR {quote_identifier(alias)}")
+            lines.append(f"{change} DROP MAPPING IF EXISTS FOR {quote_name(alias)}")
             if dictionaries:
-                lines.append(f"{change} ADD MAPPING FOR {quote_identifier(alias)} WITH {dictionaries}")
+                lines.append(f"{change} ADD MAPPING FOR {quote_name(alias)} WITH {dictionaries}")
     return [_by_a_superuser(or_left_out(line)) for line in lines]
 
 
