@@ -93,7 +93,9 @@ class JoinedFile:
             if isinstance(event, Footer):
                 return
             if isinstance(event, Start):
-                held = list(itertools.islice(events, 2))
+                held = [next(events)]
+                if isinstance(held[0], Mark):
+                    held.append(next(events))
                 if _is_own_mark(held):
                     start = reader.consumed
                     continue
