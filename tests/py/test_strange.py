@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -228,11 +229,20 @@ def test_a_dump_names_no_file_outside_its_directory(target: Target, tmp_path: Pa
     contents, blobs = whole
     data = next(path.name.partition(".")[0] for path in directory.glob("[0-9]*.dat*")) + ".dat"
     away = f"{'../' * 40}{secret}"
+    program = subprocess.check_output([f"{target.cluster.bindir}/pg_dump", "--version"])
+    version = counted(program.strip().partition(b"(PostgreSQL) ")[2])
+    start = whole[contents].rindex(version) + len(version)
+    number = whole[contents][start : start + 5]  # of entries
+    none_to_us = b"\1" + (2**32 - int.from_bytes(number[1:], "little")).to_bytes(4, "little")
     for path, old, new, what in (
         (contents, counted(data.encode()), counted(away.encode()), "it names the file"),
         (contents, counted(blobs.name.encode()), counted(b"../base.dir/blobs.toc"), "it names the file"),
         (blobs, b"blob_77.dat", away.encode(), "has a line that is not pg_dump's"),
         (contents, b"PGDMP", b"PGDMQ", "pg_dump has not written it"),
+        # what it names is read from a number that only a 32-bit integer makes the same
+        (contents, version + number, version + none_to_us, "it has a number that is not pg_dump's"),
+        (contents, counted(data.encode()), b"\1\xff\xff\xff\xff", "it has a number that is not pg_dump's"),
+        (contents, version + number, version + b"\0" * 5, "it goes on after its end"),
     ):
         assert whole[path].count(old) == 1
         path.write_bytes(whole[path].replace(old, new))
@@ -246,6 +256,11 @@ def test_a_dump_names_no_file_outside_its_directory(target: Target, tmp_path: Pa
         )
         assert what in (read_entry(entry) or "")
         path.write_bytes(whole[path])
+    (directory / "toc.glo").write_bytes(b"")  # a pg_restore of 19 or newer would take it for a dump of a whole cluster
+    target.sign(stamp)
+    assert 'beside it is "toc.glo", which pg_dump has not written' in target.refused()
+    (directory / "toc.glo").unlink()
+    target.cluster.dropdb(target.name)
     target.sign(stamp)
     target.run()
     assert target.rows("SELECT lo_get(77)") == [(b"x",)]
