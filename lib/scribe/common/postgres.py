@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -150,6 +151,7 @@ WRITING = " ".join(
         "plpgsql.extra_errors=none",
     )
 )
+_SILENT = logging.NullHandler()
 
 
 def server_options(*options: str) -> str:
@@ -168,6 +170,7 @@ def connect(
     """
     import psycopg
 
+    logging.getLogger("psycopg").addHandler(_SILENT)  # what it cannot do as a connection ends is nobody's concern
     parameters: dict[str, Any] = {"application_name": "pg_scribe", "client_encoding": "utf8"}
     if dbname is not None:
         parameters["dbname"] = dbname

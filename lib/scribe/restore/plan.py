@@ -25,6 +25,7 @@ from scribe.restore.target import (
     conninfo,
     globals_files,
     read_meta,
+    refuse_foreign_names,
     restore_command,
     says_too_much,
 )
@@ -104,6 +105,7 @@ def _base_commands(way: Way, target: str, options: Options, version: int) -> lis
     older = _OLDER if version < TIMEOUT_SINCE else None
     if way.base.manifest["format"] != "directory":
         return [_feed(way.base_file, target, older)]
+    refuse_foreign_names(way.base)
     lines = []
     for section, before in zip(SECTIONS, BETWEEN, strict=True):
         lines += [f"{_STOP} -d {target} -c {shlex.quote(' '.join(before.split()))}"] if before else []

@@ -542,17 +542,24 @@ def _sections_as_sql(base: Base, options: Options, said: IO[bytes], version: int
         yield from dump if section == "data" else without_validation(dump)
 
 
-def _directory_as_sql(base: Base, options: Options, said: IO[bytes], section: str) -> Iterator[bytes]:
-    command = restore_command(base, options, section, as_sql=True)
+def refuse_foreign_names(base: Base) -> None:
+    """Raise ScribeError if pg_restore would read other files than the dump's."""
     foreign = find_foreign_name(base.path / "base.dir")
     if foreign is not None:
         path = base.path / "base.dir" / CONTENTS
         raise ScribeError(f'could not use "{path}" of the archive: {foreign}', _FOREIGN)
+
+
+def _directory_as_sql(base: Base, options: Options, said: IO[bytes], section: str) -> Iterator[bytes]:
+    command = restore_command(base, options, section, as_sql=True)
+    refuse_foreign_names(base)
     with tempfile.NamedTemporaryFile(dir=scratch_directory()) as chosen:
         if not options.event_triggers:
             listing = [command[0], "--list", str(base.path / "base.dir")]
-            listed = subprocess.run(listing, stdout=subprocess.PIPE, check=True).stdout
-            chosen.writelines(line for line in listed.splitlines(keepends=True) if not _ENTRY.match(line))
+            listed = subprocess.run(listing, stdout=subprocess.PIPE, stderr=said, check=False)
+            if listed.returncode != 0:
+                raise _failed(base, said)
+            chosen.writelines(line for line in listed.stdout.splitlines(keepends=True) if not _ENTRY.match(line))
             chosen.flush()
             command.insert(1, f"--use-list={chosen.name}")
         with subprocess.Popen(
@@ -562,9 +569,14 @@ def _directory_as_sql(base: Base, options: Options, said: IO[bytes], section: st
             assert out is not None
             yield from iter(lambda: out.read(BLOCK), b"")
     if process.returncode != 0:
-        said.seek(0)
-        lines = said.read().decode("utf-8", "replace").strip().splitlines()
-        raise ScribeError(f"could not restore base {base.stamp}: {lines[0] if lines else 'pg_restore failed'}", _BASE)
+        raise _failed(base, said)
+
+
+def _failed(base: Base, said: IO[bytes]) -> ScribeError:
+    """Return an error with the first line that pg_restore has said."""
+    said.seek(0)
+    lines = said.read().decode("utf-8", "replace").strip().splitlines()
+    return ScribeError(f"could not restore base {base.stamp}: {lines[0] if lines else 'pg_restore failed'}", _BASE)
 
 
 _FOREIGN = "Nothing that pg_dump has written looks like this. Do not restore an archive that you do not trust."
