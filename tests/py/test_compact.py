@@ -363,7 +363,7 @@ def test_a_run_that_is_killed_at_any_instant_leaves_an_archive_that_restores(mad
 
 def test_a_database_goes_on_from_the_ends_of_joined_transactions_only(target: Target) -> None:
     rows = [insert(i) for i in range(2, 30)]
-    rows[3] = "-- warning: what was done here could not be recorded\n"  # nothing else, and then what is copied as it stands
+    rows[3] = "-- warning: what was done here could not be recorded\n"  # nothing else; then what is copied as it is
     rows[4] = "COPY public.t (id, v) FROM stdin;\n6\tv6\n\\.\n-- rows 1 inserted\n"
     target.archive.base(TABLES, globals_sql="CREATE ROLE postgres SUPERUSER;\n")
     for some in (rows[:10], rows[10:20]):
