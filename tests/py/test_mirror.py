@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import pty
@@ -28,6 +29,7 @@ from scribe.offsite import stores, versions
 from scribe.offsite.contents import archived_files
 from scribe.offsite.encryption import decrypt
 from scribe.offsite.mirror import Cache, Mirror, open_mirror
+from scribe.offsite.refusals import OtherError
 from scribe.offsite.stores import PART, DirectoryStore, ObjectStore
 from scribe.offsite.sync import Sender, record_path, sync, unsent
 from scribe.offsite.versions import Version, digest_of, newest_versions, read_newest
@@ -112,6 +114,11 @@ def test_a_store_does_not_choose_how_much_is_fetched(url, tmp_path, monkeypatch)
     monkeypatch.setattr(stores, "MOST", 2)
     with pytest.raises(ScribeError, match="lists more than 2 objects"):
         store.objects()
+    endless = itertools.repeat(b"x" * 1000)
+    monkeypatch.setattr(store, "get", lambda key: endless)
+    with pytest.raises(OtherError):
+        store.put("key0", [b"other"])
+    monkeypatch.undo()
     content = b"7" * 100
     last = Version("key", "20261122T020000.000000Z", digest_of(content))
     store.put("key", [content])
