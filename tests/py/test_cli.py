@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from scribe.common import cli
@@ -32,3 +33,23 @@ def test_no_program_of_the_current_directory_is_run(
         return 0
 
     assert cli.run("scribe-x", body, []) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (psycopg.OperationalError("server closed the connection"), 75, "lost the server"),
+        (psycopg.errors.AdminShutdown("terminating connection"), 75, "lost the server"),
+        (psycopg.errors.SerializationFailure("initial slot snapshot too large"), 75, "the server said"),
+        (psycopg.errors.DiskFull("no space left"), 75, "the server said"),
+        (psycopg.errors.UndefinedTable("no such table"), 1, "the server said"),
+    ],
+)
+def test_only_a_server_that_went_is_called_lost(
+    error: psycopg.Error, status: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body(_: list[str]) -> int:
+        raise error
+
+    assert cli.run("scribe-x", body, []) == status
+    assert f"scribe-x: error: {words}: {error}" in capsys.readouterr().err

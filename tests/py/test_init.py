@@ -10,6 +10,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -222,6 +223,46 @@ def test_several_waits_last_no_longer_than_one_may(
         with pytest.raises(TryAgainError, match="within 2 s: it waits for") as caught:
             made.result()
     assert isinstance(caught.value.__context__, psycopg.errors.QueryCanceled)  # not LockNotAvailable
+
+
+def test_a_slot_whose_snapshot_is_too_large_is_tried_again(
+    scribe: Scribe, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot has room for as many transactions, savepoints included, as the server has for sessions."""
+    for name, value in scribe.env.items():
+        if name.startswith("PG"):
+            monkeypatch.setenv(name, value)
+    cluster.psql("CREATE TABLE t (id int)", scribe.dbname)
+    xid = "SELECT pg_current_xact_id()::xid"
+    savepoints = (
+        "DO $$ BEGIN FOR i IN 1..300 LOOP"
+        " BEGIN INSERT INTO t VALUES (i); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP; END $$"
+    )
+
+    def poll_waiting(other: psycopg.Connection[Any]) -> None:
+        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND transactionid::text = '{}'"
+        query = waits.format((other.execute(xid.encode()).fetchone() or [None])[0])
+        poll(lambda: cluster.query(query), 30, "a wait")
+
+    with (
+        cluster.connect(scribe.dbname) as conn,
+        cluster.connect(scribe.dbname, autocommit=False) as first,
+        cluster.connect(scribe.dbname, autocommit=False) as second,
+        cluster.connect(scribe.dbname, autocommit=False) as third,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first.execute(xid.encode())
+        made = pool.submit(create_slot, conn, "again", "scribe_decoder", temporary=True, wait=60)
+        poll_waiting(first)
+        second.execute(xid.encode())
+        first.rollback()
+        poll_waiting(second)
+        third.execute(savepoints.encode())  # nobody waits for it: it began late
+        cluster.query(xid)
+        second.rollback()
+        poll_waiting(third)  # but in another attempt
+        third.rollback()
+        made.result().conn.close()
 
 
 def test_a_locked_table_is_named(scribe: Scribe, cluster: Cluster) -> None:

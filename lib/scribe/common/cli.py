@@ -19,6 +19,8 @@ from scribe.common.settings import Settings, load_settings
 if TYPE_CHECKING:  # see scribe.common.postgres
     import psycopg
 
+_LOST = ("08", "57P")  # SQLSTATEs of connections that are gone, and of servers that go
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors look like PostgreSQL's: one line, a hint, exit status 2."""
@@ -122,9 +124,11 @@ def _from_server(error: Exception) -> ScribeError | None:
     psycopg = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(error, psycopg.Error):
         return None
-    if isinstance(error, psycopg.OperationalError):
+    if not isinstance(error, psycopg.OperationalError):
+        return ScribeError(f"the server said: {_first_line(error)}")
+    if error.sqlstate is None or error.sqlstate.startswith(_LOST):
         return TryAgainError(f"lost the server: {_first_line(error)}", 'Check the server with "pg_isready".')
-    return ScribeError(f"the server said: {_first_line(error)}")
+    return TryAgainError(f"the server said: {_first_line(error)}", "Run the same command again.")
 
 
 def parse_wait(text: str) -> float:

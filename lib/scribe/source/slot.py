@@ -17,6 +17,7 @@ from scribe.common.lsn import parse_lsn
 from scribe.common.postgres import connect, patient_options, plugin_options
 
 _T = TypeVar("_T")
+_PAUSE = 0.2  # seconds before a slot is tried again whose snapshot was too large
 SNAPSHOT_OPTION_SINCE = 150000  # server_version_num
 FAILOVER_SINCE = 170000  # server_version_num
 REPACK_SINCE = 190000  # server_version_num
@@ -132,6 +133,27 @@ def create_slot(
     Raises TryAgainError that names them when they do not end in time; the server then drops the slot itself.
     The caller closes Export.conn, which ends the snapshot, and drops the slot if it is temporary.
     """
+    deadline = time.monotonic() + wait
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return _try_slot(conn, name, plugin, temporary=temporary, wait=max(0.1, left), failover=failover)
+        except psycopg.errors.SerializationFailure:
+            # a snapshot names what has begun and not committed, savepoints too, and has room for a name per session
+            if left <= 2 * _PAUSE:
+                raise TryAgainError(
+                    f'could not create replication slot "{name}" within {wait:g} s: more transactions and savepoints'
+                    " were open, or rolled back, than a snapshot has room for under this max_connections",
+                    "Pause what opens many savepoints or makes many schema changes in one transaction, or raise"
+                    " max_connections; then run the same command again.",
+                ) from None
+            time.sleep(_PAUSE)
+
+
+def _try_slot(
+    conn: psycopg.Connection[Any], name: str, plugin: str, *, temporary: bool, wait: float, failover: bool
+) -> Export:
+    """Create a slot as create_slot() does; raises SerializationFailure, too, where its snapshot would be too large."""
     milliseconds = max(1, int(wait * 1000))
     options = f"{patient_options(conn)} {plugin_options(conn, plugin)} -c lock_timeout={milliseconds}"
     sender = connect(replication=True, options=options)
