@@ -33,6 +33,7 @@ DECLARE
     as_role text;
     as_path text;
     firm boolean := true;
+    concurrent boolean := false;
 BEGIN
     IF tag = 'CREATE SCHEMA' AND total = 1 AND (caller <> current_user OR NOT exact) THEN  -- what it made says enough
         statement := format('CREATE SCHEMA %s AUTHORIZATION %I', object_identity, (SELECT pg_get_userbyid(nspowner)
@@ -124,8 +125,14 @@ BEGIN
                 PERFORM scribe.record_invalid_index(invalid);
                 RETURN;
             END IF;
+            concurrent := exact AND statement ~* '^[^(]*\mINDEX\M[^(]*\mCONCURRENTLY\M';
+            command := CASE WHEN concurrent THEN scribe.built_otherwise(relids[1], statement,
+                scribe.usable_path(current_setting('scribe.path', true), caller)) END;
             -- a name that was chosen beside indexes which are nowhere else would be another one there
-            IF statement ~* '^[^(]*\mINDEX\M[^(]*\mCONCURRENTLY\M' OR EXISTS (SELECT FROM pg_index AS i JOIN pg_index AS made
+            IF command IS NOT NULL THEN
+                statement := command;
+                as_path := '""';
+            ELSIF statement ~* '^[^(]*\mINDEX\M[^(]*\mCONCURRENTLY\M' OR EXISTS (SELECT FROM pg_index AS i JOIN pg_index AS made
                     ON made.indrelid = i.indrelid WHERE made.indexrelid = relids[1] AND NOT i.indisvalid) THEN
                 statement := (SELECT CASE WHEN statement ~ '--|/\*' AND strpos(statement, quote_ident(relname)) = 0  -- which hide the place
                         AND relkind = 'i' AND reltablespace = 0 THEN pg_get_indexdef(oid)
@@ -148,6 +155,11 @@ BEGIN
             statement := coalesce(command, statement);
         END IF;
         PERFORM scribe.write_row('ddl', tag, object_type, object_identity, statement, exact, reason, relids, as_role, as_path);
+        IF concurrent THEN  -- while it was built
+            FOR command IN SELECT c FROM unnest(scribe.done_to_index(relids[1], command IS NOT NULL)) AS c LOOP
+                PERFORM scribe.write_row('ddl', 'ALTER INDEX', object_type, object_identity, command, true, NULL, relids, NULL, '""');
+            END LOOP;
+        END IF;
         IF tag = 'CREATE PUBLICATION' AND as_role IS NOT NULL THEN
             PERFORM scribe.write_row('ddl', 'ALTER PUBLICATION', object_type, object_identity,
                 format('ALTER PUBLICATION %s OWNER TO %I', object_identity, caller), true, NULL, NULL, as_role, '""');

@@ -8,6 +8,9 @@ DECLARE
     index record;
     command text;
 BEGIN
+    PERFORM scribe.hold_names(i.indrelid, i.indexrelid) FROM pg_index AS i
+        WHERE i.indexrelid = ANY (indexes) AND i.indexrelid >= 16384
+            AND (moved OR NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND contype IN ('p', 'u', 'x')));
     FOR index IN
         SELECT c.oid, c.oid::regclass AS name, pg_get_indexdef(c.oid) AS definition, h.inhparent::regclass AS parent,
             obj_description(c.oid, 'pg_class') AS comment,
@@ -36,6 +39,40 @@ BEGIN
         END LOOP;
     END LOOP;
 END
+$function$;
+
+-- What CREATE INDEX CONCURRENTLY made, for its last transaction, in which nothing keeps the table from getting other names; the index could have
+-- been changed all the while it was built. NULL: the statement is what has to be run. as_path: a search_path that finds what it named.
+CREATE OR REPLACE FUNCTION scribe.built_otherwise(index oid, statement text, as_path text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    word constant text := '(?:"(?:[^"]|"")+"|[[:alpha:]_][\w$]*)';
+    named text[];
+    same boolean;
+BEGIN
+    PERFORM scribe.hold_names(i.indrelid, index) FROM pg_index AS i WHERE i.indexrelid = index;
+    named := parse_ident((regexp_match(statement, '\mON\s+(?:ONLY\s+)?(' || word || '(?:\s*\.\s*' || word || ')*)', 'i'))[1]);
+    SELECT (named = ARRAY[n.nspname::text, t.relname::text] OR named = ARRAY[t.relname::text]
+                AND quote_ident(n.nspname) = ANY (regexp_split_to_array(as_path, ', ')))
+            AND NOT EXISTS (SELECT FROM pg_depend AS d JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+                WHERE d.classid = 'pg_class'::regclass AND d.objid = index AND d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid
+                    AND strpos(lower(statement), lower(a.attname)) = 0)
+            -- the rows of what was made at once have one transaction
+            AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = index AND a.xmin <> c.xmin)
+        INTO same
+        FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_class AS t ON t.oid = i.indrelid
+            JOIN pg_namespace AS n ON n.oid = t.relnamespace WHERE i.indexrelid = index;
+    RETURN CASE WHEN NOT coalesce(same, false) THEN pg_get_indexdef(index) END;
+END
+$function$;
+
+-- What was done to an index while it was built, and was not recorded, since it was not valid; anew: its tablespace, too.
+CREATE OR REPLACE FUNCTION scribe.done_to_index(index oid, anew boolean) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT array_remove(ARRAY[
+        CASE WHEN anew AND t.oid IS NOT NULL THEN format('ALTER INDEX %s SET TABLESPACE %I', c.oid::regclass, t.spcname) END,
+        format('COMMENT ON INDEX %s IS ', c.oid::regclass) || quote_literal(obj_description(c.oid, 'pg_class'))], NULL)
+    FROM pg_class AS c LEFT JOIN pg_tablespace AS t ON t.oid = c.reltablespace WHERE c.oid = index
 $function$;
 
 -- Whether a valid index may have come about without a record; see reconcile(), which notices it otherwise.

@@ -37,6 +37,18 @@ BEGIN
 END
 $function$;
 
+-- Let a table, its columns, its schema and an index of it keep their names until the transaction ends; waits for whoever changes them.
+CREATE OR REPLACE FUNCTION scribe.hold_names(relation oid, index oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    PERFORM FROM pg_class WHERE oid IN (relation, index) ORDER BY oid FOR SHARE;
+    PERFORM FROM pg_attribute WHERE attrelid = relation AND attnum > 0 ORDER BY attnum FOR SHARE;
+    PERFORM FROM pg_namespace WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = relation) FOR SHARE;
+EXCEPTION WHEN serialization_failure THEN
+    NULL;  -- they changed after the transaction's snapshot: what is asked next sees that, and they stay as they are in all likelihood
+END
+$function$;
+
 -- Keep others away from one of our tables until the transaction ends; false if somebody is at it. No advisory lock, as anybody may take
 -- one of any number; a table of ours is for its owner to lock.
 CREATE OR REPLACE FUNCTION scribe.try_lock(relation regclass) RETURNS boolean

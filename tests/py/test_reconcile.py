@@ -111,6 +111,70 @@ def test_rotations_beside_concurrent_builds_restore(scribe: Scribe, targets: tup
     assert_both_restores_equal(scribe, targets)
 
 
+@contextmanager
+def paused(cluster: Cluster, dbname: str, function: str) -> Iterator[None]:
+    """Until the block ends, let each CREATE INDEX and REINDEX wait before that function of capture's begins."""
+    end = f"SELECT pg_get_functiondef('scribe.{function}'::regprocedure)"
+    wait = "IF tg_tag IN ('CREATE INDEX', 'REINDEX') THEN PERFORM pg_advisory_xact_lock_shared(1); END IF;"
+    with cluster.connect(dbname) as holder:
+        definition = cluster.value(end, dbname)
+        if wait not in definition:
+            holder.execute(definition.replace("\nBEGIN\n", f"\nBEGIN\n{wait}\n", 1))
+        holder.execute("SELECT pg_advisory_lock(1)")
+        yield
+        holder.execute("SELECT pg_advisory_unlock(1)")
+
+
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_names_that_change_before_a_concurrent_build_is_recorded(
+    scribe: Scribe, targets: tuple[str, str], decoder: str
+) -> None:
+    """Its last transaction has no lock on the table any more when its end is recorded."""
+    scribe.settings |= {"SCRIBE_DECODER": decoder, "SCRIBE_COMPRESS": "none"}
+    cluster, dbname = scribe.cluster, scribe.dbname
+    first = "note_facts()" if decoder == "pgoutput" else "record_ended(text, json)"
+    built = {
+        "a table": ("CREATE INDEX CONCURRENTLY i1 ON w.t1 (v)", "ALTER TABLE w.t1 RENAME TO other"),
+        "a column": ("CREATE INDEX CONCURRENTLY ON w.t2 (v) WHERE w > 0", "ALTER TABLE w.t2 RENAME w TO other"),
+        "a place": ("CREATE INDEX CONCURRENTLY i3 ON w.t3 (v)", "ALTER TABLE w.t3 SET SCHEMA public"),
+        "an index": ("CREATE INDEX CONCURRENTLY i4 ON w.t4 (v)", "ALTER INDEX w.i4 RENAME TO other_index"),
+        "a comment": ("CREATE INDEX CONCURRENTLY i5 ON w.t5 (v)", "COMMENT ON INDEX w.i5 IS 'made in between'"),
+        "a parameter": ("CREATE INDEX CONCURRENTLY i6 ON w.t6 (v)", "ALTER INDEX w.i6 SET (fillfactor = 70)"),
+        "nothing": ("CREATE INDEX CONCURRENTLY i7 ON w.t7 (v)", "SELECT 1"),
+        "a view": ("CREATE INDEX CONCURRENTLY i8 ON w.m8 (v)", "ALTER MATERIALIZED VIEW w.m8 RENAME v TO other"),
+        "a rebuilt one": ("REINDEX TABLE CONCURRENTLY w.t9", "ALTER TABLE w.t9 RENAME v TO other"),
+        "a schema": ("CREATE INDEX CONCURRENTLY ia ON w2.t (v)", "ALTER SCHEMA w2 RENAME TO w3"),
+    }
+    tables = "".join(f"CREATE TABLE w.t{n} (id int PRIMARY KEY, v int, w int);" for n in range(1, 10))
+    cluster.psql(
+        f"CREATE SCHEMA w; {tables} CREATE MATERIALIZED VIEW w.m8 AS SELECT * FROM w.t8; CREATE INDEX ON w.t9 (v);"
+        "CREATE SCHEMA w2; CREATE TABLE w2.t (id int PRIMARY KEY, v int)",
+        dbname,
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = '{}' AND NOT granted"
+    for build, change in built.values():
+        if "REINDEX" in build and cluster.version_num < 170000:
+            continue  # no event trigger fires
+        with cluster.connect(dbname, autocommit=False) as changing:
+            with paused(cluster, dbname, first):
+                thread = threading.Thread(target=cluster.psql, args=(build, dbname))
+                thread.start()
+                poll(lambda: cluster.value(waiting.format("advisory")), 30, "an index built")
+                changing.execute(change.encode())
+                if build != built["a table"][0]:
+                    changing.commit()
+            if build == built["a table"][0]:
+                poll(lambda: cluster.value(waiting.format("transactionid")), 30, "a wait for the new name")
+                changing.commit()
+        thread.join()
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    text = "".join(path.read_text() for path in scribe.segments())
+    assert "i7 ON w.t7 (v)" in text  # as it was written
+    assert_both_restores_equal(scribe, targets)
+
+
 LOOPS = {
     "event triggers": (
         "CREATE EVENT TRIGGER beside ON ddl_command_start EXECUTE FUNCTION fired()",

@@ -69,6 +69,10 @@ DECLARE
     touched oid[];
     types oid[];
 BEGIN
+    IF tg_tag = 'REINDEX' OR tg_tag = 'CREATE INDEX' AND current_query() ~* '\mCONCURRENTLY\M' THEN
+        PERFORM scribe.hold_names(i.indrelid, i.indexrelid)  -- first: whoever changes a name needs the facts' row afterwards
+            FROM pg_event_trigger_ddl_commands() AS e JOIN pg_index AS i ON i.indexrelid = e.objid;
+    END IF;
     noted := coalesce(scribe.take_note('facts'), '');
     IF scribe.is_active() AND NOT scribe.in_script() THEN
         PERFORM scribe.catch_up(tg_tag, ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE objid IS NOT NULL));
