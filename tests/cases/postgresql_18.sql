@@ -1,6 +1,10 @@
 -- What PostgreSQL 18 brings; nothing happens on older servers.
 DO $$ BEGIN CREATE ROLE scribe_case_erin; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 CREATE TABLE shout (id int PRIMARY KEY);
+CREATE TABLE named_once (id int PRIMARY KEY, v int NOT NULL);
+CREATE TABLE in_two (LIKE named_once);
+CREATE TABLE parent_named (id int NOT NULL, v int NOT NULL) PARTITION BY LIST (id);
+CREATE TABLE a_part PARTITION OF parent_named FOR VALUES IN (1);
 -- after init
 SELECT current_setting('server_version_num')::int >= 180000 AS modern \gset
 \if :modern

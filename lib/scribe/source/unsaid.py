@@ -2,11 +2,12 @@
 
 A trigger that a constraint made may be switched off or fire always (DISABLE TRIGGER ALL); a comment may be on the
 constraint of a constraint trigger; a foreign table has the compression of the columns that it inherits; the sequence
-of an identity column may be of another type than the column (CREATE TABLE ... LIKE makes it a bigint); a partition that
-was attached has its own names for its parent's foreign keys, by which they are dropped once it is detached. What the
-server itself brought may have another owner, other privileges (those in pg_catalog are in a dump, no others), settings
-or comments, and users' operators in its families. What tells these changes is that they came after initdb's
-transactions, of which making plpgsql was the last.
+of an identity column may be of another type than the column (CREATE TABLE ... LIKE makes it a bigint); a NOT NULL has
+the name that was chosen for it, and so has another table's; a partition that was attached has its own names for its
+parent's foreign keys, by which they are dropped once it is detached. What the server itself brought may have another
+owner, other privileges (those in pg_catalog are in a dump, no others), settings or comments, and users' operators in
+its families. What tells these changes is that they came after initdb's transactions, of which making plpgsql was the
+last.
 """
 
 from __future__ import annotations
@@ -83,6 +84,20 @@ SELECT c.name, f.name, pc.name, p.conname, k.conname
 FROM keys AS k JOIN keys AS p ON p.oid = k.conparentid
   JOIN named AS c ON c.oid = k.conrelid JOIN named AS f ON f.oid = k.confrelid JOIN named AS pc ON pc.oid = p.conrelid
 WHERE k.conname <> p.conname AND k.conrelid <> p.conrelid ORDER BY k.depth, 1, 2, 5
+"""
+# From 18 on, a NOT NULL has a name, which pg_dump leaves to be chosen if that would give it in an empty schema: where a
+# table made earlier has a namesake (CREATE TABLE ... LIKE makes one), another is chosen.
+_CHOSEN = """
+SELECT pg_catalog.format('UPDATE pg_catalog.pg_constraint SET conname = %L WHERE contype = %L AND conname <> %L'
+    ' AND conrelid = pg_catalog.to_regclass(%L) AND conkey = ARRAY(SELECT attnum FROM pg_catalog.pg_attribute'
+    ' WHERE attrelid = conrelid AND attname = %L)', k.conname, 'n', k.conname,
+    pg_catalog.format('%I.%I', n.nspname, c.relname), a.attname)
+FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1]
+WHERE k.contype = 'n' AND k.conname = pg_catalog.concat(c.relname, '_', a.attname, '_not_null')
+  AND n.nspname <> 'scribe' AND EXISTS (SELECT FROM pg_catalog.pg_constraint AS o
+    WHERE o.conname = k.conname AND o.connamespace = k.connamespace AND o.oid <> k.oid) ORDER BY 1
 """
 # A NOT NULL of a parent that is not valid there comes to an heir once more, as its own.
 _NOT_NULLS = """
@@ -231,7 +246,7 @@ def never_said(conn: psycopg.Connection[Any], form: str) -> list[str]:
         found.append(f"k.conname = {quote_literal(constraint)}" if constraint else "k.conparentid <> 0")
         by_table.setdefault((table, mode), []).append(f"({' AND '.join(found)})")
     lines = [_switch(table, mode, found) for (table, mode), found in by_table.items()]
-    for query in (_NAMESAKES, _COMMENTS, _COMPRESSION, _NOT_NULLS):
+    for query in (_NAMESAKES, _COMMENTS, _COMPRESSION, _CHOSEN, _NOT_NULLS):
         lines += [or_left_out(row[0]) for row in conn.execute(query).fetchall()]
     if form == "directory":
         lines += [or_left_out(sequence.typed) for sequence in odd_sequences(conn)]
