@@ -462,11 +462,11 @@ if ALL:
     ) -> None:
         scribe.settings |= {"SCRIBE_KEEP_EXACT_DAYS": "0"}
         play_case(case, scribe)
-        for last in (2, 3):  # what was joined is joined further
+        for last in (2, 3):  # what was joined is joined further, but for what has a mark
             for number in (last - 1, last):
                 scribe.cluster.psql(f"CREATE TABLE IF NOT EXISTS public.more{number} (id int)", scribe.dbname)
                 scribe.run("scribe-rotate", "--wait-lsn", "current")
             scribe.run("scribe-compact")
-            assert [segment.joined is not None for segment in segments(scribe)] == [True, False]
+        assert [segment.joined is not None for segment in segments(scribe)][-2:] == [True, False]
         assert_history_is_read(Archive(scribe.archive))
         assert_both_restores_equal(scribe, targets)
