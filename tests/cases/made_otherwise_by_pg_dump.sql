@@ -33,6 +33,7 @@ ALTER TABLE grows ADD COLUMN late text;
 CREATE TABLE holder (id int PRIMARY KEY, h heir);
 INSERT INTO holder VALUES (1, ROW(1, 'a', 'x', 'y', 'late'));
 CREATE TABLE "!scribe_columns" (a int);
+CREATE TABLE "!scribe_columns_0" (a int);
 CREATE VIEW held AS SELECT id, (h).late, (h).x FROM holder;
 -- words of SQL as names
 CREATE TABLE grouped (a int, "check" int NOT NULL);

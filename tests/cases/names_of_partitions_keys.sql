@@ -3,6 +3,7 @@ SELECT current_setting('server_version_num')::int >= 180000 AS modern \gset
 CREATE TABLE k (a int PRIMARY KEY); INSERT INTO k VALUES (1),(11),(12),(21);
 CREATE TABLE p (a int REFERENCES k, b int, c int, CONSTRAINT two FOREIGN KEY (b) REFERENCES k) PARTITION BY RANGE (c);
 CREATE TABLE p1 (a int REFERENCES k, b int CONSTRAINT p_a_fkey REFERENCES k, c int);
+ALTER TABLE p1 ADD CONSTRAINT "!scribe_key_0" CHECK (c < 99), ADD CONSTRAINT "!scribe_key_1" CHECK (c < 99), ADD CONSTRAINT "!scribe_key_3" CHECK (c < 99);
 ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (0) TO (10);
 CREATE TABLE p2 (a int CONSTRAINT "fk O" REFERENCES k, b int, c int) PARTITION BY RANGE (c);
 CREATE TABLE p21 (a int, b int CONSTRAINT deep REFERENCES k, c int, CONSTRAINT deeper FOREIGN KEY (a) REFERENCES k);

@@ -21,7 +21,7 @@ from scribe.common.dialect import quote_identifier, quote_literal, quote_name
 from scribe.common.sqltext import quoting_after
 from scribe.dump.extension_additions import find_added
 from scribe.dump.validated import in_blocks, plain_name, read_dump
-from scribe.source.unsaid import odd_sequences, text_search
+from scribe.source.unsaid import free_names, odd_sequences, text_search
 
 _HELPER = "!scribe_columns"  # the other parent
 _QUOTED = rb'(?:[a-z_][a-z0-9_]*|"(?:[^"]|"")*")'
@@ -173,12 +173,11 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
         key = encode(schema), encode(name)
         ranges[key] = ranges.get(key, b"") + encode(_rename(schema, *row))
     heirs: dict[Name, tuple[bytes, bytes, bytes]] = {}
-    unordered, held, helper = [], [], _HELPER
+    unordered, held = [], []
     found = list(_find_heirs(conn))
     rows = {relid for (relid,) in conn.execute(_HELD, [[relid for relid, _ in found]]).fetchall()} if found else set()
     taken = {name for (name,) in conn.execute(_TAKEN).fetchall()} if found else set()
-    while helper in taken:
-        helper += "_"
+    helper = next(free_names(_HELPER, taken))
     for relid, columns in found:
         key = encode(columns[0][0]), encode(columns[0][1])
         if relid in rows:

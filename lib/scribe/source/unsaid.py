@@ -12,7 +12,8 @@ last.
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections.abc import Collection, Iterator
+from itertools import count, groupby
 from typing import Any, NamedTuple
 
 import psycopg
@@ -99,6 +100,7 @@ WHERE k.contype = 'n' AND k.conname = pg_catalog.concat(c.relname, '_', a.attnam
   AND n.nspname <> 'scribe' AND EXISTS (SELECT FROM pg_catalog.pg_constraint AS o
     WHERE o.conname = k.conname AND o.connamespace = k.connamespace AND o.oid <> k.oid) ORDER BY 1
 """
+_TAKEN = "SELECT conname FROM pg_catalog.pg_constraint WHERE conname ~ '^!scribe_key'"  # by somebody who knew
 # A NOT NULL of a parent that is not valid there comes to an heir once more, as its own.
 _NOT_NULLS = """
 SELECT pg_catalog.format('UPDATE pg_catalog.pg_constraint SET conislocal = false WHERE conname = %L AND contype = %L'
@@ -254,10 +256,16 @@ def never_said(conn: psycopg.Connection[Any], form: str) -> list[str]:
     return [*map(_by_a_superuser, [*lines, *(or_left_out(line) for line in _built_in(conn))])]
 
 
+def free_names(start: str, taken: Collection[str]) -> Iterator[str]:
+    """Yield names that nobody has, for what is there for a while."""
+    return (name for name in map(f"{start}_{{}}".format, count()) if name not in taken)
+
+
 def _name_keys(conn: psycopg.Connection[Any]) -> list[str]:
     """Return what names partitions' foreign keys; no ALTER TABLE does. Two of a table may have exchanged names."""
     found = conn.execute(_KEYS).fetchall()
-    passing = {(table, name): f"!scribe_key_{number}" for number, (table, _, _, _, name) in enumerate(found)}
+    unused = free_names("!scribe_key", {name for (name,) in conn.execute(_TAKEN).fetchall()} if found else set())
+    passing = {(table, name): next(unused) for table, _, _, _, name in found}
     first, then = [], []
     for table, referred, parent, parents_name, name in found:
         of_parent = quote_literal(passing.get((parent, parents_name), parents_name))
