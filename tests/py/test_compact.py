@@ -464,7 +464,7 @@ if ALL:
         play_case(case, scribe)
         for last in (2, 3):  # what was joined is joined further, but for what has a mark
             for number in (last - 1, last):
-                scribe.cluster.psql(f"CREATE TABLE IF NOT EXISTS public.more{number} (id int)", scribe.dbname)
+                scribe.cluster.psql(f"CREATE SCHEMA IF NOT EXISTS more_{number}", scribe.dbname)
                 scribe.run("scribe-rotate", "--wait-lsn", "current")
             scribe.run("scribe-compact")
         assert [segment.joined is not None for segment in segments(scribe)][-2:] == [True, False]
