@@ -434,22 +434,31 @@ def test_a_month_takes_the_place_of_its_days_at_any_step(made: Aged, tmp_path: P
 
 @pytest.mark.unit
 def test_a_store_is_read_by_what_stands_for_the_others_and_pruned_of_them(made: Aged, tmp_path: Path) -> None:
+    """Nothing was removed there when the days became a month."""
     (tmp_path / "store").mkdir()
     url = f"file://{tmp_path}/store"
+    made.add_segment(45)
     assert sync(made.archive, [url])[0].fault is None
-    run = plan_of(made).runs[0]
-    for step in list_steps(made.archive, run, joined_by_hand(made, run)):
-        step()
-    clear(made.archive)
-    made.tidy()
-    assert sync(made.archive, [url])[0].sent == 2
+    gone: list[Segment] = []
+    for daily in (365, 0):
+        runs = [
+            run for run in plan_of(made, daily=daily).runs if run.to_lsn <= made.archive.bases()[1].consistent_point
+        ]
+        for run in runs:
+            for step in list_steps(made.archive, run, joined_by_hand(made, run)):
+                step()
+            gone += run.segments
+        clear(made.archive)
+        made.tidy()
+        assert sync(made.archive, [url])[0].sent == 2 * len(runs)
+    assert len(gone) == 3 + 2 + 2
     mirror = open_mirror(url, Cache(tmp_path / "cache", 1 << 30), None)
     mirror.lock.__exit__()
-    assert [s.to_lsn for s in mirror.segments()] == [s.to_lsn for s in made.archive.segments()]
+    assert [s.path.name for s in mirror.segments()] == [s.path.name for s in made.archive.segments()]
     plan = prune_store(mirror, Policy(365, 365, 12), confirm=True, now=made.now())
-    assert [verdict.path.name for verdict in plan.removals] == [
-        name for segment in run.segments for name in (f"{segment.path.stem}.sql.zst", segment.path.name)
-    ]
+    assert sorted(verdict.path.name for verdict in plan.removals) == sorted(
+        name for segment in gone for name in (f"{segment.path.stem}.sql.zst", segment.path.name)
+    )
     here, there = (made.archive.incremental, tmp_path / "store/incremental")
     assert {path.name for path in here.iterdir()} == {path.name for path in there.iterdir()}
 
