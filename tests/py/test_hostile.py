@@ -335,3 +335,25 @@ def test_no_setting_stops_a_restore_or_has_the_rights_of_who_restores(
             "alike name search t value word"
         )
         assert cluster.query("SELECT v, w FROM mallory.t", target) == [("error", "north")]
+
+
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_a_comment_makes_no_publication_ours(
+    cluster: Cluster, ordinary: str, scribe: Scribe, targets: tuple[str, str], decoder: str
+) -> None:
+    """It would be missing in a copy, and what comes later of it would stop every restore."""
+    scribe.settings["SCRIBE_DECODER"] = decoder
+    cluster.psql(
+        f"GRANT CREATE ON DATABASE {scribe.dbname} TO mallory; CREATE SCHEMA mallory AUTHORIZATION mallory;"
+        "SET ROLE mallory; CREATE TABLE mallory.t (a int PRIMARY KEY); CREATE PUBLICATION his FOR TABLE mallory.t;"
+        "COMMENT ON PUBLICATION his IS 'pg_scribe: what scribe-stream receives'",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    cluster.psql("SET ROLE mallory; ALTER PUBLICATION his SET (publish = 'insert')", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    scribe.run("scribe-restore", "-d", targets[0], "--no-globals")
+    scribe.restore_with_psql(targets[1])
+    for target in targets:
+        assert cluster.query("SELECT pubname, pubupdate FROM pg_publication", target) == [("his", False)]

@@ -419,10 +419,15 @@ def _fill(
 
 
 def _drop_publications(conn: psycopg.Connection[Any]) -> list[str]:
-    """What the stream is made of in the source does nothing in a copy."""
+    """What the stream is made of in the source does nothing in a copy.
+
+    Anybody may write the comment of ours on a publication of his, which the stream would then change and not find.
+    """
     rows = conn.execute(
         "SELECT pubname FROM pg_catalog.pg_publication"
         " WHERE pg_catalog.obj_description(oid, 'pg_publication') LIKE 'pg\\_scribe:%'"
+        " AND pubname IN (SELECT slot_name FROM pg_catalog.pg_replication_slots WHERE plugin = 'pgoutput'"
+        " AND database = pg_catalog.current_database())"
     ).fetchall()
     return [f"DROP PUBLICATION IF EXISTS {quote_identifier(row[0], force=True)}" for row in rows]
 
