@@ -224,6 +224,35 @@ def test_what_a_killed_test_has_left_goes_with_the_next(source: Scribe, cluster:
         cluster.dropdb(name)
 
 
+def test_the_throw_away_database_is_nobody_elses(
+    cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (cluster.env | {"PGDATABASE": database}).items():
+        monkeypatch.setenv(name, value)
+    cluster.psql("CREATE ROLE scribe_stranger LOGIN CREATEDB")
+    try:
+        with connect() as conn:
+            with gaps.throwaway_database(conn) as name:
+                with pytest.raises(psycopg.OperationalError, match="CONNECT"):
+                    cluster.connect(name, user="scribe_stranger")
+                cluster.connect(name).close()
+            for words, goes in (
+                (f"CREATE DATABASE {name}", False),
+                (f"CREATE DATABASE {name} OWNER scribe_stranger; COMMENT ON DATABASE {name} IS '{gaps.MARK}'", False),
+                (f"CREATE DATABASE {name} ALLOW_CONNECTIONS false", True),  # by a run that was killed right after it
+                (f"CREATE DATABASE {name}; COMMENT ON DATABASE {name} IS '{gaps.MARK}'", True),
+            ):
+                cluster.psql(words)
+                if goes:
+                    assert gaps.remove_database(conn)
+                    continue
+                with pytest.raises(gaps.ScribeError, match="is not pg_scribe's"):
+                    gaps.remove_database(conn)
+                cluster.dropdb(name)
+    finally:
+        cluster.psql("DROP ROLE scribe_stranger")
+
+
 @pytest.mark.usefixtures("with_plugin")
 def test_a_build_that_crashes_the_server_is_refused(
     cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch

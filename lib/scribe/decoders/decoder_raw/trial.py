@@ -223,6 +223,15 @@ def _temporary_slot(conn: psycopg.Connection[Any], work: psycopg.Connection[Any]
     yield name  # it goes with the connection
 
 
+# Nobody else gets in, at any moment: before 15 he could make what our statements would find in schema public.
+_MAKE = (
+    "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' ALLOW_CONNECTIONS false",
+    "COMMENT ON DATABASE {} IS {mark}",
+    "REVOKE ALL ON DATABASE {} FROM PUBLIC",
+    "ALTER DATABASE {} ALLOW_CONNECTIONS true",
+)
+
+
 @contextlib.contextmanager
 def throwaway_database(conn: psycopg.Connection[Any]) -> Iterator[str]:
     """Make an empty database for one block; what a run that died has left is removed first."""
@@ -232,10 +241,10 @@ def throwaway_database(conn: psycopg.Connection[Any]) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         stack.callback(_unlock, conn)
         remove_database(conn)
-        words = sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")
-        conn.execute(words.format(sql.Identifier(name)))
-        stack.callback(_drop, conn, name)
-        conn.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(MARK)))
+        for number, words in enumerate(_MAKE):
+            conn.execute(sql.SQL(words).format(sql.Identifier(name), mark=sql.Literal(MARK)))
+            if number == 0:
+                stack.callback(_drop, conn, name)
         yield name
 
 
@@ -251,14 +260,21 @@ def is_left(conn: psycopg.Connection[Any]) -> bool:
     return fetch_value(conn, query, [database_name(conn)]) is True
 
 
+# One that was cut off before it had its comment lets nobody in; any other without one may be somebody's.
+_LEFT = """
+SELECT coalesce(pg_catalog.shobj_description(d.oid, 'pg_database') = %s, NOT d.datallowconn)
+  AND (r.rolsuper OR r.rolname = CURRENT_USER)
+FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba WHERE d.datname = %s
+"""
+
+
 def remove_database(conn: psycopg.Connection[Any]) -> bool:
     """Remove the throw-away database that a run that died has left; return whether there was one."""
     name = database_name(conn)
-    marked = "SELECT pg_catalog.shobj_description(oid, 'pg_database') FROM pg_catalog.pg_database WHERE datname = %s"
-    row = conn.execute(marked, [name]).fetchone()
+    row = conn.execute(_LEFT, [MARK, name]).fetchone()
     if row is None:
         return False
-    if row[0] not in (MARK, None):
+    if not row[0]:
         raise ScribeError(f'database "{name}" exists and is not pg_scribe\'s', "Rename it.")
     _drop(conn, name)
     return True
