@@ -44,8 +44,9 @@ BEGIN
     PERFORM FROM pg_class WHERE oid IN (relation, index) ORDER BY oid FOR SHARE;
     PERFORM FROM pg_attribute WHERE attrelid = relation AND attnum > 0 ORDER BY attnum FOR SHARE;
     PERFORM FROM pg_namespace WHERE oid = (SELECT relnamespace FROM pg_class WHERE oid = relation) FOR SHARE;
-EXCEPTION WHEN serialization_failure THEN
-    NULL;  -- they changed after the transaction's snapshot: what is asked next sees that, and they stay as they are in all likelihood
+EXCEPTION WHEN serialization_failure OR deadlock_detected THEN
+    NULL;  -- they changed after the transaction's snapshot, which what is asked next sees; or whoever changes them waits for us in turn: to
+           -- drop an index in whose row we have written, which fails once we have committed
 END
 $function$;
 
