@@ -545,9 +545,16 @@ BASES = (
     Bug(
         "a table that changed before pg_dump had its lock is dumped all the same",
         "lib/scribe/dump/guard.py",
-        "    changed = find_changed(before, now)\n    if changed:",
-        "    changed = find_changed(before, now)\n    if False:",
+        '_refuse(find_changed(before, now), "had its locks")',
+        '_refuse([], "had its locks")',
         ("test_dump.py::test_the_first_base_is_guarded_as_well",),
+    ),
+    Bug(
+        "a function that changed before pg_dump had read it is dumped all the same",
+        "lib/scribe/dump/guard.py",
+        "_refuse(find_redefined(self._defined, read_definitions(conn)), ",
+        "_refuse([], ",
+        ("test_dump.py::test_a_dump_that_a_schema_change_could_have_spoilt_is_taken_again",),
     ),
     Bug(
         "the dump does not use the snapshot of its point",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import os
 import re
 import secrets
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,8 +49,8 @@ from scribe.dump.as_made import AsMade, find_as_made, made_alike
 from scribe.dump.config_rows import build_config_rows
 from scribe.dump.contents import read_roots
 from scribe.dump.extension_additions import on_extensions_tables
-from scribe.dump.gate import SHARE, Gate, NoGate
-from scribe.dump.guard import Guard, MovedError, Table, in_snapshot, read_tables
+from scribe.dump.gate import HOLD, LONG, SHARE, Gate, NoGate
+from scribe.dump.guard import Guard, MovedError, Table, in_snapshot, read_definitions, read_tables
 from scribe.dump.validated import find_checked, without_validation
 from scribe.source.metadata import (
     database_acl,
@@ -70,9 +72,11 @@ from scribe.stream.recovery import followed_timeline
 
 ATTEMPTS = 8  # dumps thrown away before we give up
 UNAIDED = 3  # of them, before schema changes are made to wait
+LAST = 6  # and from this one on, to wait for longer
 LOCK_WAIT = 30  # seconds pg_dump waits for a table's lock
 _CHUNK = 1 << 20
 _LEVEL = 3  # zstd
+_TOC = "base.dir/toc.dat"  # pg_dump's first file of a directory
 _FROM = re.compile(rb"(?m)^-- Dumped from database version (\d+)")
 
 # What pg_dump says when an object went away under it; a new snapshot cures that. A server that says anything but ERROR
@@ -216,15 +220,22 @@ class _Sink:
         self._file.close()
 
 
-def _pump(process: subprocess.Popen[bytes], request: Request, directory: Path, epilogue: str) -> list[Written]:
-    """Store what pg_dump writes, and the epilogue after it; return the files. Raises ScribeError, MovedError."""
+def _pump(
+    process: subprocess.Popen[bytes], request: Request, directory: Path, epilogue: str, begun: threading.Event
+) -> list[Written]:
+    """Store what pg_dump writes, and the epilogue after it; return the files. Raises ScribeError, MovedError.
+
+    begun: is set when pg_dump has written something to us, so it has read everything but the rows.
+    """
     if request.format == "directory":
         process.wait()
         return []
     suffix = ".zst" if request.compress == "zstd" else ""
     sink = _Sink(directory / f"base.sql{suffix}", compress=bool(suffix))
-    assert process.stdout is not None
+    assert isinstance(process.stdout, io.BufferedReader)
     sink.write(build_base_header().encode())
+    process.stdout.peek(1)
+    begun.set()
     try:
         dump = _read_dump(process.stdout)
         for block in without_validation(made_alike(dump, request.made) if request.made else dump, request.checked):
@@ -277,11 +288,12 @@ def run_dump(
         env=environment,
         preexec_fn=functools.partial(die_with, os.getpid()),  # noqa: PLW1509  (no thread has been started yet)
     )
+    begun = threading.Event()
     with ThreadPoolExecutor(2) as pool, ending(process, guard):
         reading: Future[list[str]] = pool.submit(_read_messages, process)
-        watching = pool.submit(guard.watch)
+        watching = pool.submit(guard.watch, begun.is_set if request.format == "plain" else (directory / _TOC).exists)
         watching.add_done_callback(lambda future: process.terminate() if future.exception() else None)
-        written = _pump(process, request, directory, epilogue)
+        written = _pump(process, request, directory, epilogue, begun)
         guard.end(process.returncode == 0)
         messages = reading.result()
         for line in messages:
@@ -325,9 +337,9 @@ def take_base(
 ) -> Base:
     """Dump the database on an exported snapshot into a new base, which is complete or not there.
 
-    gate: opened when pg_dump has its locks; announce: called with the base's name before it appears; known: what is
-    said of the source if conn does not lead there. Raises MovedError when the dump could not be trusted, ScribeError
-    when it failed.
+    gate: opened when pg_dump has read all definitions; announce: called with the base's name before it appears; known:
+    what is said of the source if conn does not lead there. Raises MovedError when the dump could not be trusted,
+    ScribeError when it failed.
     """
     known = known or beside(conn)
     stamp = known.stamp or archive.base_stamp()
@@ -363,7 +375,7 @@ def _fill(
     options = patient_options(conn)
     with connect(options=options) as reader, in_snapshot(reader, export.snapshot):
         refuse_temporary(reader)
-        before = read_tables(reader)
+        before, defined = read_tables(reader), read_definitions(reader)
         config_rows = build_config_rows(reader)
         commands = [*_drop_publications(reader), *_detach(reader), *public_schema(reader)]
         commands += [*on_extensions_tables(reader), *never_said(reader, request.format)]
@@ -379,7 +391,7 @@ def _fill(
     epilogue = "\n" + acl + config_rows + build_epilogue(export.consistent_point, commands)
     counted = set(before) - {table.oid for table in request.without_rows}
     name = f"pg_scribe base {secrets.token_hex(6)}"
-    guard = Guard(export.snapshot, name, before, options, locked=gate.open, only=counted)
+    guard = Guard(export.snapshot, name, before, options, defined=defined, read=gate.open, only=counted)
     began = time.monotonic()
     environment = child_environment(conn, PGAPPNAME=guard.application)
     written, rows, said = run_dump(
@@ -485,7 +497,7 @@ def take_aligned_base(
     _refuse_noted_options(conn)
     fault: MovedError | None = None
     for attempt in range(ATTEMPTS):
-        gate = NoGate() if attempt < UNAIDED else Gate()
+        gate = NoGate() if attempt < UNAIDED else Gate(HOLD if attempt < LAST else LONG)
         with gate:
             export = begin(gate)
             try:

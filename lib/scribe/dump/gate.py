@@ -1,8 +1,9 @@
 """The gate: no schema change begins for a moment, so that a base comes through where one follows the other.
 
-Between a snapshot and pg_dump's locks a table must not be dropped or changed. If others make schema changes without
-pause, no attempt would ever succeed: after some that did not, capture lets none begin until pg_dump has its locks.
-The server itself ends that after HOLD seconds, whatever becomes of us, and pauses keep it from happening too often.
+Between a snapshot and pg_dump's locks a table must not be dropped or changed, nor anything else before pg_dump has read
+how it is defined. If others make schema changes without pause, no attempt would ever succeed: after some that did not,
+capture lets none begin until then. The server itself ends that after HOLD seconds, for the last attempts LONG ones,
+whatever becomes of us, and pauses keep it from happening too often.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ from scribe.source.ownership import has_function
 
 WAIT = 0.2  # seconds for schema changes under way to end; who begins one meanwhile waits behind us
 HOLD = 0.7  # seconds at most for which none begins
+LONG = 3.0  # seconds, where that was not enough
 SHARE = 20  # pauses are this many times as long as what they follow
 
 
 class Gate:
     """Closed by close(); opened by open(), by the end of the block, or by the server.
 
-    shut_for: the seconds for which it kept others waiting.
+    hold: seconds after which the server opens it; shut_for: the seconds for which it kept others waiting.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hold: float = HOLD) -> None:
+        self._hold = hold
         self._holder: psycopg.Connection[Any] | None = None
         self._since = 0.0
         self.shut_for = 0.0
@@ -44,8 +47,8 @@ class Gate:
         self.open()
         self._since = time.monotonic()
         with contextlib.suppress(ScribeError, psycopg.Error):
-            options = f"-c lock_timeout={WAIT * 1000:.0f} -c idle_in_transaction_session_timeout={HOLD * 1000:.0f}"
-            self._holder = connect(options=options)
+            idle = f"-c idle_in_transaction_session_timeout={self._hold * 1000:.0f}"
+            self._holder = connect(options=f"-c lock_timeout={WAIT * 1000:.0f} {idle}")
             if has_function(self._holder, "hold_schema_changes"):
                 self._since = time.monotonic()
                 self._holder.execute("BEGIN")
@@ -56,7 +59,7 @@ class Gate:
         holder, self._holder = self._holder, None
         if holder is not None:
             holder.close()
-            self.shut_for = min(time.monotonic() - self._since, WAIT + HOLD)
+            self.shut_for = min(time.monotonic() - self._since, WAIT + self._hold)
 
 
 class NoGate(Gate):

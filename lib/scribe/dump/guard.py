@@ -4,6 +4,10 @@ pg_dump reads the snapshot's catalog, then locks the tables. A table that is rew
 rows, without an error. Therefore the tables are looked at again once pg_dump holds its locks: if each still is what
 it is in the snapshot, nothing can have happened to it and nothing can any more; otherwise the dump is thrown away.
 No lock of our own is taken: a lock held beside pg_dump's would make it wait for DDL that waits for that lock.
+
+Of what it does not lock (functions, views, types, schemas and so on) pg_dump reads names and definitions as they are by
+then, not as in the snapshot: a function that was dropped is dumped without its arguments, a view as it was replaced.
+Therefore all of that is looked at again, too, once pg_dump has read it, which is before it writes anything.
 """
 
 from __future__ import annotations
@@ -56,6 +60,50 @@ SELECT EXISTS (
     WHERE a.application_name = %(name)s AND l.locktype = 'relation' AND l.granted AND l.mode = 'AccessShareLock'
       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())))
 """
+# What the server's functions that pg_dump calls (pg_get_viewdef() and the like) read of the present, whatever it is in.
+_DEFINITIONS = """
+WITH passing AS (
+  SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname ~ '^pg_(toast|temp)' OR n.nspname = 'scribe'),
+held AS (SELECT DISTINCT refobjid FROM pg_catalog.pg_shdepend
+  WHERE refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND dbid = (
+    SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
+SELECT f.catalog::bigint, f.oid::bigint, f.name, pg_catalog.hashtext(f.definition) FROM (
+  SELECT tableoid, oid, proname, pg_catalog.concat_ws('|', proname, pronamespace, prorettype, proretset, proargtypes,
+      proallargtypes, proargmodes, proargnames, proargdefaults, prosqlbody)
+    FROM pg_catalog.pg_proc WHERE pronamespace NOT IN (TABLE passing)
+  UNION ALL SELECT tableoid, oid, relname, pg_catalog.concat_ws('|', relname, relnamespace, (
+      SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod), ';'
+        ORDER BY a.attnum)
+      FROM pg_catalog.pg_attribute AS a
+      WHERE a.attrelid = c.oid AND a.attnum > 0 AND c.relkind NOT IN ('r', 'p', 'i', 'I')))
+    FROM pg_catalog.pg_class AS c WHERE relnamespace NOT IN (TABLE passing) AND relpersistence <> 't'
+  UNION ALL SELECT w.tableoid, w.oid, c.relname, pg_catalog.concat_ws('|', w.rulename, w.ev_qual, w.ev_action)
+    FROM pg_catalog.pg_rewrite AS w JOIN pg_catalog.pg_class AS c ON c.oid = w.ev_class
+    WHERE c.relnamespace NOT IN (TABLE passing) AND c.relpersistence <> 't'
+  UNION ALL SELECT g.tableoid, g.oid, g.tgname, pg_catalog.concat_ws('|', g.tgname, g.tgfoid, g.tgargs)
+    FROM pg_catalog.pg_trigger AS g JOIN pg_catalog.pg_class AS c ON c.oid = g.tgrelid
+    WHERE c.relkind NOT IN ('r', 'p') AND c.relnamespace NOT IN (TABLE passing)
+  UNION ALL SELECT tableoid, oid, conname, pg_catalog.concat_ws('|', conname, convalidated, conbin)
+    FROM pg_catalog.pg_constraint WHERE connamespace NOT IN (TABLE passing)
+  UNION ALL SELECT tableoid, oid, typname, pg_catalog.concat_ws('|', typname, typnamespace, typnotnull)
+    FROM pg_catalog.pg_type WHERE typnamespace NOT IN (TABLE passing)
+  UNION ALL SELECT tableoid, oid, stxname, pg_catalog.concat_ws('|', stxname, stxnamespace)
+    FROM pg_catalog.pg_statistic_ext
+  UNION ALL SELECT tableoid, oid, oprname, pg_catalog.concat_ws('|', oprname, oprnamespace) FROM pg_catalog.pg_operator
+    WHERE oprnamespace NOT IN (TABLE passing)
+  UNION ALL SELECT tableoid, oid, opcname, pg_catalog.concat_ws('|', opcname, opcnamespace) FROM pg_catalog.pg_opclass
+  UNION ALL SELECT tableoid, oid, opfname, pg_catalog.concat_ws('|', opfname, opfnamespace) FROM pg_catalog.pg_opfamily
+  UNION ALL SELECT tableoid, oid, collname, pg_catalog.concat_ws('|', collname, collnamespace)
+    FROM pg_catalog.pg_collation
+  UNION ALL SELECT tableoid, oid, cfgname, pg_catalog.concat_ws('|', cfgname, cfgnamespace)
+    FROM pg_catalog.pg_ts_config
+  UNION ALL SELECT tableoid, oid, dictname, pg_catalog.concat_ws('|', dictname, dictnamespace)
+    FROM pg_catalog.pg_ts_dict
+  UNION ALL SELECT tableoid, oid, nspname, nspname FROM pg_catalog.pg_namespace WHERE oid NOT IN (TABLE passing)
+  UNION ALL SELECT 'pg_catalog.pg_authid'::pg_catalog.regclass, oid, rolname, rolname FROM pg_catalog.pg_roles
+    WHERE oid IN (TABLE held)
+) AS f (catalog, oid, name, definition) WHERE f.oid >= 16384
+"""
 _NARROWEST = """
 SELECT attname FROM pg_catalog.pg_attribute
 WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
@@ -99,6 +147,19 @@ def read_tables(conn: psycopg.Connection[Any], only: int | None = None) -> dict[
     return {row[0]: Table(*row) for row in conn.execute(_TABLES, {"only": only}).fetchall()}
 
 
+Definitions = dict[tuple[int, int], tuple[str, int]]  # by catalog and oid, a name for people and a digest
+
+
+def read_definitions(conn: psycopg.Connection[Any]) -> Definitions:
+    """Return what pg_dump would read of whatever it does not lock; new ones may be there too when it is read again."""
+    return {(row[0], row[1]): (row[2], row[3]) for row in conn.execute(_DEFINITIONS).fetchall()}
+
+
+def find_redefined(before: Definitions, now: Definitions) -> list[str]:
+    """Return the names of what is gone, or has another definition."""
+    return sorted({name for key, (name, digest) in before.items() if key not in now or now[key][1] != digest})
+
+
 @contextlib.contextmanager
 def in_snapshot(conn: psycopg.Connection[Any], snapshot: str) -> Iterator[None]:
     """Run the block in a read-only transaction on an exported snapshot."""
@@ -117,10 +178,13 @@ def find_changed(before: dict[int, Table], now: dict[int, Table]) -> list[str]:
 
 
 def _refuse_changed(before: dict[int, Table], now: dict[int, Table]) -> None:
-    changed = find_changed(before, now)
+    _refuse(find_changed(before, now), "had its locks")
+
+
+def _refuse(changed: list[str], when: str) -> None:
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        raise MovedError(f"could not use the dump: {', '.join(changed[:3])}{more} changed before pg_dump had its locks")
+        raise MovedError(f"could not use the dump: {', '.join(changed[:3])}{more} changed before pg_dump {when}")
 
 
 class Guard:
@@ -133,14 +197,15 @@ class Guard:
         before: dict[int, Table],
         options: str,
         *,
-        locked: Callable[[], None] = lambda: None,
+        defined: Definitions | None = None,
+        read: Callable[[], None] = lambda: None,
         measure: Callable[[psycopg.Connection[Any], Table], int] | None = None,
         only: Collection[int] | None = None,
     ) -> None:
         """Prepare to watch the pg_dump that connects as application; before: the tables in the snapshot.
 
-        locked: is called when pg_dump has its locks; measure: reads a table and returns its rows, instead of
-        count_rows(); only: the tables that are read at all.
+        defined: the definitions in the snapshot; read: is called when pg_dump has its locks and has read these;
+        measure: reads a table and returns its rows, instead of count_rows(); only: the tables that are read at all.
         """
         self._measure = measure or count_rows
         self._only = only
@@ -148,7 +213,8 @@ class Guard:
         self.application = application
         self.before = before
         self.options = options
-        self._locked = locked
+        self._defined = defined or {}
+        self._read = read
         self.warnings: list[str] = []
         self._ended = threading.Event()
         self._useless = False
@@ -162,15 +228,18 @@ class Guard:
         if self._useless and self._counter is not None:
             self._counter.cancel()
 
-    def watch(self) -> dict[str, int]:
-        """Return the rows of each table in the snapshot.
+    def watch(self, has_read: Callable[[], bool] = lambda: False) -> dict[str, int]:
+        """Return the rows of each table in the snapshot; has_read: whether pg_dump has read all definitions.
 
         Raises MovedError if the dump cannot be trusted, ScribeError if it could not be loaded.
         """
         with connect(options=self.options) as conn:
             self._wait_locked(conn)
-            self._locked()
             _refuse_changed({oid: t for oid, t in self.before.items() if not t.member}, read_tables(conn))
+            if self._defined:
+                self._wait_read(has_read)
+                _refuse(find_redefined(self._defined, read_definitions(conn)), "had read everything")
+            self._read()
             rows = self._count_rows(conn)
             self._ended.wait()
             _refuse_changed({oid: t for oid, t in self.before.items() if t.member}, read_tables(conn))
@@ -186,6 +255,11 @@ class Guard:
                 return
             self._ended.wait(pause)
             pause = min(pause * 1.5, 0.5)
+
+    def _wait_read(self, has_read: Callable[[], bool]) -> None:
+        """Return once pg_dump has read all definitions, or has ended."""
+        while not (self._ended.is_set() or has_read()):
+            self._ended.wait(0.02)
 
     def _count_rows(self, conn: psycopg.Connection[Any]) -> dict[str, int]:
         rows: dict[str, int] = {}
