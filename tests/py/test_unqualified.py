@@ -99,6 +99,8 @@ def test_a_function_too_long_to_be_looked_at_is_reported(cluster: Cluster, datab
         for name, text in (("long", "x" + "/* " * 200_000), ("short", "x" + "/* " * 2000)):
             conn.execute(f"CREATE FUNCTION public.{name}(int) RETURNS boolean LANGUAGE plpgsql AS '{text}'".encode())
             conn.execute(f"CREATE DOMAIN public.{name}_d AS int CHECK (public.{name}(VALUE))".encode())
+        # nor does it stop anybody who looks, as long as anybody's function may be
+        conn.execute("UPDATE pg_proc SET prosrc = prosrc || repeat(' ', 270000000) WHERE proname = 'long'")
         (found,) = find_unqualified(conn, "scribe_decoder")
         conn.execute("DROP DOMAIN public.long_d; CREATE TABLE public.t (i int CHECK (public.long(i)))")
         assert find_unqualified(conn, "scribe_decoder") == []  # a table's CHECKs are not looked at

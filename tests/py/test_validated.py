@@ -11,7 +11,7 @@ from cluster import Cluster
 from compare import assert_equal
 from source import Scribe
 
-from scribe.dump.validated import without_validation
+from scribe.dump.validated import find_checked, without_validation
 
 SCHEMA = """
 CREATE TABLE until_now (id int PRIMARY KEY, until timestamptz CHECK (until > now()));
@@ -43,6 +43,18 @@ def test_a_base_in_directory_format_takes_the_rows_too(
     for target, expected in zip(targets, (source, cluster.dump(scribe.dbname)), strict=True):
         assert_equal(expected, cluster.dump(target))
         assert cluster.query(CHECKS, target) == [("plain", 1), ("until_now", 1)]
+
+
+def test_a_check_too_long_to_be_looked_at_stops_no_base(cluster: Cluster, database: str) -> None:
+    """One with a literal of 70 MB, which anybody may write, is as long as this in the catalog."""
+    with cluster.connect(database) as conn:
+        conn.execute("CREATE TABLE long (id int CHECK (id > 0)); CREATE TABLE short (id int CHECK (id > 0))")
+        conn.execute("CREATE CAST (text AS pg_node_tree) WITHOUT FUNCTION")
+        conn.execute(
+            "UPDATE pg_constraint SET conbin = (conbin::text || repeat(' ', 270000000))::pg_node_tree"
+            " WHERE conrelid = 'long'::regclass AND contype = 'c'"
+        )
+        assert find_checked(conn) == {(b"public", b"long")}
 
 
 def test_what_a_base_in_directory_format_cannot_have_is_named(scribe: Scribe, cluster: Cluster) -> None:

@@ -20,17 +20,19 @@ import psycopg
 
 from scribe.common.dialect import quote_name
 
-# A function's text; of one that was parsed when it was made, that of its body.
-_BODY = """coalesce(pg_catalog.substring(CASE WHEN pg_catalog.to_jsonb(p) ->> 'prosqlbody' IS NOT NULL
+# A function's text; of one that was parsed when it was made (PARSED, since 14), that of its body. What is too long for
+# that stays a text of which nothing is looked at: a server fails at a pattern, or as JSON, of some hundred megabytes.
+_SHORT = "pg_catalog.octet_length(p.prosrc) <= %s AND coalesce(pg_catalog.octet_length(PARSED::text), 0) <= 10000000"
+_BODY = """coalesce(pg_catalog.substring(CASE WHEN PARSED IS NOT NULL
     THEN pg_catalog.pg_get_functiondef(p.oid) END, '\\n\\s*(?:BEGIN ATOMIC|RETURN ).*'), p.prosrc)"""
 # The functions that generated columns, indexes and domains use, and CHECKs of tables, if those are looked at: their
 # text, and where they are used.
 _USED = f"""
 SELECT p.oid::pg_catalog.regprocedure::text, n.nspname,
-  CASE WHEN pg_catalog.octet_length(p.prosrc) <= %s AND pg_catalog.sum(pg_catalog.octet_length(p.prosrc))
+  CASE WHEN {_SHORT} AND pg_catalog.sum(pg_catalog.octet_length(p.prosrc))
     OVER (ORDER BY pg_catalog.octet_length(p.prosrc), p.oid) <= %s THEN {_BODY} END,
   EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS c (entry) WHERE c.entry LIKE 'search\\_path=%%')
-    OR pg_catalog.to_jsonb(p) ->> 'prosqlbody' IS NOT NULL,  -- names are known there
+    OR PARSED IS NOT NULL,  -- names are known there
   pg_catalog.min(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid))
 FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_proc AS p ON p.oid = d.refobjid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
@@ -62,7 +64,7 @@ ORDER BY 1, 3
 """
 # Functions of these names, with their texts, the shortest first.
 _CALLED = f"""
-SELECT p.proname::text, CASE WHEN pg_catalog.octet_length(p.prosrc) <= %s AND pg_catalog.sum(
+SELECT p.proname::text, CASE WHEN {_SHORT} AND pg_catalog.sum(
     pg_catalog.octet_length(p.prosrc)) OVER (ORDER BY pg_catalog.octet_length(p.prosrc), p.oid) <= %s
   THEN {_BODY} END
 FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname IN ('sql', 'plpgsql')
@@ -141,7 +143,7 @@ class Unqualified:
 
 def find_unqualified(conn: psycopg.Connection[Any], decoder: str) -> list[Unqualified]:
     """Return the functions that a restore is likely to stop at. decoder_raw's segments look at CHECKs of tables."""
-    used = conn.execute(_USED, [_LONGEST, _MOST, decoder == "decoder_raw"]).fetchall()
+    used = conn.execute(_for_server(conn, _USED), [_LONGEST, _MOST, decoder == "decoder_raw"]).fetchall()
     queries = conn.execute(_QUERIES, []).fetchall()
     if not used and not queries:
         return []
@@ -177,6 +179,10 @@ def find_unqualified(conn: psycopg.Connection[Any], decoder: str) -> list[Unqual
     return found
 
 
+def _for_server(conn: psycopg.Connection[Any], query: str) -> bytes:
+    return query.replace("PARSED", "p.prosqlbody" if conn.info.server_version >= 140000 else "NULL").encode()
+
+
 def _find_writers(conn: psycopg.Connection[Any], texts: list[str], functions: set[str]) -> dict[str, str]:
     """Return the users' functions that these texts call, through others as well, and that write: name and verb."""
     bodies: dict[str, list[str]] = {}
@@ -185,7 +191,7 @@ def _find_writers(conn: psycopg.Connection[Any], texts: list[str], functions: se
         if not new:
             break
         bodies |= {name: [] for name in new}
-        for name, text in conn.execute(_CALLED, [_LONGEST, _MOST, sorted(new)]).fetchall():
+        for name, text in conn.execute(_for_server(conn, _CALLED), [_LONGEST, _MOST, sorted(new)]).fetchall():
             bodies[name] += [] if text is None else [text]
         new = {called for name in new for text in bodies[name] for called in calls(text, functions)} - bodies.keys()
     verbs = ((name, first_write(text)) for name, found in bodies.items() for text in found)

@@ -43,10 +43,12 @@ WITH keys AS (
         SELECT FROM pg_catalog.pg_constraint AS z WHERE z.oid = g.tgconstraint AND z.contype <> 't'))  -- a partition's copy, before 15
     UNION ALL SELECT w.ev_class, 'RULE', w.rulename, CASE w.ev_enabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
     FROM pg_catalog.pg_rewrite AS w WHERE w.ev_enabled IN ('A', 'R')
-    UNION SELECT k.conrelid, 'CHECK', '', '' FROM pg_catalog.pg_constraint AS k  -- what calls what may give something else by now
-    WHERE k.contype = 'c' AND k.conrelid <> 0 AND (k.conbin::pg_catalog.text ~ '{(SQLVALUEFUNCTION|COERCETODOMAIN|COERCEVIAIO) ' OR EXISTS (
+    -- what calls what may give something else by now, or is too long to be searched
+    UNION SELECT k.conrelid, 'CHECK', '', '' FROM pg_catalog.pg_constraint AS k
+    WHERE k.contype = 'c' AND k.conrelid <> 0 AND CASE WHEN pg_catalog.octet_length(k.conbin::pg_catalog.text) > 10000000 THEN true ELSE
+        k.conbin::pg_catalog.text ~ '{(SQLVALUEFUNCTION|COERCETODOMAIN|COERCEVIAIO) ' OR EXISTS (
         SELECT FROM pg_catalog.regexp_matches(k.conbin::pg_catalog.text, ':(?:func|opfunc)id ([0-9]+)', 'g') AS m (id)
-            JOIN pg_catalog.pg_proc AS f ON f.oid = m.id[1]::pg_catalog.oid WHERE f.provolatile <> 'i' OR f.oid >= 16384))
+            JOIN pg_catalog.pg_proc AS f ON f.oid = m.id[1]::pg_catalog.oid WHERE f.provolatile <> 'i' OR f.oid >= 16384) END
 ), domains AS NOT MATERIALIZED (  -- older: a constraint is NOT VALID; barring: NOT NULL, in the domain or in one that it is over
     SELECT a.attrelid, a.attname, pg_catalog.json_build_array(n.nspname, t.typname) AS named, f.older, f.barring
     FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid AND t.typtype = 'd'
