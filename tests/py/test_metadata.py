@@ -72,6 +72,26 @@ def test_a_role_that_is_no_superuser_gets_globals_without_passwords(scribe: Scri
         cluster.psql("DROP ROLE clerk;")
 
 
+def test_what_a_role_makes_too_long_keeps_nobody_from_reading_the_rest(scribe: Scribe, cluster: Cluster) -> None:
+    """Each role may give itself a setting of any length, and its functions, too; a file of 256 MB is read by nobody."""
+    long = "x" * 70_000
+    try:
+        cluster.psql(
+            f"CREATE ROLE scribe_long; ALTER ROLE scribe_long SET search_path = '{long}';"
+            "ALTER ROLE scribe_long SET work_mem = '2MB'"
+        )
+        cluster.psql(
+            f"CREATE FUNCTION f() RETURNS int LANGUAGE sql SET search_path = '{long}' AS 'SELECT 1'", scribe.dbname
+        )
+        result = scribe.run("scribe-globals", "--stdout")
+        assert "ALTER ROLE scribe_long SET work_mem" in result.stdout and long not in result.stdout
+        assert "is left out of the globals: ALTER ROLE scribe_long SET search_path" in result.stderr
+        (entry,) = json.loads(scribe.run("scribe-meta", "--stdout").stdout)["function_settings"]
+        assert entry["function"] == "public.f()" and len(entry["setting"]) == 1000
+    finally:
+        cluster.psql("DROP ROLE IF EXISTS scribe_long")
+
+
 def test_meta_describes_the_database(scribe: Scribe, cluster: Cluster) -> None:
     tables = "CREATE TABLE t (id int PRIMARY KEY); CREATE SEQUENCE s; CREATE UNLOGGED TABLE u (x int);"
     tables += "CREATE TABLE p (x int) PARTITION BY LIST (x); CREATE TABLE p_1 PARTITION OF p DEFAULT;"

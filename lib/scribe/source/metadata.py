@@ -21,6 +21,7 @@ from scribe.common import files
 from scribe.common.dialect import format_time, quote_identifier, quote_literal
 from scribe.common.errors import ScribeError
 from scribe.common.postgres import child_environment, fetch_value, find_program
+from scribe.common.sqltext import whole_statements
 from scribe.source.globals_text import guard_globals
 from scribe.source.server import inspect
 
@@ -86,7 +87,24 @@ def dump_globals(conn: psycopg.Connection[Any], warn: Callable[[str], None]) -> 
         raise ScribeError(f"could not dump the globals: {lines[0] if lines else 'pg_dumpall failed'}")
     for line in lines:
         warn(line)
-    return note + normalise_globals(guard_globals(result.stdout))
+    return note + normalise_globals(guard_globals(_without_long(result.stdout, warn)))
+
+
+_LONGEST = 64 << 10  # bytes of a statement of globals
+
+
+def _without_long(text: bytes, warn: Callable[[str], None]) -> bytes:
+    """Return globals without what a role has made so long, for itself, that nobody could read the whole again."""
+    if len(text) <= _LONGEST:
+        return text
+    kept = []
+    for statement in whole_statements(text.splitlines(keepends=True)):
+        if len(statement) <= _LONGEST:
+            kept.append(statement)
+        else:
+            shown = " ".join(statement[:80].decode(errors="replace").split())
+            warn(f"a statement of {len(statement)} bytes is left out of the globals: {shown}...")
+    return b"".join(kept)
 
 
 def _conninfo(conn: psycopg.Connection[Any]) -> str:
@@ -353,7 +371,7 @@ _LISTS_OF: dict[str, str] = {
         SELECT schemaname AS schema, sequencename AS name, data_type::text, start_value, increment_by, cycle
         FROM pg_catalog.pg_sequences WHERE schemaname <> 'scribe' AND schemaname !~ '^pg_temp' ORDER BY 1, 2""",
     "function_settings": """
-        SELECT p.oid::pg_catalog.regprocedure::text AS function, s.entry AS setting
+        SELECT p.oid::pg_catalog.regprocedure::text AS function, pg_catalog.left(s.entry, 1000) AS setting
         FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace,
           pg_catalog.unnest(p.proconfig) AS s (entry)
         WHERE p.oid >= 16384 AND n.nspname <> 'scribe' AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS d
