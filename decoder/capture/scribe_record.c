@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
@@ -18,6 +20,7 @@
 #include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -165,6 +168,35 @@ has_unlogged(Oid table)
 	return false;
 }
 
+/* Whether a name may have been chosen, and with a number, since others had the first names of the series: SQL writes it down. */
+static bool
+is_numbered(const char *name, Statement *statement)
+{
+	Size		length = strlen(name);
+
+	return length > 0 && isdigit((unsigned char) name[length - 1]) && strstr(statement->text, name) == NULL;
+}
+
+/* The same of the constraints that the running transaction gave a table. */
+static bool
+has_numbered_constraint(Oid table, Statement *statement)
+{
+	Relation	catalog = table_open(ConstraintRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table));
+	scan = systable_beginscan(catalog, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		found = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)) &&
+			is_numbered(NameStr(((Form_pg_constraint) GETSTRUCT(tuple))->conname), statement);
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
 /*
  * Record a command that has ended; false where SQL has to, and then nothing may stay written.
  */
@@ -242,6 +274,8 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 			case RELKIND_PARTITIONED_TABLE:
 				if (!made && has_unlogged(relation))
 					return false;
+				if (strcmp(tag, "COMMENT") != 0 && has_numbered_constraint(relation, statement))
+					return false;
 				switch (need_of_table(relation, made, &config))
 				{
 					case NEED_NOTHING:
@@ -261,11 +295,17 @@ record_ended(const char *tag, Statement *statement, bool *wrote)
 				/* of equal indexes of a partition it took one: SQL writes down which */
 				if (get_rel_relkind(relation) == RELKIND_PARTITIONED_INDEX && !made && strcmp(tag, "COMMENT") != 0)
 					return false;
+				if (strcmp(tag, "COMMENT") != 0 && is_numbered(get_rel_name(relation), statement))
+					return false;
 				if (!is_valid_index(relation) || (!made && has_unlogged(IndexGetRelation(relation, false))))
 					return false;
 				/* a name that was chosen beside one that is nowhere else: SQL writes it down */
 				if (IsA(statement->tree, IndexStmt) && ((IndexStmt *) statement->tree)->idxname == NULL &&
 					has_invalid_index(IndexGetRelation(relation, false)))
+					return false;
+				break;
+			case RELKIND_SEQUENCE:
+				if (strcmp(tag, "COMMENT") != 0 && is_numbered(get_rel_name(relation), statement))
 					return false;
 				break;
 			default:

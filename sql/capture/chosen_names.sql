@@ -118,3 +118,65 @@ BEGIN
     END LOOP;
 END
 $function$;
+
+-- A block that gives what a command has just made for a table the names that were chosen for it here: the newest first, of each kind by its
+-- place from the newest, as a copy's objects have other numbers. Chosen were others than the first of a series since somebody had
+-- those, which may have been given up where this is replayed; then a lower number was chosen, and the name is free. NULL: none was.
+CREATE OR REPLACE FUNCTION scribe.numbering_block(relation regclass, statement text, made oid[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    WITH now AS (SELECT pg_current_xact_id()::text::bigint % 4294967296 AS xid),
+    named (kind, place, name) AS (
+        SELECT k.contype::text, k.place::text, k.conname FROM (
+            SELECT *, xmin AS maker, row_number() OVER (PARTITION BY contype ORDER BY oid DESC) AS place FROM pg_constraint WHERE conrelid = relation) AS k, now
+            WHERE k.maker::text::bigint >= now.xid AND k.conislocal AND k.coninhcount = 0 AND k.conparentid = 0 AND k.contype <> 't'
+        UNION ALL SELECT 'index', i.place::text, i.relname FROM (
+            SELECT c.oid, c.relname, row_number() OVER (ORDER BY c.oid DESC) AS place FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+            WHERE i.indrelid = relation AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))) AS i
+            WHERE i.oid = ANY (made)
+        UNION ALL SELECT 'sequence', a.attname, c.relname FROM pg_depend AS d JOIN pg_class AS c ON c.oid = d.objid AND c.relkind = 'S'
+            JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+            WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.deptype IN ('a', 'i')
+                AND c.oid = ANY (made) AND pg_get_serial_sequence(relation::text, a.attname) = c.oid::regclass::text)
+    SELECT format('DO LANGUAGE plpgsql %L', format($body$DECLARE r record; was name; BEGIN
+  FOR r IN SELECT * FROM (VALUES %s) AS v (kind, place, wanted) WHERE pg_catalog.to_regclass(%L) IS NOT NULL LOOP
+    was := CASE r.kind WHEN 'sequence' THEN (SELECT relname FROM pg_catalog.pg_class
+        WHERE oid = pg_catalog.pg_get_serial_sequence(%L, r.place)::pg_catalog.regclass)
+      WHEN 'index' THEN (SELECT c.relname FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
+        WHERE i.indrelid = pg_catalog.to_regclass(%L) AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
+          WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x')) ORDER BY c.oid DESC OFFSET r.place::int - 1 LIMIT 1)
+      ELSE (SELECT conname FROM pg_catalog.pg_constraint WHERE conrelid = pg_catalog.to_regclass(%L) AND contype::text = r.kind
+        ORDER BY oid DESC OFFSET r.place::int - 1 LIMIT 1) END;
+    CONTINUE WHEN was IS NULL OR was = r.wanted;
+    EXECUTE CASE r.kind WHEN 'sequence' THEN pg_catalog.format('ALTER SEQUENCE %%I.%%I RENAME TO %%I', %L, was, r.wanted)
+      WHEN 'index' THEN pg_catalog.format('ALTER INDEX %%I.%%I RENAME TO %%I', %L, was, r.wanted)
+      ELSE pg_catalog.format(%L, was, r.wanted) END;
+  END LOOP;
+END$body$, string_agg(format('(%L, %L, %L)', n.kind, n.place, n.name), ', ' ORDER BY n.kind, length(n.place), n.place),
+        relation, relation, relation, relation, min(s.nspname), min(s.nspname),
+        format('ALTER TABLE %s RENAME CONSTRAINT %%I TO %%I', replace(relation::text, '%', '%%'))))
+    FROM named AS n, pg_class AS t JOIN pg_namespace AS s ON s.oid = t.relnamespace
+    WHERE t.oid = relation AND n.name ~ '_(seq|idx|key|pkey|check|fkey|excl|not_null)\d+$' AND strpos(statement, n.name) = 0
+    HAVING count(*) > 0
+$function$;
+
+-- Record those blocks.
+CREATE OR REPLACE FUNCTION scribe.record_numbering(tag text, statement text, relids oid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    command text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_class WHERE oid = ANY (relids) AND relkind IN ('i', 'I', 'S') AND relname ~ '\d$' AND strpos(statement, relname) = 0)
+        AND NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = ANY (relids) AND conname ~ '\d$' AND strpos(statement, conname) = 0) THEN
+        RETURN;  -- which costs little
+    END IF;
+    FOR command IN
+        SELECT b.block FROM (SELECT DISTINCT c.oid FROM unnest(relids) AS r (id) LEFT JOIN pg_index AS i ON i.indexrelid = r.id
+                JOIN pg_class AS c ON c.oid = coalesce(i.indrelid, r.id)
+                WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND (NOT c.relispartition OR i.indrelid IS NULL)) AS t,
+            LATERAL (SELECT scribe.numbering_block(t.oid, statement, relids)) AS b (block)
+        WHERE b.block IS NOT NULL ORDER BY t.oid
+    LOOP
+        PERFORM scribe.write_row('ddl', tag, NULL, NULL, command, true, 'own: names as PostgreSQL chose them here', NULL, NULL, '""');
+    END LOOP;
+END
+$function$;

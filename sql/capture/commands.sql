@@ -264,6 +264,9 @@ BEGIN
             PERFORM scribe.record_chosen_names(tg_tag, facts->>'statement', tables, coalesce((facts->>'attached')::oid, 0));
         END IF;
     END IF;
+    IF tg_tag IN ('CREATE TABLE', 'ALTER TABLE', 'CREATE SCHEMA', 'CREATE INDEX') AND NOT coalesce((facts->>'like_temporary')::boolean, false) THEN
+        PERFORM scribe.record_numbering(tg_tag, coalesce(facts->>'statement', ''), tables);  -- of what a rewrite has recorded, too
+    END IF;
     IF tg_tag = 'ALTER SCHEMA' THEN
         PERFORM scribe.flag_renamed_schema(tg_tag, facts->>'statement', first.objid);
     END IF;

@@ -175,6 +175,33 @@ def test_names_that_change_before_a_concurrent_build_is_recorded(
     assert_both_restores_equal(scribe, targets)
 
 
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_names_chosen_beside_others_that_are_given_up(scribe: Scribe, targets: tuple[str, str], decoder: str) -> None:
+    """A transaction that makes something when a name is taken may end after the one that gives the name up."""
+    scribe.settings["SCRIBE_DECODER"] = decoder
+    cluster, dbname = scribe.cluster, scribe.dbname
+    name = '"t\'%I"'
+    make = (
+        "CREATE TABLE {} (id serial PRIMARY KEY, g int GENERATED ALWAYS AS IDENTITY, v int UNIQUE CHECK (v > 0)"
+        " CHECK (v < 9) REFERENCES referred); CREATE INDEX ON {} (v); CREATE INDEX ON {} (v, g);"
+        "ALTER TABLE {} ADD w serial, ADD FOREIGN KEY (g) REFERENCES referred"
+    ).replace("{}", name)
+    cluster.psql("CREATE SCHEMA elsewhere; CREATE TABLE referred (id int PRIMARY KEY)", dbname)
+    cluster.psql("INSERT INTO referred VALUES (1)", dbname)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    cluster.psql(f"{make}; ALTER TABLE {name} RENAME TO given_up", dbname)
+    with cluster.connect(dbname, autocommit=False) as conn:
+        conn.execute(make.encode())
+        cluster.psql("SET lock_timeout = '10s'; ALTER TABLE given_up SET SCHEMA elsewhere", dbname)
+        conn.execute(f"INSERT INTO {name} (v) VALUES (1)".encode())
+        conn.commit()
+    names = [f"{name[:-1]}_{rest}\"" for rest in ("v_check3", "v_g_idx1")]
+    cluster.psql(f"ALTER TABLE {name} DROP CONSTRAINT {names[0]}; DROP INDEX {names[1]}", dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert_both_restores_equal(scribe, targets)
+
+
 LOOPS = {
     "event triggers": (
         "CREATE EVENT TRIGGER beside ON ddl_command_start EXECUTE FUNCTION fired()",
