@@ -202,11 +202,19 @@ def test_what_the_copy_differs_in_ends_it_and_can_be_passed_over(source: Scribe,
     copy.start()
     write(source, "INSERT INTO item VALUES (1, 'one')")
     copy.await_value(COUNT, 1)
+    with copy.cluster.connect(copy.name) as reader, reader.transaction():
+        reader.execute("LOCK TABLE item IN SHARE MODE")
+        write(source, "UPDATE item SET word = 'more'")
+        poll(lambda: "waiting for a lock of process" in copy.said(), 30, "who is in the way")
+        assert f"waiting for a lock of process {reader.info.backend_pid} (user postgres" in copy.state()["waiting"]
+    copy.await_value("SELECT word FROM item", "more")
+    poll(lambda: copy.state()["waiting"] is None, 30, "no more")
     copy.cluster.psql("DELETE FROM item", copy.name)
     write(source, "UPDATE item SET word = 'two'")
     assert copy.process is not None
     assert copy.process.wait(60) == 1
     said = copy.said()
+    assert "following again" in said and said.count("waiting for a lock of") == 1
     assert "the statement acted on 0 rows, on the source on 1" in said
     place = re.findall(r"--follow --skip ([0-9A-F/]+:\d+)", said)[-1]
     copy.start("--skip", place)

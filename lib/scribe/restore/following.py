@@ -36,6 +36,7 @@ from scribe.restore.restoration import Restore
 from scribe.restore.sequences import ADVANCE
 from scribe.restore.session import Session
 from scribe.restore.spool_tail import count_bytes, session_settings
+from scribe.source.brief_locks import find_blockers
 from scribe.source.ownership import has_table
 from scribe.spool import confirmed_position
 from scribe.stream.notify import notify
@@ -176,6 +177,7 @@ class Following(Restore):
             replayer.event_triggers = is_superuser(conn)
             replayer.shared = replayer.event_triggers
             replayer.standard_strings = conn.info.server_version >= STANDARD_STRINGS_ONLY
+            replayer.session.waits = lambda: self._look_for_locks(conn.info.backend_pid)
             self.replayer = replayer
             self.arrivals.begin(state[0])
             try:
@@ -386,6 +388,19 @@ class Following(Restore):
         notify(f"STATUS=waiting: {text}")
         self._waiting = text
         self._note()
+
+    def _look_for_locks(self, pid: int) -> None:
+        """Say who has the lock that the target's process waits for: whoever may read a table can keep one for ever."""
+        with contextlib.suppress(ScribeError, psycopg.Error), server.connect_server() as conn:
+            found = find_blockers(conn, pid)
+            if not found:
+                return
+            text = f"waiting for a lock of {'; '.join(found[:3])}"
+            if self._waiting is None:
+                self.talk.warn(text)
+            notify(f"STATUS={text}")
+            self._waiting = text
+            self._note()
 
     def _end_outage(self) -> None:
         if self._waiting is not None:

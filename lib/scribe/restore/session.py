@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ from psycopg import pq
 from scribe.common.errors import ScribeError, TryAgainError
 
 _DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK, pq.ExecStatus.EMPTY_QUERY)
+WATCH = 3.0  # seconds
 _LOST = "Start the server, then go on with --resume."
 
 
@@ -31,6 +33,7 @@ class Session:
     def __init__(self, conn: psycopg.Connection[Any]) -> None:
         self._conn = conn
         self._pgconn = conn.pgconn
+        self.waits: Callable[[], None] | None = None  # called every WATCH seconds in which the server says nothing
         self._pgconn.nonblocking = 0  # sending waits; libpq reads meanwhile, so neither side blocks the other
 
     def send(self, sql: bytes) -> None:
@@ -117,8 +120,12 @@ class Session:
         pgconn = self._pgconn
         try:
             while pgconn.is_busy():
-                select.select([pgconn.socket], [], [])  # not within libpq, where no signal would get through
-                pgconn.consume_input()
+                # not within libpq, where no signal would get through
+                ready, _, _ = select.select([pgconn.socket], [], [], WATCH if self.waits else None)
+                if ready:
+                    pgconn.consume_input()
+                elif self.waits is not None:
+                    self.waits()
             return pgconn.get_result()
         except psycopg.OperationalError as error:
             raise lost(str(error)) from None

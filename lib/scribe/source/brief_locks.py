@@ -78,12 +78,16 @@ class Attempts:
 
     def _look(self) -> None:
         with contextlib.suppress(ScribeError, psycopg.Error), connect() as other:
-            rows = other.execute(_BLOCKERS, [self.conn.info.backend_pid]).fetchall()
-            self.blockers = [str(row[0]) for row in rows]
+            self.blockers = find_blockers(other, self.conn.info.backend_pid)
 
     def describe(self) -> str:
         """Return who was in the way, for an error."""
         return "; ".join(self.blockers[:3]) or "others hold its locks"
+
+
+def find_blockers(conn: psycopg.Connection[Any], pid: int) -> list[str]:
+    """Return in words which sessions have the lock that a server process waits for; none if it does not wait."""
+    return [str(row[0]) for row in conn.execute(_BLOCKERS, [pid]).fetchall()]
 
 
 def run_briefly(
