@@ -11,7 +11,9 @@ from cluster import Cluster
 from compare import assert_equal
 from source import Scribe
 
+from scribe.common.postgres import connect
 from scribe.dump.validated import find_checked, without_validation
+from scribe.source import unsaid
 
 SCHEMA = """
 CREATE TABLE until_now (id int PRIMARY KEY, until timestamptz CHECK (until > now()));
@@ -55,6 +57,25 @@ def test_a_check_too_long_to_be_looked_at_stops_no_base(cluster: Cluster, databa
             " WHERE conrelid = 'long'::regclass AND contype = 'c'"
         )
         assert find_checked(conn) == {(b"public", b"long")}
+
+
+def test_comments_do_not_make_the_end_of_a_base_too_long(
+    cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is quoted grows at each level, and a server takes no statement of more than 1 GB."""
+    cluster.psql(
+        "CREATE TABLE t (); CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        "DO $$ BEGIN FOR i IN 1 .. 4 LOOP EXECUTE format('CREATE CONSTRAINT TRIGGER c%s AFTER INSERT ON t FOR EACH ROW"
+        " EXECUTE FUNCTION f()', i); EXECUTE format('COMMENT ON CONSTRAINT c%s ON t IS %L', i,"
+        " repeat(chr(39), CASE i WHEN 1 THEN 65537 ELSE i * 1000 END)); END LOOP; END $$",
+        database,
+    )
+    monkeypatch.setattr(unsaid, "_MOST_COMMENTS", 12_000)
+    for name, value in (cluster.env | {"PGDATABASE": database}).items():
+        monkeypatch.setenv(name, value)
+    with connect() as conn:
+        text = "".join(unsaid.never_said(conn, "plain"))
+    assert [f"CONSTRAINT c{i} ON" in text for i in (1, 2, 3, 4)] == [False, True, True, False]
 
 
 def test_what_a_base_in_directory_format_cannot_have_is_named(scribe: Scribe, cluster: Cluster) -> None:

@@ -48,8 +48,10 @@ _COMMENTS = """
 SELECT pg_catalog.format('COMMENT ON CONSTRAINT %I ON %I.%I IS %L', k.conname, n.nspname, c.relname, d.description)
 FROM pg_catalog.pg_description AS d JOIN pg_catalog.pg_constraint AS k ON k.oid = d.objoid AND k.contype = 't'
   JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND n.nspname <> 'scribe' ORDER BY 1
+WHERE d.classoid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND n.nspname <> 'scribe'
+  AND pg_catalog.octet_length(d.description) <= 65536 ORDER BY pg_catalog.octet_length(d.description), 1
 """
+_MOST_COMMENTS = 8 << 20  # characters: quoted several times, they are part of one statement, and a server takes 1 GB
 _COMPRESSION = """
 SELECT pg_catalog.format('UPDATE pg_catalog.pg_attribute SET attcompression = %L WHERE attname = %L'
     ' AND attrelid = pg_catalog.to_regclass(%L)', a.attcompression, a.attname,
@@ -248,8 +250,12 @@ def never_said(conn: psycopg.Connection[Any], form: str) -> list[str]:
         found.append(f"k.conname = {quote_literal(constraint)}" if constraint else "k.conparentid <> 0")
         by_table.setdefault((table, mode), []).append(f"({' AND '.join(found)})")
     lines = [_switch(table, mode, found) for (table, mode), found in by_table.items()]
-    for query in (_NAMESAKES, _COMMENTS, _COMPRESSION, _CHOSEN, _NOT_NULLS):
+    for query in (_NAMESAKES, _COMPRESSION, _CHOSEN, _NOT_NULLS):
         lines += [or_left_out(row[0]) for row in conn.execute(query).fetchall()]
+    room = _MOST_COMMENTS
+    for (comment,) in conn.execute(_COMMENTS).fetchall():
+        room -= len(comment)
+        lines += [or_left_out(comment)] if room > 0 else []
     if form == "directory":
         lines += [or_left_out(sequence.typed) for sequence in odd_sequences(conn)]
     lines += _name_keys(conn)
