@@ -69,6 +69,7 @@ from scribe.source.unrestorable import find_absent
 from scribe.source.unsaid import never_said, text_search
 from scribe.spool.contents import Spool
 from scribe.stream.recovery import followed_timeline
+from scribe.stream.writer import MOST_WARNINGS
 
 ATTEMPTS = 8  # dumps thrown away before we give up
 UNAIDED = 3  # of them, before schema changes are made to wait
@@ -76,6 +77,7 @@ LAST = 6  # and from this one on, to wait for longer
 LOCK_WAIT = 30  # seconds pg_dump waits for a table's lock
 _CHUNK = 1 << 20
 _LEVEL = 3  # zstd
+_LONGEST = 2000  # characters of a warning
 _TOC = "base.dir/toc.dat"  # pg_dump's first file of a directory
 _FROM = re.compile(rb"(?m)^-- Dumped from database version (\d+)")
 
@@ -406,7 +408,7 @@ def _fill(
         files.write_file(directory / "epilogue.sql", epilogue.encode())
     files.write_file(directory / "database.sql", known.database().encode())
     write_manifest("meta", directory / "meta.json", meta)
-    for line in warnings + guard.warnings:
+    for line in few(warnings + guard.warnings):
         talk.warn(line)
     return {
         "format_version": FORMAT_VERSION,
@@ -424,10 +426,17 @@ def _fill(
         "finished": utc_now(),
         "files": _list_files(directory, {entry.name: entry for entry in written}),
         "rows": rows,
-        "warnings": warnings + said,
+        "warnings": few(warnings + said),
         **({"accepted_gaps": list(request.gaps)} if request.gaps else {}),
         **known.more,
     }
+
+
+def few(warnings: list[str]) -> list[str]:
+    """Return warnings as a manifest has them: users choose how many there are, and nobody reads one of 256 MB."""
+    left = len(warnings) - MOST_WARNINGS
+    shown = [text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..." for text in warnings[:MOST_WARNINGS]]
+    return [*shown, f"{left} more are left out"] if left > 0 else shown
 
 
 def _drop_publications(conn: psycopg.Connection[Any]) -> list[str]:
