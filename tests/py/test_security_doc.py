@@ -36,6 +36,14 @@ SHOWN = {
     "cannot stop rotations": "history:test_a_long_text_takes_no_more_memory_than_a_few_of_its_kind"
     " history:test_a_statement_that_comes_in_many_blocks_is_not_looked_at_again_with_each",
     "cannot stop a restore by a setting": "hostile:test_no_setting_stops_a_restore_or_has_the_rights_of_who_restores",
+    "cannot stop a base": "correctness:test_both_restores_equal_the_source[made_otherwise_by_pg_dump]"
+    " correctness:test_both_restores_equal_the_source[names_of_partitions_keys]"
+    " hostile:test_a_comment_makes_no_publication_ours"
+    " extension_rows:test_what_a_copy_refuses_there_is_left_out_with_a_warning"
+    " validated:test_a_check_too_long_to_be_looked_at_stops_no_base"
+    " validated:test_comments_do_not_make_the_end_of_a_base_too_long"
+    " unqualified:test_a_function_too_long_to_be_looked_at_is_reported"
+    " metadata:test_what_a_role_makes_too_long_keeps_nobody_from_reading_the_rest",
     "cannot keep rotations": "strangers_locks:test_a_transaction_left_open_keeps_nobody_waiting",
     "can write a mark": "restore:test_a_mark_that_somebody_wrote_again_is_no_point",
     "can cause an alarm": "inexact:test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss"
