@@ -727,10 +727,62 @@ quiet_relids(ScribeState *state, List *relids)
 }
 
 /*
- * A row was added to scribe.ddl_history.
+ * Does a statement take from somebody what schema changes need?
+ */
+static bool
+takes_rights(const Audit *audit)
+{
+	static const char *const words[] = {"CREATE", "USAGE", "EXECUTE", "REFERENCES", "TRIGGER", "ALL"};
+
+	if (strcmp(audit->tag, "DROP OWNED") == 0 || strcmp(audit->tag, "REASSIGN OWNED") == 0)
+		return true;
+	if (audit->statement == NULL)
+		return false;
+	if (strcmp(audit->tag, "REVOKE") == 0)
+	{
+		for (int i = 0; i < (int) lengthof(words); i++)
+			if (strcasestr(audit->statement, words[i]) != NULL)
+				return true;
+		return false;
+	}
+	/* a table's owner does not change beside somebody who has it locked */
+	return strncmp(audit->tag, "ALTER ", 6) == 0 && strcmp(audit->tag, "ALTER TABLE") != 0 &&
+		strcasestr(audit->statement, "OWNER") != NULL;
+}
+
+/*
+ * A statement needs what its role was allowed to do, and is run again after
+ * what another transaction took away that was committed first.  Roles and
+ * memberships are as they were, see scribe_shared.c; privileges on objects, and
+ * who owns them, are not.
+ */
+static void
+look_at_rights(ScribeState *state, const Audit *audit, XLogRecPtr lsn)
+{
+	HeapTuple	role;
+
+	if (takes_rights(audit))
+	{
+		state->taken = state->txn->final_lsn;
+		state->taken_by = state->txn->xid;
+	}
+	else if (lsn < state->taken && state->taken_by != state->txn->xid && audit->role != NULL && !is_own(audit))
+	{
+		role = SearchSysCache1(AUTHNAME, CStringGetDatum(audit->role));
+		if (!HeapTupleIsValid(role))
+			return;
+		if (!((Form_pg_authid) GETSTRUCT(role))->rolsuper)
+			output_warning(state, "%s by role %s may not be allowed where it is restored: another transaction took privileges or "
+						   "an owner's rights away before this one ended; take a new base", audit->tag, audit->role);
+		ReleaseSysCache(role);
+	}
+}
+
+/*
+ * A row was added to scribe.ddl_history; lsn: its place in the WAL.
  */
 void
-write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
+write_ddl(ScribeState *state, Relation rel, HeapTuple tuple, XLogRecPtr lsn)
 {
 	Audit		audit;
 
@@ -748,6 +800,7 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple)
 		write_inexact(state, &audit);
 	else if (strcmp(audit.kind, "ddl") == 0)
 	{
+		look_at_rights(state, &audit, lsn);
 		announce(state, audit.relids);
 		unseen_look(state);
 		unseen_take_back(state, audit.tag, audit.identity, audit.relids);

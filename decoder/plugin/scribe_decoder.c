@@ -229,7 +229,7 @@ write_change(ScribeState *state, Relation rel, ReorderBufferChange *change)
 		if (change->action == REORDER_BUFFER_CHANGE_INSERT && newtuple != NULL)
 		{
 			shared_look(state);
-			write_ddl(state, rel, newtuple);
+			write_ddl(state, rel, newtuple, change->lsn);
 		}
 		return;
 	}

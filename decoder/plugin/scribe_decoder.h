@@ -232,6 +232,8 @@ typedef struct ScribeState
 	bool		ending;			/* the transaction's last look at them */
 	char	   *session;		/* who changed rows, in txn_cxt, or NULL */
 	bool		made_known;		/* this transaction has made sure of scribe.made */
+	XLogRecPtr	taken;			/* where the last transaction that took rights away was committed */
+	TransactionId taken_by;		/* its id */
 } ScribeState;
 
 /* scribe_output.c */
@@ -332,7 +334,7 @@ extern int	pieces_count;		/* values that are in pieces now */
 extern bool append_pieces(StringInfo buf, ScribeColumn *column, Datum value);
 
 /* scribe_ddl.c */
-extern void write_ddl(ScribeState *state, Relation rel, HeapTuple tuple);
+extern void write_ddl(ScribeState *state, Relation rel, HeapTuple tuple, XLogRecPtr lsn);
 extern void write_own(ScribeState *state, const char *tag, const char *role, const char *text);
 
 /* scribe_pick.c */

@@ -519,6 +519,26 @@ def test_programs_say_what_they_are(cluster: Cluster) -> None:
         assert result.returncode == 2
 
 
+def test_rights_that_are_taken_away_meanwhile_are_told(scribe: Scribe, cluster: Cluster) -> None:
+    """A restore follows the order of commits, in which a role has lost what it needs for an earlier statement."""
+    cluster.psql(
+        "CREATE ROLE scribe_test_maker; CREATE SCHEMA made; GRANT ALL ON SCHEMA made TO scribe_test_maker;"
+        "CREATE TABLE t (id int PRIMARY KEY); GRANT SELECT ON t TO scribe_test_maker",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    for name, taken in (("first", "SELECT ON t"), ("second", "CREATE ON SCHEMA made")):
+        with cluster.connect(scribe.dbname, autocommit=False) as maker:
+            maker.execute(f"SET LOCAL ROLE scribe_test_maker; CREATE TABLE made.{name} (id int PRIMARY KEY)".encode())
+            cluster.psql(f"REVOKE {taken} FROM scribe_test_maker", scribe.dbname)
+            maker.commit()
+        said = scribe.run("scribe-rotate", "--wait-lsn", "current").stderr
+        assert ("CREATE TABLE by role scribe_test_maker may not be allowed" in said) == (name == "second")
+    assert scribe.run("scribe-check", "--only", "ddl", check=False).returncode == 2
+    cluster.psql("DROP OWNED BY scribe_test_maker; DROP ROLE scribe_test_maker", scribe.dbname)
+
+
 def test_rows_go_where_their_table_is_when_their_transaction_ends(scribe: Scribe, targets: tuple[str, str]) -> None:
     """ALTER SCHEMA waits for no change of rows, and is replayed before one whose transaction ends later."""
     cluster, dbname = scribe.cluster, scribe.dbname
