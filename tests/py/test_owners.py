@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from restoring import DDL, TABLES, Target
 
+from scribe.common.sqltext import quoting_after
 from scribe.restore.owners import without_owners
 
 
@@ -39,3 +41,29 @@ def test_only_the_owners_of_a_dump_are_left_out() -> None:
     assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test")) == b"\n\n" + kept + b"\n\n"
     one = b'\nALTER FUNCTION f(text) OWNER TO "b;b";\n'
     assert b"".join(without_owners(io.BytesIO(lines + kept + lines), "test", "bob")) == one + kept + one
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("line", "within", "after"),
+    [
+        ("'a''b'", "", ""),
+        ("'a''", "", "'"),
+        ("''", "'", "'"),
+        ("'", "'", ""),
+        (r"E'a''\' x", "", "E'"),  # what is there twice does not end the escapes
+        (r"E'a''\''", "", ""),
+        ('"a""b', "", '"'),
+        ("x $a$ ' $a$ '", "", "'"),
+    ],
+)
+def test_what_is_open_at_the_end_of_a_line(line: str, within: str, after: str) -> None:
+    assert quoting_after(f"{line}\n".encode(), within.encode()) == after.encode()
+
+
+@pytest.mark.unit
+def test_a_text_of_quotes_takes_no_longer_than_another() -> None:
+    """Every role may give itself a setting of that kind, which each rotation reads."""
+    began = time.process_time()
+    assert quoting_after(b"'" + b"''" * 10_000_000 + b"'\n", b"") == b""
+    assert time.process_time() - began < 5

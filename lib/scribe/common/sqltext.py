@@ -13,10 +13,11 @@ _OPENING = re.compile(
     rb"(?P<comment>--[^\n]*)|(?P<block>/\*)|(?P<escape>[eE]')|(?P<word>" + _IDENTIFIER + rb")"
     rb"|(?P<quote>['\"])|(?P<dollar>\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$)"
 )
+# A sign that is there twice closes nothing; of a text that consists of them, one match has to go over all.
 _CLOSING = {
-    b"'": re.compile(rb"[^']*'"),
-    b'"': re.compile(rb'[^"]*"'),
-    b"E'": re.compile(rb"(?:[^\\']++|\\.)*+'", re.DOTALL),
+    b"'": re.compile(rb"(?:[^']++|'')*+'"),
+    b'"': re.compile(rb'(?:[^"]++|"")*+"'),
+    b"E'": re.compile(rb"(?:[^\\']++|\\.|'')*+'", re.DOTALL),
     b"/*": re.compile(rb".*?\*/", re.DOTALL),
 }
 
