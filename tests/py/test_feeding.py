@@ -72,6 +72,11 @@ HOSTILE = [
     (b"/* /* */ */ \\! {}\n", True),
     (b"SELECT E'a'\n'\\' || ' \\! {}\n;\n", False),
     (b"SELECT E'a'\n'\\' || ' || 1 \\! {}\n", False),
+    # psql does not see that an E'...' goes on, and so that this quote is none
+    (b"SELECT E'a'\n'\\' ;\n\\! {}\n--'\n", True),
+    (b"SELECT E'a' -- x\n  '\\' ;\n\\! {}\n--'\n;\n", True),
+    (b"SELECT E'a'\n'\\' || ' ';\nSELECT ' \\! {}\n';\n", False),
+    (b"SELECT E'a'\n'\\'';\nSELECT ' \\! {}\n';\n", True),
     (b"SELECT 'a\\' \\! {}\n", True),
     (b"SELECT U&'a\\0041' \\! {}\n", True),
     (b"SELECT $a$ ' $a$ \\! {}\n", True),

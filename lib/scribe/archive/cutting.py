@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections import deque
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ _COPY = re.compile(rb"^COPY .* FROM stdin;\s*\Z", re.DOTALL | re.MULTILINE)
 class Piece:
     """Some whole lines: one statement, or several that share a line; with copy, a COPY whose data must be taken next.
 
-    line: the number of its last line; command: what psql would take for a command of its own, None if there is nothing.
+    line: the number of its last line; command: what psql would take for a command of its own, None if there is nothing;
+    misread: whether a literal is still open for psql at its end, so that it reads otherwise what follows.
     """
 
     line: int
@@ -28,6 +30,7 @@ class Piece:
     words: frozenset[bytes]
     command: bytes | None
     copy: Iterator[bytes] | None = None
+    misread: bool = False
 
 
 class Cutter:
@@ -55,12 +58,23 @@ class Cutter:
                 return
             if lexer.within or not lexer.whole:
                 continue
-            if not lexer.blank:
+            if lexer.continued:
+                yield (piece := self._as_psql(lexer, held))
+                if piece.command is not None:
+                    return
+            elif not lexer.blank:
                 yield self._piece(lexer, bytes(held))
             held.clear()
             lexer.begin()
         if not lexer.blank:
-            yield Piece(self.line, bytes(held), frozenset(lexer.firsts), None)
+            yield self._as_psql(lexer, held)
+
+    def _as_psql(self, lexer: Lexer, text: bytearray) -> Piece:
+        """Return a statement that goes on after an E'...' on the line before, if it does, which psql does not see."""
+        psql = Lexer(apart=True)
+        for line in io.BytesIO(text) if lexer.continued else ():
+            psql.read(line)
+        return Piece(self.line, bytes(text), frozenset(lexer.firsts), psql.command, misread=bool(psql.within))
 
     def _piece(self, lexer: Lexer, text: bytes) -> Piece:
         copy = _COPY.search(text) if lexer.firsts == {b"copy"} else None
@@ -82,5 +96,7 @@ def find_command(reader: Reader) -> tuple[int, str] | None:
     for piece in Cutter(reader).pieces():
         if piece.command is not None:
             return piece.line, piece.command.decode("utf-8", "replace")
+        if piece.misread:
+            return piece.line, "(not known: psql sees no end of a literal)"
         deque(piece.copy or (), maxlen=0)
     return None

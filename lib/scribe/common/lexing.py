@@ -28,9 +28,13 @@ class Lexer:
 
     whole: whether a statement ended there; blank: whether nothing but blanks and comments came since one ended;
     command: what follows the first backslash that psql would act on; words: the first words of a statement.
+    apart: read as psql does, which looks at each line by itself, that E'a' goes on in no line after it; to a server it
+    does, and continued says that it did since begin().
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, apart: bool = False) -> None:
+        self._apart = apart
+        self.continued = False
         self.within = b""
         self.whole = True
         self.blank = True
@@ -47,6 +51,7 @@ class Lexer:
         self.command = None
         self.firsts = set()
         self.blank = True
+        self.continued = False
 
     def read(self, line: bytes) -> None:
         """Take the next line."""
@@ -90,7 +95,8 @@ class Lexer:
             return
         self.whole, self.blank = False, False
         if token == b"'" and self._escape == 2:
-            token = b"E'"  # a newline between two literals makes them one
+            self.continued = True
+            token = token if self._apart else b"E'"  # a newline between two literals makes them one
         self._escape = 0
         if kind == "escape":
             self.within = b"E'"
