@@ -524,8 +524,8 @@ BASES = (
     Bug(
         "a foreign key of a base stays NOT VALID",
         "lib/scribe/dump/validated.py",
-        'b" SET convalidated = true FROM k',
-        'b" SET convalidated = false FROM k',
+        "SET convalidated = true WHERE oid = ANY (ids)",
+        "SET convalidated = false WHERE oid = ANY (ids)",
         (_CASES + "[foreign_keys_that_do_not_hold]",),
     ),
     Bug(

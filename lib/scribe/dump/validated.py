@@ -46,17 +46,20 @@ FROM checked JOIN pg_catalog.pg_class AS c ON c.oid = checked.relid
    WHERE datname = pg_catalog.current_database()) AS d
 WHERE n.nspname <> 'scribe'
 """
+# Both find their rows by indexes: a catalog that was filled a moment ago has no statistics, and there may be thousands.
 _SWITCH = (
-    IF_SUPERUSER.encode() + b" UPDATE pg_catalog.pg_class AS c SET relchecks = %b\n"
-    b"  WHERE c.oid = %b::pg_catalog.regclass OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%b)); END IF;"
+    b"BEGIN " + IF_SUPERUSER.encode() + b" UPDATE pg_catalog.pg_class AS c SET relchecks = %b\n"
+    b"  WHERE c.oid = ANY (ARRAY(SELECT %b::pg_catalog.regclass::pg_catalog.oid UNION ALL"
+    b" SELECT relid FROM pg_catalog.pg_partition_tree(%b))); END IF; END"
 )
 # Those of partitions of the table that is referred to, too.
 _VALID = (
-    IF_SUPERUSER.encode() + b" WITH RECURSIVE k (id) AS (SELECT oid FROM pg_catalog.pg_constraint WHERE contype = 'f'"
-    b" AND conname = %b AND conrelid = %b::pg_catalog.regclass UNION ALL SELECT c.oid FROM k"
-    b" JOIN pg_catalog.pg_constraint AS c ON c.conparentid = k.id) UPDATE pg_catalog.pg_constraint"
-    b" SET convalidated = true FROM k WHERE oid = k.id;"
-    b" ELSE ALTER TABLE ONLY %b VALIDATE CONSTRAINT %b; END IF;"
+    b"DECLARE ids pg_catalog.oid[]; BEGIN " + IF_SUPERUSER.encode() + b" ids := ARRAY("
+    b"SELECT oid FROM pg_catalog.pg_constraint WHERE conrelid = %b::pg_catalog.regclass AND contype = 'f'"
+    b" AND conname = %b);"
+    b" WHILE ids <> '{}' LOOP UPDATE pg_catalog.pg_constraint SET convalidated = true WHERE oid = ANY (ids);"
+    b" ids := ARRAY(SELECT oid FROM pg_catalog.pg_constraint WHERE conparentid = ANY (ids)); END LOOP;"
+    b" ELSE ALTER TABLE ONLY %b VALIDATE CONSTRAINT %b; END IF; END"
 )
 
 Names = frozenset[tuple[bytes, bytes]]
@@ -114,7 +117,7 @@ def _parts(reader: Reader, tables: Names, keys: bool) -> Iterator[bytes]:
                 line = _whole(reader, reader.take_line())
                 if key := _FOREIGN_KEY.match(line):
                     yield line[: -len(b";\n")] + b" NOT VALID;\n"
-                    yield _block(_VALID % (_literal(plain_name(key[1])), _literal(altered[1]), altered[1], key[1]))
+                    yield _block(_VALID % (_literal(altered[1]), _literal(plain_name(key[1])), altered[1], key[1]))
                     continue
         if not within and _REFUSED.match(line):
             continue
@@ -147,7 +150,7 @@ def _whole(reader: Reader, line: bytes) -> bytes:
 
 
 def _block(body: bytes) -> bytes:
-    return b"DO LANGUAGE plpgsql " + _literal(b"BEGIN " + body + b" END") + b";\n"
+    return b"DO LANGUAGE plpgsql " + _literal(body) + b";\n"
 
 
 def _literal(text: bytes) -> bytes:
