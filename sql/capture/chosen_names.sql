@@ -131,7 +131,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
             WHERE k.maker::text::bigint >= now.xid AND k.conislocal AND k.coninhcount = 0 AND k.conparentid = 0 AND k.contype <> 't'
         UNION ALL SELECT 'index', i.place::text, i.relname FROM (
             SELECT c.oid, c.relname, row_number() OVER (ORDER BY c.oid DESC) AS place FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-            WHERE i.indrelid = relation AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = c.oid AND k.contype IN ('p', 'u', 'x'))) AS i
+            WHERE i.indrelid = relation AND NOT scribe.is_of_constraint(c.oid)) AS i
             WHERE i.oid = ANY (made)
         UNION ALL SELECT 'sequence', a.attname, c.relname FROM pg_depend AS d JOIN pg_class AS c ON c.oid = d.objid AND c.relkind = 'S'
             JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid

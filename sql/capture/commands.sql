@@ -314,7 +314,9 @@ BEGIN
         PERFORM scribe.mend_identity(tables);
     END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') OR (tg_tag <> 'DROP TABLE' AND (dropped->>'keys')::int > 0) THEN
-        PERFORM scribe.mend_identity(ARRAY(SELECT scribe.without_identity()));
+        -- of tables that the transaction has changed; looking at all of them takes long where there are thousands
+        PERFORM scribe.mend_identity(ARRAY(SELECT scribe.lacking_identity(ARRAY(SELECT l.relation FROM pg_locks AS l
+            WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid() AND l.mode IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock')))));
     END IF;
     RETURN true;
 END

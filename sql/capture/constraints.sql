@@ -7,7 +7,8 @@ RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     WITH RECURSIVE domains (id) AS (
         SELECT atttypid FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
-        UNION SELECT v.id FROM domains AS d JOIN pg_type AS t ON t.oid = d.id, LATERAL (VALUES (t.typbasetype), (t.typelem)) AS v (id)
+        UNION SELECT v.id FROM domains AS d, LATERAL (SELECT * FROM pg_type AS t WHERE t.oid = d.id OFFSET 0) AS t,  -- one by one
+            LATERAL (VALUES (t.typbasetype), (t.typelem)) AS v (id)
         WHERE v.id <> 0 AND (t.typtype = 'd' OR t.typcategory = 'A'))
     -- it comes to the table's children, too, which may be somebody else's; then it is for us: what is NOT VALID is read and not run
     SELECT v.command, CASE WHEN back AND NOT EXISTS (SELECT FROM pg_class AS k WHERE k.oid = ANY (scribe.with_children(ARRAY[c.conrelid]))
@@ -18,7 +19,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
             coalesce((SELECT relowner FROM pg_class WHERE oid = c.conrelid), (SELECT typowner FROM pg_type WHERE oid = c.contypid)) AS owner,
             c.contypid = 0 AS own  -- an UPDATE minds a table's, an INSERT a domain's, too
         FROM pg_constraint AS c
-        WHERE c.contype IN ('c', 'n') AND NOT c.convalidated AND c.coninhcount = 0 AND (c.contypid IN (SELECT id FROM domains)
+        WHERE c.oid = ANY (ARRAY(  -- by indexes
+                SELECT k.oid FROM pg_constraint AS k WHERE k.conrelid = ANY (relation || scribe.lineage(relation))
+                UNION ALL SELECT d.objid FROM pg_depend AS d WHERE d.refclassid = 'pg_type'::regclass
+                    AND d.refobjid = ANY (ARRAY(SELECT id FROM domains)) AND d.classid = 'pg_constraint'::regclass))
+            AND c.contype IN ('c', 'n') AND NOT c.convalidated AND c.coninhcount = 0 AND (c.contypid IN (SELECT id FROM domains)
             OR c.conrelid = relation OR c.conrelid = ANY (scribe.lineage(relation)) AND EXISTS (SELECT FROM pg_constraint AS i
                 WHERE i.conrelid = relation AND i.conname = c.conname AND NOT i.convalidated AND i.coninhcount > 0))) AS c,
         LATERAL (VALUES

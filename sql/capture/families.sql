@@ -6,8 +6,9 @@ CREATE OR REPLACE FUNCTION scribe.lineage(relation oid) RETURNS oid[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     RETURN (WITH RECURSIVE line (id) AS (
-        SELECT relation UNION SELECT i.inhparent FROM line JOIN pg_inherits AS i ON i.inhrelid = line.id)
-        SELECT array_agg(id) || array_agg(c.reloftype) FILTER (WHERE c.reloftype <> 0) FROM line JOIN pg_class AS c ON c.oid = line.id);
+        SELECT relation UNION SELECT i.inhparent FROM line, LATERAL (SELECT h.inhparent FROM pg_inherits AS h WHERE h.inhrelid = line.id OFFSET 0) AS i)
+        SELECT array_agg(id) || ARRAY(SELECT c.reloftype FROM pg_class AS c WHERE c.oid = ANY (ARRAY(SELECT id FROM line)) AND c.reloftype <> 0)
+        FROM line);
 END
 $function$;
 
@@ -31,7 +32,8 @@ BEGIN
         RETURN relids;
     END IF;
     RETURN (WITH RECURSIVE family (relid) AS (
-        SELECT unnest(relids) UNION SELECT i.inhrelid FROM family JOIN pg_inherits AS i ON i.inhparent = family.relid)
+        SELECT unnest(relids) UNION SELECT i.inhrelid FROM family,  -- one by one
+            LATERAL (SELECT h.inhrelid FROM pg_inherits AS h WHERE h.inhparent = family.relid OFFSET 0) AS i)
         SELECT array_agg(relid) FROM family);
 END
 $function$;

@@ -19,7 +19,7 @@ $function$;
 
 -- The columns of tables that the running command has added; touched: as the library knows them, NULL without it.
 CREATE OR REPLACE FUNCTION scribe.added_columns(tables oid[], touched json) RETURNS TABLE (relid oid, attnum smallint)
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql ROWS 5 SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     IF touched IS NOT NULL THEN
         RETURN QUERY SELECT DISTINCT (t->>0)::oid, (t->>1)::smallint FROM json_array_elements(touched) AS t WHERE (t->>2)::int = 1;

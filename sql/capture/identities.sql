@@ -1,13 +1,13 @@
 -- identities.sql: replica identities: FULL for a table that has no usable one.
 
--- Tables among tables (NULL: among all) whose UPDATE and DELETE would not be in the WAL with their old key.
+-- Tables among tables whose UPDATE and DELETE would not be in the WAL with their old key.
 -- Manual, ALTER TABLE, REPLICA IDENTITY: a deferrable primary key does not serve.
-CREATE OR REPLACE FUNCTION scribe.without_identity(tables oid[] DEFAULT NULL) RETURNS SETOF oid
+CREATE OR REPLACE FUNCTION scribe.lacking_identity(tables oid[]) RETURNS SETOF oid
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     -- PL/pgSQL keeps the plan; planning it costs more than running it
     RETURN QUERY SELECT c.oid FROM pg_class AS c
-        WHERE c.oid = ANY (coalesce(tables, ARRAY(SELECT oid FROM pg_class WHERE relkind = 'r' AND oid >= 16384)))
+        WHERE c.oid = ANY (tables)
             AND c.relkind = 'r' AND c.relpersistence = 'p' AND c.oid >= 16384
             AND c.relnamespace::regnamespace::text !~ '^"?(pg_|scribe"?$|information_schema"?$)'
             AND CASE c.relreplident WHEN 'f' THEN false WHEN 'n' THEN true
@@ -24,9 +24,9 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT current_setting('transaction_isolation') IN ('repeatable read', 'serializable')
 $function$;
 
--- without_identity() for such a transaction: by the server's own look at a table, and by a row of the catalog that nobody has changed since
+-- lacking_identity() for such a transaction: by the server's own look at a table, and by a row of the catalog that nobody has changed since
 -- the snapshot. Of all tables whose lock is held, since a command may have reached some through others.
-CREATE OR REPLACE FUNCTION scribe.without_identity_now() RETURNS SETOF oid
+CREATE OR REPLACE FUNCTION scribe.lacking_identity_now() RETURNS SETOF oid
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     -- in two steps, the first of which asks the server's cache: a table that was dropped may be seen still, and cannot be opened
@@ -73,8 +73,8 @@ DECLARE
     relation regclass;
     old constant boolean := scribe.keeps_snapshot();
 BEGIN
-    FOR relation IN SELECT w FROM scribe.without_identity(tables) AS w WHERE NOT old
-        UNION ALL SELECT w FROM scribe.without_identity_now() AS w WHERE old ORDER BY 1 LOOP
+    FOR relation IN SELECT w FROM scribe.lacking_identity(tables) AS w WHERE NOT old
+        UNION ALL SELECT w FROM scribe.lacking_identity_now() AS w WHERE old ORDER BY 1 LOOP
         IF (SELECT replica_identity FROM scribe.config) = 'refuse' THEN
             RAISE EXCEPTION 'table % would have no usable replica identity', relation
                 USING ERRCODE = 'SC001',

@@ -1,5 +1,14 @@
 -- indexes.sql: indexes that became valid, or were left invalid, without an event trigger.
 
+-- Whether an index is that of a primary key, unique or exclusion constraint; no index of pg_constraint would tell.
+CREATE OR REPLACE FUNCTION scribe.is_of_constraint(index oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+BEGIN
+    RETURN EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = index AND d.objsubid = 0
+        AND d.refclassid = 'pg_constraint'::regclass AND d.deptype = 'i');
+END
+$function$;
+
 -- REINDEX changes nothing elsewhere, but may have made indexes valid (or moved them) that were never recorded: a failed
 -- CREATE INDEX CONCURRENTLY fires no trigger at its end.
 CREATE OR REPLACE FUNCTION scribe.record_reindex(indexes oid[], moved boolean) RETURNS void
@@ -10,7 +19,7 @@ DECLARE
 BEGIN
     PERFORM scribe.hold_names(i.indrelid, i.indexrelid) FROM pg_index AS i
         WHERE i.indexrelid = ANY (indexes) AND i.indexrelid >= 16384
-            AND (moved OR NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.indexrelid AND contype IN ('p', 'u', 'x')));
+            AND (moved OR NOT scribe.is_of_constraint(i.indexrelid));
     FOR index IN
         SELECT c.oid, c.oid::regclass AS name, pg_get_indexdef(c.oid) AS definition, h.inhparent::regclass AS parent,
             obj_description(c.oid, 'pg_class') AS comment,
@@ -22,7 +31,7 @@ BEGIN
         WHERE c.oid = ANY (indexes) AND c.relkind = 'i' AND c.relpersistence <> 't' AND i.indisvalid
             AND NOT EXISTS (SELECT FROM scribe.left_out AS l WHERE l.classid = 'pg_class'::regclass AND l.objid = c.oid)
             AND c.oid >= 16384 AND c.relnamespace::regnamespace::text !~ '^(pg_|scribe$|information_schema$)'
-            AND (moved OR NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid AND contype IN ('p', 'u', 'x')))
+            AND (moved OR NOT scribe.is_of_constraint(c.oid))
         ORDER BY c.oid
     LOOP
         IF index.stale <> '{}' THEN
@@ -80,7 +89,7 @@ CREATE OR REPLACE FUNCTION scribe.is_unrecorded_index(index oid) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     RETURN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = index AND c.relkind = 'i' AND c.relpersistence <> 't' AND NOT c.relispartition)
-        AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = index AND contype IN ('p', 'u', 'x'))
+        AND NOT scribe.is_of_constraint(index)
         AND NOT EXISTS (SELECT FROM scribe.seen_index AS s WHERE s.objid = index AND s.valid)
         AND NOT EXISTS (SELECT FROM scribe.ddl_history AS h
             WHERE h.relids @> ARRAY[index] AND h.tag IN ('CREATE INDEX', 'REINDEX'));

@@ -6,7 +6,7 @@ DROP FUNCTION IF EXISTS scribe.statement_facts(text, text), scribe.text_without_
     scribe.owners(), scribe.reconcile_owners(boolean, oid[]), scribe.record_ended(text), scribe.is_scripted(),
     scribe.record_command(text, json, json, int, int, oid[], text, text, text);
 DROP TRIGGER IF EXISTS complete_row ON scribe.ddl_history;
-DROP FUNCTION IF EXISTS scribe.complete_row();
+DROP FUNCTION IF EXISTS scribe.complete_row(), scribe.without_identity(oid[]), scribe.without_identity_now();
 DO $$  -- they let users call it, and so make objects of theirs depend on it
 BEGIN
     DROP FUNCTION IF EXISTS scribe.session_settings();

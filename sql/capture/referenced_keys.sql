@@ -3,13 +3,20 @@
 -- Foreign keys that may use in a copy an index that a command has dropped here. A command other than ALTER TABLE does not name the table;
 -- its lock is held.
 CREATE OR REPLACE FUNCTION scribe.references_in_doubt(tag text, tables oid[], dropped json) RETURNS SETOF pg_constraint
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT k.* FROM pg_constraint AS k JOIN pg_class AS t ON t.oid = k.confrelid JOIN pg_namespace AS n ON n.oid = t.relnamespace
-    WHERE k.contype = 'f' AND k.conparentid = 0
-        AND n.nspname IN (SELECT (parse_ident(i))[1] FROM json_array_elements_text(dropped->'indexes') AS i)
-        AND t.oid IN (SELECT unnest(scribe.with_children(tables)) WHERE tag = 'ALTER TABLE' UNION ALL SELECT relation FROM pg_locks
-            WHERE tag <> 'ALTER TABLE' AND locktype = 'relation' AND pid = pg_backend_pid()
-                AND mode IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock'))
+LANGUAGE plpgsql STABLE ROWS 5 SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    schemas constant text[] := ARRAY(SELECT (parse_ident(i))[1] FROM json_array_elements_text(dropped->'indexes') AS i);
+    referred constant oid[] := ARRAY(SELECT c.oid FROM pg_class AS c
+        WHERE c.oid = ANY (CASE tag WHEN 'ALTER TABLE' THEN scribe.with_children(tables)
+                ELSE ARRAY(SELECT l.relation FROM pg_locks AS l WHERE l.locktype = 'relation' AND l.pid = pg_backend_pid()
+                    AND l.mode IN ('ShareUpdateExclusiveLock', 'AccessExclusiveLock')) END)
+            AND c.relnamespace IN (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = ANY (schemas)));
+BEGIN
+    -- no index of pg_constraint has the tables that are referred to
+    RETURN QUERY SELECT k.* FROM pg_constraint AS k
+        WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY (referred) AND k.oid = ANY (ARRAY(SELECT d.objid FROM pg_depend AS d
+            WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (referred) AND d.classid = 'pg_constraint'::regclass));
+END
 $function$;
 
 -- Record, around a command that dropped indexes, that foreign keys which do not use them here go first if they do so in a copy (false),

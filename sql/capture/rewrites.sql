@@ -5,7 +5,10 @@
 CREATE OR REPLACE FUNCTION scribe.must_keep_rows(tables oid[]) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
-    RETURN EXISTS (SELECT FROM pg_constraint AS c WHERE c.contype = 'f' AND c.convalidated AND c.confrelid = ANY (tables)
+    -- no index of pg_constraint has the tables that are referred to
+    RETURN EXISTS (SELECT FROM pg_constraint AS c WHERE c.oid = ANY (ARRAY(SELECT d.objid FROM pg_depend AS d
+            WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (tables) AND d.classid = 'pg_constraint'::regclass))
+        AND c.contype = 'f' AND c.convalidated AND c.confrelid = ANY (tables)
         AND c.conrelid <> ALL (tables) AND scribe.is_ours(c.xmin));
 END
 $function$;
@@ -153,15 +156,19 @@ DECLARE
     family constant oid[] := scribe.with_children(relations);
     partitions oid[];
     roots oid[];
+    concerned oid[];
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' AND relkind = 'r' AND oid >= 16384) THEN
-        RETURN '{}';
-    END IF;
     SELECT array_agg(h.inhrelid), array_agg(h.inhparent) INTO partitions, roots FROM pg_inherits AS h JOIN pg_class AS c ON c.oid = h.inhrelid
         WHERE c.relispartition AND (h.inhparent = ANY (relations) OR h.inhrelid = ANY (relations)) AND scribe.is_ours(h.xmin);
+    -- what follows is asked of these alone, which indexes find
+    concerned := family || scribe.with_children(partitions)
+        || ARRAY(SELECT p.partdefid FROM pg_partitioned_table AS p WHERE p.partrelid = ANY (roots))
+        || ARRAY(SELECT i.indrelid FROM pg_index AS i WHERE i.indexrelid = ANY (family))
+        || ARRAY(SELECT d.objid FROM pg_depend AS d WHERE d.refclassid = 'pg_type'::regclass AND d.refobjid = ANY (objects)
+            AND d.classid = 'pg_class'::regclass);
     RETURN ARRAY(
         SELECT c.oid FROM pg_class AS c
-        WHERE c.relpersistence = 'u' AND c.relkind = 'r' AND NOT scribe.is_new(c.oid)
+        WHERE c.oid = ANY (concerned) AND c.relpersistence = 'u' AND c.relkind = 'r' AND NOT scribe.is_new(c.oid)
             AND (c.oid = ANY (scribe.with_children(partitions))
                 OR EXISTS (SELECT FROM pg_partitioned_table AS p WHERE p.partdefid = c.oid AND p.partrelid = ANY (roots))
                 OR EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indexrelid = ANY (family) AND (i.indisunique OR i.indisexclusion))

@@ -149,8 +149,8 @@ CAPTURE = (
     Bug(
         "a table that comes without a key gets no replica identity",
         _SQL + "identities.sql",
-        "    FOR relation IN SELECT w FROM scribe.without_identity(tables) AS w WHERE NOT old\n",
-        "    FOR relation IN SELECT w FROM scribe.without_identity(tables) AS w WHERE false AND NOT old\n",
+        "    FOR relation IN SELECT w FROM scribe.lacking_identity(tables) AS w WHERE NOT old\n",
+        "    FOR relation IN SELECT w FROM scribe.lacking_identity(tables) AS w WHERE false AND NOT old\n",
         ("test_capture.py::test_refuse_makes_the_statement_fail_with_a_hint",),
     ),
     Bug(

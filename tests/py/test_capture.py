@@ -439,3 +439,63 @@ def test_serializable_transactions_beside_each_other_lose_no_schema_change(clust
     assert cluster.query("SELECT tag, reason FROM scribe.ddl_history WHERE NOT exact", captured) == []
     altered = "SELECT count(*) FROM scribe.ddl_history WHERE tag = 'ALTER TABLE' AND kind = 'ddl'"
     assert cluster.value(altered, captured) == committed
+
+
+MANY = """
+DO $$ BEGIN FOR i IN 1..500 LOOP
+  EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, v text, w text, CHECK (id > 0), CHECK (v <> w));
+    CREATE INDEX ON t%s (v); CREATE INDEX ON t%s (w)', i, i, i); COMMIT;
+END LOOP; END $$;
+CREATE TABLE parted (id int) PARTITION BY LIST (id); CREATE TYPE kind AS ENUM ('a');
+ANALYZE;
+"""
+COMMANDS = [
+    "CREATE TABLE made (id int PRIMARY KEY, v text NOT NULL, CHECK (id > 0))",
+    "ALTER TABLE made ADD COLUMN w int DEFAULT 5",
+    "ALTER TABLE made ALTER v TYPE varchar(10)",
+    "ALTER TABLE t1 ADD CHECK (id < 1000) NOT VALID",
+    "ALTER TABLE t1 VALIDATE CONSTRAINT t1_id_check1",
+    "ALTER TABLE t2 ADD FOREIGN KEY (id) REFERENCES t1",
+    "ALTER TABLE t1 DROP CONSTRAINT t1_pkey CASCADE",
+    "CREATE UNIQUE INDEX by_v ON made (v)",
+    "DROP INDEX by_v",
+    "CREATE TABLE part PARTITION OF parted FOR VALUES IN (1)",
+    "ALTER TABLE t3 RENAME TO other",
+    "ALTER TABLE t4 RENAME COLUMN v TO x",
+    "ALTER TABLE t5 OWNER TO mallory",
+    "CREATE VIEW seen AS SELECT * FROM t6",
+    "GRANT SELECT ON t7 TO PUBLIC",
+    "TRUNCATE t8",
+    "ALTER TYPE kind ADD VALUE 'b'",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "DROP TABLE t9",
+    "DROP FUNCTION f",
+]
+
+
+CATALOGS = "pg_class, pg_constraint, pg_index, pg_attribute, pg_depend, pg_type, pg_inherits, pg_attrdef"
+READ = f"SELECT sum(pg_stat_get_xact_tuples_returned(c)) FROM unnest('{{{CATALOGS}}}'::regclass[]) AS c"
+
+
+def test_a_command_takes_no_longer_in_a_large_schema(cluster: Cluster, database: str) -> None:
+    """It reads no catalog from its first row to the last, which the server does of some for itself."""
+    cluster.psql(
+        MANY + "DO $$ BEGIN CREATE ROLE mallory LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$", database
+    )
+    with cluster.connect(database) as conn:
+        bare = [_read_by(conn, command) for command in COMMANDS]
+        conn.execute("DROP TABLE made, part, other; DROP VIEW seen; DROP TYPE kind; CREATE TYPE kind AS ENUM ()")
+    cluster.psql(CAPTURE, database)
+    with cluster.connect(database) as conn:
+        _read_by(conn, "CREATE TABLE first (id int PRIMARY KEY)")  # what is there is looked at once
+        captured = [_read_by(conn, re.sub(r"\bt(\d)(?=\b|_)", r"t1\1", command)) for command in COMMANDS]
+    more = dict(zip(COMMANDS, (after - before for before, after in zip(bare, captured, strict=True)), strict=True))
+    assert {command: rows for command, rows in more.items() if rows > 100} == {}
+
+
+def _read_by(conn: psycopg.Connection[tuple[object, ...]], command: str) -> int:
+    before = conn.execute(READ).fetchall()[0][0]
+    conn.execute(command)  # type: ignore[arg-type]
+    after = conn.execute(READ).fetchall()[0][0]
+    conn.commit()
+    return int(after) - int(before)  # type: ignore[call-overload,no-any-return]
