@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cluster import ROOT, Cluster
@@ -38,7 +40,11 @@ def test_random_work_of_several_sessions_comes_back_as_it_was(cluster: Cluster) 
     assert share_accepted(said) >= 70, said
 
 
-def test_texts_that_imitate_frames_come_back_as_data_from_a_sanitised_decoder(cluster: Cluster) -> None:
+def test_texts_that_imitate_frames_come_back_as_data_from_a_sanitised_decoder(cluster: Cluster, tmp_path: Path) -> None:
+    for program in ("initdb", "psql"):
+        copy = shutil.copy(Path(cluster.bindir) / program, tmp_path)
+        if subprocess.run([copy, "--version"], capture_output=True, check=False).returncode:
+            pytest.skip("place: a copy of this server's programs does not find its libraries")
     said = run_fuzz(cluster, "--frames", "--asan", "--encoding", "UTF8", "--seed", "1", "--transactions", "60")
     assert said.count(": equal, ") == 1
     assert share_accepted(said) >= 60, said

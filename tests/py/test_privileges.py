@@ -17,13 +17,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cluster import ROOT, State, poll
+from cluster import ROOT, State, find_pg_config, poll
 from compare import assert_equal
 from secured import CLIENT_PROGRAMS, ROLES, SECRET, CommandLineWatch, SecuredServer
+
+
+def _has_tls() -> bool:
+    said = subprocess.run([find_pg_config(), "--configure"], capture_output=True, text=True, check=True).stdout
+    return "--with-openssl" in said or "--with-ssl" in said
+
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="place: there is no openssl to make a certificate"),
+    pytest.mark.skipif(not _has_tls(), reason="place: this server was built without TLS"),
 ]
 ORIGIN = """
 CREATE ROLE alice NOLOGIN;
