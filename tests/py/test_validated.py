@@ -124,9 +124,9 @@ def test_only_what_is_a_copy_gets_lines_around_it() -> None:
 
 
 MANY = """
-DO $$ BEGIN FOR i IN 1..20 LOOP
+DO $$ BEGIN FOR i IN 1..1200 LOOP
   EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, until timestamptz, %s)', i,
-    (SELECT string_agg(format('CHECK (id <> %s)', n), ', ') FROM generate_series(1, 100) AS n));
+    (SELECT string_agg(format('CHECK (id <> %s)', n), ', ') FROM generate_series(1, 5) AS n)); COMMIT;
 END LOOP; END $$;
 """
 
@@ -138,9 +138,9 @@ def test_what_is_done_around_rows_and_keys_takes_no_longer_in_a_large_schema(clu
     key = b"ALTER TABLE ONLY public.t2\n    ADD CONSTRAINT key FOREIGN KEY (id) REFERENCES public.t1(id);\n"
     text = b"".join(without_validation(iter([copy + key]), frozenset({(b"public", b"t1")}))).decode()
     assert (text.count("relchecks = "), text.count("convalidated = true")) == (2, 1)
-    catalogs = "'pg_constraint'::regclass, 'pg_class'::regclass"
-    read = f"SELECT sum(seq_tup_read) FROM pg_stat_xact_sys_tables WHERE relid IN ({catalogs})"
+    catalogs = "ARRAY['pg_constraint', 'pg_class']::regclass[]"
+    read = f"SELECT sum(pg_stat_get_xact_tuples_returned(c)) FROM unnest({catalogs}) AS c"
     before, after = cluster.psql(f"BEGIN; {read}; {text} {read}; COMMIT", database).stdout.split()
     assert int(after) - int(before) < 100, "rows of the catalog that were read one after the other"
     assert cluster.query("SELECT convalidated FROM pg_constraint WHERE conname = 'key'", database) == [(True,)]
-    assert cluster.query("SELECT relchecks FROM pg_class WHERE relname = 't1'", database) == [(100,)]
+    assert cluster.query("SELECT relchecks FROM pg_class WHERE relname = 't1'", database) == [(5,)]
