@@ -172,13 +172,13 @@ check-diff: dev  ## random pairs of points compared both ways, and what comes of
 .PHONY: check-regress
 check-regress: dev  ## PostgreSQL's own regression suite, captured and restored; REGRESS_TREE names its source tree; DECODER=
 	@$(BUILD)
-	@tools/with-scratch $(PY) tests/regress/run.py $(if $(DECODER),--decoder $(DECODER))
+	@tools/with-scratch $(PY) tests/regress/run.py $(if $(DECODER),--decoder $(DECODER)) $(if $(WRITE),--required)
 	$(call NOTE,regress$(if $(DECODER), with $(DECODER)),no difference)
 
 .PHONY: check-isolation
 check-isolation: dev  ## PostgreSQL's own isolation suite: goes as without capture, and is restored; REGRESS_TREE and DECODER as above
 	@$(BUILD)
-	@tools/with-scratch $(PY) tests/regress/isolation.py $(if $(DECODER),--decoder $(DECODER))
+	@tools/with-scratch $(PY) tests/regress/isolation.py $(if $(DECODER),--decoder $(DECODER)) $(if $(WRITE),--required)
 	$(call NOTE,isolation$(if $(DECODER), with $(DECODER)),no difference)
 
 .PHONY: check-apps

@@ -1,10 +1,11 @@
 """PostgreSQL's own regression suite against a captured database, restored twice and compared with the source.
 
-    run.py [--decoder NAME] [--keep-going] [--keep] [TEST ...]
+    run.py [--decoder NAME] [--keep-going] [--keep] [--required] [TEST ...]
 
 REGRESS_TREE names a PostgreSQL source tree of the server's major version, PG_CONFIG the server. TEST: only these,
 after test_setup, one after the other. --keep-going is for looking into errors: psql alone goes on after one, and all
-are listed with the statements they belong to. --keep leaves the files of cluster and archive where they are.
+are listed with the statements they belong to. --keep leaves the files of cluster and archive where they are. Without
+such a tree nothing is done, which --required makes an error.
 """
 
 from __future__ import annotations
@@ -293,14 +294,16 @@ def main(program: str, about: str | None, schedule: str, run: Run) -> int:
     parser.add_argument("--decoder", default="scribe_decoder")
     parser.add_argument("--keep-going", action="store_true")
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--required", action="store_true", help="fail, rather than skip, if there is no source tree")
     parser.add_argument("tests", nargs="*")
     arguments = parser.parse_args()
     tree = Path(os.environ.get("REGRESS_TREE") or "/nonexistent")
     cluster = Cluster()
     version = subprocess.check_output([cluster.pg_config, "--version"], text=True).split()[1]
     if not (tree / schedule).exists():
-        print(f"{program}: SKIPPED: REGRESS_TREE names no source tree of PostgreSQL {version}", file=sys.stderr)
-        return 0
+        said = "error" if arguments.required else "SKIPPED"
+        print(f"{program}: {said}: REGRESS_TREE names no source tree of PostgreSQL {version}", file=sys.stderr)
+        return 2 if arguments.required else 0
     print(f"PostgreSQL {version}, suite from {tree}, {arguments.decoder}")
     install_decoder(cluster.pg_config)
     try:
