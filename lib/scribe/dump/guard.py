@@ -61,6 +61,7 @@ SELECT EXISTS (
       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())))
 """
 # What the server's functions that pg_dump calls (pg_get_viewdef() and the like) read of the present, whatever it is in.
+# What can be as long as a text may is hashed by itself: a user's has no room in another text.
 _DEFINITIONS = """
 WITH passing AS (
   SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname ~ '^pg_(toast|temp)' OR n.nspname = 'scribe'),
@@ -69,7 +70,8 @@ held AS (SELECT DISTINCT refobjid FROM pg_catalog.pg_shdepend
     SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))
 SELECT f.catalog::bigint, f.oid::bigint, f.name, pg_catalog.hashtext(f.definition) FROM (
   SELECT tableoid, oid, proname, pg_catalog.concat_ws('|', proname, pronamespace, prorettype, proretset, proargtypes,
-      proallargtypes, proargmodes, proargnames, proargdefaults, prosqlbody)
+      proallargtypes, proargmodes, proargnames, pg_catalog.hashtext(proargdefaults::text),
+      pg_catalog.hashtext(prosqlbody::text))
     FROM pg_catalog.pg_proc WHERE pronamespace NOT IN (TABLE passing)
   UNION ALL SELECT tableoid, oid, relname, pg_catalog.concat_ws('|', relname, relnamespace, (
       SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', a.attnum, a.attname, a.atttypid, a.atttypmod), ';'
@@ -77,13 +79,15 @@ SELECT f.catalog::bigint, f.oid::bigint, f.name, pg_catalog.hashtext(f.definitio
       FROM pg_catalog.pg_attribute AS a
       WHERE a.attrelid = c.oid AND a.attnum > 0 AND c.relkind NOT IN ('r', 'p', 'i', 'I')))
     FROM pg_catalog.pg_class AS c WHERE relnamespace NOT IN (TABLE passing) AND relpersistence <> 't'
-  UNION ALL SELECT w.tableoid, w.oid, c.relname, pg_catalog.concat_ws('|', w.rulename, w.ev_qual, w.ev_action)
+  UNION ALL SELECT w.tableoid, w.oid, c.relname, pg_catalog.concat_ws('|', w.rulename,
+      pg_catalog.hashtext(w.ev_qual::text), pg_catalog.hashtext(w.ev_action::text))
     FROM pg_catalog.pg_rewrite AS w JOIN pg_catalog.pg_class AS c ON c.oid = w.ev_class
     WHERE c.relnamespace NOT IN (TABLE passing) AND c.relpersistence <> 't'
-  UNION ALL SELECT g.tableoid, g.oid, g.tgname, pg_catalog.concat_ws('|', g.tgname, g.tgfoid, g.tgargs)
+  UNION ALL SELECT g.tableoid, g.oid, g.tgname, pg_catalog.concat_ws('|', g.tgname, g.tgfoid, pg_catalog.md5(g.tgargs))
     FROM pg_catalog.pg_trigger AS g JOIN pg_catalog.pg_class AS c ON c.oid = g.tgrelid
     WHERE c.relkind NOT IN ('r', 'p') AND c.relnamespace NOT IN (TABLE passing)
-  UNION ALL SELECT tableoid, oid, conname, pg_catalog.concat_ws('|', conname, convalidated, conbin)
+  UNION ALL SELECT tableoid, oid, conname, pg_catalog.concat_ws('|', conname, convalidated,
+      pg_catalog.hashtext(conbin::text))
     FROM pg_catalog.pg_constraint WHERE connamespace NOT IN (TABLE passing)
   UNION ALL SELECT tableoid, oid, typname, pg_catalog.concat_ws('|', typname, typnamespace, typnotnull)
     FROM pg_catalog.pg_type WHERE typnamespace NOT IN (TABLE passing)
