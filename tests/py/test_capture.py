@@ -489,6 +489,9 @@ def test_a_command_takes_no_longer_in_a_large_schema(cluster: Cluster, database:
     with cluster.connect(database) as conn:
         _read_by(conn, "CREATE TABLE first (id int PRIMARY KEY)")  # what is there is looked at once
         captured = [_read_by(conn, re.sub(r"\bt(\d)(?=\b|_)", r"t1\1", command)) for command in COMMANDS]
+    recorded = {str(tag) for (tag,) in cluster.query("SELECT tag FROM scribe.ddl_history", database)}
+    kinds = {"TABLE", "INDEX", "FUNCTION"}
+    assert {f"{verb} {kind}" for verb in ("CREATE", "DROP") for kind in kinds} | {"ALTER TABLE", "GRANT"} <= recorded
     more = dict(zip(COMMANDS, (after - before for before, after in zip(bare, captured, strict=True)), strict=True))
     assert {command: rows for command, rows in more.items() if rows > 100} == {}
 
