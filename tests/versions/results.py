@@ -35,7 +35,7 @@ SUITES = {
     "isolation": "PostgreSQL's isolation suite, with capture and without it, restored both ways",
     "isolation with pgoutput": "the same",
 }
-NOT_HERE, DOES_NOT_APPLY = "place: ", "server version: "  # how reasons of skipped tests begin (tests/py/conftest.py)
+DOES_NOT_APPLY = "server version: "  # how reasons of such skipped tests begin (tests/py/conftest.py)
 
 Result = dict[str, Any]
 

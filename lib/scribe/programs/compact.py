@@ -119,7 +119,6 @@ def report(plan: Plan, done: Done | None, arguments: argparse.Namespace) -> None
     """Print what was joined, or would be, and what stays although it is old enough."""
     made = {each.stem: segment for each, segment in done.joined} if done else {}
     entries = [describe(each) for each in plan.runs]
-    periods = [each.period for each in plan.runs]
     for entry, each in zip(entries, plan.runs, strict=True):
         if each.stem in made:
             entry |= {"file": made[each.stem].data.name, "joined_bytes": made[each.stem].manifest["bytes"]}
@@ -127,8 +126,8 @@ def report(plan: Plan, done: Done | None, arguments: argparse.Namespace) -> None
     if arguments.json:
         print(json.dumps({"dry_run": done is None, "runs": entries, "left": left}, indent=2))
         return
-    for period, entry in zip(periods, entries, strict=True):
-        what = f"{period}: {entry['segments']} segments of {_size(entry['bytes'])}"
+    for each, entry in zip(plan.runs, entries, strict=True):
+        what = f"{each.period}: {entry['segments']} segments of {_size(entry['bytes'])}"
         if "file" in entry:
             print(f"joined {what} into {entry['file']} of {_size(entry['joined_bytes'])}")
         elif done is None:

@@ -455,13 +455,7 @@ def _nowhere(_held: int) -> bool:
     return False
 
 
-def restore_base(
-    way: Way,
-    name: str,
-    options: Options,
-    version: int,
-    tick: Callable[[int], None],
-) -> list[str]:
+def restore_base(way: Way, name: str, options: Options, version: int, tick: Callable[[int], None]) -> list[str]:
     """Restore a base into an empty database; version: the server's number; tick gets the bytes of SQL sent.
 
     Returns what lines of ours say that they have left out. Raises ScribeError.
