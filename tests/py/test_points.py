@@ -87,6 +87,28 @@ def test_a_point_is_reached_exactly(target: Target, arguments: list[str], last: 
     assert value == 34 if last == 10 else value > last or last == 1
 
 
+# A statistics expression runs where a query is planned; a foreign partition leads to a server that may be away.
+UNREADABLE = """
+CREATE FUNCTION public.boom(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+  $$ BEGIN IF current_user = 'postgres' THEN RAISE ASSERT_FAILURE; END IF; RETURN 1; END $$;
+CREATE TABLE public.a (id int); CREATE SEQUENCE public.a_seq OWNED BY public.a.id;
+CREATE STATISTICS public.s ON (id + public.boom(1)) FROM public.a;
+CREATE FOREIGN DATA WRAPPER none; CREATE SERVER away FOREIGN DATA WRAPPER none;
+CREATE TABLE public.p (id bigint, k int) PARTITION BY LIST (k); CREATE SEQUENCE public.p_seq OWNED BY public.p.id;
+CREATE FOREIGN TABLE public.there PARTITION OF public.p FOR VALUES IN (1) SERVER away;
+CREATE TABLE public.here PARTITION OF public.p FOR VALUES IN (2); INSERT INTO public.here VALUES (7, 2);
+"""
+
+
+def test_no_table_that_cannot_be_read_keeps_a_point_from_being_reached(target: Target) -> None:
+    target.archive.base(TABLES + UNREADABLE)
+    target.archive.segment([insert(2), insert(3)])
+    said = target.run("--target-xid", "701").stderr
+    assert "left out, since public.a could not be read: sequence public.a_seq" in said
+    assert "public.p" not in said
+    assert target.rows("SELECT nextval('public.p_seq'), nextval('public.t_id_seq')") == [(8, 3)]
+
+
 def test_a_restore_to_a_point_can_go_further(target: Target) -> None:
     small_archive(target)
     for xid in (702, 704, 705, 707, 709):
