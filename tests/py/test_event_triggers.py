@@ -75,6 +75,9 @@ def test_a_restore_that_stops_within_a_segment_sets_them_back(scribe: Scribe, ta
     scribe.run("scribe-rotate", "--wait-lsn", "current")
     scribe.run("scribe-restore", "-d", targets[0], "--no-globals", "--target-lsn", lsn, env={"PGUSER": "postgres"})
     assert scribe.cluster.query(MODES, targets[0]) == [("forbid", "A"), ("log", "R")]
+    scribe.run("scribe-restore", "-d", targets[0], "--no-globals", "--promote", env={"PGUSER": "postgres"})
+    assert scribe.cluster.query(MODES, targets[0]) == [("forbid", "A"), ("log", "D")]
+    assert scribe.cluster.value("SELECT to_regnamespace('scribe')", targets[0]) is None
     scribe.cluster.dropdb(targets[0])
     assert_both_restores_equal(scribe, targets)
 

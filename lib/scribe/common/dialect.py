@@ -248,6 +248,21 @@ QUIET = (
     "$scribe$;\n"
 )
 WAKE = "SELECT scribe.fire_event_triggers(true);\n"
+# The same at the end of a copy that is to be a database of its own, once the schema is gone: one of them may
+# forbid a DROP.
+LEAVE = (
+    "DO LANGUAGE plpgsql $scribe$\n"
+    "DECLARE\n"
+    "  found record;\n"
+    "  names text[] := ARRAY(SELECT name FROM scribe.quieted ORDER BY name);\n"
+    "  modes text[] := ARRAY(SELECT mode FROM scribe.quieted ORDER BY name);\n"
+    "BEGIN\n"
+    "  DROP SCHEMA scribe CASCADE;\n"
+    "  FOR found IN SELECT q.* FROM unnest(names, modes) AS q (name, mode)"
+    " JOIN pg_catalog.pg_event_trigger AS e ON e.evtname = q.name LOOP\n" + _ENABLE + "  END LOOP;\n"
+    "END\n"
+    "$scribe$;\n"
+)
 
 
 def build_header(*, database: str, decoder: str, server: str, encoding: str, from_lsn: int) -> str:

@@ -22,7 +22,7 @@ from scribe.archive.chains import check_file
 from scribe.archive.layout import Archive, Segment
 from scribe.archive.segments import Event, Footer, LargeObjects, Small, Start
 from scribe.common.cli import Talk
-from scribe.common.dialect import QUIET, TAKE_MARKS, WAKE
+from scribe.common.dialect import LEAVE, QUIET, TAKE_MARKS
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.files import DirectoryLock
 from scribe.common.lsn import format_lsn, parse_lsn
@@ -354,8 +354,7 @@ class Following(Restore):
         session.run(b"BEGIN; SET LOCAL synchronous_commit = on")
         if not exact:
             session.run(ADVANCE.encode())
-        session.run(WAKE.encode())
-        session.run(b"SET LOCAL client_min_messages = warning; DROP SCHEMA scribe CASCADE")
+        session.run(b"SET LOCAL client_min_messages = warning;" + LEAVE.encode())
         session.run(b"COMMIT")
         with contextlib.suppress(OSError):
             followers.forget(self.archive, self.name, self._system)
