@@ -109,6 +109,61 @@ def test_a_function_too_long_to_be_looked_at_is_reported(cluster: Cluster, datab
     assert "is too long to be looked at" in found.text
 
 
+# What reaches a function by more than its name: operators and their classes, aggregates, views, ranges, functions.
+INDIRECT = """
+CREATE FUNCTION inner_one(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1 + 1';
+CREATE FUNCTION of_key(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN inner_one($1); END';
+CREATE TABLE p (a int) PARTITION BY RANGE (of_key(a));
+CREATE FUNCTION of_operator(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN inner_one($1); END';
+CREATE OPERATOR ~+~ (RIGHTARG = int, FUNCTION = of_operator);
+CREATE TABLE o (a int, b int GENERATED ALWAYS AS (~+~ a) STORED, c float8[]);
+CREATE FUNCTION of_btree(int, int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN inner_one($1) - $2; END';
+CREATE OPERATOR CLASS mine FOR TYPE int USING btree AS OPERATOR 1 <, OPERATOR 3 =, FUNCTION 1 of_btree(int, int);
+CREATE INDEX ON o (a mine);
+CREATE FUNCTION of_hash(int, bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN inner_one($1); END';
+CREATE OPERATOR CLASS hashed FOR TYPE int USING hash AS OPERATOR 1 =, FUNCTION 2 of_hash(int, bigint);
+CREATE TABLE h (a int) PARTITION BY HASH (a hashed);
+CREATE FUNCTION of_sum(int, int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN inner_one($1); END';
+CREATE AGGREGATE total(int) (SFUNC = of_sum, STYPE = int);
+CREATE VIEW v AS SELECT total(a) FROM o;
+CREATE VIEW w AS SELECT * FROM v;
+CREATE MATERIALIZED VIEW m AS SELECT * FROM w WITH NO DATA;
+CREATE FUNCTION of_range(float8, float8) RETURNS float8 IMMUTABLE LANGUAGE plpgsql
+  AS 'BEGIN RETURN inner_one(1); END';
+CREATE TYPE fr AS RANGE (SUBTYPE = float8, SUBTYPE_DIFF = of_range);
+CREATE TABLE r (r fr, EXCLUDE USING gist (r WITH &&));
+CREATE FUNCTION of_body(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN inner_one($1); END';
+CREATE FUNCTION parsed(int) RETURNS int IMMUTABLE LANGUAGE sql RETURN of_body($1);
+CREATE FUNCTION of_call(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN inner_one($1); END';
+CREATE FUNCTION calling(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN public . of_call ($1); END';
+CREATE FUNCTION with_path(int) RETURNS int IMMUTABLE LANGUAGE plpgsql SET search_path = public
+  AS 'BEGIN RETURN public.not_here($1); END';
+CREATE FUNCTION not_here(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN inner_one($1); END';
+CREATE DOMAIN d AS int CHECK (parsed(VALUE) + calling(VALUE) + with_path(VALUE) > 0);
+CREATE FUNCTION of_view(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN inner_one($1); END';
+CREATE VIEW plain AS SELECT of_view(a) FROM o;
+CREATE FUNCTION of_default(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN inner_one($1); END';
+CREATE TABLE t (a int DEFAULT of_default(1), x int CHECK (~+~ x > 0));
+"""
+
+
+def test_what_is_used_through_something_else_is_reported(cluster: Cluster, database: str) -> None:
+    cluster.psql(INDIRECT, database)
+    with cluster.connect(database, options="-c search_path=") as conn:
+        found = {e.function.removeprefix("public.").split("(")[0]: e for e in find_unqualified(conn, "scribe_decoder")}
+    assert {name: entry.used.split(" ")[0] for name, entry in found.items()} == {
+        "of_key": "table",
+        "of_operator": found["of_operator"].used.split(" ")[0],  # a default value, before 15 a column
+        "of_btree": "index",
+        "of_hash": "table",
+        "of_sum": "rule",
+        "of_range": "index",
+        "of_body": "constraint",
+        "of_call": "constraint",
+    }
+    assert {entry.reason for entry in found.values()} == {"names inner_one without its schema"}
+
+
 WRITERS = """
 CREATE TABLE log (x int); CREATE TABLE t (a int, b int, c int);
 CREATE FUNCTION notes(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.log VALUES ($1); RETURN $1; END';

@@ -23,33 +23,70 @@ from scribe.common.dialect import quote_name
 # A function's text; of one that was parsed when it was made (PARSED, since 14), that of its body. What is too long for
 # that stays a text of which nothing is looked at: a server fails at a pattern, or as JSON, of some hundred megabytes.
 _SHORT = "pg_catalog.octet_length(p.prosrc) <= %s AND coalesce(pg_catalog.octet_length(PARSED::text), 0) <= 10000000"
+_HAS_PATH = """(EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS c (entry) WHERE c.entry LIKE 'search\\_path=%%')
+    OR PARSED IS NOT NULL)"""  # names are known there
 _BODY = """coalesce(pg_catalog.substring(CASE WHEN PARSED IS NOT NULL
     THEN pg_catalog.pg_get_functiondef(p.oid) END, '\\n\\s*(?:BEGIN ATOMIC|RETURN ).*'), p.prosrc)"""
-# The functions that generated columns, indexes and domains use, and CHECKs of tables, if those are looked at: their
-# text, and where they are used.
+# What computes something where rows are restored: generated columns, indexes, keys of partitioned tables, materialized
+# views, CHECKs of domains, and those of tables, if they are looked at.
+_COMPUTES = """(
+    r.class = 'pg_catalog.pg_class'::pg_catalog.regclass AND (
+      EXISTS (SELECT FROM pg_catalog.pg_class AS c WHERE c.oid = r.object AND r.sub = 0 AND c.relkind IN ('i','I','p'))
+      OR EXISTS (SELECT FROM pg_catalog.pg_attribute AS a  -- before PostgreSQL 15
+           WHERE a.attrelid = r.object AND a.attnum = r.sub AND a.attgenerated <> ''))
+    OR r.class = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND EXISTS (SELECT FROM pg_catalog.pg_constraint AS k
+         WHERE k.oid = r.object AND (k.contype = 'x' OR k.contype = 'c' AND (k.contypid <> 0 OR %s)))
+    OR r.class = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND EXISTS (SELECT FROM pg_catalog.pg_rewrite AS w
+         JOIN pg_catalog.pg_class AS m ON m.oid = w.ev_class WHERE w.oid = r.object AND m.relkind = 'm')
+    OR r.class = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND EXISTS (SELECT FROM pg_catalog.pg_attrdef AS f
+         JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+         WHERE f.oid = r.object AND a.attgenerated <> ''))"""
+# The functions that it uses: their text, and where they are used. They may be an operator's, an aggregate's, another
+# function's or a view's, support an operator class, or tell how far apart the values of a range are.
 _USED = f"""
+WITH RECURSIVE written AS MATERIALIZED (
+  SELECT p.oid, n.nspname FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+    JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname IN ('sql', 'plpgsql')
+  WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
+    AND p.prorettype NOT IN ('pg_catalog.trigger'::pg_catalog.regtype, 'pg_catalog.event_trigger'::pg_catalog.regtype)
+), supporting AS MATERIALIZED (
+  SELECT s.amproc::pg_catalog.oid AS function, c.oid AS class
+  FROM pg_catalog.pg_amproc AS s JOIN written AS w ON w.oid = s.amproc
+    JOIN pg_catalog.pg_opclass AS c ON c.opcfamily = s.amprocfamily
+), measuring AS MATERIALIZED (
+  SELECT g.rngsubdiff::pg_catalog.oid AS function, i.indexrelid AS index
+  FROM pg_catalog.pg_range AS g JOIN written AS w ON w.oid = g.rngsubdiff
+    JOIN pg_catalog.pg_attribute AS a ON a.atttypid = g.rngtypid
+    JOIN pg_catalog.pg_index AS i ON i.indexrelid = a.attrelid
+), reached (function, class, object, sub) AS (
+  SELECT w.oid, 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid, w.oid, 0 FROM written AS w
+  UNION SELECT r.function, e.class, e.object, e.sub
+  FROM reached AS r, LATERAL (
+    SELECT d.classid, d.objid, d.objsubid FROM pg_catalog.pg_depend AS d
+    WHERE d.refclassid = r.class AND d.refobjid = r.object
+      AND r.class <> 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+      AND (r.class <> 'pg_catalog.pg_class'::pg_catalog.regclass
+        OR EXISTS (SELECT FROM pg_catalog.pg_class AS v WHERE v.oid = r.object AND v.relkind = 'v'))
+      AND d.classid IN ('pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass,
+        'pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_constraint'::pg_catalog.regclass,
+        'pg_catalog.pg_rewrite'::pg_catalog.regclass, 'pg_catalog.pg_attrdef'::pg_catalog.regclass)
+    UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, s.class, 0 FROM supporting AS s
+    WHERE r.class = 'pg_catalog.pg_proc'::pg_catalog.regclass AND s.function = r.object
+    UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, m.index, 0 FROM measuring AS m
+    WHERE r.class = 'pg_catalog.pg_proc'::pg_catalog.regclass AND m.function = r.object
+    UNION ALL SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, w.ev_class, 0 FROM pg_catalog.pg_rewrite AS w
+    WHERE r.class = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND w.oid = r.object
+  ) AS e (class, object, sub)
+), used AS (
+  SELECT r.function, pg_catalog.min(pg_catalog.pg_describe_object(r.class, r.object, r.sub)) AS place
+  FROM reached AS r WHERE {_COMPUTES} GROUP BY 1
+)
 SELECT p.oid::pg_catalog.regprocedure::text, n.nspname,
   CASE WHEN {_SHORT} AND pg_catalog.sum(pg_catalog.octet_length(p.prosrc))
     OVER (ORDER BY pg_catalog.octet_length(p.prosrc), p.oid) <= %s THEN {_BODY} END,
-  EXISTS (SELECT FROM pg_catalog.unnest(p.proconfig) AS c (entry) WHERE c.entry LIKE 'search\\_path=%%')
-    OR PARSED IS NOT NULL,  -- names are known there
-  pg_catalog.min(pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid))
-FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_proc AS p ON p.oid = d.refobjid
-  JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-  JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname IN ('sql', 'plpgsql')
-WHERE d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-  AND (EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indexrelid = d.objid
-         AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
-    OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS k WHERE k.oid = d.objid AND k.contype = 'c'
-         AND (k.contypid <> 0 OR %s) AND d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass)
-    OR EXISTS (SELECT FROM pg_catalog.pg_rewrite AS r JOIN pg_catalog.pg_class AS m ON m.oid = r.ev_class
-         WHERE m.relkind = 'm' AND r.oid = d.objid AND d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass)
-    OR EXISTS (SELECT FROM pg_catalog.pg_attrdef AS f JOIN pg_catalog.pg_attribute AS a
-         ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attgenerated <> ''
-         WHERE f.oid = d.objid AND d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
-           OR a.attrelid = d.objid AND a.attnum = d.objsubid  -- before PostgreSQL 15
-             AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass))
-GROUP BY p.oid, n.nspname, p.prosrc, p.proconfig ORDER BY 1
+  {_HAS_PATH}, u.place
+FROM used AS u JOIN pg_catalog.pg_proc AS p ON p.oid = u.function
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace ORDER BY 1
 """
 # From 17 on, the source computes them with an empty search path itself.
 _QUERIES = """
@@ -64,12 +101,14 @@ ORDER BY 1, 3
 """
 # Functions of these names, with their texts, the shortest first.
 _CALLED = f"""
-SELECT p.proname::text, CASE WHEN {_SHORT} AND pg_catalog.sum(
+SELECT p.oid::pg_catalog.regprocedure::text, n.nspname::text, p.proname::text,
+  CASE WHEN {_SHORT} AND pg_catalog.sum(
     pg_catalog.octet_length(p.prosrc)) OVER (ORDER BY pg_catalog.octet_length(p.prosrc), p.oid) <= %s
-  THEN {_BODY} END
-FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname IN ('sql', 'plpgsql')
+  THEN {_BODY} END, {_HAS_PATH}
+FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
+  JOIN pg_catalog.pg_language AS l ON l.oid = p.prolang AND l.lanname IN ('sql', 'plpgsql')
 WHERE p.proname = ANY (%s) AND p.prorettype <> 'pg_catalog.trigger'::pg_catalog.regtype
-  AND p.pronamespace NOT IN ('pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace)
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema')
 """
 _NAMES = """
 SELECT 'function', proname FROM pg_catalog.pg_proc
@@ -141,20 +180,31 @@ class Unqualified:
         return f"Change {self.function}, or what uses it: a trigger can check the same, and does not act in a restore."
 
 
+@dataclass(frozen=True)
+class _Called:
+    """A function that another one may call; has_path: it finds names by a path of its own, or has them parsed."""
+
+    function: str
+    schema: str
+    text: str
+    has_path: bool
+
+
 def find_unqualified(conn: psycopg.Connection[Any], decoder: str) -> list[Unqualified]:
     """Return the functions that a restore is likely to stop at. decoder_raw's segments look at CHECKs of tables."""
-    used = conn.execute(_for_server(conn, _USED), [_LONGEST, _MOST, decoder == "decoder_raw"]).fetchall()
+    used = conn.execute(_for_server(conn, _USED), [decoder == "decoder_raw", _LONGEST, _MOST]).fetchall()
     queries = conn.execute(_QUERIES, []).fetchall()
     if not used and not queries:
         return []
     names: dict[str, set[str]] = {"function": set(), "relation": set(), "type": set()}
     for kind, name in conn.execute(_NAMES).fetchall():
         names[kind].add(name)
-    found = []
-    writers = _find_writers(conn, [text for _, _, text, _, _ in used if text is not None], names["function"])
+    found = {}
+    bodies = _find_called(conn, [text for _, _, text, _, _ in used if text is not None], names["function"])
+    writers = _find_writers(bodies, names["function"])
     for function, schema, text, has_path, where in used:
         if text is None:
-            found.append(Unqualified(function, schema, where, None, "is too long to be looked at", looked_at=False))
+            found[function] = Unqualified(function, schema, where, None, "is too long to be looked at", looked_at=False)
             continue
         name = None if has_path else first_unqualified(text, names)
         writes = False
@@ -169,42 +219,72 @@ def find_unqualified(conn: psycopg.Connection[Any], decoder: str) -> list[Unqual
         elif _checks_rows(where) and (table := first_read(text, names["relation"])) is not None:
             reason = f"reads {table}, which may hold something else in a restore"
         else:
+            for inner, name in [] if has_path else _unqualified_further(text, bodies, names):
+                reason = f"names {name} without its schema"
+                found.setdefault(inner.function, Unqualified(inner.function, inner.schema, where, name, reason))
             continue
-        found.append(Unqualified(function, schema, where, name, reason, writes=writes))
+        found[function] = Unqualified(function, schema, where, name, reason, writes=writes)
+    results = [found[function] for function in sorted(found)]
     for view, schema, function, text in queries:
         if (name := _first_in_literals(text[:_LONGEST], names)) is not None:
             reason = f"is given a query that names {name} without its schema"
             advice = "Make the view again with the schema's name in that query."
-            found.append(Unqualified(function, schema, f"materialized view {view}", name, reason, advice=advice))
-    return found
+            results.append(Unqualified(function, schema, f"materialized view {view}", name, reason, advice=advice))
+    return results
 
 
 def _for_server(conn: psycopg.Connection[Any], query: str) -> bytes:
     return query.replace("PARSED", "p.prosqlbody" if conn.info.server_version >= 140000 else "NULL").encode()
 
 
-def _find_writers(conn: psycopg.Connection[Any], texts: list[str], functions: set[str]) -> dict[str, str]:
-    """Return the users' functions that these texts call, through others as well, and that write: name and verb."""
-    bodies: dict[str, list[str]] = {}
+def _find_called(conn: psycopg.Connection[Any], texts: list[str], functions: set[str]) -> dict[str, list[_Called]]:
+    """Return the users' functions that these texts call, through others as well, by name, with or without a schema."""
+    bodies: dict[str, list[_Called]] = {}
     new = {name for text in texts for name in calls(text, functions)}
     for _ in range(_CALLS_DEEP):
         if not new:
             break
         bodies |= {name: [] for name in new}
-        for name, text in conn.execute(_for_server(conn, _CALLED), [_LONGEST, _MOST, sorted(new)]).fetchall():
-            bodies[name] += [] if text is None else [text]
-        new = {called for name in new for text in bodies[name] for called in calls(text, functions)} - bodies.keys()
-    verbs = ((name, first_write(text)) for name, found in bodies.items() for text in found)
+        rows = conn.execute(_for_server(conn, _CALLED), [_LONGEST, _MOST, sorted(new)]).fetchall()
+        for function, schema, name, text, has_path in rows:
+            bodies[name] += [] if text is None else [_Called(function, schema, text, has_path)]
+        new = {call for name in new for body in bodies[name] for call in calls(body.text, functions)} - bodies.keys()
+    return bodies
+
+
+def _find_writers(bodies: dict[str, list[_Called]], functions: set[str]) -> dict[str, str]:
+    """Return which of these functions write, themselves or by calling others: name and verb."""
+    verbs = ((name, first_write(body.text)) for name, found in bodies.items() for body in found)
     writers = {name: verb for name, verb in verbs if verb is not None}
     for _ in range(_CALLS_DEEP):
         writers |= {
             name: writers[called]
             for name, found in bodies.items()
-            for text in found
-            for called in calls(text, functions)
+            for body in found
+            for called in calls(body.text, functions)
             if called in writers and name not in writers
         }
     return writers
+
+
+def _unqualified_further(
+    text: str, bodies: dict[str, list[_Called]], names: dict[str, set[str]]
+) -> list[tuple[_Called, str]]:
+    """Return the functions that a text calls by their schemas, through others, too, and a name each does not find."""
+    found: list[tuple[_Called, str]] = []
+    seen: set[str] = set()
+    to_do = [text]
+    while to_do:
+        for schema, name in _calls_by_schema(to_do.pop()):
+            for body in bodies.get(name, []):
+                if body.schema != schema or body.has_path or body.function in seen:
+                    continue
+                seen.add(body.function)
+                if (unknown := first_unqualified(body.text, names)) is not None:
+                    found.append((body, unknown))
+                else:
+                    to_do.append(body.text)
+    return found
 
 
 def _first_in_literals(text: str, names: dict[str, set[str]]) -> str | None:
@@ -249,9 +329,22 @@ def first_write(text: str) -> str | None:
 
 def calls(text: str, functions: set[str]) -> list[str]:
     """Return the names of users' functions that a function's text calls, with or without a schema."""
+    return [
+        name for word, after in itertools.pairwise(_code(text)) if after == "(" and (name := _bare(word)) in functions
+    ]
+
+
+def _calls_by_schema(text: str) -> list[tuple[str, str]]:
+    """Return schema and name of what a function's text calls with both."""
+    tokens = _code(text)
+    ends = (number for number, token in enumerate(tokens) if token == "(" and tokens[max(number - 2, 0)] == ".")
+    return [(_bare(tokens[end - 3]), _bare(tokens[end - 1])) for end in ends if end >= 3]
+
+
+def _code(text: str) -> list[str]:
+    """Return the words and signs of a function's text, without comments and literals."""
     found = (match["name"] or match[0] for match in _TOKEN.finditer(text))
-    tokens = [token for token in found if not token.startswith(("--", "/*", "'"))]
-    return [name for word, after in itertools.pairwise(tokens) if after == "(" and (name := _bare(word)) in functions]
+    return [token for token in found if not token.startswith(("--", "/*", "'"))]
 
 
 def _bare(word: str) -> str:
