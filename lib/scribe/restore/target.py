@@ -601,12 +601,45 @@ def run_database_sql(base: Base, name: str, warn: Callable[[str], None]) -> None
                 warn(f"database settings: {message}")
 
 
+# What can be analyzed with no foreign server being asked, whose rows are part of a parent's statistics. A partitioned
+# table stands for its partitions.
+_ANALYZED = """
+WITH RECURSIVE above AS (
+  SELECT i.inhparent AS oid FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+   WHERE c.relkind = 'f'
+  UNION SELECT i.inhparent FROM above AS a JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = a.oid
+)
+SELECT pg_catalog.format('%I.%I', n.nspname, c.relname)
+FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND c.oid NOT IN (SELECT oid FROM above)
+  AND NOT (c.relispartition AND EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid
+    AND i.inhparent NOT IN (SELECT oid FROM above)))
+ORDER BY c.oid
+"""
+
+
 def finish(name: str, warn: Callable[[str], None]) -> None:
     """Gather statistics, and make everything durable: one commit that is waited for covers all before it."""
     with connect(dbname=name, options=WRITING) as conn:
-        try:
-            conn.execute("ANALYZE")
-        except psycopg.Error as error:
-            warn(f"could not analyze: {' '.join(str(error).split())}")
+        _analyze(conn, warn)
         conn.execute("SET synchronous_commit = on")
         conn.execute("UPDATE scribe.position SET lsn = lsn")
+
+
+def _analyze(conn: psycopg.Connection[Any], warn: Callable[[str], None]) -> None:
+    """Analyze all tables; an owner's function that fails in one, or somebody's lock, keeps no other from it."""
+    names = [row[0] for row in conn.execute(_ANALYZED)]
+    with contextlib.suppress(psycopg.Error):
+        conn.execute(f"ANALYZE (SKIP_LOCKED) {', '.join(names)}".encode())
+        return
+    failed = 0
+    for each in names:
+        try:
+            conn.execute(f"ANALYZE (SKIP_LOCKED) {each}".encode())
+        except psycopg.Error as error:
+            failed += 1
+            if failed == 1:
+                said = " ".join(str(error).split())
+                warn(f"could not analyze {' '.join(each.split())}: {said}")
+    if failed > 1:
+        warn(f"could not analyze {failed - 1} more tables")
