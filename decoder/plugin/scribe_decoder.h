@@ -9,6 +9,7 @@
  *	  scribe_identity.c	how a row of a relation is found again
  *	  scribe_rows.c		row changes as single statements
  *	  scribe_runs.c		runs of row changes as set-based statements
+ *	  scribe_published.c	publications that keep a table from being emptied
  *	  scribe_routes.c	partitions whose rows lie in others in a copy
  *	  scribe_lanes.c	runs of several tables side by side
  *	  scribe_images.c	runs of changes under REPLICA IDENTITY FULL
@@ -279,6 +280,9 @@ extern bool was_routed(const char *name);
 extern void find_identity(Relation rel, ScribeRelation *relation);
 extern void append_same(StringInfo buf, ScribeRelation *relation, bool *compared, Datum *values, bool *nulls);
 extern bool has_clean_image(Oid type);
+
+/* scribe_published.c */
+extern bool append_unpublished(StringInfo quiet, StringInfo loud, Relation rel, ScribeRelation *relation);
 
 /* scribe_routes.c */
 extern Oid	find_route(Oid relid);

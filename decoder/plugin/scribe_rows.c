@@ -68,6 +68,32 @@ quiet_relation(ScribeState *state, ScribeRelation *relation)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * Publications keep nobody from emptying the table in a copy.
+ */
+static void
+quiet_publications(ScribeState *state, Relation rel, ScribeRelation *relation)
+{
+	StringInfoData quiet;
+	StringInfoData loud;
+	MemoryContext old;
+
+	initStringInfo(&quiet);
+	initStringInfo(&loud);
+	if (!append_unpublished(&quiet, &loud, rel, relation))
+		return;
+	run_end(state);
+	output_begin(state);
+	appendStringInfoString(&state->out, "-- pg_scribe: no DELETE is published, since one might be refused\n");
+	appendStringInfoString(&state->out, quiet.data);
+
+	old = MemoryContextSwitchTo(state->txn_cxt);
+	if (state->loud == NULL)
+		state->loud = makeStringInfo();
+	appendStringInfoString(state->loud, loud.data);
+	MemoryContextSwitchTo(old);
+}
+
 void
 restore_triggers(ScribeState *state)
 {
@@ -343,6 +369,7 @@ empty_relations(ScribeState *state, List *relids)
 		else if (relation_is_written(state, rel, relation))
 		{
 			quiet_relation(state, relation);
+			quiet_publications(state, rel, relation);
 			output_begin(state);
 			appendStringInfo(&state->out, "-- pg_scribe: %s is emptied, so that nothing is computed here\n"
 							 "DELETE FROM ONLY %s; -- * rows", relation->own_name, relation->own_name);
