@@ -29,6 +29,8 @@ typedef struct Audit
 	bool		exact;
 	char	   *reason;
 	char	   *role;
+	const char *role_now;		/* what that role is called where the row is in the WAL */
+	TimestampTz at;
 	char	   *session_role;
 	char	   *client_addr;
 	char	   *application_name;
@@ -163,12 +165,13 @@ read_audit(Audit *audit, Relation rel, HeapTuple tuple)
 	Datum		exact = audit_column(rel, tuple, "exact", BOOLOID, &isnull);
 
 	audit->exact = isnull || DatumGetBool(exact);
+	audit->at = DatumGetTimestampTz(audit_column(rel, tuple, "at", TIMESTAMPTZOID, &isnull));
 	audit->kind = audit_text(rel, tuple, "kind");
 	audit->tag = audit_text(rel, tuple, "tag");
 	audit->identity = audit_text(rel, tuple, "object_identity");
 	audit->statement = audit_text(rel, tuple, "statement");
 	audit->reason = audit_text(rel, tuple, "reason");
-	audit->role = audit_text(rel, tuple, "role");
+	audit->role_now = audit->role = audit_text(rel, tuple, "role");
 	audit->session_role = audit_text(rel, tuple, "session_role");
 	audit->client_addr = audit_text(rel, tuple, "client_addr");
 	audit->application_name = audit_text(rel, tuple, "application_name");
@@ -574,6 +577,7 @@ static void
 write_block(ScribeState *state, Audit *audit)
 {
 	StringInfo	out = &state->out;
+	struct Facts *old;
 	bool		super;
 	bool		lent;
 
@@ -585,6 +589,7 @@ write_block(ScribeState *state, Audit *audit)
 		return;
 	}
 
+	old = shared_names_back(state, audit->role ? audit->role : "", audit->statement, audit->at, &audit->role_now);
 	output_begin(state);
 	empty_announced(state);
 	if (is_own(audit))
@@ -608,7 +613,7 @@ write_block(ScribeState *state, Audit *audit)
 	appendStringInfoChar(out, '\n');
 
 	append_firing(out, audit, true);
-	super = audit->role && was_superuser(audit->role);
+	super = audit->role && was_superuser(audit->role_now);
 	lent = audit->role && append_loan(out, audit, super);
 	append_settings(out, audit);
 	if (audit->search_path)
@@ -633,6 +638,8 @@ write_block(ScribeState *state, Audit *audit)
 	appendStringInfoString(out, "-- ddl end");
 	state->ddl++;
 	output_end_line(state);
+	if (old != NULL)
+		shared_names_again(state, old);
 }
 
 static void
@@ -727,58 +734,6 @@ quiet_relids(ScribeState *state, List *relids)
 }
 
 /*
- * Does a statement take from somebody what schema changes need?
- */
-static bool
-takes_rights(const Audit *audit)
-{
-	static const char *const words[] = {"CREATE", "USAGE", "EXECUTE", "REFERENCES", "TRIGGER", "ALL"};
-
-	if (strcmp(audit->tag, "DROP OWNED") == 0 || strcmp(audit->tag, "REASSIGN OWNED") == 0)
-		return true;
-	if (audit->statement == NULL)
-		return false;
-	if (strcmp(audit->tag, "REVOKE") == 0)
-	{
-		for (int i = 0; i < (int) lengthof(words); i++)
-			if (strcasestr(audit->statement, words[i]) != NULL)
-				return true;
-		return false;
-	}
-	/* a table's owner does not change beside somebody who has it locked */
-	return strncmp(audit->tag, "ALTER ", 6) == 0 && strcmp(audit->tag, "ALTER TABLE") != 0 &&
-		strcasestr(audit->statement, "OWNER") != NULL;
-}
-
-/*
- * A statement needs what its role was allowed to do, and is run again after
- * what another transaction took away that was committed first.  Roles and
- * memberships are as they were, see scribe_shared.c; privileges on objects, and
- * who owns them, are not.
- */
-static void
-look_at_rights(ScribeState *state, const Audit *audit, XLogRecPtr lsn)
-{
-	HeapTuple	role;
-
-	if (takes_rights(audit))
-	{
-		state->taken = state->txn->final_lsn;
-		state->taken_by = state->txn->xid;
-	}
-	else if (lsn < state->taken && state->taken_by != state->txn->xid && audit->role != NULL && !is_own(audit))
-	{
-		role = SearchSysCache1(AUTHNAME, CStringGetDatum(audit->role));
-		if (!HeapTupleIsValid(role))
-			return;
-		if (!((Form_pg_authid) GETSTRUCT(role))->rolsuper)
-			output_warning(state, "%s by role %s may not be allowed where it is restored: another transaction took privileges or "
-						   "an owner's rights away before this one ended; take a new base", audit->tag, audit->role);
-		ReleaseSysCache(role);
-	}
-}
-
-/*
  * A row was added to scribe.ddl_history; lsn: its place in the WAL.
  */
 void
@@ -800,7 +755,9 @@ write_ddl(ScribeState *state, Relation rel, HeapTuple tuple, XLogRecPtr lsn)
 		write_inexact(state, &audit);
 	else if (strcmp(audit.kind, "ddl") == 0)
 	{
-		look_at_rights(state, &audit, lsn);
+		meanwhile_note(state, audit.tag, audit.statement);
+		if (!is_own(&audit))
+			meanwhile_look(state, audit.tag, audit.statement, audit.role, audit.search_path, lsn);
 		announce(state, audit.relids);
 		unseen_look(state);
 		unseen_take_back(state, audit.tag, audit.identity, audit.relids);

@@ -154,6 +154,7 @@ scribe_startup(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool i
 	run_init(&state->run, &state->out);
 	relations_init(state);
 	shared_init(state);
+	meanwhile_init(state);
 	unseen_init(state);
 	unrecorded_init();
 	pin_settings(state);

@@ -15,6 +15,7 @@
  *	  scribe_images.c	runs of changes under REPLICA IDENTITY FULL
  *	  scribe_pieces.c	rows too large for one statement
  *	  scribe_ddl.c		rows of scribe.ddl_history as DDL blocks
+ *	  scribe_meanwhile.c	statements that need what others took away meanwhile
  *	  scribe_pick.c		the statement that ran, out of a string of several
  *	  scribe_text.c		is a statement's text safe for psql?
  *	  scribe_create.c	CREATE TABLE and the like from the catalog
@@ -233,8 +234,7 @@ typedef struct ScribeState
 	bool		ending;			/* the transaction's last look at them */
 	char	   *session;		/* who changed rows, in txn_cxt, or NULL */
 	bool		made_known;		/* this transaction has made sure of scribe.made */
-	XLogRecPtr	taken;			/* where the last transaction that took rights away was committed */
-	TransactionId taken_by;		/* its id */
+	struct Meanwhile *meanwhile;	/* what other transactions took away */
 } ScribeState;
 
 /* scribe_output.c */
@@ -341,6 +341,12 @@ extern bool append_pieces(StringInfo buf, ScribeColumn *column, Datum value);
 extern void write_ddl(ScribeState *state, Relation rel, HeapTuple tuple, XLogRecPtr lsn);
 extern void write_own(ScribeState *state, const char *tag, const char *role, const char *text);
 
+/* scribe_meanwhile.c */
+extern void meanwhile_init(ScribeState *state);
+extern void meanwhile_note(ScribeState *state, const char *tag, const char *statement);
+extern void meanwhile_look(ScribeState *state, const char *tag, const char *statement, const char *role, const char *path,
+						   XLogRecPtr lsn);
+
 /* scribe_pick.c */
 extern char *pick_statement(const char *text, const char *tag, const char *identity,
 							List *relids, int *fitting);
@@ -349,6 +355,8 @@ extern char *pick_statement(const char *text, const char *tag, const char *ident
 extern bool text_is_plain(const char *text);
 extern char *text_without_concurrently(const char *text, const char *tag);
 extern char *text_with_escape_strings(const char *text);
+extern bool text_names(const char *text, const char *name);
+extern List *text_taken_names(const char *text, const char *tag);
 
 /* scribe_create.c */
 extern bool of_this_transaction(ScribeState *state, TransactionId xid);
@@ -389,5 +397,8 @@ extern void shared_look(ScribeState *state);
 extern void shared_look_again(ScribeState *state);
 extern void shared_committed(ScribeState *state);
 extern bool shared_has_role(Oid role);
+extern struct Facts *shared_names_back(ScribeState *state, const char *role, const char *text, TimestampTz at,
+									   const char **now);
+extern void shared_names_again(ScribeState *state, struct Facts *old);
 
 #endif							/* SCRIBE_DECODER_H */

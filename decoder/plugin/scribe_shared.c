@@ -46,12 +46,28 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+/*
+ * A role's new name is in the WAL before anybody sees it: its COMMIT waits for
+ * the disk, and for a synchronous standby.  What runs meanwhile names it as
+ * before, and follows it in the WAL.
+ */
+#define RENAMES_KEPT 64
+#define RENAME_UNSEEN_MS (5 * 60 * 1000)	/* nobody waits longer for a standby than that, who also changes schemas */
+
 struct Shared
 {
 	ScribeState *state;
 	Facts	   *facts;			/* NULL until the first transaction */
 	bool		outside;		/* something changed outside this transaction, which may see it only later on */
 	bool		with_passwords;
+
+	int			nrenamed;
+	struct
+	{
+		Oid			role;
+		NameData	was;
+		TimestampTz at;			/* when the transaction that noticed it was committed */
+	}			renamed[RENAMES_KEPT];	/* the latest takes the place of the oldest */
 
 	/* changes without an invalidation: settings and comments */
 	TransactionId xmax;			/* of the snapshot when they were last looked at */
@@ -644,6 +660,32 @@ keep_spaces(struct Shared *shared, Facts *now)
 	shared->outside = true;
 }
 
+static void
+note_renames(struct Shared *shared, Facts *was, Facts *now)
+{
+	for (int i = 0; i < was->n && was->items[i].kind == FACT_ROLE; i++)
+	{
+		const char *name = fact_name(now, FACT_ROLE, was->items[i].a);
+		int			place = shared->nrenamed % RENAMES_KEPT;
+
+		if (name == NULL || was->items[i].value == NULL || strcmp(name, was->items[i].value) == 0)
+			continue;
+		shared->renamed[place].role = was->items[i].a;
+		shared->renamed[place].at = txn_commit_time(shared->state->txn);
+		namestrcpy(&shared->renamed[place].was, was->items[i].value);
+		shared->nrenamed++;
+	}
+}
+
+static bool
+has_role_named(Facts *facts, const char *name)
+{
+	for (int i = 0; i < facts->n && facts->items[i].kind == FACT_ROLE; i++)
+		if (facts->items[i].value != NULL && strcmp(facts->items[i].value, name) == 0)
+			return true;
+	return false;
+}
+
 /*
  * Read what is known again, and write what is different.
  */
@@ -664,6 +706,7 @@ compare_now(struct Shared *shared)
 	if (shared->state->begun && !shared->state->ending && spaces_differ(shared->facts, now))
 		keep_spaces(shared, now);
 	write_shared(shared->state, shared->facts, now);
+	note_renames(shared, shared->facts, now);
 	MemoryContextDelete(shared->facts->cxt);
 	shared->facts = now;
 }
@@ -689,6 +732,55 @@ void
 shared_look_again(ScribeState *state)
 {
 	compare_now(state->shared);
+}
+
+/*
+ * A statement ran as a role, or names one, that had a name which nobody has any
+ * more: let it have that name again while the statement runs.  Return the facts
+ * that hold then, for shared_names_again(), or NULL if no name was given back.
+ * at: when the statement was recorded; now: becomes the role's name.
+ */
+Facts *
+shared_names_back(ScribeState *state, const char *role, const char *text, TimestampTz at, const char **now)
+{
+	struct Shared *shared = state->shared;
+	Facts	   *old = NULL;
+
+	for (int i = Min(shared->nrenamed, RENAMES_KEPT) - 1; i >= 0; i--)
+	{
+		const char *was = NameStr(shared->renamed[i].was);
+		const char *name = fact_name(shared->facts, FACT_ROLE, shared->renamed[i].role);
+
+		if (name == NULL || TimestampDifferenceExceeds(shared->renamed[i].at, at, RENAME_UNSEEN_MS) ||
+			has_role_named(old ? old : shared->facts, was) ||
+			!(strcmp(role, was) == 0 || text_names(text, was)) || text_names(text, name))
+			continue;
+		if (old == NULL)
+		{
+			old = make_facts(state->ctx->context);
+			for (int k = 0; k < shared->facts->n; k++)
+			{
+				const Fact *fact = &shared->facts->items[k];
+
+				add_fact(old, fact->kind, fact->a, fact->b, fact->c, fact->key, fact->value);
+			}
+		}
+		if (strcmp(role, was) == 0)
+			*now = name;
+		for (int k = 0; k < old->n; k++)
+			if (old->items[k].kind == FACT_ROLE && old->items[k].a == shared->renamed[i].role)
+				old->items[k].value = was;
+	}
+	if (old != NULL)
+		write_shared(state, shared->facts, old);
+	return old;
+}
+
+void
+shared_names_again(ScribeState *state, Facts *old)
+{
+	write_shared(state, old, state->shared->facts);
+	MemoryContextDelete(old->cxt);
 }
 
 /*

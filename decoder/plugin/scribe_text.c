@@ -562,3 +562,129 @@ text_with_escape_strings(const char *text)
 	}
 	return at == NULL ? NULL : out.data;
 }
+
+/*
+ * Does a name stand in a text, in either case, as a word or quoted?  It may do
+ * so within something else.
+ */
+bool
+text_names(const char *text, const char *name)
+{
+	char	   *written = palloc(2 * strlen(name) + 1);
+	char	   *end = written;
+	bool		found = false;
+
+	for (const char *at = name; *at; at++)
+	{
+		if (*at == '"')
+			*end++ = '"';
+		*end++ = *at;
+	}
+	*end = '\0';
+	for (const char *at = strcasestr(text, written); at != NULL && !found; at = strcasestr(at + 1, written))
+		found = !(is_name_part(*written) && at > text && is_name_part(at[-1])) &&
+			!(end > written && is_name_part(end[-1]) && is_name_part(at[end - written]));
+	pfree(written);
+	return found;
+}
+
+#define OPERATOR_CHARACTERS "+-*/<>=~!@#%^&|`?"
+
+/*
+ * The last part of the name that begins at token, without its quotes; NULL if
+ * that is none.  *token becomes what follows.
+ */
+static char *
+last_part(Scan *scan, Token *token)
+{
+	char	   *name = NULL;
+
+	if (strspn(token->start, OPERATOR_CHARACTERS) > 0)
+	{
+		name = pnstrdup(token->start, strspn(token->start, OPERATOR_CHARACTERS));
+		scan->at = token->start + strlen(name);
+		*token = next_of_grammar(scan);
+		return name;
+	}
+	while (token->kind == TOKEN_WORD || (token->kind == TOKEN_QUOTED && *token->start == '"'))
+	{
+		bool		quoted = token->kind == TOKEN_QUOTED;
+		char	   *end;
+
+		end = name = palloc(token->len + 1);
+		for (const char *at = token->start + quoted; at < token->start + token->len - quoted; at++)
+		{
+			*end++ = *at;
+			at += quoted && *at == '"';
+		}
+		*end = '\0';
+		*token = next_of_grammar(scan);
+		if (!is_char(token, '.'))
+			break;
+		*token = next_of_grammar(scan);
+		if (strspn(token->start, OPERATOR_CHARACTERS) > 0)
+			return last_part(scan, token);
+	}
+	return name;
+}
+
+static bool
+has_rename(Scan scan)
+{
+	for (;;)
+	{
+		Token		token = next_of_grammar(&scan);
+
+		if (token.kind == TOKEN_END || token.kind == TOKEN_BAD)
+			return false;
+		if (is_word(&token, "rename"))
+			return true;
+		if (is_word(&token, "set"))
+		{
+			token = next_of_grammar(&scan);
+			if (is_word(&token, "schema"))
+				return true;
+		}
+	}
+}
+
+/*
+ * The names, without their schemas, that what an ALTER renames or moves, or
+ * what a DROP names, had before.
+ */
+List *
+text_taken_names(const char *text, const char *tag)
+{
+	Scan		scan = {text, 0};
+	Token		token;
+	List	   *names = NIL;
+	bool		drop = strncmp(tag, "DROP ", 5) == 0;
+
+	if (!drop && !has_rename(scan))
+		return NIL;
+	token = next_of_grammar(&scan);
+	for (const char *word = tag; *word; word += strcspn(word, " "), word += *word == ' ')
+	{
+		if (is_word(&token, "procedural"))
+			token = next_of_grammar(&scan);
+		if (!take_word(&scan, &token, pnstrdup(word, strcspn(word, " "))))
+			return NIL;
+	}
+	if (drop && is_word(&token, "if"))
+	{
+		token = next_of_grammar(&scan);
+		(void) take_word(&scan, &token, "exists");
+	}
+	for (;;)
+	{
+		char	   *name = last_part(&scan, &token);
+
+		if (name != NULL)
+			names = lappend(names, name);
+		while (drop && token.kind != TOKEN_END && token.kind != TOKEN_BAD && !(is_char(&token, ',') && token.depth == 0))
+			token = next_of_grammar(&scan);
+		if (!drop || !is_char(&token, ','))
+			return names;
+		token = next_of_grammar(&scan);
+	}
+}

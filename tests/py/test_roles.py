@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
-from cluster import Cluster, temporary_cluster
+from cluster import Cluster, poll, temporary_cluster
 from compare import assert_equal
 from restoring import TABLES, Target
 from source import Scribe
@@ -255,3 +257,70 @@ def test_memberships_that_were_turned_round_stop_no_restore(scribe: Scribe, deco
         scribe.close()
         for name in ("_a", "_b", ""):
             cluster.psql(f"DROP ROLE {prefix}{name}")
+
+
+def commits_wait(conn: psycopg.Connection, look: psycopg.Connection) -> bool:
+    """Return whether a COMMIT of conn waits for a standby: after a reload the checkpointer has to say so first."""
+    pid, query = conn.info.backend_pid, "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
+    with ThreadPoolExecutor() as pool:
+        probe = pool.submit(conn.execute, "SELECT pg_logical_emit_message(true, 'probe', '')")
+        while not probe.done():
+            if look.execute(query, [pid]).fetchone() == ("SyncRep",):
+                conn.cancel()
+                probe.result()
+                return True
+    return False
+
+
+def test_a_role_whose_new_name_nobody_sees_yet_is_found_by_its_old_one(scribe: Scribe) -> None:
+    """The rename is in the WAL, and its COMMIT waits for a standby: what runs meanwhile names the role as before."""
+    cluster, prefix = scribe.cluster, f"{scribe.dbname}_unseen"
+    roles = [f"{prefix}_a", f'"{prefix} ""B"""', f"{prefix}_c"]
+    tables = "".join(f"CREATE TABLE t{n} (id int PRIMARY KEY);" for n in range(3))
+    cluster.psql("".join(f"CREATE ROLE {role};" for role in roles))
+    cluster.psql(f"{tables} GRANT CREATE ON SCHEMA public TO {roles[2]}", scribe.dbname)
+    renames = "".join(f"ALTER ROLE {role} RENAME TO {prefix}_new_{n};" for n, role in enumerate(roles))
+    try:
+        scribe.run("scribe-init")
+        scribe.start_stream()
+        with (
+            cluster.connect(scribe.dbname, options="-c synchronous_commit=local") as conn,
+            cluster.connect(scribe.dbname) as renaming,
+            ThreadPoolExecutor() as pool,
+        ):
+            cluster.psql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+            cluster.psql("SELECT pg_reload_conf()")
+            try:
+                poll(lambda: commits_wait(renaming, conn), 30, "commits that wait")
+                waiting = pool.submit(renaming.execute, f"DO $$BEGIN {renames} END$$".encode())
+                waits = f"SELECT wait_event = 'SyncRep' FROM pg_stat_activity WHERE pid = {renaming.info.backend_pid}"
+                poll(lambda: cluster.value(waits), 30, "the COMMIT that waits")
+                for statement in (
+                    f"GRANT SELECT ON t0 TO {roles[0]}",
+                    f"ALTER TABLE t1 OWNER TO {roles[1]}",
+                    f"CREATE POLICY p ON t2 TO {roles[0]}, {roles[1]}",
+                    f"SET ROLE {roles[2]}",
+                    "CREATE TABLE t3 (id int PRIMARY KEY)",
+                    "RESET ROLE",
+                ):
+                    conn.execute(statement.encode())
+                assert not waiting.done()
+            finally:
+                cluster.psql("ALTER SYSTEM RESET synchronous_standby_names")
+                cluster.psql("SELECT pg_reload_conf()")
+            waiting.result(timeout=60)
+            conn.execute(f"GRANT INSERT ON t0 TO {prefix}_new_1, {prefix}_new_2".encode())
+        scribe.run("scribe-rotate", "--wait-lsn", "current")
+        source = cluster.dump(scribe.dbname)
+        with temporary_cluster() as other:
+            there = Scribe(other, "copy", scribe.archive)
+            there.run("scribe-restore", "-d", "copy")
+            assert_equal(source, other.dump("copy"), ("source", "scribe-restore"))
+            other.dropdb("copy")
+            psql_globals(scribe, other)
+            there.restore_with_psql("copy")
+            assert_equal(source, other.dump("copy"), ("source", "psql alone"))
+    finally:
+        scribe.close()
+        for name in (*roles, *(f"{prefix}_new_{n}" for n in range(3))):
+            cluster.psql(f"DROP ROLE IF EXISTS {name}")

@@ -539,6 +539,35 @@ def test_rights_that_are_taken_away_meanwhile_are_told(scribe: Scribe, cluster: 
     cluster.psql("DROP OWNED BY scribe_test_maker; DROP ROLE scribe_test_maker", scribe.dbname)
 
 
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_names_that_are_taken_away_meanwhile_are_told(scribe: Scribe, cluster: Cluster, decoder: str) -> None:
+    """In the order of commits, an earlier statement comes after the type it names has got another name."""
+    scribe.settings["SCRIBE_DECODER"] = decoder
+    cluster.psql(
+        "CREATE SCHEMA made; CREATE TYPE made.mood AS ENUM ('a'); CREATE DOMAIN \"Other\" AS int;"
+        "CREATE TYPE gone AS (a int); CREATE SCHEMA s; CREATE TABLE s.t (id int PRIMARY KEY)",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    for statement, taken, told in (
+        ("CREATE TABLE x (id int PRIMARY KEY, m made.mood)", "ALTER TYPE made.mood RENAME TO feeling", "dropped mood "),
+        ('COMMENT ON DOMAIN "Other" IS $$$$', 'ALTER DOMAIN public . "Other" SET SCHEMA made', "dropped Other "),
+        ("SET search_path = s; ALTER TABLE t ADD b int", "ALTER SCHEMA s RENAME TO s2", "dropped s "),
+        ("CREATE TABLE y (id int PRIMARY KEY, mood int)", "DROP TYPE /* , */ IF EXISTS no, gone", ""),
+        ("CREATE TABLE z (id int PRIMARY KEY, feeling int)", "ALTER TYPE made.feeling ADD VALUE 'b'", ""),
+    ):
+        with cluster.connect(scribe.dbname, autocommit=False) as conn:
+            conn.execute(statement.encode())
+            cluster.psql(f"SET lock_timeout = '10s'; {taken}", scribe.dbname)
+            conn.commit()
+        said = scribe.run("scribe-rotate", "--wait-lsn", "current").stderr
+        found = [line for line in said.splitlines() if " may find " in line]
+        now = [line for line in found if "could not be recorded" not in line]  # else it is the last one's flag
+        assert len(now) == bool(told) and told in "".join(now), (statement, said)
+    assert scribe.run("scribe-check", "--only", "ddl", check=False).returncode == 2
+
+
 def test_rows_go_where_their_table_is_when_their_transaction_ends(scribe: Scribe, targets: tuple[str, str]) -> None:
     """ALTER SCHEMA waits for no change of rows, and is replayed before one whose transaction ends later."""
     cluster, dbname = scribe.cluster, scribe.dbname

@@ -204,6 +204,7 @@ def read_knowledge(spool: Spool) -> Knowledge:
             store=set(value["store"]),
             made=set(value.get("made", ())),
             publication=value["publication"],
+            taken=[(name, lsn, xid) for name, lsn, xid in value.get("taken", ())],
         )
     except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
         raise ScribeError(
@@ -228,6 +229,7 @@ def write_knowledge(spool: Spool, knowledge: Knowledge) -> None:
             "store": sorted(knowledge.store),
             "made": sorted(knowledge.made),
             "publication": knowledge.publication,
+            "taken": knowledge.taken,
         },
     )
 

@@ -195,7 +195,7 @@ def flag_losses(conn: psycopg.Connection[Any], warnings: Iterable[str]) -> None:
     """Let scribe-check see what only the stream knows: the warnings of a segment that tell of a loss."""
     for warning in dict.fromkeys(warnings):
         if _LOST.match(warning) and has_function(conn, "flag_lost"):
-            conn.execute("SELECT scribe.flag_lost(%s)", [warning.removeprefix(LOSS)])
+            conn.execute("SELECT scribe.flag_lost(%s)", [warning.removeprefix(LOSS).removesuffix("; take a new base")])
 
 
 def sent_lsn(conn: psycopg.Connection[Any], slot: str) -> str | None:

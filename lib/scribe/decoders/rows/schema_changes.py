@@ -69,6 +69,7 @@ class Audit:
     search_path: str | None
     settings: list[str]
     relids: list[int]
+    place: int = 0  # an LSN: where it was recorded
     session_role: str | None = None
     client_addr: str | None = None
     application_name: str | None = None
@@ -106,6 +107,7 @@ def read_audit(relation: Relation, row: Row) -> Audit:
         search_path=texts.get("search_path"),
         settings=settings,
         relids=[int(item) for item in parse_array(texts.get("relids")) if item],
+        place=int(texts.get("id") or 0),
         session_role=texts.get("session_role"),
         client_addr=texts.get("client_addr"),
         application_name=texts.get("application_name"),

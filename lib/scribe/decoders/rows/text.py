@@ -18,6 +18,7 @@ from typing import Any
 from scribe.common.lsn import format_lsn
 from scribe.decoders.base import Text
 from scribe.decoders.pgmessages import MISSING, DamageError, Relation, Row
+from scribe.decoders.rows.meanwhile import KEPT, Taken, find_taken, taken_names
 from scribe.decoders.rows.runs import Deletes, Images, Inserts, Run, Updates
 from scribe.decoders.rows.schema_changes import Audit, create_block, ddl_block, one_line, read_audit
 from scribe.decoders.rows.statements import NotSureError, choose, statement_number
@@ -43,7 +44,7 @@ class Knowledge:
 
     made: relations made on the strength of rows, whose creation may still be told.
     audit and store: OIDs that scribe.ddl_history and scribe.table_facts have, or had before they were recreated; nobody
-    else's table is taken for them. publication: the one the stream is of.
+    else's table is taken for them. publication: the one the stream is of. taken: names that transactions took away.
     """
 
     relations: dict[int, Relation] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class Knowledge:
     store: set[int] = field(default_factory=set)
     made: set[int] = field(default_factory=set)
     publication: str = ""
+    taken: list[Taken] = field(default_factory=list)
     changed: bool = False
 
 
@@ -71,6 +73,7 @@ class Translator(Text):
         self._tables: dict[int, Table] = {}
         self._out: list[bytes] = []
         self._run: Run | None = None
+        self._xid = self._commit_lsn = 0
         self._reset()
 
     def save(self) -> None:
@@ -115,6 +118,7 @@ class Translator(Text):
 
     def _begin(self, xid: int, commit_lsn: int, time: str) -> None:
         self._reset()
+        self._xid, self._commit_lsn = xid, commit_lsn
         self._out.append(f"BEGIN; -- xid {xid} commit {format_lsn(commit_lsn)} time {time}\n".encode())
 
     def _mark(self, name: bytes) -> None:
@@ -503,12 +507,25 @@ class Translator(Text):
             self._warn(f"{audit.tag} could not be carried: {error}; take a new base")
             return
         self._warn_regrouped(audit, text)
+        self._warn_taken(audit, text)
         if (audit.reason or "").startswith(_EMPTIED):
             self._emptied.update(audit.relids)
         if (audit.reason or "").startswith(_ABSENT):
             self._absent.update(audit.relids)
         self._write(ddl_block(audit, text, why))
         self._counts["ddl"] += 1
+
+    def _warn_taken(self, audit: Audit, text: str) -> None:
+        """Flag a statement that names what another transaction took away, and note what this one does."""
+        if names := taken_names(text, audit.tag):
+            taken = [*self._known.taken, *((name, self._commit_lsn, self._xid) for name in names)]
+            self._known.taken, self._known.changed = taken[-KEPT:], True
+        name = find_taken(self._known.taken, (text, audit.search_path or ""), audit.place, self._xid)
+        if name is not None and not (audit.reason or "").startswith("own: "):
+            self._warn(
+                f"{audit.tag} may find something else or nothing where it is restored: another transaction renamed, "
+                f"moved or dropped {name} before this one ended; take a new base"
+            )
 
     def _warn_regrouped(self, audit: Audit, text: str) -> None:
         """Flag partitions that take along, or bring, rows that a copy has in others."""
