@@ -78,6 +78,14 @@ def test_a_renamed_database_is_followed(shop: Scribe) -> None:
     shop.cluster.query(f"ALTER DATABASE {name} RENAME TO {name}_new")
     shop.dbname = f"{name}_new"
     goes_on(shop, 2)
+    shop.run("scribe-dump")  # whose base is the archive's, for retention, too
+    shop.run("scribe-verify", "--read", "all")
+    shop.cluster.query(f"SELECT pg_drop_replication_slot('{shop.slot}')")
+    is_broken(shop, "does not exist")
+    begins_anew(shop)
+    shop.run("scribe-verify", "--read", "all")
+    meta = json.loads((max((shop.archive / "base").iterdir()) / "meta.json").read_text())
+    assert meta["database"] == shop.dbname
 
 
 def test_a_database_made_anew_under_its_name_begins_a_new_chain(shop: Scribe) -> None:

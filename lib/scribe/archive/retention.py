@@ -105,11 +105,19 @@ def days_before(moment: datetime, days: int) -> datetime:
 
 
 def find_foreign(manifest: Mapping[str, Any], identity: Mapping[str, Any]) -> str | None:
-    """Return what shows that a manifest belongs to another archive, None where it belongs to this one."""
+    """Return what shows that a manifest belongs to another archive, None where it belongs to this one.
+
+    The archive, its bases and segments keep the name that the database had when the archive began; metadata have the
+    one that it has, and its OID.
+    """
     for key in ("system_identifier", "database"):
-        if manifest[key] != identity[key]:
+        if manifest[key] != identity[key] and not (key == "database" and _is_renamed(manifest, identity)):
             return f"{key.replace('_', ' ')} {manifest[key]}, the archive's is {identity[key]}"
     return None
+
+
+def _is_renamed(manifest: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+    return identity["database_oid"] is not None and manifest.get("database_oid") == identity["database_oid"]
 
 
 def read_contents(archive: Archive, identity: Mapping[str, Any]) -> Contents:

@@ -349,6 +349,8 @@ def take_base(
     directory.mkdir(mode=files.DIRECTORY_MODE)
     try:
         manifest = _fill(directory, stamp, conn, export=export, request=request, talk=talk, gate=gate, known=known)
+        if archive.exists():  # as segments do, also if the database has another name by now
+            manifest["database"] = archive.identity()["database"]
         write_manifest("base", directory / "manifest.json", manifest)
         _sync_tree(directory)
         announce(stamp)

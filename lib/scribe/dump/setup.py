@@ -312,7 +312,8 @@ def _begin_chain(archive: Archive, conn: psycopg.Connection[Any], options: Optio
             keep(spool)
             largeobjects.write_state(archive.spool, objects)
             spool.write_id(intent["spool_id"])
-            archive.write_identity(describe(conn, options, intent["spool_id"], begun))
+            name = state.identity["database"] if state.identity else None
+            archive.write_identity(describe(conn, options, intent["spool_id"], begun, name))
         except BaseException:
             _undo_quietly(archive, conn, intent, talk)
             raise
@@ -414,13 +415,15 @@ def set_spool_aside(archive: Archive, talk: Talker) -> None:
     files.sync_directory(archive.spool)
 
 
-def describe(conn: psycopg.Connection[Any], options: Options, spool_id: str, begun: int) -> dict[str, Any]:
-    """Return archive.json for a chain that begins at LSN begun."""
+def describe(
+    conn: psycopg.Connection[Any], options: Options, spool_id: str, begun: int, name: str | None = None
+) -> dict[str, Any]:
+    """Return archive.json for a chain that begins at LSN begun; name: the database's, in an archive that is there."""
     server = inspect(conn)
     return {
         "format_version": FORMAT_VERSION,
         "system_identifier": server.system_identifier,
-        "database": server.database,
+        "database": name or server.database,
         "database_oid": server.database_oid,
         "slot": options.slot,
         "decoder": f"{options.plugin} {DECODER_VERSION}",
