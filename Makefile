@@ -94,12 +94,12 @@ check-faults: dev  ## kill anything at any instant: random but reproducible roun
 
 .PHONY: check-store-faults
 check-store-faults: dev  ## kill, stop and slow an object store and who sends to it: ROUNDS= SEED= RECORD= ONLY=TEXT,...
-	@tools/with-scratch $(PY) tests/faults/store.py --rounds $(or $(ROUNDS),45) $(if $(SEED),--seed $(SEED)) \
+	@tools/with-scratch $(PY) tests/faults/store.py --rounds $(or $(ROUNDS),45) $(if $(SEED),--seed $(SEED)) $(if $(BASES),--bases $(BASES)) \
 	    $(if $(RECORD),--record $(RECORD)) --only '$(ONLY)'
 
 .PHONY: check-chaos
-check-chaos: dev  ## everything at once, then every base restored to every later mark: MINUTES= SEED= DECODER= TOLD=1
-	@$(PY) tests/chaos/run.py --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) \
+check-chaos: dev  ## everything at once, then every base restored to every later mark: MINUTES= SEED= BASES= DECODER= TOLD=1
+	@$(PY) tests/chaos/run.py --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED)) $(if $(BASES),--bases $(BASES)) \
 	    $(if $(DECODER),--decoder $(DECODER)) $(if $(TOLD),--told)
 
 .PHONY: check-model

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Chaos: everything at once on a source, then every base restored to every later mark, to transactions and to the end.
 
-usage: run.py [--minutes N] [--seed N] [--decoder NAME] [--told] [--keep]
+usage: run.py [--minutes N] [--seed N] [--bases N] [--decoder NAME] [--told] [--keep]
 
 Sessions change rows and schema without a pause; rotations follow each other each second, bases come back to back, and
 now and then the stream is killed. At a pause everything stands still: a reference dump is made, and a mark written.
@@ -35,7 +35,7 @@ from sessions import SCHEMA, SESSIONS, Session
 from source import Scribe
 
 PAUSE = 20.0  # seconds of chaos between two references
-XIDS = 3  # transactions to restore to, for each base
+XIDS = 2  # transactions to restore to, for each base
 _UNREAD = "sequence public.numbers"  # no column uses it: between two rotations it stands as the first of them found it
 DATABASE, COPY = "chaos", "chaos_copy"
 
@@ -141,10 +141,12 @@ class Chaos:
 
     # --- restores -------------------------------------------------------------------------------------------------
 
-    def restore(self, base: str, *point: str) -> bool:
-        """Restore into COPY; what stops it is a fault."""
-        self.cluster.dropdb(COPY)
-        command = ("scribe-restore", "-q", "-d", COPY, "--base", base, *point)
+    def restore(self, base: str, *point: str, further: bool = False) -> bool:
+        """Restore into COPY, or go on with what is there; what stops it is a fault."""
+        if not further:
+            self.cluster.dropdb(COPY)
+        start = ("--resume",) if further else ("--base", base)
+        command = ("scribe-restore", "-q", "-d", COPY, *start, *point)
         result = self.scribe.run(*command, check=False, env={"PGDATABASE": ""}, timeout=1800)
         if result.returncode:
             self.note(f"{' '.join(command)}: {result.stderr.strip()[-800:]}")
@@ -158,26 +160,31 @@ class Chaos:
         except AssertionError as error:
             self.note(f"{what}: {str(error)[:1500]}")
 
-    def restore_all(self) -> int:
-        """Restore each base to each later mark, to random transactions and to the end; return how many restores."""
+    def restore_all(self, most: int) -> int:
+        """Restore so many of the bases to each later mark and to the end, and to random transactions; return how many.
+
+        A restore to a mark goes on from the mark before; each starts again with its base now and then.
+        """
         bases = sorted((self.scribe.archive / "base").glob("*/manifest.json"))
         xids = find_xids(self.scribe.archive)
         made = 0
-        for manifest in self.random.sample(bases, min(len(bases), 12)):
+        for manifest in self.random.sample(bases, min(len(bases), most)):
             base = manifest.parent.name
             begun = parse(re.search(r'"consistent_point_lsn": "([^"]+)"', manifest.read_text()))
+            there = False
             for name, (lsn, state) in self.references.items():
                 if parse(lsn) > begun:
                     made += 1
-                    if self.restore(base, "--target-name", name):
+                    there = self.restore(base, "--target-name", name, further=there and self.random.random() < 0.9)
+                    if there:
                         self.compare(f"base {base} to {name}", state, _UNREAD)
+            made += 1
+            if self.restore(base, further=there) and self.references:
+                self.compare(f"base {base} to the end", list(self.references.values())[-1][1])
             later = [xid for commit, xid in xids if commit > begun]
             for xid in self.random.sample(later, min(len(later), XIDS)):
                 made += 1
                 self.restore(base, "--target-xid", xid)
-            made += 1
-            if self.restore(base) and self.references:
-                self.compare(f"base {base} to the end", list(self.references.values())[-1][1])
         return made
 
 
@@ -202,6 +209,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--bases", type=int, default=12, help="so many of the bases are restored (12)")
     parser.add_argument("--decoder", default="scribe_decoder")
     parser.add_argument("--told", action="store_true", help="the programs tell what they do, and the model accepts it")
     parser.add_argument("--keep", action="store_true", help="keep the cluster and the archive")
@@ -219,7 +227,7 @@ def main() -> int:
             chaos.rage(PAUSE)
             chaos.take_reference()
         chaos.finish()
-        made = chaos.restore_all()
+        made = chaos.restore_all(arguments.bases)
         print(f"restores: {made}; faults: {len(chaos.faults)}")
         return 1 if chaos.faults or not made else 0
     finally:

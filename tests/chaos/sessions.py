@@ -24,6 +24,7 @@ CREATE TABLE indexed (id int PRIMARY KEY, v int, w int);
 INSERT INTO indexed SELECT g, g % 17, g % 5 FROM generate_series(1, 2000) AS g;
 CREATE INDEX indexed_v ON indexed (v);
 CREATE SEQUENCE numbers;
+CREATE SCHEMA aside;
 CREATE MATERIALIZED VIEW totals AS SELECT g FROM generate_series(1, 5) AS g;
 """
 SESSION = "-c lock_timeout=2s -c statement_timeout=30s -c client_min_messages=error"
@@ -130,9 +131,54 @@ def prepared(conn: psycopg.Connection, draw: random.Random) -> None:
     run(conn, f"{draw.choice(('COMMIT', 'COMMIT', 'ROLLBACK'))} PREPARED '{name}'")
 
 
-SESSIONS: dict[str, Step] = {
-    step.__name__: step for step in (rows, large, tables, rewrites, indexes, partitions, views, roles, prepared)
-}
+def renames(conn: psycopg.Connection, draw: random.Random) -> None:
+    """Tables, columns, constraints, sequences and roles that others use get other names, or move."""
+    name, role = f"held_{draw.randrange(3)}", f"chaos_{draw.randrange(3)}"
+    run(conn, f"CREATE TABLE IF NOT EXISTS {name} (id int PRIMARY KEY GENERATED ALWAYS AS IDENTITY, v int UNIQUE)")
+    run(conn, f"INSERT INTO {name} (v) VALUES ({draw.randrange(1000)}) ON CONFLICT DO NOTHING")
+    run(conn, f"ALTER TABLE {name} RENAME v TO w", f"ALTER TABLE {name} RENAME CONSTRAINT {name}_v_key TO {name}_w")
+    run(conn, f"ALTER TABLE {name} SET SCHEMA aside", f"UPDATE aside.{name} SET w = w + 1000 WHERE id % 3 = 0")
+    run(conn, f"ALTER TABLE aside.{name} RENAME TO {name}_old", f"DROP TABLE aside.{name}_old")
+    run(conn, f"ALTER ROLE {role} RENAME TO {role}_new", f"ALTER ROLE {role}_new RENAME TO {role}")
+
+
+def extensions(conn: psycopg.Connection, draw: random.Random) -> None:
+    """Extensions made, updated, moved, used and dropped."""
+    if draw.random() < 0.3:
+        run(conn, "DROP EXTENSION IF EXISTS hstore CASCADE", "DROP TABLE IF EXISTS tagged")
+        run(conn, "CREATE EXTENSION hstore VERSION '1.4'", "CREATE TABLE tagged (id int PRIMARY KEY, tags hstore)")
+        run(conn, "CREATE INDEX ON tagged USING gin (tags)")
+    run(conn, f"INSERT INTO tagged VALUES ({draw.randrange(200)}, 'a=>1') ON CONFLICT (id) DO NOTHING")
+    run(conn, f"UPDATE tagged SET tags = tags || 'b=>{draw.randrange(9)}' WHERE id % 5 = {draw.randrange(5)}")
+    run(conn, draw.choice(("ALTER EXTENSION hstore UPDATE", "ALTER EXTENSION hstore SET SCHEMA aside")))
+    run(conn, "ALTER EXTENSION hstore SET SCHEMA public")
+
+
+def references(conn: psycopg.Connection, draw: random.Random) -> None:
+    """Foreign keys, generated columns, domains, policies and triggers, in one transaction with the rows they judge."""
+    name = f"line_{draw.randrange(3)}"
+    with contextlib.suppress(psycopg.Rollback), conn.transaction():
+        run(conn, f"DROP TABLE IF EXISTS {name}", "DROP DOMAIN IF EXISTS amount", "CREATE DOMAIN amount AS int")
+        run(
+            conn,
+            f"CREATE TABLE {name} (id serial PRIMARY KEY, n amount, of int REFERENCES accounts ON DELETE CASCADE"
+            " DEFERRABLE INITIALLY DEFERRED, twice int GENERATED ALWAYS AS (n * 2) STORED)",
+            f"INSERT INTO {name} (n, of) SELECT id, id FROM accounts ORDER BY random() LIMIT 5",
+            f"CREATE POLICY mine ON {name} USING (n > 0)",
+            "CREATE OR REPLACE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN NEW.n := coalesce(NEW.n, 0) + 1; RETURN NEW; END$$",
+            f"CREATE TRIGGER touched BEFORE INSERT OR UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION touch()",
+            f"UPDATE {name} SET n = n WHERE id % 2 = 0",
+        )
+        if draw.random() < 0.3:
+            raise psycopg.Rollback
+    run(conn, f"ALTER TABLE {name} DROP CONSTRAINT {name}_of_fkey", f"DROP TABLE {name}")
+
+
+_STEPS = (
+    rows, large, tables, rewrites, indexes, partitions, views, roles, prepared, renames, extensions, references
+)  # fmt: skip
+SESSIONS: dict[str, Step] = {step.__name__: step for step in _STEPS}
 
 
 class Session(threading.Thread):
