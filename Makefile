@@ -148,7 +148,7 @@ check-differential: dev  ## the same WAL through every output plugin, compared c
 	@tools/with-scratch $(PY) tests/differential/run.py $(if $(SEED),--seed $(SEED)) --transactions $(or $(TRANSACTIONS),2000)
 
 .PHONY: check-net
-check-net: dev  ## every correctness case with net effects, too, and random changes of rows: SEED= TRANSACTIONS=
+check-net: dev  ## every correctness case with --serial, too, and random changes of rows: SEED= TRANSACTIONS=
 	PG_SCRIBE_ALL_CASES=1 tools/with-scratch $(PY) -m pytest tests/py/test_correctness.py
 	@tools/with-scratch $(PY) tests/fuzz/run.py --rows $(if $(SEED),--seed $(SEED)) --transactions $(or $(TRANSACTIONS),1800) \
 	    --round 600 --minimise $(FUZZ_OPTIONS)

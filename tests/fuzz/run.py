@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Random but reproducible work on a source, restored by scribe-restore, with --net, too, by psql alone, and compared.
+"""Random but reproducible work on a source, restored by scribe-restore, and --serial, by psql alone, and compared.
 
 usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--derived] [--undo N [--only-undo]] [--diff N]
     [--encoding NAME] [--decoder NAME] [--asan] [--minimise] [--script FILE] [--keep]
@@ -7,7 +7,7 @@ usage: run.py [--seed N] [--transactions N] [--rows] [--frames] [--derived] [--u
 Each round of up to 150 transactions has a database and a seed of its own: the round's seed alone repeats it. Three
 sessions take turns as the seed says; a lock that another one holds is an error after 30 ms, since nobody else moves.
 A statement the server rejects is fine, and counted. --rows: after the first quarter of a round only rows change, so
-that --net has much to join. --frames: nearly every text and name imitates a frame, a COPY end or a psql command, in
+that there is much to join. --frames: nearly every text and name imitates a frame, a COPY end or a psql command, in
 several encodings. --derived: bases made from the archive are compared with the source's. --undo, --diff: see undo.py
 and diff.py. --asan: the server runs the decoder compiled with AddressSanitizer.
 --minimise: after a failure, leave out what it does not need, and write the rest to a file.
@@ -213,7 +213,7 @@ class Round:
     # --- what came of it ----------------------------------------------------------------------------------------
 
     def check(self, psql: bool = True) -> None:
-        """Rotate, restore, with net effects, too, and with psql alone if asked for, and compare. Raises Failure."""
+        """Rotate, restore, --serial, too, and with psql alone if asked for, and compare. Raises Failure."""
         assert self.source is not None
         self.source.close()
         scribe = self.scribe
@@ -236,8 +236,8 @@ class Round:
         state = self._dump(scribe.dbname)
         self._run("scribe-restore", "-d", self.copies[0], "--no-globals")
         self._compare(state, self.copies[0], "scribe-restore")
-        self._run("scribe-restore", "-d", self.copies[2], "--no-globals", "--net")
-        self._compare(state, self.copies[2], "scribe-restore --net")
+        self._run("scribe-restore", "-d", self.copies[2], "--no-globals", "--serial")
+        self._compare(state, self.copies[2], "scribe-restore --serial")
         if psql:
             self._createdb(self.copies[1])
             try:

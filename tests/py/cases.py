@@ -78,9 +78,9 @@ def assert_both_restores_equal(scribe: Scribe, targets: tuple[str, str]) -> None
     assert_equal(source, scribe.cluster.dump(targets[1]), ("source", "psql alone"))
 
 
-def assert_net_effects_equal(scribe: Scribe, target: str) -> None:
-    """Restore once more, with net effects."""
+def assert_serial_restore_equal(scribe: Scribe, target: str) -> None:
+    """Restore once more, every statement in its turn."""
     scribe.cluster.dropdb(target)
-    scribe.run("scribe-restore", "-d", target, "--no-globals", "--net", env={"PGUSER": "postgres"})
-    names = ("source", "scribe-restore --net")
+    scribe.run("scribe-restore", "-d", target, "--no-globals", "--serial", env={"PGUSER": "postgres"})
+    names = ("source", "scribe-restore --serial")
     assert_equal(scribe.cluster.dump(scribe.dbname), scribe.cluster.dump(target), names)

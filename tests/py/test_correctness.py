@@ -1,6 +1,6 @@
 """Every case of the correctness list, with the decoder that is the default.
 
-PG_SCRIBE_ALL_CASES=1 (make check-net) restores every one with net effects, too; else those that have much to join.
+PG_SCRIBE_ALL_CASES=1 (make check-net) restores every one with --serial, too; else those that have much to join.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cases import ALL, CASES, assert_both_restores_equal, assert_net_effects_equal, play_case
+from cases import ALL, CASES, assert_both_restores_equal, assert_serial_restore_equal, play_case
 from source import Scribe
 
 PWNED = Path("/tmp/scribe_pwned")
@@ -21,6 +21,6 @@ def test_both_restores_equal_the_source(case: Path, scribe: Scribe, targets: tup
     play_case(case, scribe)
     assert_both_restores_equal(scribe, targets)
     if ALL or case.stem in JOINED:
-        assert_net_effects_equal(scribe, targets[0])
+        assert_serial_restore_equal(scribe, targets[0])
     assert scribe.stop_stream() == 0
     assert not PWNED.exists(), "a name or value was run as a shell command"

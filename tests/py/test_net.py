@@ -12,7 +12,7 @@ from compare import assert_equal
 from restoring import Target
 
 from scribe.common.dialect import Sequence
-from scribe.restore.net import Joined, Joiner
+from scribe.restore.net import Joined, Joiner, table_of
 from scribe.restore.statements import split_statements
 from scribe.restore.tables import Table
 
@@ -23,7 +23,7 @@ TABLES = {b"public.t": KEYED, b'public."T 2"': TWO, b"public.other": None}
 
 def joined(*statements: bytes) -> list[tuple[bytes, int | None]]:
     """Return what is sent, but for the settings."""
-    found = Joiner().join(list(statements), TABLES)
+    found = Joiner().join(list(statements), list(map(table_of, statements)), TABLES)
     assert isinstance(found, Joined), "nothing was joined"
     return [(sent.text, sent.count) for sent in found.statements if not sent.text.startswith(b"SET LOCAL ")]
 
@@ -165,10 +165,10 @@ UNPROVED = [
 @pytest.mark.parametrize("text", UNPROVED)
 def test_what_is_not_proved_is_sent_as_it_stands(text: bytes) -> None:
     statements = split_statements(text)
-    joiner = Joiner()
-    assert joiner.join(statements, TABLES) is None
+    joiner, names = Joiner(), list(map(table_of, statements))
+    assert joiner.join(statements, names, TABLES) is None
     insert = b"INSERT INTO public.\"T 2\" (a, \"Odd b\", v) VALUES (1, 'x', 'good');\n"
-    found = joiner.join([*statements, insert], TABLES)
+    found = joiner.join([*statements, insert], [*names, table_of(insert)], TABLES)
     assert found is not None and [sent.text for sent in found.statements[: len(statements)]] == statements
 
 
@@ -319,7 +319,7 @@ def target(cluster: Cluster, tmp_path) -> Iterator[Target]:
 def test_net_effects_are_what_every_statement_in_its_turn_ends_in(target: Target, seed: int) -> None:
     source = Source(random.Random(seed))
     target.archive.segment(bodies(source), sequences=[Sequence("public", "named_id_seq", 200, True)])
-    some = json.loads(target.run("--json", "--net", "--target-xid", "850").stdout)
+    some = json.loads(target.run("--json", "--target-xid", "850").stdout)
     rest = json.loads(target.run("--json", "--net", "--resume").stdout)
     serial = json.loads(target.run("--json", "--serial", "-d", "serial").stdout)
     assert some["transactions"] == 150
@@ -331,7 +331,7 @@ def test_net_effects_are_what_every_statement_in_its_turn_ends_in(target: Target
 def test_values_that_change_places_are_replayed_in_their_turn(target: Target) -> None:
     swap = [(1, "NULL"), (2, "1"), (1, "2")]
     target.archive.segment([f"UPDATE public.plain SET u = {u} WHERE id = {key};\n" for key, u in swap])
-    target.run("--net")
+    target.run()
     assert target.rows("SELECT id, u FROM public.plain WHERE id < 4 ORDER BY id") == [(1, 2), (2, 1), (3, 3)]
 
 
@@ -342,7 +342,7 @@ def test_what_is_computed_from_rows_of_others_is_computed_in_its_turn(target: Ta
     ]
     target.archive.segment(made)
     target.archive.segment(spread)
-    target.run("--net")
+    target.run()
     target.run("--serial", "-d", "serial")
     for query in ("TABLE public.made ORDER BY id", "TABLE public.part0", "TABLE public.part1"):
         assert target.rows(query) == target.cluster.query(query, "serial"), query
@@ -361,7 +361,7 @@ LOST = [
 ]
 
 
-@pytest.mark.parametrize("mode", [("--net",), ()], ids=["net", "serial"])
+@pytest.mark.parametrize("mode", [(), ("--serial",)], ids=["net", "serial"])
 def test_a_lost_change_stops_it_at_the_statement_that_missed_it(target: Target, mode: tuple[str, ...]) -> None:
     target.archive.segment(
         ["INSERT INTO public.log (v) VALUES ('before');\n", *LOST[0][1:], "DELETE FROM public.log;\n"]
@@ -374,5 +374,5 @@ def test_a_lost_change_stops_it_at_the_statement_that_missed_it(target: Target, 
 @pytest.mark.parametrize("statements", LOST, ids=range(len(LOST)))
 def test_no_lost_change_is_hidden_by_those_that_follow(target: Target, statements: list[str]) -> None:
     target.archive.segment(statements[1:])
-    assert "at transaction 70" in target.refused("--net")
+    assert "at transaction 70" in target.refused()
     assert target.rows("SELECT count(*) FROM public.plain") == [(20,)]

@@ -95,7 +95,8 @@ def look(archive: Archive, settings: Settings) -> Plan:
 def wanted(arguments: argparse.Namespace, settings: Settings) -> Wanted:
     """Return how it is to be done."""
     return Wanted(
-        argparse.Namespace(**vars(restore.make_arguments().parse_args([])) | {"quiet": arguments.quiet}),
+        # what was joined is compared with what every statement in its turn ends in
+        argparse.Namespace(**vars(restore.make_arguments().parse_args(["--serial"])) | {"quiet": arguments.quiet}),
         arguments.directory,
         find_launcher(arguments.launcher) if arguments.directory is None else None,
         settings["SCRIBE_COMPRESS"] == "zstd",

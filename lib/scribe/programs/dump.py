@@ -129,7 +129,8 @@ def derive(archive: Archive, arguments: argparse.Namespace, settings: Settings, 
     at = parse_at(arguments.at) if arguments.at is not None else At()
     copy = settings["SCRIBE_COPY"]
     launcher = find_launcher(arguments.launcher) if arguments.directory is None and copy is None else None
-    source = Source(archive, identity, restore.make_arguments().parse_args([]), talk)
+    # as they stand: what is made of them takes their place
+    source = Source(archive, identity, restore.make_arguments().parse_args(["--serial"]), talk)
     if arguments.dry_run:
         point = find_point(archive, source.chains, at)
         print(f'would make a base of {point.record["lsn"]} from base {point.base.stamp} in "{archive.bases_path}"')

@@ -76,10 +76,10 @@ def make_arguments() -> Parser:
         type=_positive,
         default=2,
         metavar="MB",
-        help="of small transactions whose net effects --net sends at once (default: 2); memory grows with it",
+        help="of small transactions whose net effects are sent at once (default: 2); memory grows with it",
     )
     ways = parser.add_mutually_exclusive_group()
-    ways.add_argument("--net", action="store_true", help="replay the net effects of small transactions: faster")
+    ways.add_argument("--net", action="store_true", help="replay the net effects of small transactions (default)")
     ways.add_argument("--serial", action="store_true", help="send every statement as it stands, over one connection")
     parser.add_argument("--json", action="store_true", help="print the report as JSON on stdout")
     add_points(parser)

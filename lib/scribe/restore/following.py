@@ -26,13 +26,13 @@ from scribe.common.dialect import LEAVE, QUIET, TAKE_MARKS
 from scribe.common.errors import ScribeError, TryAgainError, UsageError
 from scribe.common.files import DirectoryLock
 from scribe.common.lsn import format_lsn, parse_lsn
-from scribe.common.postgres import WRITING, connect, fetch_value, is_superuser
+from scribe.common.postgres import connect, fetch_value, is_superuser
 from scribe.common.process import find_process
 from scribe.restore import target as server
 from scribe.restore.arrivals import NEW_COPY, Arrivals, Tail
 from scribe.restore.refused import STANDARD_STRINGS_ONLY
 from scribe.restore.replay import Replayer, StoppedError
-from scribe.restore.restoration import Restore
+from scribe.restore.restoration import REPLAYING, Restore, joined_at_once
 from scribe.restore.sequences import ADVANCE
 from scribe.restore.session import Session
 from scribe.restore.spool_tail import count_bytes, session_settings
@@ -173,7 +173,8 @@ class Following(Restore):
             replayer = Replayer(
                 Session(conn), state[0], owners=self.options.owners, tick=lambda _: self._tick(), skips=skips
             )
-            replayer.joining = self.arguments.batch << 20 if self.arguments.net else 0
+            replayer.joining = joined_at_once(self.arguments)
+            replayer.stages = not self.arguments.serial
             replayer.event_triggers = is_superuser(conn)
             replayer.shared = replayer.event_triggers
             replayer.standard_strings = conn.info.server_version >= STANDARD_STRINGS_ONLY
@@ -192,7 +193,7 @@ class Following(Restore):
 
     def _connect(self) -> psycopg.Connection[Any]:
         try:
-            return connect(dbname=self.name, options=f"{WRITING} -c synchronous_commit=off")
+            return connect(dbname=self.name, options=REPLAYING)
         except UsageError:
             with server.connect_server() as conn:
                 if server.database_oid(conn, self.name) is None:

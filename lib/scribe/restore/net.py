@@ -23,14 +23,14 @@ _NAME = IDENTIFIER + rb"\." + IDENTIFIER
 _LITERAL = rb"(?:'[^']*+(?:''[^']*+)*+'|[0-9]++|true|false|NULL|E'[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+')"
 _HEAD = re.compile(rb"(?:INSERT INTO|UPDATE(?: ONLY)?|DELETE FROM(?: ONLY)?) (" + _NAME + rb") ")
 _INSERT = re.compile(rb"\(([^()']*)\) ((?:OVERRIDING SYSTEM VALUE )?)VALUES[ \n]")
-_COLUMN = re.compile(IDENTIFIER)
+COLUMN = re.compile(IDENTIFIER)
 _VALUE = re.compile(rb"(" + _LITERAL + rb")(, |\))")
 _PAIR = re.compile(rb"(" + IDENTIFIER + rb") = (" + _LITERAL + rb")(, | WHERE | AND |;\n)")
 _ROWS_END = re.compile(rb"(,\n\(|;\n|; -- [0-9]+ rows\n)")
 # What was joined before: rows as a table v, of which the first has the types of all.
-_SETS = re.compile(rb"AS t SET (" + IDENTIFIER + rb" = v\..*?) FROM \(VALUES\n\(", re.DOTALL)
+SETS = re.compile(rb"AS t SET (" + IDENTIFIER + rb" = v\..*?) FROM \(VALUES\n\(", re.DOTALL)
 _USING = re.compile(rb"AS t USING \(VALUES\n\(")
-_ROWS_OF = re.compile(
+ROWS_OF = re.compile(
     rb"\n\) AS v \((" + IDENTIFIER + rb"(?:, " + IDENTIFIER + rb")*)\) WHERE (.*); -- [0-9]+ rows\n\Z", re.DOTALL
 )
 _TYPED = re.compile(rb"(" + _LITERAL + rb")::")
@@ -39,7 +39,7 @@ _MOST = 1000  # rows of a statement
 _SHAPES = 8  # of the statements of one kind on one table that are remembered
 # Few keys are looked up in many rows: what the planner knows of a table that was filled a moment ago is nothing.
 
-_METHODS = (b"hashjoin", b"mergejoin", b"seqscan")
+METHODS = (b"hashjoin", b"mergejoin", b"seqscan")
 
 Key = tuple[bytes, ...]
 
@@ -90,10 +90,10 @@ def _counted(sent: Sent) -> bytes:
     return b"%b; -- %d rows\n" % (sent.text.removesuffix(b";\n"), sent.count or 0)
 
 
-_BY_INDEX = [Sent(b"SET LOCAL enable_%b = off;\n" % method) for method in _METHODS]
+_BY_INDEX = [Sent(b"SET LOCAL enable_%b = off;\n" % method) for method in METHODS]
 
 
-class _Unproved(Exception):
+class UnprovedError(Exception):
     """The changes of a table cannot be joined, in this batch at least."""
 
 
@@ -109,18 +109,24 @@ class Joiner:
     def __init__(self) -> None:
         self._shapes: dict[tuple[bytes, bytes], list[_Shape]] = {}  # by kind and table
 
-    def join(self, statements: list[bytes], tables: Mapping[bytes, Table | None]) -> Joined | None:
-        """Join the statements of some transactions; None if none of them can be. tables: what is known of each."""
+    def join(
+        self, statements: list[bytes], names: list[bytes | None], tables: Mapping[bytes, Table | None]
+    ) -> Joined | None:
+        """Join the statements of some transactions; None if none of them can be.
+
+        names: of the table that each changes, as table_of() gives it; tables: what is known of each.
+        """
         gc.disable()  # what is made here refers to nothing in a circle, and looking for one takes a third of the time
         try:
-            return self._join(statements, tables)
+            return self._join(statements, names, tables)
         finally:
             gc.enable()
 
-    def _join(self, statements: list[bytes], tables: Mapping[bytes, Table | None]) -> Joined | None:
+    def _join(
+        self, statements: list[bytes], names: list[bytes | None], tables: Mapping[bytes, Table | None]
+    ) -> Joined | None:
         if any(table is not None and table.computes for table in tables.values()):
             return None
-        names = list(map(table_of, statements))
         found = self._read_all(statements, names, tables)
         made = {name: _try_table(name, table, changes) for name, (table, changes) in found.items()}
         joined = [sent for some in made.values() for sent in some or ()]
@@ -144,24 +150,31 @@ class Joiner:
             if name is not None and name in found:
                 table, changes = found[name]
                 try:
-                    some = self._read(statement, name, table) if table.keys else list(read_whole(statement, len(name)))
-                    if len(some) != expected_rows(statement):
-                        raise _Unproved
-                    changes.extend(some)
-                except _Unproved:
+                    changes += self._read(statement, name, table)
+                except UnprovedError:
                     del found[name]
         return {name: each for name, each in found.items() if each[1]}
 
     def _read(self, statement: bytes, name: bytes, table: Table) -> list[Change]:
+        """Return what a statement does. Raises UnprovedError."""
+        if not table.keys:
+            return _as_counted(statement, [read_whole(statement, len(name))])
         shapes = self._shapes.setdefault((statement[:1], name), [])
         for shape in shapes:
             match = shape.pattern.fullmatch(statement)
             if match is not None:
                 return [shape.read(match.groups())]
-        changes = list(read_changes(statement, len(name), table))
+        changes = _as_counted(statement, list(read_changes(statement, len(name), table)))
         if len(changes) == 1 and len(shapes) < _SHAPES:
             shapes += _shapes_of(statement, name, changes[0])
         return changes
+
+
+def _as_counted(statement: bytes, changes: list[Change]) -> list[Change]:
+    """Return the changes of a statement if it tells of as many rows. Raises UnprovedError."""
+    if len(changes) != expected_rows(statement):
+        raise UnprovedError
+    return changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,21 +220,21 @@ def _shapes_of(statement: bytes, name: bytes, change: Change) -> Iterator[_Shape
 def _try_table(name: bytes, table: Table, changes: list[Change]) -> list[Sent] | None:
     try:
         return [Sent(text, count, name) for text, count in _join_table(name, table, changes)]
-    except _Unproved:
+    except UnprovedError:
         return None
 
 
-def read_whole(statement: bytes, name: int) -> Iterator[Change]:
-    """Yield the one row that an INSERT into a table without keys makes, with its values unread. Raises _Unproved."""
+def read_whole(statement: bytes, name: int) -> Change:
+    """Return the row that an INSERT into a table without keys makes, its values unread. Raises UnprovedError."""
     at = len(b"INSERT INTO ") + name + 1
     match = _INSERT.match(statement, at) if statement.startswith(b"INSERT INTO ") else None
     if match is None or not statement.startswith(b"(", match.end()) or not statement.endswith(b");\n"):
-        raise _Unproved
-    yield Change(b"I", {}, {b"": statement[match.end() + 1 : -3]}, statement[at : match.end() - 1])
+        raise UnprovedError
+    return Change(b"I", {}, {b"": statement[match.end() + 1 : -3]}, statement[at : match.end() - 1])
 
 
 def read_changes(statement: bytes, name: int, table: Table) -> Iterator[Change]:
-    """Yield the row changes of a statement whose table's name has so many bytes. Raises _Unproved."""
+    """Yield the row changes of a statement whose table's name has so many bytes. Raises UnprovedError."""
     if statement.startswith(b"INSERT INTO "):
         return _read_insert(statement, len(b"INSERT INTO ") + name + 1)
     at = statement.index(b" ") + 1 if statement.startswith(b"UPDATE") else len(b"DELETE FROM ")
@@ -237,20 +250,20 @@ def read_changes(statement: bytes, name: int, table: Table) -> Iterator[Change]:
 def _read_insert(statement: bytes, at: int) -> Iterator[Change]:
     match = _INSERT.match(statement, at)
     if match is None or not statement.startswith(b"(", match.end()):
-        raise _Unproved
-    columns = _COLUMN.findall(match[1])
+        raise UnprovedError
+    columns = COLUMN.findall(match[1])
     if b", ".join(columns) != match[1]:
-        raise _Unproved
+        raise UnprovedError
     head = statement[at : match.end() - 1]
     at, end = match.end() + 1, len(statement)
     while True:
         values, at = _read_row(statement, at)
         if len(values) != len(columns):
-            raise _Unproved
+            raise UnprovedError
         yield Change(b"I", {}, dict(zip(columns, values, strict=True)), head)
         after = _ROWS_END.match(statement, at)
         if after is None:
-            raise _Unproved
+            raise UnprovedError
         at = after.end()
         if at == end:
             return
@@ -260,14 +273,14 @@ def _read_other(statement: bytes, at: int) -> Iterator[Change]:
     change = Change(statement[:1], {}, {})
     if change.kind == b"U":
         if not statement.startswith(b"SET ", at):
-            raise _Unproved
+            raise UnprovedError
         at = _read_pairs(statement, at + len(b"SET "), change.values, (b", ", b" WHERE "))
     else:
         if not statement.startswith(b"WHERE ", at):
-            raise _Unproved
+            raise UnprovedError
         at += len(b"WHERE ")
     if _read_pairs(statement, at, change.key, (b" AND ", b";\n")) != len(statement):
-        raise _Unproved
+        raise UnprovedError
     yield change
 
 
@@ -276,52 +289,52 @@ def _read_list(statement: bytes, listed: re.Match[bytes]) -> Iterator[Change]:
     keys, at = _read_row(statement, listed.end())
     after = _ROWS_END.match(statement, at)
     if after is None or after.end() != len(statement) or not statement.startswith(b"DELETE "):
-        raise _Unproved
+        raise UnprovedError
     for key in keys:
         yield Change(b"D", {listed[1]: key}, {})
 
 
 def _read_rows(statement: bytes, at: int, table: Table) -> Iterator[Change]:
     """Yield what an UPDATE or DELETE of the rows of a table v does, as _update() and _delete() write it."""
-    head = (_SETS if statement.startswith(b"UPDATE ") else _USING).match(statement, at)
+    head = (SETS if statement.startswith(b"UPDATE ") else _USING).match(statement, at)
     if head is None:
-        raise _Unproved
+        raise UnprovedError
     first, types, at = _read_first(statement, head.end(), table)
     rows = [first]
     while statement.startswith(b",\n(", at):
         row, at = _read_row(statement, at + len(b",\n("))
         rows.append(row)
-    rest = _ROWS_OF.match(statement, at)
+    rest = ROWS_OF.match(statement, at)
     if rest is None:
-        raise _Unproved
-    columns = tuple(_COLUMN.findall(rest[1]))
+        raise UnprovedError
+    columns = tuple(COLUMN.findall(rest[1]))
     keys = rest[2].count(b" AND ") + 1
     key, others = columns[:keys], columns[keys:]
     sets = b", ".join(b"%b = v.%b" % (column, column) for column in others)
     if (
-        rest[2] != _on(key)
-        or sets != (head[1] if head.re is _SETS else b"")
+        rest[2] != on_key(key)
+        or sets != (head[1] if head.re is SETS else b"")
         or types != [table.types.get(unquoted(column)) for column in columns]
         or any(len(row) != len(columns) for row in rows)
     ):
-        raise _Unproved
+        raise UnprovedError
     for row in rows:
         yield Change(statement[:1], dict(zip(key, row, strict=False)), dict(zip(others, row[keys:], strict=True)))
 
 
 def _read_first(statement: bytes, at: int, table: Table) -> tuple[list[bytes], list[bytes | None], int]:
-    """Read the row that has types after its values; return both, and where it ends. Raises _Unproved."""
+    """Read the row that has types after its values; return both, and where it ends. Raises UnprovedError."""
     names = sorted(set(table.types.values()), key=len, reverse=True)
     row: list[bytes] = []
     types: list[bytes | None] = []
     while True:
         value = _TYPED.match(statement, at)
         if value is None:
-            raise _Unproved
+            raise UnprovedError
         at = value.end()
         name = next((name for name in names if statement.startswith((name + b", ", name + b")"), at)), None)
         if name is None:
-            raise _Unproved
+            raise UnprovedError
         row.append(value[1])
         types.append(name)
         at += len(name)
@@ -331,12 +344,12 @@ def _read_first(statement: bytes, at: int, table: Table) -> tuple[list[bytes], l
 
 
 def _read_row(statement: bytes, at: int) -> tuple[list[bytes], int]:
-    """Read a row's values up to its parenthesis; return them, and where it ends. Raises _Unproved."""
+    """Read a row's values up to its parenthesis; return them, and where it ends. Raises UnprovedError."""
     row: list[bytes] = []
     while True:
         value = _VALUE.match(statement, at)
         if value is None:
-            raise _Unproved
+            raise UnprovedError
         row.append(value[1])
         at = value.end()
         if value[2] == b")":
@@ -344,11 +357,11 @@ def _read_row(statement: bytes, at: int) -> tuple[list[bytes], int]:
 
 
 def _read_pairs(statement: bytes, at: int, into: dict[bytes, bytes], ends: tuple[bytes, bytes]) -> int:
-    """Read columns and their values up to the second of the ends; return where that ends. Raises _Unproved."""
+    """Read columns and their values up to the second of the ends; return where that ends. Raises UnprovedError."""
     while True:
         pair = _PAIR.match(statement, at)
         if pair is None or pair[3] not in ends or pair[1] in into:
-            raise _Unproved
+            raise UnprovedError
         into[pair[1]] = pair[2]
         at = pair.end()
         if pair[3] == ends[1]:
@@ -367,14 +380,14 @@ class _Row:
 
 
 def _join_table(name: bytes, table: Table, changes: list[Change]) -> Iterator[tuple[bytes, int]]:
-    """Yield statements, and how many rows each acts on. Raises _Unproved."""
+    """Yield statements, and how many rows each acts on. Raises UnprovedError."""
     keyed = next((change for change in changes if change.key), None)
     if keyed is None:
         yield from _insert(name, changes)
         return
     key = tuple(sorted(keyed.key))
     if tuple(sorted(map(unquoted, key))) not in table.keys:
-        raise _Unproved
+        raise UnprovedError
     rows = _follow(key, changes)
     gone = [k for k, row in rows.items() if row.before and (row.after is None or row.after.kind == b"I")]
     yield from _delete(name, table, key, gone, len(gone))
@@ -385,16 +398,16 @@ def _join_table(name: bytes, table: Table, changes: list[Change]) -> Iterator[tu
 
 
 def _follow(key: Key, changes: list[Change]) -> dict[Key, _Row]:
-    """Return what becomes of each key. Raises _Unproved for what a serial replay has to judge."""
+    """Return what becomes of each key. Raises UnprovedError for what a serial replay has to judge."""
     rows: dict[Key, _Row] = {}
     for change in changes:
         where = change.values if change.kind == b"I" else change.key
         try:
             found = tuple([where[column] for column in key])
         except KeyError:
-            raise _Unproved from None
+            raise UnprovedError from None
         if (change.kind != b"I" and len(where) != len(key)) or b"NULL" in found:
-            raise _Unproved
+            raise UnprovedError
         row = rows.get(found)
         if change.kind == b"U":
             _update_row(rows, found, row, change)
@@ -402,7 +415,7 @@ def _follow(key: Key, changes: list[Change]) -> dict[Key, _Row]:
             if row is None:
                 rows[found] = _Row(True, None)
             elif row.after is None:
-                raise _Unproved
+                raise UnprovedError
             else:
                 row.after = None
         elif row is None:
@@ -410,23 +423,23 @@ def _follow(key: Key, changes: list[Change]) -> dict[Key, _Row]:
         elif row.after is None:
             rows[found] = _Row(rows.pop(found).before, change)  # rows are made in the order in which they came last
         else:
-            raise _Unproved
+            raise UnprovedError
     return rows
 
 
 def _update_row(rows: dict[Key, _Row], found: Key, row: _Row | None, change: Change) -> None:
     for column, value in change.key.items():
         if change.values.pop(column, value) != value:
-            raise _Unproved  # it gets another key
+            raise UnprovedError  # it gets another key
     if not change.values:
-        raise _Unproved
+        raise UnprovedError
     if row is None:
         rows[found] = _Row(True, change)
     elif row.after is None:
-        raise _Unproved
+        raise UnprovedError
     else:
         if row.after.kind == b"I" and not row.after.values.keys() >= change.values.keys():
-            raise _Unproved
+            raise UnprovedError
         row.after.values.update(change.values)
 
 
@@ -453,7 +466,7 @@ def _delete(name: bytes, table: Table, key: Key, keys: list[Key], expected: int)
             yield b"DELETE FROM ONLY %b WHERE %b IN (%b);\n" % (name, key[0], values), count
         else:
             rows_of = _values(table, key, some)
-            yield b"DELETE FROM ONLY %b AS t USING %b WHERE %b;\n" % (name, rows_of, _on(key)), count
+            yield b"DELETE FROM ONLY %b AS t USING %b WHERE %b;\n" % (name, rows_of, on_key(key)), count
 
 
 def _update(
@@ -473,7 +486,7 @@ def _update(
                 yield b"UPDATE ONLY %b SET %b WHERE %b;\n" % (name, *pairs), 1
                 continue
             rows_of = _values(table, key + columns, some)
-            yield b"UPDATE ONLY %b AS t SET %b FROM %b WHERE %b;\n" % (name, sets, rows_of, _on(key)), len(some)
+            yield b"UPDATE ONLY %b AS t SET %b FROM %b WHERE %b;\n" % (name, sets, rows_of, on_key(key)), len(some)
 
 
 def _pairs(columns: Key, values: Key, between: bytes) -> bytes:
@@ -488,10 +501,11 @@ def _values(table: Table, columns: Key, rows: list[Key]) -> bytes:
             for pair in zip(rows[0], [table.types[unquoted(column)] for column in columns], strict=True)
         ]
     except KeyError:
-        raise _Unproved from None
+        raise UnprovedError from None
     texts = [b"(" + b", ".join(row) + b")" for row in [tuple(first), *rows[1:]]]
     return b"(VALUES\n%b\n) AS v (%b)" % (b",\n".join(texts), b", ".join(columns))
 
 
-def _on(key: Key) -> bytes:
+def on_key(key: Key) -> bytes:
+    """Return the condition that joins a table t and rows v by a key."""
     return b" AND ".join(b"t.%b = v.%b" % (column, column) for column in key)

@@ -113,8 +113,8 @@ def _rehearse_in(cluster: Cluster, archive: Archive, base: Base, result: Rehears
     result.reached_lsn, result.reached_time = said["reached_lsn"], said["reached_time"]
     result.transactions = said["transactions"]
     result.compared.append(
-        f"while {said['transactions']} transactions were applied, the rows each statement changed with those it changed"
-        " on the source"
+        f"while {said['transactions']} transactions were applied, how many rows were changed with how many were on the"
+        " source"
     )
     with _connect(cluster) as conn:
         compare_sequences(conn, archive, base, result)

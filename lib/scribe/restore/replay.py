@@ -29,7 +29,7 @@ from scribe.archive.segments import (
 from scribe.common.dialect import UTF8_LINE, Begin, quote_literal
 from scribe.common.errors import ScribeError
 from scribe.common.lsn import format_lsn
-from scribe.restore import net
+from scribe.restore import net, staging
 from scribe.restore.escapes import read_alike
 from scribe.restore.narrow import Rows
 from scribe.restore.session import ServerError, Session
@@ -115,7 +115,8 @@ class _Part:
 class _Sent:
     """The message on its way: its statements, and how many control statements come before and after them.
 
-    joined: what was sent of them as net effects, if anything was; move: the statement that moves the position.
+    joined: what was sent of them as net effects, if anything was; move: the statement that moves the position;
+    run: what was sent of them by COPY and as one statement, if they were.
     """
 
     parts: list[_Part]
@@ -123,6 +124,7 @@ class _Sent:
     after: int = 0
     joined: net.Joined | None = None
     move: bytes = b""
+    run: staging.Run | None = None
 
 
 @dataclass
@@ -131,8 +133,9 @@ class Replayer:
 
     position: where the target stands (LSN); transactions whose commit record starts before it are passed over;
     skips: statements to pass over, which is recorded in the target's scribe.skipped; joining: how many bytes of small
-    transactions become net effects together, 0 if each statement is to be sent as it stands; rows: those that are
-    replayed, None for all; proved(): gets small transactions that were right, and what was sent for them.
+    transactions become net effects together, 0 if each statement is to be sent as it stands; stages: whether the rows
+    of long UPDATEs are sent by COPY; rows: those that are replayed, None for all; proved(): gets small transactions
+    that were right, and what was sent for them.
     """
 
     session: Session
@@ -147,6 +150,7 @@ class Replayer:
     tick: Callable[[int], None] = lambda done: None
     skips: frozenset[Place] = frozenset()
     joining: int = 0
+    stages: bool = False
     rows: Rows | None = None
     proved: Callable[[list[Small], net.Joined | None], None] = lambda batch, joined: None
     _open: bool = False  # a transaction of the target is open
@@ -164,6 +168,9 @@ class Replayer:
     _number: int = 0  # statements of the present large transaction so far
     _joiner: net.Joiner = field(default_factory=net.Joiner)
     _tables: dict[bytes, Table | None] = field(default_factory=dict)  # as they are now; None: nothing of it is joined
+    _run_now: staging.Run | None = None  # of which more may follow
+    _places: dict[staging.Shape, int] = field(default_factory=dict)  # the temporary tables of this transaction
+    _made: int = 0  # how many of those there were
     _skipping: frozenset[int] = frozenset()  # the LSNs of transactions in which something is to be passed over
 
     def __post_init__(self) -> None:
@@ -273,11 +280,12 @@ class Replayer:
     def _join(self, batch: list[_Part]) -> net.Joined | None:
         """Return the net effects of a batch; None where they are the statements themselves."""
         statements = [statement for part in batch for statement in split_statements(part.text)]
-        names = {name for name in map(net.table_of, statements) if name is not None}
-        if unknown := names - self._tables.keys():
+        names = list(map(net.table_of, statements))
+        there = set(filter(None, names))
+        if unknown := there - self._tables.keys():
             self._settle()
             self._tables |= {name: find_table(self.session, name) for name in unknown}
-        return self._joiner.join(statements, {name: self._tables[name] for name in names})
+        return self._joiner.join(statements, names, {name: self._tables[name] for name in there})
 
     def _turn(self) -> tuple[bytes, int]:
         """What ends the target's transaction and begins the next, and how many results it gives."""
@@ -303,12 +311,22 @@ class Replayer:
         self.tick(self.totals.bytes)
         try:
             counts = self.session.collect()
+            if sent.run is not None:
+                if counts == [sent.run.rows]:
+                    self.session.run(staging.KEEP)
+                    self.totals.rows += sent.run.rows
+                else:
+                    self._unstage(sent)
+                return
             if sent.joined is None:
                 self._check(sent, counts)
             if sent.joined is None or self._proves(sent.joined, counts[sent.before :]):
                 self.proved([Small(p.begin, p.text, p.end) for p in sent.parts if p.end is not None], sent.joined)
                 return
         except ServerError as error:
+            if sent.run is not None:
+                self._unstage(sent)
+                return
             if sent.joined is None or error.index < sent.before:
                 raise self._failed(sent, error) from None
             self._give_up_joining(sent.joined.statements[error.index - sent.before :][:1])
@@ -356,12 +374,15 @@ class Replayer:
     # Other transactions, piece by piece
 
     def _begin(self, begin: Begin) -> None:
+        self._places, self._made = {}, 0
         self._flush()
         self._settle()
         self._run(self._turn()[0], _Part(begin, None, b""))
         self._number, self._fresh = 0, True
 
     def _large(self, event: Event, begin: Begin) -> None:
+        if not isinstance(event, Statements):
+            self._end_run(begin)
         if isinstance(event, Statements):
             self._statements(event.text, begin)
         elif isinstance(event, CopyData):
@@ -397,8 +418,94 @@ class Replayer:
             for statement in split_statements(text):
                 if not self._passed_over(_Part(begin, None, statement, self._number)):
                     self._send_some(statement, begin)
+        elif self.stages:
+            self._stage(text, begin)
         else:
             self._send_some(text, begin)
+
+    def _stage(self, text: bytes, begin: Begin) -> None:
+        """Send some statements, but keep those whose rows may be sent by COPY together with what follows."""
+        if staging.ROWS not in text:
+            self._end_run(begin)
+            self._send_some(text, begin)
+            return
+        plain: list[bytes] = []
+        for statement in split_statements(text):
+            read = self._read_rows(statement)
+            run = self._run_now
+            if plain and read is not None:
+                self._send_some(b"".join(plain), begin)
+                plain = []
+            if run is not None and (read is None or run.shape != read[0] or run.size >= staging.MOST):
+                self._end_run(begin)
+                run = None
+            if read is None:
+                plain.append(statement)
+                continue
+            if run is None:
+                run = self._run_now = staging.Run(read[0])
+            run.take(statement, *read[1:])
+        if plain:
+            self._send_some(b"".join(plain), begin)
+
+    def _read_rows(self, statement: bytes) -> tuple[staging.Shape, bytes, int] | None:
+        """Return the rows of a statement that may be sent by COPY, None if it has to be sent as it stands."""
+        name = net.table_of(statement) if staging.may_be_staged(statement) else None
+        if name is None:
+            return None
+        if name not in self._tables:
+            self._settle()
+            self._tables[name] = find_table(self.session, name)
+        table = self._tables[name]
+        try:
+            return staging.read(statement, table) if table is not None else None
+        except net.UnprovedError:
+            return None
+
+    def _end_run(self, begin: Begin) -> None:
+        """Send the rows of the run, or its statements if that would take longer or cannot be."""
+        run, self._run_now = self._run_now, None
+        if run is None:
+            return
+        part = _Part(begin, None, b"".join(run.statements), self._number)
+        known = run.shape in self._places or self._made < staging.TABLES
+        if run.size < staging.LEAST or len(run.statements) == 1 or not known:
+            self._send_some(part.text, begin)
+            return
+        self._settle()
+        self._fresh = False
+        self._number += len(run.statements)
+        self.totals.bytes += len(part.text)
+        sent = _Sent([part], run=run)
+        try:
+            if run.shape not in self._places:
+                self._made += 1
+                self.session.run(staging.create(run.shape, self._made))
+                self._places[run.shape] = self._made
+            number = self._places[run.shape]
+            self.session.run(staging.begin(number))
+            self.session.start_copy(b"COPY %b FROM stdin;\n" % staging.place(number))
+            for data in run.data:
+                self.session.put_data(data)
+            if self.session.end_copy() != run.rows:
+                raise ServerError(0, "other rows were taken", "", "")
+            self.session.send(staging.update(run.shape, number))
+        except ServerError:
+            self._unstage(sent)
+        else:
+            self._sent = sent
+
+    def _unstage(self, sent: _Sent) -> None:
+        """Send the statements of a run whose rows could not be sent otherwise; what is wrong of them is found there."""
+        assert sent.run is not None
+        self._tables[sent.run.shape.name] = None
+        self.session.run(staging.UNDO)
+        before, begin = sent.parts[0].before, sent.parts[0].begin
+        for statement in sent.run.statements:
+            self.session.send(statement)
+            self._sent = _Sent([_Part(begin, None, statement, before)])
+            self._settle()
+            before += 1
 
     def _send_some(self, text: bytes, begin: Begin) -> None:
         self._settle()
@@ -472,6 +579,9 @@ class Replayer:
         if self._passed_over(_Part(begin, None, texts[-1], self._number)):
             return
         self._settle()
+        if self._places:
+            self.session.run(staging.drop(self._places.values()))  # they use types that it may be about
+            self._places = {}
         if _OUTSIDE.fullmatch(event.tag):
             self._outside(event, begin)
         else:

@@ -45,6 +45,8 @@ from scribe.restore.session import Session
 from scribe.restore.spool_tail import count_bytes, open_transactions, session_settings
 from scribe.restore.target import Options
 
+# temp_buffers: of what staging.py sends, which a new session has to be told.
+REPLAYING = f"{WRITING} -c synchronous_commit=off -c temp_buffers=32MB"
 _MESSAGES, _LONGEST = 100, 500  # of what was left out; characters of one
 
 
@@ -65,6 +67,11 @@ def _pass_over(replayer: Replayer, segments: list[Segment], encoding: str) -> No
     replayer.apply(Reader(io.BytesIO(footer.encode()), last).events(), last)
     for closed in (each.manifest["last_commit_time"] for each in segments):
         replayer.totals.time = line_time(closed) if closed is not None else replayer.totals.time
+
+
+def joined_at_once(arguments: argparse.Namespace) -> int:
+    """Return how many bytes of small transactions become net effects together, 0 if none are to."""
+    return 0 if arguments.serial else int(arguments.batch) << 20
 
 
 def name_target(arguments: argparse.Namespace) -> str:
@@ -304,7 +311,7 @@ class Restore:
 
     def _replay(self, way: Way, resumed: int | None) -> dict[str, Any]:
         """Segments, sequences, settings, ANALYZE. Raises ScribeError."""
-        with connect(dbname=self.name, options=f"{WRITING} -c synchronous_commit=off") as conn:
+        with connect(dbname=self.name, options=REPLAYING) as conn:
             conn.add_notice_handler(self.hear)
             server.lock_target(conn)
             server.quiet_session(conn)
@@ -317,7 +324,8 @@ class Restore:
             replayer = Replayer(
                 Session(conn), state[0], way.stop, self.options.owners, tick=self.progress.set, skips=skips
             )
-            replayer.joining = self.arguments.batch << 20 if self.arguments.net else 0
+            replayer.joining = joined_at_once(self.arguments)
+            replayer.stages = not self.arguments.serial
             replayer.rows = self.rows
             replayer.event_triggers = self.options.event_triggers
             replayer.shared = self.options.shared

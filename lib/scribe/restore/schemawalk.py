@@ -226,7 +226,6 @@ class Walked(Copy):
 
     def _restore(self, arguments: Any) -> Restore:
         arguments.serial = True  # a transaction after the other, so that the one that fails is known
-        arguments.net = False
         return Walk(self.source.archive, self.source.identity, arguments, self.source.talk, copy=self)
 
 

@@ -27,6 +27,8 @@ def expected_rows(statement: bytes) -> int | None:
     """Return how many rows a statement of a segment must act on, None where any number is right."""
     if not statement.startswith(_ROW_STATEMENTS):
         return None
+    if not statement.endswith((b" rows\n", b" rows")):
+        return 1
     match = _COUNTED.search(statement, max(0, len(statement) - 40))
     if match is None:
         return 1
