@@ -35,6 +35,19 @@ INSERT INTO holder VALUES (1, ROW(1, 'a', 'x', 'y', 'late'));
 CREATE TABLE "!scribe_columns" (a int);
 CREATE TABLE "!scribe_columns_0" (a int);
 CREATE VIEW held AS SELECT id, (h).late, (h).x FROM holder;
+-- what an heir takes of parents that came to differ from it and from each other
+CREATE TABLE one_parent (a text, b text, c text, "D d" int DEFAULT 1);
+CREATE TABLE "other
+parent" (a text, b text, "D d" int);
+CREATE TABLE of_both () INHERITS (one_parent, "other
+parent");
+CREATE TABLE of_them (late text) INHERITS (of_both);
+ALTER TABLE ONLY one_parent ALTER a SET STORAGE EXTERNAL, ALTER c SET STORAGE MAIN, ALTER c SET COMPRESSION pglz;
+ALTER TABLE ONLY "other
+parent" ALTER b SET COMPRESSION pglz, ALTER "D d" SET DEFAULT 2;
+ALTER TABLE ONLY of_both ALTER b SET STORAGE EXTERNAL;
+ALTER TABLE of_both ADD COLUMN later text;
+INSERT INTO of_them DEFAULT VALUES;
 -- words of SQL as names
 CREATE TABLE grouped (a int, "check" int NOT NULL);
 CREATE TABLE "table" ("user" int, "like" holder, "end" text DEFAULT 'x', "check" int) INHERITS (grouped);

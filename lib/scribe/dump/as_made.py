@@ -3,7 +3,8 @@
 A range type that was renamed or moved keeps its constructors where they were, while a new type has them beside it: what
 calls them could not be made. CREATE TABLE ... INHERITS puts its parents' columns first, also one that came to them
 later: a value of the table's row type would be read into other columns, and SELECT * would give another order. Another
-parent for the length of a statement, with the columns in their order, sees to that. CREATE EXTENSION makes neither the
+parent for the length of a statement, with the columns in their order, sees to that. An heir also takes what its parents
+have by then of storage, compression and defaults, and cannot be made if they differ. CREATE EXTENSION makes neither the
 values that somebody added to an enum of the extension nor the columns of its tables, which rows may need.
 """
 
@@ -88,6 +89,33 @@ WHERE c.relkind IN ('r', 'f') AND NOT c.relispartition AND NOT a.attnotnull AND 
     WHERE i.inhrelid = c.oid AND p.attname = a.attname AND p.attnotnull AND NOT p.attisdropped)
 ORDER BY 1, 2, a.attnum
 """
+# What ALTER TABLE ONLY gave a parent, or an heir, of its own.
+_MERGED = """
+SELECT n.nspname, c.relname, pn.nspname, p.relname, a.attname, a.attstorage::text, x.attstorage::text,
+  a.attcompression::text, x.attcompression::text
+FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent
+  JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attinhcount > 0 AND NOT a.attisdropped
+  JOIN pg_catalog.pg_attribute AS x ON x.attrelid = p.oid AND x.attname = a.attname AND NOT x.attisdropped
+WHERE c.relkind = 'r' AND p.relkind = 'r' AND NOT c.relispartition
+  AND (a.attstorage <> x.attstorage OR a.attcompression <> x.attcompression)
+ORDER BY c.oid, i.inhseqno, a.attnum
+"""
+# Columns that pg_dump leaves to the parents, which have not the same default for them.
+_DEFAULTS = """
+SELECT n.nspname, c.relname, a.attname, pg_catalog.array_agg(pn.nspname::text ORDER BY i.inhseqno),
+  pg_catalog.array_agg(p.relname::text ORDER BY i.inhseqno)
+FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_catalog.pg_class AS p ON p.oid = i.inhparent
+  JOIN pg_catalog.pg_namespace AS pn ON pn.oid = p.relnamespace
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND NOT a.attislocal AND NOT a.attisdropped
+  JOIN pg_catalog.pg_attribute AS x ON x.attrelid = p.oid AND x.attname = a.attname AND x.attgenerated = ''
+  JOIN pg_catalog.pg_attrdef AS f ON f.adrelid = x.attrelid AND f.adnum = x.attnum
+WHERE NOT c.relispartition GROUP BY n.nspname, c.relname, c.oid, a.attname, a.attnum
+HAVING pg_catalog.count(DISTINCT pg_catalog.pg_get_expr(f.adbin, f.adrelid)) > 1
+ORDER BY c.oid, a.attnum
+"""
 # Tables of whose row type another relation has a column.
 _HELD = """
 SELECT t.typrelid::bigint FROM pg_catalog.pg_type AS t WHERE t.typrelid = ANY (%s::pg_catalog.oid[]) AND EXISTS (
@@ -108,10 +136,11 @@ class AsMade:
     """Statements that pg_dump lacks, by the name that it gives a type or table, in the database's encoding.
 
     ranges: for after a range type; heirs: for before a table, its further parent, for after it; nullable: for after a
-    table, too; unordered: tables whose columns come in another order in any base; held: tables of whose row type there
-    are values; before_rows: for before the first rows, with which generated columns are computed; members: for after an
-    extension; added: what that is, for people; lost: such things that are in no base; identities: for after a column's
-    identity, whose sequence gets its range there; beyond: columns whose sequence has a range that their type has not.
+    table, too; merged: for before and after a table, whose parents differ from it; unordered: tables whose columns come
+    in another order in any base; held: tables of whose row type there are values; before_rows: for before the first
+    rows, with which generated columns are computed; members: for after an extension; added: what that is, for people;
+    lost: such things that are in no base; identities: for after a column's identity, whose sequence gets its range
+    there; beyond: columns whose sequence has a range that their type has not.
     """
 
     ranges: Mapping[Name, bytes] = field(default_factory=dict)
@@ -125,9 +154,10 @@ class AsMade:
     nullable: Mapping[Name, bytes] = field(default_factory=dict)
     identities: Mapping[tuple[bytes, bytes, bytes], bytes] = field(default_factory=dict)
     beyond: tuple[str, ...] = ()
+    merged: Mapping[Name, tuple[bytes, bytes]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        tables = self.heirs or self.nullable or self.identities
+        tables = self.heirs or self.nullable or self.identities or self.merged
         return bool(self.ranges or tables or self.before_rows or self.members)
 
     def warnings(self, form: str) -> list[tuple[str, str]]:
@@ -145,6 +175,9 @@ class AsMade:
         for name in () if plain else self.nullable:
             text = f"{_shown(name)} may have NULL where a table that it inherits from may not"
             said.append((f"{text}, which only a base in plain format keeps: a restore stops at such a row", _PLAIN))
+        for name in () if plain else self.merged:
+            text = f"{_shown(name)} has another storage, compression or default than a table that it inherits from"
+            said.append((f"{text}, which only a base in plain format keeps: a restore may stop there", _PLAIN))
         for column in () if plain else self.beyond:
             text = f"the sequence of identity column {column} has a range beyond the column's, which only a base"
             said.append((f"{text} in plain format keeps: a restore stops there", _PLAIN))
@@ -192,6 +225,11 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
         for schema, name, column in conn.execute(_NULLABLE).fetchall():
             key = encode(schema), encode(name)
             nullable[key] = nullable.get(key, b"") + encode(_without_not_null(_qualified(schema, name), column))
+    merged: dict[Name, tuple[bytes, bytes]] = {}
+    for schema, name, around in _find_merged(conn):
+        key = encode(schema), encode(name)
+        begun, ended = merged.get(key, (b"", b""))
+        merged[key] = begun + encode(around[0]), ended + encode(around[1])
     before = b"".join(encode(f"{line};\n") for line in text_search(conn))
     members, added, lost = find_added(conn)
     encoded = {encode(name): encode(text) for name, text in members.items()}
@@ -206,7 +244,9 @@ def find_as_made(conn: psycopg.Connection[Any]) -> AsMade:
         ".".join(map(quote_identifier, (each.schema, each.table, each.column))) for each in odd if each.misfit
     )
     unmade = tuple(unordered), frozenset(held)
-    return AsMade(ranges, heirs, *unmade, before, encoded, tuple(added), tuple(lost), nullable, identities, beyond)
+    return AsMade(
+        ranges, heirs, *unmade, before, encoded, tuple(added), tuple(lost), nullable, identities, beyond, merged
+    )
 
 
 def _shown(name: Name) -> str:
@@ -228,6 +268,39 @@ def _without_not_null(table: str, column: str) -> str:
     change = f"ALTER TABLE ONLY {table} ALTER COLUMN {quote_name(column)} DROP NOT NULL"
     older = "pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 180000"
     return f"DO LANGUAGE plpgsql {quote_literal(f'BEGIN IF {older} THEN {change}; END IF; END')};\n"
+
+
+def _find_merged(conn: psycopg.Connection[Any]) -> Iterator[tuple[str, str, tuple[str, str]]]:
+    """Yield schema and name of an heir, and statements around CREATE TABLE that give it its own, not its parents'."""
+    for schema, name, *parent, column, own, storage, own_way, way in conn.execute(_MERGED).fetchall():
+        change = f"ALTER TABLE ONLY {_qualified(*parent)} ALTER COLUMN {quote_name(column)} SET"
+        before = after = ""
+        if own != storage:
+            before, after = f"{change} STORAGE {_STORAGE[own]};\n", f"{change} STORAGE {_STORAGE[storage]};\n"
+        if own_way != way:
+            before += f"{change} COMPRESSION {_COMPRESSION.get(own_way, 'default')};\n"
+            after += f"{change} COMPRESSION {_COMPRESSION.get(way, 'default')};\n"
+        yield schema, name, (before, after)
+    for schema, name, column, schemas, tables in conn.execute(_DEFAULTS).fetchall():
+        for number, parent in enumerate(zip(schemas, tables, strict=True)):
+            yield schema, name, _without_default(parent, column, f"pg_scribe.default_{number}")
+
+
+def _without_default(table: tuple[str, str], column: str, kept: str) -> tuple[str, str]:
+    """Return statements that take a column's default and bring it back, if it is there by then; kept: a setting."""
+    change = f"ALTER TABLE ONLY {_qualified(*table)} ALTER COLUMN {quote_name(column)}"
+    schema, name, attribute = map(quote_literal, (*table, column))
+    found = (
+        "SELECT pg_catalog.pg_get_expr(f.adbin, f.adrelid) FROM pg_catalog.pg_attrdef AS f"
+        " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum"
+        " JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid"
+        " JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace"
+        f" WHERE n.nspname = {schema} AND c.relname = {name} AND a.attname = {attribute}"
+    )
+    taken = f"BEGIN PERFORM pg_catalog.set_config('{kept}', ({found}), false); {change} DROP DEFAULT; END"
+    setting = f"pg_catalog.current_setting('{kept}')"
+    given = f"BEGIN IF {setting} <> '' THEN EXECUTE {quote_literal(f'{change} SET DEFAULT ')} || {setting}; END IF; END"
+    return f"DO LANGUAGE plpgsql {quote_literal(taken)};\n", f"DO LANGUAGE plpgsql {quote_literal(given)};\n"
 
 
 def _qualified(schema: str, name: str) -> str:
@@ -322,13 +395,14 @@ def _as_made(reader: Reader, made: AsMade) -> Iterator[bytes]:
             elif (made_of := _EXTENSION.match(line)) and (extension := plain_name(made_of[1])) in made.members:
                 yield line
                 yield made.members[extension]
-            elif (table := _TABLE.match(line)) and _name(table) in {*made.heirs, *made.nullable}:
+            elif (table := _TABLE.match(line)) and _name(table) in {*made.heirs, *made.nullable, *made.merged}:
                 before, parent, after = made.heirs.get(_name(table), (b"", b"", b""))
+                merging, merged = made.merged.get(_name(table), (b"", b""))
                 begun = b"INHERITS (" + parent + b", " if parent else b"INHERITS ("
-                yield before
+                yield merging + before
                 for part in _statement(reader, line):
                     yield part.replace(b"INHERITS (", begun, 1) if _inherits(part) else part
-                yield after + made.nullable.get(_name(table), b"")
+                yield after + merged + made.nullable.get(_name(table), b"")
             else:
                 yield line
         else:
