@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,7 @@ from scribe.common.postgres import connect, is_superuser
 from scribe.source.unrestorable import ValueColumn, value_columns
 
 COUNT_WAIT = 10  # seconds a row count waits for a table's lock
+TOGETHER = 0.25  # seconds for which rows of further tables are counted in the same transaction
 
 # Everything pg_dump reads of a table by name, or through functions that do not see the snapshot.
 _TABLES = """
@@ -50,7 +53,7 @@ SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text,
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe') AND n.nspname !~ '^pg_(toast|temp)'
-  AND (%(only)s::pg_catalog.oid IS NULL OR c.oid = %(only)s::pg_catalog.oid)
+  AND (%(only)s::pg_catalog.oid[] IS NULL OR c.oid = ANY (%(only)s::pg_catalog.oid[]))
 """
 _UNLOCKED = """
 SELECT EXISTS (
@@ -146,8 +149,8 @@ class Table:
         return sql.Identifier(self.schema, self.name)  # type: ignore[return-value]
 
 
-def read_tables(conn: psycopg.Connection[Any], only: int | None = None) -> dict[int, Table]:
-    """Return the tables conn sees, by oid; only: the oid of the one wanted."""
+def read_tables(conn: psycopg.Connection[Any], only: list[int] | None = None) -> dict[int, Table]:
+    """Return the tables conn sees, by oid; only: the oids of those wanted."""
     return {row[0]: Table(*row) for row in conn.execute(_TABLES, {"only": only}).fetchall()}
 
 
@@ -271,31 +274,54 @@ class Guard:
             self._columns = [column for column in value_columns(conn) if column.domain]
         with connect(options=f"{self.options} -c row_security=off -c lock_timeout={COUNT_WAIT * 1000}") as counter:
             self._counter = counter
-            for table in sorted(self.before.values(), key=lambda t: (t.schema, t.name)):
-                if self._only is not None and table.oid not in self._only:
-                    continue
-                if table.kind == "r" and not table.member and not self._useless:
-                    count = self._count_table(conn, counter, table)
-                    name = table.name_text
+            wanted = deque(sorted(filter(self._is_counted, self.before.values()), key=lambda t: (t.schema, t.name)))
+            while wanted and not self._useless:
+                for table, count in self._count_some(conn, counter, wanted):
                     if count is None:
-                        self.warnings.append(f"the rows of {name} were not counted: the table was changed meanwhile")
+                        self.warnings.append(
+                            f"the rows of {table.name_text} were not counted: the table was changed meanwhile"
+                        )
                     else:
-                        rows[name] = count
+                        rows[table.name_text] = count
         return rows
 
-    def _count_table(self, conn: psycopg.Connection[Any], counter: psycopg.Connection[Any], table: Table) -> int | None:
-        """Return the table's rows in the snapshot; None if it could not be locked, or was changed before it was."""
-        gone = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName)
+    def _is_counted(self, table: Table) -> bool:
+        return table.kind == "r" and not table.member and (self._only is None or table.oid in self._only)
+
+    def _count_some(
+        self, conn: psycopg.Connection[Any], counter: psycopg.Connection[Any], wanted: deque[Table]
+    ) -> list[tuple[Table, int | None]]:
+        """Take tables off the left and count their rows in the snapshot, in one transaction as long as that is short.
+
+        A table that could not be locked, or was changed before it was, has None. Only the first one's lock is waited
+        for: with locks of others in its hands, a count could close a circle in which somebody's schema change is ended.
+        """
+        gone = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn)
         late = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
+        counts: dict[int, int] = {}
+        tables: list[Table] = []
+        now: dict[int, Table] | None = None
         with contextlib.suppress(*gone, *late), in_snapshot(counter, self.snapshot):
-            count = self._measure(counter, table)
-            for column in self._columns:
-                if column.relid == table.oid and column.has_absent(counter):
-                    hint = f"{column.remedy}, then run the same command again."
-                    raise ScribeError(f"could not take a base that can be restored: {column.text}", hint)
-            if not find_changed({table.oid: table}, read_tables(conn, table.oid)):
-                return count
-        return None
+            until = time.monotonic() + TOGETHER
+            while wanted and not self._useless and (not tables or time.monotonic() < until):
+                if len(tables) == 1:
+                    counter.execute("SET LOCAL lock_timeout = 1")
+                tables.append(wanted.popleft())
+                counts[tables[-1].oid] = self._count_table(counter, tables[-1])
+            now = read_tables(conn, [*counts])
+        if len(tables) > 1 and tables[-1].oid not in counts:
+            wanted.appendleft(tables.pop())  # the next transaction waits for it
+        now = read_tables(conn, [*counts]) if now is None else now
+        changed = {oid for oid in counts if find_changed({oid: self.before[oid]}, now)}
+        return [(t, counts[t.oid] if t.oid in counts and t.oid not in changed else None) for t in tables]
+
+    def _count_table(self, counter: psycopg.Connection[Any], table: Table) -> int:
+        count = self._measure(counter, table)
+        for column in self._columns:
+            if column.relid == table.oid and column.has_absent(counter):
+                hint = f"{column.remedy}, then run the same command again."
+                raise ScribeError(f"could not take a base that can be restored: {column.text}", hint)
+        return count
 
 
 def count_rows(conn: psycopg.Connection[Any], table: Table) -> int:
