@@ -52,6 +52,11 @@ ATTEMPTS = 3
 _OBJECT = re.compile(rb"(?m)^--\n-- (?:Data for )?Name: (.*); Type: ([A-Z ]+); Schema: ([^;]*); Owner: .*$")
 _NOISE = re.compile(rb"(?m)^(?:--.*|\\(?:un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)?\n")
 _OWN = re.compile(r"(EVENT TRIGGER|PUBLICATION|COMMENT) - ((EVENT TRIGGER|PUBLICATION) )?\"?!?scribe_")
+# Of a partition, pg_dump says which triggers of its foreign keys are switched; another database numbers them anew.
+_NUMBERED = re.compile(
+    rb"(?s)\AALTER TABLE .* ((?:DIS|EN)ABLE(?: ALWAYS| REPLICA)?) TRIGGER"
+    rb' "(?:RI|Unique)_ConstraintTrigger_(?:[ac]_)?\d+";\n\Z'
+)
 _UNLOGGED = "SELECT oid::bigint FROM pg_catalog.pg_class WHERE relpersistence = 'u' AND relkind = 'r'"
 _DDL = "SELECT pg_catalog.count(*) FROM scribe.ddl_history"
 
@@ -249,5 +254,8 @@ def digest_schema(text: bytes) -> dict[str, str]:
         if _OWN.match(key):
             continue
         body = _NOISE.sub(b"", text[mark.end() + 1 : after.start() if after else len(text)])
+        if kind == "TRIGGER" and (switched := _NUMBERED.match(body)):
+            key = re.sub(r"\d+$", switched[1].decode(), key)
+            body = switched[1]
         found[key] = hashlib.sha256(found.get(key, "").encode() + body).hexdigest()[:16]
     return found
