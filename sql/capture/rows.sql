@@ -6,7 +6,9 @@ CREATE OR REPLACE FUNCTION scribe.custom_settings(statement text, known text[]) 
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
     SELECT coalesce(array_agg(w.word ORDER BY n.name, w.place), '{}') FROM (
         SELECT m[1] FROM regexp_matches(statement, 'current_setting\s*\(\s*''([A-Za-z0-9_]+\.[A-Za-z0-9_.]+)''', 'gi') AS m
-        UNION SELECT split_part(entry, '=', 1) FROM pg_db_role_setting, unnest(setconfig) AS entry) AS n (name),
+        -- a role's own, of any length, would cost everybody's schema changes the time to read them
+        UNION SELECT split_part(entry, '=', 1) FROM pg_db_role_setting, unnest(setconfig) AS entry WHERE pg_column_size(setconfig) <= 16384)
+        AS n (name),
         unnest(ARRAY[n.name, current_setting(n.name, true)]) WITH ORDINALITY AS w (word, place)
     WHERE strpos(n.name, '.') > 0 AND n.name !~ '^scribe\.' AND n.name <> ALL (known) AND current_setting(n.name, true) <> ''
         AND NOT EXISTS (SELECT FROM pg_show_all_settings() AS s WHERE s.name = n.name)

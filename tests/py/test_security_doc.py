@@ -45,7 +45,8 @@ SHOWN = {
     " unqualified:test_a_function_too_long_to_be_looked_at_is_reported"
     " metadata:test_what_a_role_makes_too_long_keeps_nobody_from_reading_the_rest",
     "cannot keep a restore from ending": "points:test_no_table_that_cannot_be_read_keeps_a_point_from_being_reached",
-    "cannot keep rotations": "strangers_locks:test_a_transaction_left_open_keeps_nobody_waiting",
+    "cannot keep rotations": "strangers_locks:test_a_transaction_left_open_keeps_nobody_waiting"
+    " settings_recorded:test_what_a_role_has_set_for_itself_costs_nobody_elses_schema_changes",
     "can write a mark": "restore:test_a_mark_that_somebody_wrote_again_is_no_point",
     "can cause an alarm": "inexact:test_a_locked_table_of_capture_neither_stops_ddl_nor_hides_a_loss"
     " pgoutput:test_a_message_of_captures_that_something_was_lost_is_heard",

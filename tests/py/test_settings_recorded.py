@@ -76,6 +76,34 @@ def test_settings_of_an_application_are_recorded(cluster: Cluster, captured: str
     assert last(cluster, captured, "settings") == (["app.region", "north"],)
 
 
+@pytest.mark.parametrize("edition", [CAPTURE, PGOUTPUT], ids=["capture", "pgoutput"])
+def test_what_a_role_has_set_for_itself_costs_nobody_elses_schema_changes(
+    cluster: Cluster, database: str, edition: str
+) -> None:
+    """A path of so many schemas was taken apart at each, or read; while it is there, what was seen last stays."""
+    made = "SELECT statement FROM scribe.ddl_history WHERE tag = 'ALTER ROLE'"
+    read = "SELECT pg_stat_get_xact_numscans('pg_toast.pg_toast_2964_index'::regclass)"  # of pg_db_role_setting
+    role = f"verbose_{database}"
+    cluster.psql(f"CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET work_mem = '1MB'", database)
+    try:
+        cluster.psql(edition, database)
+        cluster.psql("CREATE TABLE t (a int PRIMARY KEY)", database)
+        with cluster.connect(database, user=role) as conn:
+            conn.execute(f"ALTER ROLE {role} SET search_path = {', '.join(['a'] * 600_000)}".encode())
+        with cluster.connect(database, autocommit=False) as conn:
+            conn.execute("ALTER TABLE t ADD COLUMN b int DEFAULT 1; DROP TABLE t")
+            conn.execute("SELECT scribe.reconcile()")
+            assert conn.execute(read).fetchone() == (0,)
+            assert conn.execute(made).fetchall() == []
+            conn.execute(f"ALTER ROLE {role} SET search_path = a, \"B c\"; ALTER ROLE {role} RESET work_mem".encode())
+            conn.execute("SELECT scribe.reconcile()")
+            said = "".join(str(row[0]) for row in conn.execute(made))
+        words = ("SET search_path TO 'a', 'B c'", "RESET work_mem")
+        assert [word in said for word in words] == [edition is PGOUTPUT] * 2, said
+    finally:
+        cluster.psql(f"DROP ROLE {role}")
+
+
 def recorded_settings(conn: psycopg.Connection[tuple[object, ...]], name: str, value: str | None) -> object:
     """What is recorded of a statement under another value of a setting; None where the session may not change it."""
     try:

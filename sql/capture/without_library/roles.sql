@@ -1,32 +1,45 @@
 -- roles.sql: roles and the database: what became of them, as statements.
 
--- The value of an entry of pg_db_role_setting, as it stands after TO; a list's elements are each a literal.
-CREATE OR REPLACE FUNCTION scribe.setting_text(entry text) RETURNS text
+-- The value of a setting of a role or database, as it stands after TO; a list's elements are each a literal.
+CREATE OR REPLACE FUNCTION scribe.setting_text(name text, value text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $function$
-    SELECT CASE WHEN e.name !~ '^(search_path|temp_tablespaces|(local|session|shared)_preload_libraries)$' THEN quote_literal(e.value)
+    SELECT CASE WHEN name !~ '^(search_path|temp_tablespaces|(local|session|shared)_preload_libraries)$' THEN quote_literal(value)
         ELSE coalesce((SELECT string_agg(quote_literal(coalesce(replace(m[1], '""', '"'), m[2])), ', ')
-            FROM regexp_matches(e.value, '"((?:[^"]|"")*)"|([^,"\s]+)', 'g') AS m), quote_literal('')) END
-    FROM (SELECT split_part(entry, '=', 1) AS name, substr(entry, strpos(entry, '=') + 1) AS value) AS e
+            FROM regexp_matches(value, '"((?:[^"]|"")*)"|([^,"\s]+)', 'g') AS m), quote_literal('')) END
 $function$;
 
--- The same as they are, as texts that stand in a statement; a membership is the member's. No passwords: the globals have them.
--- Role 0: the database itself.
+-- What is known of a role; if that is too long, what was known of it.
+CREATE OR REPLACE FUNCTION scribe.short_fact(role oid, fact text, value text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+    SELECT CASE WHEN octet_length(short_fact.value) <= 16384 THEN short_fact.value
+        ELSE (SELECT s.value FROM scribe.seen_role AS s WHERE s.role = short_fact.role AND s.fact = short_fact.fact) END
+$function$;
+
+-- Roles as they are, as texts that stand in a statement, and settings as the server has them; a membership is the member's. No passwords:
+-- the globals have them. Role 0: the database itself. This is read at every schema change, whoever makes it: what a role may make as
+-- long as it likes, its settings, and comments are as they were seen last if they would cost everybody time.
 CREATE OR REPLACE FUNCTION scribe.role_facts() RETURNS TABLE (role oid, fact text, value text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, MDY' SET TimeZone = 'UTC' AS $function$
+DECLARE
+    most constant int := 16384;  -- bytes, as they are stored
 BEGIN
     RETURN QUERY SELECT r.oid, f.fact, f.value
     FROM pg_roles AS r, LATERAL (
-        SELECT v.* FROM (VALUES ('name', r.rolname::text), ('comment', quote_literal(shobj_description(r.oid, 'pg_authid'))),
+        SELECT v.* FROM (VALUES ('name', r.rolname::text),
+            ('comment', (SELECT scribe.short_fact(r.oid, 'comment', quote_literal(c.description)) FROM pg_shdescription AS c
+                WHERE c.objoid = r.oid AND c.classoid = 'pg_authid'::regclass AND pg_column_size(c.description) <= most)),
             ('attributes', concat_ws(' ', (SELECT string_agg(CASE WHEN a.has THEN a.word ELSE 'NO' || a.word END, ' ' ORDER BY a.word)
                 FROM (VALUES ('SUPERUSER', r.rolsuper), ('INHERIT', r.rolinherit), ('CREATEROLE', r.rolcreaterole),
                     ('CREATEDB', r.rolcreatedb), ('LOGIN', r.rolcanlogin), ('REPLICATION', r.rolreplication),
                     ('BYPASSRLS', r.rolbypassrls)) AS a (word, has)),
                 'CONNECTION LIMIT ' || r.rolconnlimit,
                 'VALID UNTIL ' || quote_literal(coalesce(r.rolvaliduntil::text, 'infinity'))))) AS v (fact, value)
-        UNION ALL SELECT 'setting ' || quote_ident(split_part(c.entry, '=', 1)), scribe.setting_text(c.entry)
-            FROM pg_db_role_setting AS d, unnest(d.setconfig) AS c (entry) WHERE d.setrole = r.oid AND d.setdatabase = 0
-        UNION ALL SELECT 'here ' || quote_ident(split_part(c.entry, '=', 1)), scribe.setting_text(c.entry)
-            FROM pg_db_role_setting AS d, unnest(d.setconfig) AS c (entry) WHERE d.setrole = r.oid
+        UNION ALL SELECT e.fact, scribe.short_fact(r.oid, e.fact, substr(c.entry, strpos(c.entry, '=') + 1))
+            FROM pg_db_role_setting AS d, unnest(d.setconfig) AS c (entry), concat('setting ', quote_ident(split_part(c.entry, '=', 1))) AS e (fact)
+            WHERE pg_column_size(d.setconfig) <= most AND d.setrole = r.oid AND d.setdatabase = 0
+        UNION ALL SELECT e.fact, scribe.short_fact(r.oid, e.fact, substr(c.entry, strpos(c.entry, '=') + 1))
+            FROM pg_db_role_setting AS d, unnest(d.setconfig) AS c (entry), concat('here ', quote_ident(split_part(c.entry, '=', 1))) AS e (fact)
+            WHERE pg_column_size(d.setconfig) <= most AND d.setrole = r.oid
                 AND d.setdatabase = (SELECT b.oid FROM pg_database AS b WHERE b.datname = current_database())
         UNION ALL SELECT 'member of ' || m.roleid, CASE
                 WHEN bool_or(to_jsonb(m) ? 'set_option') THEN upper(format(' WITH ADMIN %s, INHERIT %s, SET %s', bool_or(m.admin_option)::text,
@@ -36,11 +49,22 @@ BEGIN
     WHERE r.oid >= 16384 AND f.value IS NOT NULL
     UNION ALL SELECT 0::oid, f.fact, f.value
     FROM pg_database AS d, LATERAL (
-        SELECT v.* FROM (VALUES ('owner', pg_get_userbyid(d.datdba)::text), ('limit', d.datconnlimit::text), ('comment', quote_literal(shobj_description(d.oid, 'pg_database'))))
+        SELECT v.* FROM (VALUES ('owner', pg_get_userbyid(d.datdba)::text), ('limit', d.datconnlimit::text),
+            ('comment', (SELECT scribe.short_fact(0, 'comment', quote_literal(c.description))
+                FROM pg_shdescription AS c WHERE c.objoid = d.oid AND c.classoid = 'pg_database'::regclass AND pg_column_size(c.description) <= most)))
             AS v (fact, value)
-        UNION ALL SELECT 'setting ' || quote_ident(split_part(c.entry, '=', 1)), scribe.setting_text(c.entry)
-            FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c (entry) WHERE s.setrole = 0 AND s.setdatabase = d.oid) AS f (fact, value)
-    WHERE d.datname = current_database() AND f.value IS NOT NULL;
+        UNION ALL SELECT e.fact, scribe.short_fact(0, e.fact, substr(c.entry, strpos(c.entry, '=') + 1))
+            FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c (entry), concat('setting ', quote_ident(split_part(c.entry, '=', 1))) AS e (fact)
+            WHERE pg_column_size(s.setconfig) <= most AND s.setrole = 0 AND s.setdatabase = d.oid) AS f (fact, value)
+    WHERE d.datname = current_database() AND f.value IS NOT NULL
+    UNION ALL SELECT s.role, s.fact, s.value FROM scribe.seen_role AS s JOIN pg_db_role_setting AS d ON d.setrole = s.role
+        JOIN pg_database AS b ON b.datname = current_database()
+    WHERE s.fact ~ '^(setting|here) ' AND pg_column_size(d.setconfig) > most
+        AND d.setdatabase = CASE WHEN s.role = 0 OR starts_with(s.fact, 'here ') THEN b.oid ELSE 0 END
+    UNION ALL SELECT s.role, s.fact, s.value FROM scribe.seen_role AS s JOIN pg_database AS b ON b.datname = current_database()
+        JOIN pg_shdescription AS c ON c.classoid = CASE s.role WHEN 0 THEN 'pg_database' ELSE 'pg_authid' END::regclass
+            AND c.objoid = CASE s.role WHEN 0 THEN b.oid ELSE s.role END
+    WHERE s.fact = 'comment' AND pg_column_size(c.description) > most;
 END
 $function$;
 
@@ -193,17 +217,18 @@ BEGIN
                 WHEN m.fact = 'attributes' THEN format('ALTER ROLE %I WITH %s', m.name, m.is_now)
                 WHEN m.fact = 'comment' THEN format('COMMENT ON ROLE %I IS %s', m.name, coalesce(m.is_now, 'NULL'))
                 WHEN m.is_now IS NULL THEN format('ALTER ROLE %I RESET %s', m.name, substr(m.fact, 9))
-                ELSE format('ALTER ROLE %I SET %s TO %s', m.name, substr(m.fact, 9), m.is_now) END)
+                ELSE format('ALTER ROLE %I SET %s TO %s', m.name, substr(m.fact, 9), scribe.setting_text(substr(m.fact, 9), m.is_now)) END)
             FROM made AS m WHERE m.fact IN ('attributes', 'comment') OR m.fact ~ '^setting '
         UNION ALL SELECT 8, 0, 'ALTER DATABASE', CASE
                 WHEN c.fact = 'owner' THEN scribe.database_changed('ALTER DATABASE', format('OWNER TO %I', c.is_now))
                 WHEN c.fact = 'limit' THEN scribe.database_changed('ALTER DATABASE', 'CONNECTION LIMIT ' || c.is_now)
                 WHEN c.fact = 'comment' THEN scribe.database_changed('COMMENT ON DATABASE', 'IS ' || coalesce(c.is_now, 'NULL'))
                 WHEN c.is_now IS NULL THEN scribe.database_changed('ALTER DATABASE', 'RESET ' || substr(c.fact, 9))
-                ELSE scribe.database_changed('ALTER DATABASE', format('SET %s TO %s', substr(c.fact, 9), c.is_now)) END
+                ELSE scribe.database_changed('ALTER DATABASE', format('SET %s TO %s', substr(c.fact, 9), scribe.setting_text(substr(c.fact, 9), c.is_now))) END
             FROM changed AS c WHERE c.role = 0
         UNION ALL SELECT 9, m.role, 'ALTER ROLE', scribe.database_changed(format('ALTER ROLE %s IN DATABASE', replace(quote_ident(m.name), '%', '%%')),
-                CASE WHEN m.is_now IS NULL THEN 'RESET ' || substr(m.fact, 6) ELSE format('SET %s TO %s', substr(m.fact, 6), m.is_now) END)
+                CASE WHEN m.is_now IS NULL THEN 'RESET ' || substr(m.fact, 6)
+                    ELSE format('SET %s TO %s', substr(m.fact, 6), scribe.setting_text(substr(m.fact, 6), m.is_now)) END)
             FROM made AS m WHERE starts_with(m.fact, 'here '))
     SELECT s.tag, s.statement FROM steps AS s ORDER BY s.step, s.role, s.statement;
 END
@@ -212,6 +237,8 @@ $function$;
 -- Roles and the database, from wherever they were changed; none of it fires an event trigger.
 CREATE OR REPLACE FUNCTION scribe.reconcile_roles(record boolean) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    facts scribe.seen_role[];
 BEGIN
     IF NOT EXISTS (SELECT FROM scribe.seen_role AS s FULL JOIN scribe.role_facts() AS n USING (role, fact)
             WHERE s.value IS DISTINCT FROM n.value)
@@ -223,7 +250,8 @@ BEGIN
         PERFORM scribe.write_row('ddl', c.tag, 'role', NULL, c.statement, true, NULL, NULL, current_user, '""')
         FROM scribe.changed_roles() AS c;
     END IF;
+    facts := ARRAY(SELECT ROW(f.*)::scribe.seen_role FROM scribe.role_facts() AS f);
     DELETE FROM scribe.seen_role;
-    INSERT INTO scribe.seen_role SELECT * FROM scribe.role_facts();
+    INSERT INTO scribe.seen_role SELECT * FROM unnest(facts);
 END
 $function$;
