@@ -43,6 +43,7 @@ def test_no_program_of_the_current_directory_is_run(
         (psycopg.errors.SerializationFailure("initial slot snapshot too large"), 75, "the server said"),
         (psycopg.errors.DiskFull("no space left"), 75, "the server said"),
         (psycopg.errors.UndefinedTable("no such table"), 1, "the server said"),
+        (psycopg.errors.InternalError_("cache lookup failed for type 7"), 75, "the schema changed meanwhile"),
     ],
 )
 def test_only_a_server_that_went_is_called_lost(

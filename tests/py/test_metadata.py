@@ -112,6 +112,17 @@ def test_meta_describes_the_database(scribe: Scribe, cluster: Cluster) -> None:
     assert scribe.run("scribe-meta", "-n").stdout == f"would write {scribe.archive / 'meta.json'}\n"
 
 
+def test_sequences_that_are_being_dropped_are_not_waited_for(scribe: Scribe, cluster: Cluster) -> None:
+    cluster.psql("CREATE SEQUENCE s; CREATE SEQUENCE t INCREMENT 2", scribe.dbname)
+    scribe.run("scribe-init", "--no-base")
+    with cluster.connect(scribe.dbname, autocommit=False) as conn:
+        conn.execute("DROP SEQUENCE s")
+        meta = json.loads(scribe.run("scribe-meta", "--stdout", timeout=20).stdout)
+    found = [row for row in meta["sequences"] if row["schema"] == "public"]
+    same = {"schema": "public", "data_type": "bigint", "start_value": 1, "cycle": False}
+    assert found == [same | {"name": "s", "increment_by": 1}, same | {"name": "t", "increment_by": 2}]
+
+
 def test_database_sql_carries_over_under_another_name(scribe: Scribe, cluster: Cluster) -> None:
     name = scribe.dbname
     cluster.psql(

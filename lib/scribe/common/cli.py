@@ -19,6 +19,7 @@ from scribe.common.settings import Settings, load_settings
 if TYPE_CHECKING:  # see scribe.common.postgres
     import psycopg
 
+_GONE = re.compile(r"cache lookup failed|could not open relation with OID")  # a snapshot shows it, others dropped it
 _LOST = ("08", "57P")  # SQLSTATEs of connections that are gone, and of servers that go
 
 
@@ -124,6 +125,8 @@ def _from_server(error: Exception) -> ScribeError | None:
     psycopg = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(error, psycopg.Error):
         return None
+    if isinstance(error, psycopg.errors.InternalError_) and _GONE.match(str(error)):
+        return TryAgainError(f"the schema changed meanwhile: {_first_line(error)}", "Run the same command again.")
     if not isinstance(error, psycopg.OperationalError):
         return ScribeError(f"the server said: {_first_line(error)}")
     if error.sqlstate is None or error.sqlstate.startswith(_LOST):

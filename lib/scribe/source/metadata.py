@@ -368,8 +368,11 @@ _LISTS_OF: dict[str, str] = {
           AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'scribe') AND n.nspname !~ '^pg_toast'
         ORDER BY 1, 2""",
     "sequences": """
-        SELECT schemaname AS schema, sequencename AS name, data_type::text, start_value, increment_by, cycle
-        FROM pg_catalog.pg_sequences WHERE schemaname <> 'scribe' AND schemaname !~ '^pg_temp' ORDER BY 1, 2""",
+        SELECT n.nspname AS schema, c.relname AS name, s.seqtypid::pg_catalog.regtype::text AS data_type,
+               s.seqstart AS start_value, s.seqincrement AS increment_by, s.seqcycle AS cycle
+        FROM pg_catalog.pg_sequence AS s JOIN pg_catalog.pg_class AS c ON c.oid = s.seqrelid
+          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname <> 'scribe' AND n.nspname !~ '^pg_temp' ORDER BY 1, 2""",  # pg_sequences opens each of them
     "function_settings": """
         SELECT p.oid::pg_catalog.regprocedure::text AS function, pg_catalog.left(s.entry, 1000) AS setting
         FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace,
