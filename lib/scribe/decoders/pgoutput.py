@@ -253,7 +253,8 @@ def facts_query() -> str:
     """Return the query for the facts of all tables."""
     body = (SQL / "capture/without_library/table_facts.sql").read_text(encoding="utf-8").split("$function$")[1]
     facts = body.partition("RETURN QUERY")[2].rpartition(";")[0]
-    return f"SELECT f.* FROM (SELECT NULL::pg_catalog.oid[]) AS a (tables), LATERAL ({facts}) AS f"
+    tables = "ARRAY(SELECT c.oid FROM pg_catalog.pg_class AS c WHERE c.relkind IN ('r', 'p'))"
+    return f"SELECT f.* FROM (SELECT {tables}) AS a (tables), LATERAL ({facts}) AS f"
 
 
 def read_facts(conn: psycopg.Connection[Any], facts: str) -> dict[int, dict[str, Any]]:

@@ -5,10 +5,13 @@ CREATE OR REPLACE FUNCTION scribe.note_dropped_facts() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
     PERFORM scribe.keep_note('facts', (
-        SELECT CASE WHEN bool_or(object_type = 'index' AND tg_tag NOT IN ('ALTER TABLE', 'DROP TABLE')) THEN 'all'
-            ELSE string_agg(DISTINCT to_regclass(format('%I.%I', address_names[1], address_names[2]))::oid::text, ' ') END
-        FROM pg_event_trigger_dropped_objects()
-        WHERE object_type IN ('index', 'table constraint', 'trigger', 'rule', 'table column', 'default value')));
+        SELECT string_agg(DISTINCT found.relid::text, ' ')
+        FROM pg_event_trigger_dropped_objects() AS d, LATERAL (
+            SELECT to_regclass(format('%I.%I', d.address_names[1], d.address_names[2]))::oid WHERE d.object_type <> 'index'
+            UNION ALL SELECT l.relation FROM pg_locks AS l  -- nothing says whose an index was, but its table is locked
+            WHERE d.object_type = 'index' AND tg_tag NOT IN ('ALTER TABLE', 'DROP TABLE') AND l.locktype = 'relation'
+                AND l.pid = pg_backend_pid() AND l.mode IN ('AccessExclusiveLock', 'ShareUpdateExclusiveLock')) AS found (relid)
+        WHERE d.object_type IN ('index', 'table constraint', 'trigger', 'rule', 'table column', 'default value')));
     BEGIN
         DELETE FROM scribe.table_facts AS f USING pg_event_trigger_dropped_objects() AS d
             WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND f.relid = d.objid;
@@ -77,7 +80,7 @@ BEGIN
     IF scribe.is_active() AND NOT scribe.in_script() THEN
         PERFORM scribe.catch_up(tg_tag, ARRAY(SELECT objid FROM pg_event_trigger_ddl_commands() WHERE objid IS NOT NULL));
     END IF;
-    IF noted <> 'all' AND tg_tag NOT IN ('ALTER SCHEMA', 'ALTER EXTENSION', 'ALTER OPERATOR', 'ALTER COLLATION') THEN  -- names in all of them
+    IF tg_tag NOT IN ('ALTER SCHEMA', 'ALTER EXTENSION', 'ALTER OPERATOR', 'ALTER COLLATION') THEN  -- names in all of them
         touched := ARRAY(SELECT CASE e.classid
                 WHEN 'pg_class'::regclass THEN coalesce((SELECT indrelid FROM pg_index WHERE indexrelid = e.objid), e.objid)
                 WHEN 'pg_trigger'::regclass THEN (SELECT tgrelid FROM pg_trigger WHERE oid = e.objid)

@@ -35,8 +35,9 @@ BEGIN
     RETURN (WITH family AS (
             SELECT c.oid, (f.facts::json->>'n')::int AS before
             -- what the command named is the table itself, the partitioned one it is a part of, or its type
-            FROM unnest(scribe.with_children(ARRAY(SELECT oid FROM pg_class
-                    WHERE oid = relation OR oid = ANY (line) AND relkind = 'p' OR reloftype = ANY (line)))) AS m
+            FROM unnest(scribe.with_children(ARRAY(SELECT oid FROM pg_class WHERE oid = ANY (relation || line) AND (oid = relation OR relkind = 'p')
+                    UNION SELECT t.oid FROM pg_depend AS d JOIN pg_class AS t ON t.oid = d.objid AND t.reloftype = d.refobjid
+                    WHERE d.refclassid = 'pg_type'::regclass AND d.refobjid = ANY (line) AND d.classid = 'pg_class'::regclass))) AS m
                 JOIN pg_class AS c ON c.oid = m JOIN scribe.table_facts AS f ON f.relid = c.oid
             WHERE c.relkind = 'r' AND c.relpersistence <> 't'),
         fresh AS (SELECT f.oid, a.attname FROM family AS f JOIN pg_attribute AS a ON a.attrelid = f.oid AND a.attnum > f.before)

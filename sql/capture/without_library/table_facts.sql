@@ -13,7 +13,8 @@
 
 CREATE OR REPLACE FUNCTION scribe.read_base_facts(tables oid[]) RETURNS TABLE (relid oid, facts text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
-BEGIN  -- PL/pgSQL keeps the plan; planning it costs more than running it
+BEGIN  -- PL/pgSQL keeps the plan; planning it costs more than running it. It has to find few tables among many by indexes
+tables := coalesce(tables, ARRAY(SELECT c.oid FROM pg_catalog.pg_class AS c WHERE c.relkind IN ('r', 'p')));
 RETURN QUERY
 WITH keys AS (
     SELECT i.indrelid, i.indexrelid, u.place, a.attname, a.atttypid,
@@ -36,7 +37,7 @@ WITH keys AS (
         JOIN pg_catalog.pg_operator AS o ON o.oid = e.amopopr JOIN pg_catalog.pg_namespace AS s ON s.oid = o.oprnamespace
         LEFT JOIN pg_catalog.pg_collation AS l ON l.oid = u.coll
         LEFT JOIN pg_catalog.pg_namespace AS z ON z.oid = l.collnamespace
-    WHERE (tables IS NULL OR i.indrelid = ANY (tables)) AND u.attnum > 0
+    WHERE i.indrelid = ANY (tables) AND u.attnum > 0
 ), acting (relid, what, name, mode) AS NOT MATERIALIZED (
     SELECT g.tgrelid, 'TRIGGER', g.tgname, CASE g.tgenabled WHEN 'A' THEN 'ALWAYS' ELSE 'REPLICA' END
     FROM pg_catalog.pg_trigger AS g WHERE g.tgenabled IN ('A', 'R') AND (NOT g.tgisinternal OR g.tgparentid <> 0 AND NOT EXISTS (
@@ -59,7 +60,7 @@ WITH keys AS (
             FROM family JOIN pg_catalog.pg_type AS b ON b.oid = family.base WHERE b.typtype = 'd')
         SELECT pg_catalog.bool_or(family.bars) AS barring, pg_catalog.bool_or(EXISTS (
             SELECT FROM pg_catalog.pg_constraint AS k WHERE k.contypid = family.id AND NOT k.convalidated)) AS older FROM family) AS f
-    WHERE (tables IS NULL OR a.attrelid = ANY (tables)) AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE a.attrelid = ANY (tables) AND a.attnum > 0 AND NOT a.attisdropped
 )
 SELECT c.oid::pg_catalog.oid AS relid, pg_catalog.json_build_object(
     'a', (SELECT coalesce(pg_catalog.json_agg(a.attname ORDER BY a.attnum), '[]') FROM pg_catalog.pg_attribute AS a
@@ -120,6 +121,6 @@ FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.rel
             AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident ELSE false END
         LIMIT 1) AS r ON true
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname NOT IN ('information_schema', 'scribe')
-    AND n.nspname !~ '^pg_' AND (tables IS NULL OR c.oid = ANY (tables));
+    AND n.nspname !~ '^pg_' AND c.oid = ANY (tables);
 END
 $function$;
