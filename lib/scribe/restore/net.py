@@ -127,6 +127,8 @@ class Joiner:
     ) -> Joined | None:
         if any(table is not None and table.computes for table in tables.values()):
             return None
+        if None in names:
+            return None  # it may be about any of them
         found = self._read_all(statements, names, tables)
         made = {name: _try_table(name, table, changes) for name, (table, changes) in found.items()}
         joined = [sent for some in made.values() for sent in some or ()]

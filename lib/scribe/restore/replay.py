@@ -115,7 +115,8 @@ class _Part:
 class _Sent:
     """The message on its way: its statements, and how many control statements come before and after them.
 
-    joined: what was sent of them as net effects, if anything was; move: the statement that moves the position;
+    joined: what was sent of them as net effects, if anything was; move: the statement that moves the position, if the
+    message ends with it: else net effects stand after a savepoint;
     run: what was sent of them by COPY and as one statement, if they were.
     """
 
@@ -171,6 +172,8 @@ class Replayer:
     _run_now: staging.Run | None = None  # of which more may follow
     _places: dict[staging.Shape, int] = field(default_factory=dict)  # the temporary tables of this transaction
     _made: int = 0  # how many of those there were
+    _waiting: list[bytes] = field(default_factory=list)  # statements of this transaction that may be joined
+    _waiting_bytes: int = 0
     _skipping: frozenset[int] = frozenset()  # the LSNs of transactions in which something is to be passed over
 
     def __post_init__(self) -> None:
@@ -264,7 +267,8 @@ class Replayer:
         if not self._batch:
             return
         batch, self._batch, self._batch_bytes = self._batch, [], 0
-        joined = self._join(batch) if self.joining else None
+        statements = [statement for part in batch for statement in split_statements(part.text)] if self.joining else []
+        joined = self._join(statements) if self.joining else None
         self._settle()
         control, before = self._turn()
         end = batch[-1].end
@@ -277,9 +281,8 @@ class Replayer:
         self.totals.bytes += len(texts)
         self.totals.time = batch[-1].begin.time
 
-    def _join(self, batch: list[_Part]) -> net.Joined | None:
-        """Return the net effects of a batch; None where they are the statements themselves."""
-        statements = [statement for part in batch for statement in split_statements(part.text)]
+    def _join(self, statements: list[bytes]) -> net.Joined | None:
+        """Return the net effects of statements; None where they are the statements themselves."""
         names = list(map(net.table_of, statements))
         there = set(filter(None, names))
         if unknown := there - self._tables.keys():
@@ -320,7 +323,9 @@ class Replayer:
                 return
             if sent.joined is None:
                 self._check(sent, counts)
-            if sent.joined is None or self._proves(sent.joined, counts[sent.before :]):
+            if sent.joined is None or self._proves(sent.joined, counts[sent.before :], [1] * sent.after):
+                if sent.joined is not None and not sent.move:
+                    self.session.run(staging.KEEP)
                 self.proved([Small(p.begin, p.text, p.end) for p in sent.parts if p.end is not None], sent.joined)
                 return
         except ServerError as error:
@@ -331,15 +336,16 @@ class Replayer:
                 raise self._failed(sent, error) from None
             self._give_up_joining(sent.joined.statements[error.index - sent.before :][:1])
         # Serially, what is wrong is found and named; or it was only net effects that could not be.
-        self.session.send(b"ROLLBACK;BEGIN;\n" + b"".join([part.text for part in sent.parts]) + sent.move)
-        self._sent = _Sent(sent.parts, 2, 1)
+        undo = b"ROLLBACK;BEGIN;\n" if sent.move else staging.UNDO
+        self.session.send(undo + b"".join([part.text for part in sent.parts]) + sent.move)
+        self._sent = _Sent(sent.parts, 2, sent.after)
         self._settle()
 
-    def _proves(self, joined: net.Joined, counts: list[int | None]) -> bool:
-        """Whether net effects, and the moving of the position after them, acted on what they should have."""
+    def _proves(self, joined: net.Joined, counts: list[int | None], after: list[int]) -> bool:
+        """Whether net effects acted on what they should have. after: the counts of what follows, the position's."""
         pairs = list(zip(joined.statements, counts, strict=False))
         wrong = [sent for sent, count in pairs if sent.count not in (None, count)]
-        if wrong or counts[len(pairs) :] != [1]:
+        if wrong or counts[len(pairs) :] != after:
             self._give_up_joining(wrong)
             return False
         self.totals.rows += joined.changes + sum(count or 0 for sent, count in pairs if sent.plain)
@@ -383,6 +389,7 @@ class Replayer:
     def _large(self, event: Event, begin: Begin) -> None:
         if not isinstance(event, Statements):
             self._end_run(begin)
+            self._join_waiting(begin)
         if isinstance(event, Statements):
             self._statements(event.text, begin)
         elif isinstance(event, CopyData):
@@ -424,29 +431,51 @@ class Replayer:
             self._send_some(text, begin)
 
     def _stage(self, text: bytes, begin: Begin) -> None:
-        """Send some statements, but keep those whose rows may be sent by COPY together with what follows."""
-        if staging.ROWS not in text:
-            self._end_run(begin)
-            self._send_some(text, begin)
-            return
+        """Send some statements, but keep those that may become fewer together with what follows."""
         plain: list[bytes] = []
         for statement in split_statements(text):
             read = self._read_rows(statement)
             run = self._run_now
-            if plain and read is not None:
-                self._send_some(b"".join(plain), begin)
-                plain = []
             if run is not None and (read is None or run.shape != read[0] or run.size >= staging.MOST):
                 self._end_run(begin)
                 run = None
-            if read is None:
+            if plain and (read is not None or staging.may_be_joined(statement)):
+                self._send_some(b"".join(plain), begin)
+                plain = []
+            if read is not None:
+                run = self._run_now = run or staging.Run(read[0])
+                run.take(statement, *read[1:])
+            elif staging.may_be_joined(statement):
+                self._wait(statement, begin)
+            else:
+                self._join_waiting(begin)
                 plain.append(statement)
-                continue
-            if run is None:
-                run = self._run_now = staging.Run(read[0])
-            run.take(statement, *read[1:])
         if plain:
             self._send_some(b"".join(plain), begin)
+
+    def _wait(self, statement: bytes, begin: Begin) -> None:
+        """Keep a statement on a single row or a few, to be joined with others."""
+        self._waiting.append(statement)
+        self._waiting_bytes += len(statement)
+        if self._waiting_bytes >= self.joining:
+            self._join_waiting(begin)
+
+    def _join_waiting(self, begin: Begin) -> None:
+        """Send the net effects of the statements that were kept, or the statements."""
+        statements, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        if not statements:
+            return
+        text = b"".join(statements)
+        joined = self._join(statements) if len(statements) >= staging.FEWEST else None
+        if joined is None:
+            self._send_some(text, begin)
+            return
+        self._settle()
+        self._fresh = False
+        self.session.send(staging.SAVE + joined.text)
+        self._sent = _Sent([_Part(begin, None, text, self._number)], 1, 0, joined)
+        self._number += len(statements)
+        self.totals.bytes += len(text)
 
     def _read_rows(self, statement: bytes) -> tuple[staging.Shape, bytes, int] | None:
         """Return the rows of a statement that may be sent by COPY, None if it has to be sent as it stands."""
@@ -463,15 +492,21 @@ class Replayer:
             return None
 
     def _end_run(self, begin: Begin) -> None:
-        """Send the rows of the run, or its statements if that would take longer or cannot be."""
+        """Send the rows of the run; if that would take longer, or cannot be, its statements are as any others."""
         run, self._run_now = self._run_now, None
         if run is None:
             return
-        part = _Part(begin, None, b"".join(run.statements), self._number)
         known = run.shape in self._places or self._made < staging.TABLES
         if run.size < staging.LEAST or len(run.statements) == 1 or not known:
-            self._send_some(part.text, begin)
+            for statement in run.statements:
+                if staging.may_be_joined(statement):
+                    self._wait(statement, begin)
+                else:
+                    self._join_waiting(begin)
+                    self._send_some(statement, begin)
             return
+        self._join_waiting(begin)
+        part = _Part(begin, None, b"".join(run.statements), self._number)
         self._settle()
         self._fresh = False
         self._number += len(run.statements)

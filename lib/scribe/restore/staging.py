@@ -1,10 +1,10 @@
-"""Many rows of a long UPDATE at once: sent by COPY into a temporary table, from which one statement takes them.
+"""Less to send of a long transaction: net effects of its statements on single rows (net.py), and long UPDATEs at once.
 
 A segment has the rows of a mass UPDATE in statements of some hundred, lists of literals that the server parses, plans
-and evaluates one by one. Statements that follow each other and differ in their rows alone become one, over the same
-values of the same types. It ends in what they end in if no row of the table decides what becomes of another
-(tables.py), and if each key stands once among the rows and in the table: that is what the count tells, as a key that
-stands twice acts once.
+and evaluates one by one. Statements that follow each other and differ in their rows alone become one: it takes the same
+values of the same types from a temporary table, into which they are sent by COPY. It ends in what they end in if no row
+of the table decides what becomes of another (tables.py), and if each key stands once among the rows and in the table:
+that is what the count tells, as a key that stands twice acts once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from scribe.restore.tables import Table
 LEAST = 128 << 10  # bytes of statements: fewer are sent as they stand
 MOST = 8 << 20  # bytes of statements that become one
 WIDEST = 1000  # bytes of a row: a server would compress longer ones twice, and put them aside
+FEWEST = 20  # statements that are joined in a long transaction
+FEW = 2000  # bytes of a statement with several rows: a longer one gains nothing by being joined
 TABLES = 50  # temporary ones in a transaction, each of which is locked until its end
 ROWS = b" FROM (VALUES\n("
 _END = b"\n) AS v ("
@@ -67,7 +69,7 @@ class Run:
 
 KEEP = b"".join([b"SET LOCAL enable_%b TO DEFAULT;\n" % method for method in net.METHODS]) + b"RELEASE scribe_rows;\n"
 UNDO = b"ROLLBACK TO scribe_rows;\nRELEASE scribe_rows;\n"
-_BEGIN = b"SAVEPOINT scribe_rows;\n"
+SAVE = b"SAVEPOINT scribe_rows;\n"
 _BY_INDEX = b"".join([b"SET LOCAL enable_%b = off;\n" % method for method in net.METHODS])
 
 
@@ -80,12 +82,12 @@ def create(shape: Shape, number: int) -> bytes:
     """Return what makes the temporary table with this number for the rows of a shape."""
     columns = b", ".join([b"%b %b" % column for column in shape.columns])
     table = b"CREATE TEMPORARY TABLE %b (%b) ON COMMIT DROP;\n" % (place(number), columns)
-    return _BEGIN + table + b"RELEASE scribe_rows;\n"
+    return SAVE + table + b"RELEASE scribe_rows;\n"
 
 
 def begin(number: int) -> bytes:
     """Return what is run before rows are sent: what is outside of the savepoint is emptied in place."""
-    return b"TRUNCATE %b;\n" % place(number) + _BEGIN + _BY_INDEX
+    return b"TRUNCATE %b;\n" % place(number) + SAVE + _BY_INDEX
 
 
 def update(shape: Shape, number: int) -> bytes:
@@ -104,6 +106,12 @@ def drop(numbers: Iterable[int]) -> bytes:
 def may_be_staged(statement: bytes) -> bool:
     """Whether a statement may have the form, so that it is worth a closer look."""
     return statement.startswith(b"UPDATE ") and ROWS in statement
+
+
+def may_be_joined(statement: bytes) -> bool:
+    """Whether a statement changes a single row or a few, so that joining it with others may gain something."""
+    one_or_few = len(statement) < FEW or not statement.endswith(b" rows\n")
+    return one_or_few and net.table_of(statement) is not None
 
 
 def read(statement: bytes, table: Table) -> tuple[Shape, bytes, int]:
