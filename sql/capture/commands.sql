@@ -243,11 +243,6 @@ BEGIN
     IF lower(first.object_type) = 'large object' THEN
         RETURN true;  -- rotation sends large objects with their owner, privileges and comment
     END IF;
-    IF tg_tag = 'DROP OWNED' THEN  -- it would drop what a copy believes to be that role's
-        -- of what changed hands alone, since each object is held until the transaction ends
-        PERFORM scribe.reconcile_owners(true, scribe.given_away() || ARRAY(SELECT s.objid
-            FROM scribe.seen_owner AS s JOIN scribe.owners(NULL) AS o USING (classid, objid) WHERE o.owner <> s.owner), true);
-    END IF;
     IF NOT scribe.leave_out(tg_tag, facts, classes, objects, tables) AND NOT EXISTS (SELECT FROM scribe.rewritten AS r WHERE r.recorded AND r.pid = pg_backend_pid()
             AND r.xact = pg_current_xact_id() AND r.relid = ANY (scribe.rewritten_by(scribe.with_children(coalesce(tables, '{}'))))) THEN
         stale := CASE WHEN tg_tag IN ('CREATE INDEX', 'CREATE TABLE', 'ALTER TABLE', 'ALTER DOMAIN') AND NOT scribe.gives_names(tg_tag, facts)

@@ -37,6 +37,7 @@ BEGIN
         UNION ALL SELECT 'pg_proc'::regclass::oid, oid, proowner, pronamespace FROM pg_proc
         UNION ALL SELECT 'pg_type'::regclass::oid, oid, typowner, typnamespace FROM pg_type
             WHERE typtype IN ('b', 'd', 'e', 'r') AND typcategory <> 'A'
+                OR typtype = 'c' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = typrelid AND c.relkind = 'c')
         UNION ALL SELECT 'pg_namespace'::regclass::oid, oid, nspowner, oid FROM pg_namespace
         UNION ALL SELECT d.classid, d.objid, d.refobjid, NULL FROM pg_shdepend AS d
             WHERE d.dbid = (SELECT b.oid FROM pg_database AS b WHERE b.datname = current_database())
@@ -175,6 +176,22 @@ BEGIN
             ' ON CONFLICT (classid, objid) DO UPDATE SET owner = EXCLUDED.owner', changed.classid, changed.objid, changed.owner));
     END LOOP;
     RETURN fresh;
+END
+$function$;
+
+-- Before a DROP OWNED, which would leave in a copy what that does not know to be the role's by now: afterwards, what it dropped can no
+-- longer be looked at. Of what changed hands alone, since each object is held until the transaction ends.
+CREATE OR REPLACE FUNCTION scribe.catch_up_owned() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on SET quote_all_identifiers = off
+SET lock_timeout = '100ms' AS $function$
+DECLARE
+    changed constant oid[] := scribe.given_away() || ARRAY(SELECT s.objid
+        FROM scribe.seen_owner AS s JOIN scribe.owners(NULL) AS o USING (classid, objid) WHERE o.owner <> s.owner);
+BEGIN
+    IF changed <> '{}' THEN
+        SET LOCAL scribe.settings = '{}';  -- they are noted after this
+        PERFORM scribe.reconcile_owners(true, changed, true);
+    END IF;
 END
 $function$;
 

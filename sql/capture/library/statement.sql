@@ -17,6 +17,9 @@ BEGIN
     -- a row only here: a start trigger that writes would break DROP INDEX CONCURRENTLY
     IF tg_tag !~ 'INDEX' AND scribe.is_active() AND NOT scribe.in_script() THEN
         PERFORM scribe.catch_up_owners(tg_tag);
+        IF tg_tag = 'DROP OWNED' THEN
+            PERFORM scribe.catch_up_owned();
+        END IF;
     END IF;
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
         PERFORM scribe.begin_script(tg_tag);

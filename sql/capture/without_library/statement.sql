@@ -195,6 +195,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $func
 BEGIN
     IF tg_tag IN ('CREATE EXTENSION', 'ALTER EXTENSION') AND scribe.is_active() THEN
         PERFORM scribe.begin_script(tg_tag);
+    ELSIF tg_tag = 'DROP OWNED' AND scribe.is_active() AND NOT scribe.in_script() THEN
+        PERFORM scribe.catch_up_owned();
     END IF;
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'pg_scribe could not prepare to record %: %', tg_tag, SQLERRM;

@@ -1,0 +1,40 @@
+-- REASSIGN OWNED fires no event trigger; DROP OWNED takes what it gave, before any rotation or other command has seen that.
+DO $$ BEGIN CREATE ROLE scribe_case_gives; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+DO $$ BEGIN CREATE ROLE scribe_case_takes; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+GRANT ALL ON SCHEMA public TO scribe_case_gives, scribe_case_takes;
+CREATE TABLE before (a int);
+CREATE TABLE stays (a int);
+ALTER TABLE before OWNER TO scribe_case_gives;
+-- after init
+REASSIGN OWNED BY scribe_case_gives TO scribe_case_takes;
+DROP OWNED BY scribe_case_takes;
+CREATE TABLE before (a int, b int);
+INSERT INTO before VALUES (1, 2);
+GRANT ALL ON SCHEMA public TO scribe_case_gives, scribe_case_takes;
+SET ROLE scribe_case_gives;
+CREATE TABLE since (a int);
+CREATE FUNCTION since() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE SEQUENCE counts;
+CREATE TYPE pair AS (a int, b int);
+RESET ROLE;
+BEGIN;
+ALTER TABLE stays OWNER TO scribe_case_gives;
+SAVEPOINT s;
+REASSIGN OWNED BY scribe_case_gives TO scribe_case_takes;
+DROP OWNED BY scribe_case_takes;
+ROLLBACK TO s;
+INSERT INTO stays VALUES (1);
+COMMIT;
+REASSIGN OWNED BY scribe_case_gives TO scribe_case_takes;
+ALTER TABLE stays OWNER TO scribe_case_gives;
+SET ROLE scribe_case_takes;
+DROP OWNED BY CURRENT_USER;
+RESET ROLE;
+CREATE TABLE since (a int, b int);
+CREATE FUNCTION since() RETURNS text LANGUAGE sql AS $$ SELECT 'again' $$;
+CREATE SEQUENCE counts;
+CREATE TYPE pair AS (a text);
+CREATE TYPE kept AS (a int);
+ALTER TYPE kept OWNER TO scribe_case_gives;
+\c
+REASSIGN OWNED BY scribe_case_gives TO scribe_case_takes;
