@@ -16,7 +16,7 @@ from source import Scribe, hide_library
 from scribe.archive.manifest import read_manifest
 from scribe.common.errors import ScribeError
 from scribe.common.postgres import connect
-from scribe.dump.guard import count_rows, read_tables
+from scribe.dump.guard import RowCount, read_tables
 from scribe.source.server import read_sequences
 
 CAPTURE = (ROOT / "sql/capture.sql").read_text()
@@ -249,7 +249,9 @@ def test_rows_are_counted_without_running_the_owners_code(cluster: Cluster, ordi
     for user in ("postgres", "mallory"):
         with cluster.connect(ordinary, user=user) as conn:
             ears = Ears(conn)
-            counts = {table.name: count_rows(conn, table) for table in read_tables(conn).values()}
+            tables = read_tables(conn).values()
+            count = RowCount(conn, tables)
+            counts = {table.name: count(conn, table) for table in tables}
             assert counts == {"t": 1000, "none": 1}
             assert ears.heard == set()
     cluster.psql("REVOKE pg_read_all_data FROM mallory", ordinary)

@@ -16,7 +16,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,9 +112,9 @@ SELECT f.catalog::bigint, f.oid::bigint, f.name, pg_catalog.hashtext(f.definitio
 ) AS f (catalog, oid, name, definition) WHERE f.oid >= 16384
 """
 _NARROWEST = """
-SELECT attname FROM pg_catalog.pg_attribute
-WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
-ORDER BY attlen < 0, attlen, attnum LIMIT 1
+SELECT DISTINCT ON (attrelid) attrelid::bigint, attname FROM pg_catalog.pg_attribute
+WHERE attrelid = ANY (%s::pg_catalog.oid[]) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+ORDER BY attrelid, attlen < 0, attlen, attnum
 """
 
 
@@ -194,6 +194,9 @@ def _refuse(changed: list[str], when: str) -> None:
         raise MovedError(f"could not use the dump: {', '.join(changed[:3])}{more} changed before pg_dump {when}")
 
 
+Measure = Callable[[psycopg.Connection[Any], Table], int]  # returns the rows of a table
+
+
 class Guard:
     """Watches a running pg_dump on connections of its own: proves its locks came in time, and counts the rows."""
 
@@ -206,15 +209,15 @@ class Guard:
         *,
         defined: Definitions | None = None,
         read: Callable[[], None] = lambda: None,
-        measure: Callable[[psycopg.Connection[Any], Table], int] | None = None,
+        measure: Measure | None = None,
         only: Collection[int] | None = None,
     ) -> None:
         """Prepare to watch the pg_dump that connects as application; before: the tables in the snapshot.
 
         defined: the definitions in the snapshot; read: is called when pg_dump has its locks and has read these;
-        measure: reads a table and returns its rows, instead of count_rows(); only: the tables that are read at all.
+        measure: reads a table and returns its rows, instead of a RowCount; only: the tables that are read at all.
         """
-        self._measure = measure or count_rows
+        self._measure = measure
         self._only = only
         self.snapshot = snapshot
         self.application = application
@@ -270,13 +273,14 @@ class Guard:
 
     def _count_rows(self, conn: psycopg.Connection[Any]) -> dict[str, int]:
         rows: dict[str, int] = {}
-        if self._measure is count_rows:
+        wanted = deque(sorted(filter(self._is_counted, self.before.values()), key=lambda t: (t.schema, t.name)))
+        measure = self._measure or RowCount(conn, wanted)
+        if self._measure is None:
             self._columns = [column for column in value_columns(conn) if column.domain]
         with connect(options=f"{self.options} -c row_security=off -c lock_timeout={COUNT_WAIT * 1000}") as counter:
             self._counter = counter
-            wanted = deque(sorted(filter(self._is_counted, self.before.values()), key=lambda t: (t.schema, t.name)))
             while wanted and not self._useless:
-                for table, count in self._count_some(conn, counter, wanted):
+                for table, count in self._count_some(conn, counter, wanted, measure):
                     if count is None:
                         self.warnings.append(
                             f"the rows of {table.name_text} were not counted: the table was changed meanwhile"
@@ -289,7 +293,7 @@ class Guard:
         return table.kind == "r" and not table.member and (self._only is None or table.oid in self._only)
 
     def _count_some(
-        self, conn: psycopg.Connection[Any], counter: psycopg.Connection[Any], wanted: deque[Table]
+        self, conn: psycopg.Connection[Any], counter: psycopg.Connection[Any], wanted: deque[Table], measure: Measure
     ) -> list[tuple[Table, int | None]]:
         """Take tables off the left and count their rows in the snapshot, in one transaction as long as that is short.
 
@@ -307,7 +311,7 @@ class Guard:
                 if len(tables) == 1:
                     counter.execute("SET LOCAL lock_timeout = 1")
                 tables.append(wanted.popleft())
-                counts[tables[-1].oid] = self._count_table(counter, tables[-1])
+                counts[tables[-1].oid] = self._count_table(counter, tables[-1], measure)
             now = read_tables(conn, [*counts])
         if len(tables) > 1 and tables[-1].oid not in counts:
             wanted.appendleft(tables.pop())  # the next transaction waits for it
@@ -315,8 +319,8 @@ class Guard:
         changed = {oid for oid in counts if find_changed({oid: self.before[oid]}, now)}
         return [(t, counts[t.oid] if t.oid in counts and t.oid not in changed else None) for t in tables]
 
-    def _count_table(self, counter: psycopg.Connection[Any], table: Table) -> int:
-        count = self._measure(counter, table)
+    def _count_table(self, counter: psycopg.Connection[Any], table: Table, measure: Measure) -> int:
+        count = measure(counter, table)
         for column in self._columns:
             if column.relid == table.oid and column.has_absent(counter):
                 hint = f"{column.remedy}, then run the same command again."
@@ -324,15 +328,23 @@ class Guard:
         return count
 
 
-def count_rows(conn: psycopg.Connection[Any], table: Table) -> int:
-    """Return the rows of a table by COPY, as pg_dump reads them: nothing of its owner's runs with our role's rights.
+class RowCount:
+    """Counts rows of tables by COPY, as pg_dump reads them: nothing of their owners' runs with our role's rights.
 
     To plan a query, a count(*) too, the server evaluates functions in the table's indexes and statistics.
     """
-    row = conn.execute(_NARROWEST, [table.oid]).fetchone()
-    column = sql.SQL(" ({})").format(sql.Identifier(row[0])) if row else sql.SQL("")
-    command = sql.SQL("COPY {}{} TO ").format(table.qualified, column)
-    if is_superuser(conn):  # the server counts
-        return conn.execute(command + sql.SQL("'/dev/null'")).rowcount
-    with conn.cursor() as cursor, cursor.copy(command + sql.SQL("STDOUT")) as copy:
-        return sum(1 for _ in copy)
+
+    def __init__(self, conn: psycopg.Connection[Any], tables: Iterable[Table]) -> None:
+        """Prepare to count the rows of some tables, which conn sees."""
+        self._columns: dict[int, str] = dict(conn.execute(_NARROWEST, [[table.oid for table in tables]]).fetchall())
+        self._on_server = is_superuser(conn)
+
+    def __call__(self, conn: psycopg.Connection[Any], table: Table) -> int:
+        """Return the rows of a table."""
+        name = self._columns.get(table.oid)
+        column = sql.SQL("") if name is None else sql.SQL(" ({})").format(sql.Identifier(name))
+        command = sql.SQL("COPY {}{} TO ").format(table.qualified, column)
+        if self._on_server:
+            return conn.execute(command + sql.SQL("'/dev/null'")).rowcount
+        with conn.cursor() as cursor, cursor.copy(command + sql.SQL("STDOUT")) as copy:
+            return sum(1 for _ in copy)
