@@ -34,7 +34,8 @@ SHOWN = {
     "cannot keep `scribe-init`": "strangers_locks:test_a_lock_counts_only_if_a_run_of_ours_may_have_it"
     " strangers_locks:test_event_triggers_are_recorded_whatever_numbers_are_locked",
     "cannot stop rotations": "history:test_a_long_text_takes_no_more_memory_than_a_few_of_its_kind"
-    " history:test_a_statement_that_comes_in_many_blocks_is_not_looked_at_again_with_each",
+    " history:test_a_statement_that_comes_in_many_blocks_is_not_looked_at_again_with_each"
+    " pgoutput:test_each_change_is_noticed_where_no_event_trigger_can_be_made",
     "cannot stop a restore by a setting": "hostile:test_no_setting_stops_a_restore_or_has_the_rights_of_who_restores",
     "cannot stop a base": "correctness:test_both_restores_equal_the_source[made_otherwise_by_pg_dump]"
     " correctness:test_both_restores_equal_the_source[names_of_partitions_keys]"
