@@ -55,6 +55,8 @@ class Program(threading.Thread):
         while not self._ended.wait(self.pause):
             result = self.scribe.run(*self.command, check=False, timeout=900)
             self.exits[result.returncode] += 1
+            if result.returncode == 75:
+                print(f"{' '.join(self.command)} exited 75: {result.stderr[-400:]}", flush=True)
             if result.returncode not in (0, 75):
                 self.failures.append(f"{' '.join(self.command)} exited {result.returncode}: {result.stderr[-600:]}")
 
