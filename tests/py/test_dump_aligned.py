@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from cases import assert_both_restores_equal
 from cluster import Cluster, poll
 from source import Scribe
 
@@ -58,3 +59,21 @@ def test_segments_are_cut_where_each_base_stands(scribe: Scribe, cluster: Cluste
             )
             assert cluster.dump(target) == source
             cluster.dropdb(target)
+
+
+def test_what_a_base_has_of_large_objects_between_two_rotations_does_not_stay(
+    scribe: Scribe, targets: tuple[str, str]
+) -> None:
+    scribe.cluster.psql("CREATE TABLE t (a int); SELECT lo_from_bytea(7001, 'kept')", scribe.dbname)
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    scribe.cluster.psql("INSERT INTO t VALUES (1)", scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    made = "SELECT lo_from_bytea(7002, ''); GRANT SELECT ON LARGE OBJECT 7001 TO PUBLIC; INSERT INTO t VALUES (2)"
+    scribe.cluster.psql(made, scribe.dbname)
+    scribe.run("scribe-dump")
+    undone = "SELECT lo_unlink(7002); REVOKE SELECT ON LARGE OBJECT 7001 FROM PUBLIC; INSERT INTO t VALUES (3)"
+    scribe.cluster.psql(undone, scribe.dbname)
+    scribe.run("scribe-rotate", "--wait-lsn", "current")
+    assert_both_restores_equal(scribe, targets)
+    assert not list((scribe.archive / "spool").glob("large_objects_of*"))

@@ -52,6 +52,7 @@ from scribe.dump.extension_additions import on_extensions_tables
 from scribe.dump.gate import HOLD, LONG, SHARE, Gate, NoGate
 from scribe.dump.guard import Guard, MovedError, Table, in_snapshot, read_definitions, read_tables
 from scribe.dump.validated import find_checked, without_validation
+from scribe.source import largeobjects
 from scribe.source.metadata import (
     database_acl,
     database_sql,
@@ -343,12 +344,15 @@ def take_base(
     what is said of the source if conn does not lead there. Raises MovedError when the dump could not be trusted,
     ScribeError when it failed.
     """
-    known = known or beside(conn)
+    of_source, known = known is None, known or beside(conn)
     stamp = known.stamp or archive.base_stamp()
     directory = archive.bases_path / f"{files.TEMPORARY}{stamp}"
     directory.mkdir(mode=files.DIRECTORY_MODE)
     try:
         manifest = _fill(directory, stamp, conn, export=export, request=request, talk=talk, gate=gate, known=known)
+        if of_source:
+            with connect(options=patient_options(conn)) as reader, in_snapshot(reader, export.snapshot):
+                largeobjects.note_base(archive.spool, stamp, reader)
         if archive.exists():  # as segments do, also if the database has another name by now
             manifest["database"] = archive.identity()["database"]
         write_manifest("base", directory / "manifest.json", manifest)

@@ -162,7 +162,7 @@ def _work(
         plugin = plugin_of(archive.identity())
         StreamWatch(Spool(archive.spool)).check(0)  # the record would be taken for nothing
         # large objects follow at a rotation: those before the record's point are sent first
-        if largeobjects.look(conn, largeobjects.read_state(archive.spool)):
+        if largeobjects.look_again(conn, archive.spool, largeobjects.read_noted(archive.spool)):
             wait(arguments.timeout)
             earlier = once().segments
         share = read_share(archive, arguments.record)

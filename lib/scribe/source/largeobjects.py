@@ -1,13 +1,14 @@
 """Large objects: logical decoding does not see them, so a rotation sends those that changed, whole.
 
-What the last rotation saw is kept in spool/large_objects.json. Should that file be lost, every object is sent again
+What the last rotation saw is kept in spool/large_objects.json; which objects a base since then holds otherwise, and the
+next one therefore has to send or remove, in a file beside it. Should that file be lost, every object is sent again
 and what is not among them is removed; sending too much is never wrong, since an object is always sent whole.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from scribe.common.errors import ScribeError
 
 CHUNK = 64 << 10  # bytes of an object on one line
 _STATE = "large_objects.json"
+_NOTED = "large_objects_of_base_"
 
 # A page is changed when its xmin (32 bits; the full id is the newest one not past the snapshot) is not visible in the
 # snapshot of the last time. Pages that went (lo_truncate) show in count and size. Seen on PostgreSQL 15 to 18:
@@ -95,30 +97,61 @@ def write_state(spool: Path, state: dict[str, Any]) -> None:
     files.write_json(state_path(spool), state)
 
 
-def look(conn: psycopg.Connection[Any], known: dict[str, Any] | None) -> Changes:
+def note_base(spool: Path, stamp: str, conn: psycopg.Connection[Any]) -> None:
+    """Note which objects a base holds otherwise than the last rotation saw them; conn: in the base's snapshot.
+
+    One that was made and removed between two rotations would stay in what is restored from that base.
+    """
+    known = read_state(spool)
+    if known is None:
+        return  # the next rotation sends every object, and removes all others
+    rows, _ = _read_objects(conn, known["snapshot"])
+    held = {str(oid): mark for oid, _, mark in rows}
+    noted = [oid for oid, touched, mark in rows if touched or known["objects"].get(str(oid)) != mark]
+    noted += [int(oid) for oid in known["objects"] if oid not in held]
+    if noted:
+        files.write_json(spool / f"{_NOTED}{stamp}.json", noted)
+
+
+def read_noted(spool: Path) -> dict[Path, list[int]]:
+    """Return what note_base() has noted, by file."""
+    return {path: files.read_json(path) for path in sorted(spool.glob(f"{_NOTED}*.json"))}
+
+
+def _read_objects(conn: psycopg.Connection[Any], snapshot: str) -> tuple[list[tuple[int, bool, str]], bool]:
+    """Return OID, whether it changed since the snapshot, and a mark of each object; and whether that could be told."""
+    try:
+        with conn.transaction():
+            return conn.execute(_OBJECTS, {"snapshot": snapshot}).fetchall(), True
+    except psycopg.errors.InsufficientPrivilege:  # only a superuser sees what changed: any object may have
+        return conn.execute("SELECT oid::int8, true, '' FROM pg_catalog.pg_largeobject_metadata").fetchall(), False
+
+
+def look(conn: psycopg.Connection[Any], known: dict[str, Any] | None, noted: Collection[int] = ()) -> Changes:
     """Compare the large objects with those of the last time. Reads all of pg_largeobject if there are any.
 
-    known: what read_state() returned.
+    known: what read_state() returned; noted: objects that bases hold otherwise.
     """
     with conn.transaction():
         conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         row = conn.execute("SELECT pg_catalog.pg_current_snapshot()::text").fetchone()
         assert row is not None
         snapshot = row[0]
-        try:
-            with conn.transaction():
-                rows = conn.execute(_OBJECTS, {"snapshot": known["snapshot"] if known else snapshot}).fetchall()
-            readable = True
-        except psycopg.errors.InsufficientPrivilege:  # only a superuser sees what changed: any object may have
-            rows = conn.execute("SELECT oid::int8, true, '' FROM pg_catalog.pg_largeobject_metadata").fetchall()
-            readable = False
+        rows, readable = _read_objects(conn, known["snapshot"] if known else snapshot)
     objects = {str(oid): mark for oid, _, mark in rows}
     state = {"snapshot": snapshot, "objects": objects}
     if known is None:
         return Changes([oid for oid, _, _ in rows], None, state, readable)
     before = known["objects"]
-    changed = [oid for oid, touched, mark in rows if touched or before.get(str(oid)) != mark]
-    return Changes(changed, [int(oid) for oid in before if oid not in objects], state, readable)
+    again = set(noted)
+    changed = [oid for oid, touched, mark in rows if touched or oid in again or before.get(str(oid)) != mark]
+    gone = [oid for oid in sorted({*map(int, before), *again}) if str(oid) not in objects]
+    return Changes(changed, gone, state, readable)
+
+
+def look_again(conn: psycopg.Connection[Any], spool: Path, noted: Mapping[Path, Collection[int]]) -> Changes:
+    """Compare the large objects with what the last rotation saw, and what bases since then hold; see read_noted()."""
+    return look(conn, read_state(spool), [oid for oids in noted.values() for oid in oids])
 
 
 def digest(conn: psycopg.Connection[Any]) -> dict[str, Any] | None:

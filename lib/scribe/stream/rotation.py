@@ -228,7 +228,8 @@ def rotate(
             if dry_run:
                 report.planned = pieces
                 return report
-            changes = None if conn is None else largeobjects.look(conn, largeobjects.read_state(archive.spool))
+            noted = largeobjects.read_noted(archive.spool)
+            changes = None if conn is None else largeobjects.look_again(conn, archive.spool, noted)
             facts = None
             if pieces or conn is not None:
                 facts = replace(_circumstances(archive, conn, previous, compress), recorded=recorded)
@@ -243,6 +244,8 @@ def rotate(
                 report.archived = piece.to_lsn
             if changes is not None and (pieces or not changes):
                 largeobjects.write_state(archive.spool, changes.state)
+                for path in noted:
+                    files.remove_file(path)
             text.save()
             _finish(archive, spool, tape, scan.end)
             report.reached = max(report.archived, scan.position)
