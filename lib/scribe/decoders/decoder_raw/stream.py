@@ -224,6 +224,7 @@ class RawTranslator(Translator):
         self._stretch = -1
         self._number = 0
         self._names: dict[Name, int] = {}
+        self._named: dict[int, Name] = {}  # the same by table
         self._heads: dict[bytes, tuple[InsertHead, int, list[int]]] = {}
         self._complained: set[Name] = set()  # of these the transaction does not say how they were made
         self._fitting: dict[int, Fit] = {}
@@ -307,9 +308,8 @@ class RawTranslator(Translator):
         if found is None:
             return
         relation, types = found
-        old = self._known.relations.get(relid)
-        if old is not None and self._names.get((old.schema, old.name)) == relid:
-            del self._names[old.schema, old.name]
+        self._forget_name(relid)
+        self._named[relid] = (relation.schema, relation.name)
         self._names[relation.schema, relation.name] = relid
         self._heads.clear()
         for oid, name in types.items():
@@ -326,10 +326,15 @@ class RawTranslator(Translator):
         if isinstance(where.get("relid"), bytes):
             relid = int(where["relid"])  # type: ignore[arg-type]
             self.set_facts(relid, None)
-            relation = self._known.relations.pop(relid, None)
-            if relation is not None and self._names.get((relation.schema, relation.name)) == relid:
-                del self._names[relation.schema, relation.name]
-                self._heads.clear()
+            self._known.relations.pop(relid, None)
+            self._forget_name(relid)
+
+    def _forget_name(self, relid: int) -> None:
+        """What a table was called may be another's name from here on."""
+        name = self._named.pop(relid, None)
+        if name is not None and self._names.get(name) == relid:
+            del self._names[name]
+            self._heads.clear()
 
     def _look_ahead(self, relid: int, offset: int) -> dict[str, Any] | None:
         """See Translator: whatever has columns has its facts."""
