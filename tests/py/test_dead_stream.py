@@ -21,7 +21,7 @@ from scribe.health.facts import Survey
 from scribe.health.findings import Limit, State
 from scribe.health.probes_slot import check_slot
 
-QUICK = ("-t", "3")  # a mark that does not come is waited for no longer than this run may take
+QUICK = ("-t", "6")  # a mark that does not come is waited for seven tenths of what a run may take
 
 
 @pytest.fixture(scope="module")
