@@ -125,6 +125,16 @@ is_superuser(const char *name)
 	return super;
 }
 
+/*
+ * Is it one that a rotation recorded of what it holds?  No command has such a
+ * tag.
+ */
+static bool
+is_of_rotation(const char *tag)
+{
+	return strcmp(tag, "ALTER OWNER") == 0 || strcmp(tag, "EVENT TRIGGER") == 0 || strcmp(tag, "CLUSTER") == 0;
+}
+
 static void
 look_at_names(ScribeState *state, const char *tag, const char *statement, const char *path, XLogRecPtr lsn)
 {
@@ -155,6 +165,6 @@ meanwhile_look(ScribeState *state, const char *tag, const char *statement, const
 	if (lsn < meanwhile->rights && meanwhile->rights_by != state->txn->xid && role != NULL && !is_superuser(role))
 		output_warning(state, "%s by role %s may not be allowed where it is restored: another transaction took privileges or "
 					   "an owner's rights away before this one ended; take a new base", tag, role);
-	if (statement != NULL)
+	if (statement != NULL && !is_of_rotation(tag))
 		look_at_names(state, tag, statement, path, lsn);
 }

@@ -17,6 +17,8 @@ TEXT SEARCH PARSER|TEXT SEARCH TEMPLATE|TYPE""".replace("\n", "|")
 _TAG = re.compile(rf"(ALTER|DROP) ({_KINDS})\Z")
 _SIGNS = re.compile(r"[-+*/<>=~!@#%^&|`?]+")
 
+HELD = ("ALTER OWNER", "EVENT TRIGGER", "CLUSTER")  # a rotation recorded it, and held what it names; no command's tags
+
 Taken = tuple[str, int, int]  # a name, the LSN of the commit that took it away, its transaction
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from scribe.common.lsn import format_lsn
 from scribe.decoders.base import Text
 from scribe.decoders.pgmessages import MISSING, DamageError, Relation, Row
-from scribe.decoders.rows.meanwhile import KEPT, Taken, find_taken, taken_names
+from scribe.decoders.rows.meanwhile import HELD, KEPT, Taken, find_taken, taken_names
 from scribe.decoders.rows.runs import Deletes, Images, Inserts, Run, Updates
 from scribe.decoders.rows.schema_changes import Audit, create_block, ddl_block, one_line, read_audit
 from scribe.decoders.rows.statements import NotSureError, choose, statement_number
@@ -521,7 +521,7 @@ class Translator(Text):
             taken = [*self._known.taken, *((name, self._commit_lsn, self._xid) for name in names)]
             self._known.taken, self._known.changed = taken[-KEPT:], True
         name = find_taken(self._known.taken, (text, audit.search_path or ""), audit.place, self._xid)
-        if name is not None and not (audit.reason or "").startswith("own: "):
+        if name is not None and audit.tag not in HELD and not (audit.reason or "").startswith("own: "):
             self._warn(
                 f"{audit.tag} may find something else or nothing where it is restored: another transaction renamed, "
                 f"moved or dropped {name} before this one ended; take a new base"
