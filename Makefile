@@ -94,7 +94,7 @@ check-faults: dev  ## kill anything at any instant: random but reproducible roun
 
 .PHONY: check-store-faults
 check-store-faults: dev  ## kill, stop and slow an object store and who sends to it: ROUNDS= SEED= RECORD= ONLY=TEXT,...
-	@tools/with-scratch $(PY) tests/faults/store.py --rounds $(or $(ROUNDS),45) $(if $(SEED),--seed $(SEED)) $(if $(BASES),--bases $(BASES)) \
+	@tools/with-scratch $(PY) tests/faults/store.py --rounds $(or $(ROUNDS),45) $(if $(SEED),--seed $(SEED)) \
 	    $(if $(RECORD),--record $(RECORD)) --only '$(ONLY)'
 
 .PHONY: check-chaos
