@@ -52,7 +52,8 @@ ATTEMPTS = 3
 _OBJECT = re.compile(rb"(?m)^--\n-- (?:Data for )?Name: (.*); Type: ([A-Z ]+); Schema: ([^;]*); Owner: .*$")
 _NOISE = re.compile(rb"(?m)^(?:--.*|\\(?:un)?restrict .*|SET .*|SELECT pg_catalog\.set_config.*)?\n")
 _OWN = re.compile(r"(EVENT TRIGGER|PUBLICATION|COMMENT) - ((EVENT TRIGGER|PUBLICATION) )?\"?!?scribe_")
-# Of a partition, pg_dump says which triggers of its foreign keys are switched; another database numbers them anew.
+# Of a partition, pg_dump says which triggers of its foreign keys are switched off or on. Their names hold OIDs, which
+# are others in a copy.
 _NUMBERED = re.compile(
     rb"(?s)\AALTER TABLE .* ((?:DIS|EN)ABLE(?: ALWAYS| REPLICA)?) TRIGGER"
     rb' "(?:RI|Unique)_ConstraintTrigger_(?:[ac]_)?\d+";\n\Z'
