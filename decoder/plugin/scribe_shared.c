@@ -52,7 +52,7 @@
  * before, and follows it in the WAL.
  */
 #define RENAMES_KEPT 64
-#define RENAME_UNSEEN_MS (5 * 60 * 1000)	/* nobody waits longer for a standby than that, who also changes schemas */
+#define RENAME_UNSEEN_MS (5 * 60 * 1000)	/* a COMMIT that waits longer holds up whoever renames roles, too */
 
 struct Shared
 {
@@ -736,9 +736,10 @@ shared_look_again(ScribeState *state)
 
 /*
  * A statement ran as a role, or names one, that had a name which nobody has any
- * more: let it have that name again while the statement runs.  Return the facts
- * that hold then, for shared_names_again(), or NULL if no name was given back.
- * at: when the statement was recorded; now: becomes the role's name.
+ * more: let it have that name again while the statement runs.  Whoever knew the
+ * new name, be it in the text or as his own, did not need the old one.  Return
+ * the facts that hold then, for shared_names_again(), or NULL if no name was
+ * given back.  at: when the statement was recorded; now: becomes the role's name.
  */
 Facts *
 shared_names_back(ScribeState *state, const char *role, const char *text, TimestampTz at, const char **now)
@@ -753,7 +754,8 @@ shared_names_back(ScribeState *state, const char *role, const char *text, Timest
 
 		if (name == NULL || TimestampDifferenceExceeds(shared->renamed[i].at, at, RENAME_UNSEEN_MS) ||
 			has_role_named(old ? old : shared->facts, was) ||
-			!(strcmp(role, was) == 0 || text_names(text, was)) || text_names(text, name))
+			!(strcmp(role, was) == 0 || text_names(text, was)) ||
+			strcmp(role, name) == 0 || text_names(text, name))
 			continue;
 		if (old == NULL)
 		{

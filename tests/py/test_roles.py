@@ -310,7 +310,12 @@ def test_a_role_whose_new_name_nobody_sees_yet_is_found_by_its_old_one(scribe: S
                 cluster.psql("SELECT pg_reload_conf()")
             waiting.result(timeout=60)
             conn.execute(f"GRANT INSERT ON t0 TO {prefix}_new_1, {prefix}_new_2".encode())
+            conn.execute(f"SET ROLE {prefix}_new_2; ALTER TABLE t3 ADD was text DEFAULT '{roles[2]}'".encode())
         scribe.run("scribe-rotate", "--wait-lsn", "current")
+        text = subprocess.check_output(["zstdcat", *scribe.segments()], text=True)
+        before, _, after = text.partition("GRANT INSERT ON t0")
+        given_back = f"RENAME TO {roles[2]};"  # whoever has seen the new name needs no old one
+        assert given_back in before and "ALTER TABLE t3 ADD was" in after and given_back not in after
         source = cluster.dump(scribe.dbname)
         with temporary_cluster() as other:
             there = Scribe(other, "copy", scribe.archive)
