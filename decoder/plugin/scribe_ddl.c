@@ -11,7 +11,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 /* how the reason of a row begins that is not a user's command */
 #define OWN_REASON "own: "
@@ -501,17 +500,9 @@ forget_emptying(ScribeState *state)
 static bool
 was_superuser(const char *role)
 {
-	HeapTuple	tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(role));
-	bool		super = false;
+	Oid			oid;
 
-	if (HeapTupleIsValid(tuple))
-	{
-		Form_pg_authid form = (Form_pg_authid) GETSTRUCT(tuple);
-
-		super = form->rolsuper && form->oid != BOOTSTRAP_SUPERUSERID;
-		ReleaseSysCache(tuple);
-	}
-	return super;
+	return is_superuser(role, &oid) && oid != BOOTSTRAP_SUPERUSERID;
 }
 
 static bool

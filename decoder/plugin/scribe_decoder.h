@@ -397,6 +397,7 @@ extern void shared_look(ScribeState *state);
 extern void shared_look_again(ScribeState *state);
 extern void shared_committed(ScribeState *state);
 extern bool shared_has_role(Oid role);
+extern bool is_superuser(const char *name, Oid *oid);
 extern struct Facts *shared_names_back(ScribeState *state, const char *role, const char *text, TimestampTz at,
 									   const char **now);
 extern void shared_names_again(ScribeState *state, struct Facts *old);

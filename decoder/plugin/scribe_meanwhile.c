@@ -12,11 +12,8 @@
  */
 #include "scribe_decoder.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_authid.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
 
 #define NAMES_KEPT 256
 
@@ -112,19 +109,6 @@ meanwhile_note(ScribeState *state, const char *tag, const char *statement)
 	}
 }
 
-static bool
-is_superuser(const char *name)
-{
-	HeapTuple	role = SearchSysCache1(AUTHNAME, CStringGetDatum(name));
-	bool		super = true;	/* of one that is gone nothing is known */
-
-	if (!HeapTupleIsValid(role))
-		return super;
-	super = ((Form_pg_authid) GETSTRUCT(role))->rolsuper;
-	ReleaseSysCache(role);
-	return super;
-}
-
 /*
  * Is it one that a rotation recorded of what it holds?  No command has such a
  * tag.
@@ -161,8 +145,11 @@ void
 meanwhile_look(ScribeState *state, const char *tag, const char *statement, const char *role, const char *path, XLogRecPtr lsn)
 {
 	struct Meanwhile *meanwhile = state->meanwhile;
+	Oid			oid;
 
-	if (lsn < meanwhile->rights && meanwhile->rights_by != state->txn->xid && role != NULL && !is_superuser(role))
+	/* of a role that is gone nothing is known */
+	if (lsn < meanwhile->rights && meanwhile->rights_by != state->txn->xid && role != NULL && !is_superuser(role, &oid) &&
+		OidIsValid(oid))
 		output_warning(state, "%s by role %s may not be allowed where it is restored: another transaction took privileges or "
 					   "an owner's rights away before this one ended; take a new base", tag, role);
 	if (statement != NULL && !is_of_rotation(tag))

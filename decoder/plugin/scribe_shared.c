@@ -796,6 +796,25 @@ shared_has_role(Oid role)
 }
 
 /*
+ * Is a role a superuser here?  oid: becomes the role's, InvalidOid if there is
+ * none.
+ */
+bool
+is_superuser(const char *name, Oid *oid)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(name));
+	bool		super;
+
+	*oid = InvalidOid;
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	*oid = ((Form_pg_authid) GETSTRUCT(tuple))->oid;
+	super = ((Form_pg_authid) GETSTRUCT(tuple))->rolsuper;
+	ReleaseSysCache(tuple);
+	return super;
+}
+
+/*
  * The transaction's end has seen whatever was committed before it.
  */
 void
