@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,13 @@ def small_archive(target: Target) -> None:
     target.archive.segment([insert(i) for i in (2, 3, 4, 5)], sequences=[Sequence("public", "t_id_seq", 5, True)])
     target.archive.segment([insert(6), "-- mark before-lunch\n", insert(7)], compress=False)
     target.archive.segment([insert(i) for i in (8, 9, 10)], sequences=[Sequence("public", "t_id_seq", 33, True)])
+
+
+def twice_restored(cluster: Cluster, path: Path, schema: str) -> Iterator[Target]:
+    """Yield a target whose archive has a base with a schema; it, and a copy called serial, are dropped afterwards."""
+    target = Target(cluster, path / "archive")
+    target.archive.base(schema)
+    yield target
+    for name in (target.name, "serial"):
+        if cluster.query(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
+            cluster.dropdb(name)

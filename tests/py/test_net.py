@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from cluster import Cluster, poll
 from compare import assert_equal
-from restoring import Target
+from restoring import Target, twice_restored
 
 from scribe.common.dialect import Sequence
 from scribe.restore.net import Joined, Joiner, table_of
@@ -316,12 +316,7 @@ def bodies(source: Source) -> Iterator[str]:
 
 @pytest.fixture
 def target(cluster: Cluster, tmp_path) -> Iterator[Target]:
-    target = Target(cluster, tmp_path / "archive")
-    target.archive.base(SCHEMA)
-    yield target
-    for name in (target.name, "serial"):
-        if cluster.query(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
-            cluster.dropdb(name)
+    yield from twice_restored(cluster, tmp_path, SCHEMA)
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -256,6 +256,25 @@ def test_facts_in_the_stream_rename_tables(tmp_path: Path) -> None:
         assert "nothing fitting is known" in first and "nothing" not in second
 
 
+def test_a_renamed_tables_old_name_is_anothers_at_once(tmp_path: Path) -> None:
+    """CREATE TABLE AS makes a table of that name in the same transaction, and its rows come before its facts."""
+    renamed = json.dumps(FACTS | {"r": ["public", "u", *FACTS["r"][2:]], "w": ["public", "u"]}).encode()  # type: ignore[misc]
+    made = json.dumps(FACTS | {"w": ["public", "t"], "c": "CREATE TABLE public.t (id int, v text, twice int)"}).encode()
+    row = {"id": b"1", "v": b"x", "twice": b"2"}
+    text = (
+        b"BEGIN;\nUPDATE scribe.table_facts SET relid = 5, facts = '" + renamed + b"' WHERE relid = 5;\n"
+        + insert(("public", "t"), row)
+        + b"INSERT INTO scribe.table_facts (relid, facts) VALUES (6, '" + made + b"');\nCOMMIT;\n"
+    )  # fmt: skip
+    with make_tape(tmp_path, [text]) as tape:
+        scan = RawScan(tape, 0, [Bound(16, 0, TIME), Bound(256, 1, TIME)])
+        translator = RawTranslator(tape, scan, Knowledge(facts={5: FACTS}), lambda: None)
+        assert len(list(scan)) == 1
+        lines = b"".join(translator.blocks(0, scan.end)).decode().splitlines()
+        created = lines.index("CREATE TABLE public.t (id int, v text, twice int)")
+        assert lines.index("INSERT INTO public.t (id, v) VALUES (1, 'x');") > created
+
+
 def test_the_number_of_a_part_that_was_cut_is_used_again(tmp_path: Path) -> None:
     """A bound may lie behind parts with nothing but the beginning of a transaction: the next start cuts these."""
     whole = transaction(1)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import pytest
 from cluster import Cluster
 from compare import assert_equal
-from restoring import Target
+from restoring import Target, twice_restored
 
 from scribe.restore.net import UnprovedError
 from scribe.restore.staging import Shape, read
@@ -140,12 +140,7 @@ def updates(
 
 @pytest.fixture
 def target(cluster: Cluster, tmp_path) -> Iterator[Target]:
-    target = Target(cluster, tmp_path / "archive")
-    target.archive.base(SCHEMA)
-    yield target
-    for name in (target.name, "serial"):
-        if cluster.query(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):
-            cluster.dropdb(name)
+    yield from twice_restored(cluster, tmp_path, SCHEMA)
 
 
 def staged(target: Target, name: str | None = None) -> bool:
