@@ -568,6 +568,30 @@ def test_names_that_are_taken_away_meanwhile_are_told(scribe: Scribe, cluster: C
     assert scribe.run("scribe-check", "--only", "ddl", check=False).returncode == 2
 
 
+@pytest.mark.parametrize("decoder", ["scribe_decoder", "pgoutput"])
+def test_what_a_rotation_holds_is_not_taken_away(scribe: Scribe, cluster: Cluster, decoder: str) -> None:
+    """It records a table's owner, and a function of the same name gets another one before it has ended."""
+    scribe.settings["SCRIBE_DECODER"] = decoder
+    owner = f"{scribe.dbname}_owner"
+    cluster.psql(
+        "CREATE TABLE owned (id int PRIMARY KEY); CREATE FUNCTION owned() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        f"CREATE ROLE {owner}",
+        scribe.dbname,
+    )
+    scribe.run("scribe-init")
+    scribe.start_stream()
+    with cluster.connect(scribe.dbname, autocommit=False) as rotation:
+        unseen = f"UPDATE pg_class SET relowner = '{owner}'::regrole WHERE oid = 'owned'::regclass"
+        cluster.psql(unseen, scribe.dbname)
+        rotation.execute("SELECT scribe.reconcile()")
+        cluster.psql("SET lock_timeout = '10s'; ALTER FUNCTION owned() RENAME TO other", scribe.dbname)
+        rotation.commit()
+    said = scribe.run("scribe-rotate", "--wait-lsn", "current").stderr
+    text = subprocess.check_output(["zstdcat", *scribe.segments()], text=True)
+    assert f"ALTER TABLE public.owned OWNER TO {owner}" in text and " may find " not in said
+    cluster.psql(f"ALTER TABLE owned OWNER TO postgres; DROP ROLE {owner}", scribe.dbname)
+
+
 def test_rows_go_where_their_table_is_when_their_transaction_ends(scribe: Scribe, targets: tuple[str, str]) -> None:
     """ALTER SCHEMA waits for no change of rows, and is replayed before one whose transaction ends later."""
     cluster, dbname = scribe.cluster, scribe.dbname
