@@ -355,6 +355,8 @@ extern char *pick_statement(const char *text, const char *tag, const char *ident
 extern bool text_is_plain(const char *text);
 extern char *text_without_concurrently(const char *text, const char *tag);
 extern char *text_with_escape_strings(const char *text);
+#define TAKEN_NAMES_KEPT 256	/* of all transactions; a statement has no more, either */
+#define LONGEST_SEARCHED (1 << 20)	/* bytes of a text, which anybody may make as long as he likes */
 extern bool text_names(const char *text, const char *name);
 extern List *text_taken_names(const char *text, const char *tag);
 

@@ -15,8 +15,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#define NAMES_KEPT 256
-
 struct Meanwhile
 {
 	/* where the last transaction that took rights away was committed, and its id */
@@ -30,7 +28,7 @@ struct Meanwhile
 		NameData	name;
 		XLogRecPtr	end;
 		TransactionId by;
-	}			names[NAMES_KEPT];
+	}			names[TAKEN_NAMES_KEPT];
 };
 
 void
@@ -101,7 +99,7 @@ meanwhile_note(ScribeState *state, const char *tag, const char *statement)
 		return;
 	foreach(cell, text_taken_names(statement, tag))
 	{
-		int			place = meanwhile->nnames++ % NAMES_KEPT;
+		int			place = meanwhile->nnames++ % TAKEN_NAMES_KEPT;
 
 		namestrcpy(&meanwhile->names[place].name, lfirst(cell));
 		meanwhile->names[place].end = state->txn->final_lsn;
@@ -119,17 +117,22 @@ is_of_rotation(const char *tag)
 	return strcmp(tag, "ALTER OWNER") == 0 || strcmp(tag, "EVENT TRIGGER") == 0 || strcmp(tag, "CLUSTER") == 0;
 }
 
+static bool
+names(const char *statement, const char *path, const char *name)
+{
+	return strlen(statement) > LONGEST_SEARCHED || text_names(statement, name) || (path != NULL && text_names(path, name));
+}
+
 static void
 look_at_names(ScribeState *state, const char *tag, const char *statement, const char *path, XLogRecPtr lsn)
 {
 	struct Meanwhile *meanwhile = state->meanwhile;
 
-	for (int i = 0; i < Min(meanwhile->nnames, NAMES_KEPT); i++)
+	for (int i = 0; i < Min(meanwhile->nnames, TAKEN_NAMES_KEPT); i++)
 	{
 		const char *name = NameStr(meanwhile->names[i].name);
 
-		if (lsn >= meanwhile->names[i].end || meanwhile->names[i].by == state->txn->xid ||
-			!(text_names(statement, name) || (path != NULL && text_names(path, name))))
+		if (lsn >= meanwhile->names[i].end || meanwhile->names[i].by == state->txn->xid || !names(statement, path, name))
 			continue;
 		output_warning(state, "%s may find something else or nothing where it is restored: another transaction renamed, moved or "
 					   "dropped %s before this one ended; take a new base", tag, name);

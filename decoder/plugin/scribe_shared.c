@@ -747,6 +747,8 @@ shared_names_back(ScribeState *state, const char *role, const char *text, Timest
 	struct Shared *shared = state->shared;
 	Facts	   *old = NULL;
 
+	if (strlen(text) > LONGEST_SEARCHED)
+		text = "";
 	for (int i = Min(shared->nrenamed, RENAMES_KEPT) - 1; i >= 0; i--)
 	{
 		const char *was = NameStr(shared->renamed[i].was);

@@ -650,7 +650,7 @@ has_rename(Scan scan)
 
 /*
  * The names, without their schemas, that what an ALTER renames or moves, or
- * what a DROP names, had before.
+ * what a DROP names, had before; no more than are kept.
  */
 List *
 text_taken_names(const char *text, const char *tag)
@@ -683,7 +683,7 @@ text_taken_names(const char *text, const char *tag)
 			names = lappend(names, name);
 		while (drop && token.kind != TOKEN_END && token.kind != TOKEN_BAD && !(is_char(&token, ',') && token.depth == 0))
 			token = next_of_grammar(&scan);
-		if (!drop || !is_char(&token, ','))
+		if (!drop || !is_char(&token, ',') || list_length(names) == TAKEN_NAMES_KEPT)
 			return names;
 		token = next_of_grammar(&scan);
 	}

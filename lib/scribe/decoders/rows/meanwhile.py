@@ -6,11 +6,13 @@ A replay follows the order of commits, in which such a statement finds nothing, 
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from scribe.decoders.rows.plaintext import tokens
 
 KEPT = 256  # names, the latest
+_MOST = 4096  # words and signs of a statement in which its names are looked for
+_LONGEST = 1 << 20  # bytes of a text that is searched: anybody may make one as long as he likes
 _KINDS = """ACCESS METHOD|AGGREGATE|COLLATION|CONVERSION|DOMAIN|FOREIGN DATA WRAPPER|FUNCTION|LANGUAGE|OPERATOR
 OPERATOR CLASS|OPERATOR FAMILY|PROCEDURE|ROUTINE|SCHEMA|SERVER|TEXT SEARCH CONFIGURATION|TEXT SEARCH DICTIONARY
 TEXT SEARCH PARSER|TEXT SEARCH TEMPLATE|TYPE""".replace("\n", "|")
@@ -28,12 +30,11 @@ def taken_names(text: str, tag: str) -> list[str]:
     if match is None:
         return []
     drop = match[1] == "DROP"
-    words = [(text[t.start : t.end], t) for t in tokens(text) if t.kind != "comment"]
-    lower = [word.lower() for word, _ in words]
-    if not drop and "rename" not in lower and ("set", "schema") not in pairwise(lower):
+    if not drop and not _renames(text):
         return []
-    lower = [word for word in lower if word != "procedural"]
-    words = [word for word in words if word[0].lower() != "procedural"]
+    found = ((text[t.start : t.end], t) for t in tokens(text) if t.kind != "comment")
+    words = [word for word in islice(found, _MOST) if word[0].lower() != "procedural"]
+    lower = [word.lower() for word, _ in words[:10]]
     at = len(tag.split())
     if lower[:at] != tag.lower().split():
         return []
@@ -58,6 +59,12 @@ def taken_names(text: str, tag: str) -> list[str]:
     return names
 
 
+def _renames(text: str) -> bool:
+    short = (t for t in tokens(text) if t.kind == "word" and t.end - t.start <= len("schema"))
+    words = (text[t.start : t.end].lower() for t in short)
+    return any(pair[1] == "rename" or pair == ("set", "schema") for pair in pairwise(words))
+
+
 def is_named(name: str, text: str) -> bool:
     """Return whether a name stands in a text, in either case, as a word or quoted; maybe within something else."""
     written = re.escape(name.replace('"', '""'))
@@ -70,9 +77,11 @@ def is_named(name: str, text: str) -> bool:
 def find_taken(taken: list[Taken], texts: tuple[str, ...], place: int, xid: int) -> str | None:
     """Return a name in the texts of a statement that another transaction took away after it, or None.
 
+    A text that is too long to be searched may have any name in it.
+
     place: the LSN at which the statement was recorded; xid: its transaction.
     """
     for name, end, other in taken:
-        if place < end and other != xid and any(is_named(name, text) for text in texts):
+        if place < end and other != xid and any(len(text) > _LONGEST or is_named(name, text) for text in texts):
             return name
     return None
